@@ -1,0 +1,88 @@
+"""The one result object that every writer reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from scarseg_runtime.quantify import Quantities
+    from scarseg_infer.orientation import DisplayTransform
+    from scarseg_infer.stack import LgeStack
+
+GapSource = Literal["timestamps", "dates", "given", "unknown"]
+
+RESEARCH_USE = "Research use only. Not a medical device."
+
+
+@dataclass(frozen=True, slots=True)
+class EcgUse:
+    """What the ECG was worth in this result, and why."""
+
+    given: bool
+    """An ECG was read and its mean beat was fed to the network."""
+    weight: float
+    """TAFF weight in [0, 1] with which the fused path entered the result."""
+    gap_days: float | None
+    """Days between ECG and MRI; None where unknown."""
+    gap_source: GapSource
+    """Where the gap came from: both time stamps, dates without time, the caller, nowhere."""
+    reason: str
+    """One sentence: why the weight is what it is."""
+    heart_rate_bpm: float | None
+    beats_averaged: int | None
+    derived_leads: tuple[str, ...]
+    segment_belief: NDArray[np.float32] | None
+    """[17] scar belief per AHA segment from the ECG alone, 0–1; None without an ECG."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUse:
+    """Which model computed the result, and on what."""
+
+    name: str
+    version: str
+    sha256: str
+    training_data: str
+    provider: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScarResult:
+    """Scar of one study, on the source grid of the study.
+
+    All volumes have the shape [S, H, W] of ``stack.pixels``: the display orientation that the
+    network works in has been undone.
+    """
+
+    stack: LgeStack
+    labels: NDArray[np.uint8]
+    """Values of :class:`scarseg_runtime.contract.Label`."""
+    scar_probability: NDArray[np.float32]
+    image_only_labels: NDArray[np.uint8]
+    """What the image alone says: the audit trail of the fusion."""
+    segments: NDArray[np.uint8]
+    """AHA segment 1–17 inside the myocardium, else 0."""
+    display: DisplayTransform
+    """How to show the volumes in the standard short-axis orientation."""
+    quantities: Quantities
+    image_only_quantities: Quantities
+    ecg: EcgUse
+    model: ModelUse
+    timings_ms: Mapping[str, float]
+    warnings: tuple[str, ...]
+
+    def write(self, out: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
+        """Write every output into folder ``out``, all of them or none.
+
+        Returns the paths by output name. Raises OutputError.
+        """
+        from scarseg_infer.write import write_all
+
+        return write_all(self, Path(out), overwrite=overwrite)

@@ -1,0 +1,54 @@
+"""What every study reader yields: one LGE short-axis stack with its geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class LgeStack:
+    """One LGE short-axis stack on its source grid, slices ordered along the stack normal.
+
+    The frame is the patient's (LPS, mm: x to the patient's left, y to posterior, z to
+    superior). Voxel ``[s, r, c]`` has its centre at
+    ``origins_mm[s] + c * pixel_spacing_mm[1] * row_direction + r * pixel_spacing_mm[0] *
+    column_direction``. Origins are kept per slice since real stacks drift in plane.
+    """
+
+    pixels: NDArray[np.float32]
+    """[S, H, W], after rescale; rows and columns as stored in the source."""
+    pixel_spacing_mm: tuple[float, float]
+    """Distance between rows, then between columns (as DICOM PixelSpacing)."""
+    origins_mm: NDArray[np.float64]
+    """[S, 3] centre of the first voxel of each slice."""
+    row_direction: NDArray[np.float64]
+    """[3] unit vector along which the column index grows (first triplet of DICOM's)."""
+    column_direction: NDArray[np.float64]
+    """[3] unit vector along which the row index grows (second triplet of DICOM's)."""
+    slice_thickness_mm: float | None
+    source: Literal["dicom", "nifti", "array"]
+    orientation_known: bool = True
+    """False where the geometry is not that of a patient's short axis (bare NIfTI files)."""
+    acquired: datetime | None = None
+    """When the image was taken; None where the source does not say."""
+    datasets: tuple[Dataset, ...] = field(default=(), repr=False)
+    """Source headers with pixel data, one a slice in slice order; empty unless DICOM."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def normal(self) -> NDArray[np.float64]:
+        """[3] unit vector normal to the slices (row direction × column direction)."""
+        return np.cross(self.row_direction, self.column_direction)
+
+    @property
+    def slice_positions_mm(self) -> NDArray[np.float64]:
+        """[S] position of each slice along :attr:`normal`, strictly increasing."""
+        return np.asarray(self.origins_mm @ self.normal, dtype=np.float64)

@@ -1,0 +1,44 @@
+"""From a mean beat to a belief about scar in each AHA segment."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from scarseg_runtime.contract import SEGMENT_COUNT
+
+
+class EcgEncoder(nn.Module):
+    """Convolutions along time within each lead, then across leads.
+
+    Input [N, 12, 512] in mV, R-aligned at 500 Hz. Output [N, 17] logits of scar burden.
+    """
+
+    def __init__(self, per_lead: int = 12, across: int = 64) -> None:
+        super().__init__()
+        self.lead = nn.Sequential(
+            nn.Conv2d(1, per_lead, (1, 9), stride=(1, 2), padding=(0, 4), bias=False),
+            nn.BatchNorm2d(per_lead),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(per_lead, per_lead, (1, 7), stride=(1, 4), padding=(0, 3), bias=False),
+            nn.BatchNorm2d(per_lead),
+            nn.ReLU(inplace=True),
+        )
+        self.across = nn.Sequential(
+            nn.Conv1d(12 * per_lead, across, 3, padding=1, bias=False),
+            nn.BatchNorm1d(across),
+            nn.ReLU(inplace=True),
+            nn.Conv1d(across, across, 5, stride=2, padding=2, bias=False),
+            nn.BatchNorm1d(across),
+            nn.ReLU(inplace=True),
+        )
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Linear(across * 32, 96), nn.ReLU(inplace=True), nn.Dropout(0.2)
+        )
+        self.segments = nn.Linear(96, SEGMENT_COUNT)
+
+    def forward(self, beat: Tensor) -> Tensor:
+        # NaN must not reach the weights: an invalid ECG is weighted 0 downstream.
+        beat = torch.where(torch.isfinite(beat), beat, 0.0).clamp(-5.0, 5.0)
+        leads = self.lead(beat[:, None])
+        return self.segments(self.head(self.across(leads.permute(0, 2, 1, 3).flatten(1, 2))))

@@ -1,0 +1,258 @@
+"""The whole numeric pipeline as one graph: raw pixels, beat and gap in, labels and burden out.
+
+    localise   LV centre of every slice on a coarse view of the full field
+    anatomy    cavity, wall, RV on the heart crop (2.5-D: a slice with its neighbours)
+    scar       logit from image features and from signal against remote myocardium
+    AHA map    segment of every pixel, from the predicted anatomy
+    fusion     the ECG's belief moves the scar logit by at most δ_max
+    TAFF       mixture of fused and image-only probability by the age of the ECG
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scarseg_export.aha_map import HeartFrame, locate, segment_map
+from scarseg_export.ecg_encoder import EcgEncoder
+from scarseg_export.normalise import robust_zscore
+from scarseg_export.sampling import back, half_extent_mm, offsets_mm, pixel_positions_mm, view
+from scarseg_export.taff import TemporalWeight, mix
+from scarseg_export.unet import UNet
+from scarseg_runtime.contract import SEGMENT_COUNT, Label
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Everything needed to build the network again; stored in checkpoints."""
+
+    coarse_size: int = 128
+    coarse_spacing_mm: float = 3.0
+    crop_size: int = 96
+    crop_spacing_mm: float = 1.5
+    localiser_widths: tuple[int, ...] = (8, 16, 24, 32, 48)
+    fine_widths: tuple[int, ...] = (16, 32, 48, 64, 96)
+    scar_width: int = 16
+    fusion_width: int = 16
+    delta_max: float = 4.0
+    """Largest change of the scar logit by the ECG."""
+    initial_tau_days: float = 480.0
+
+    @property
+    def crop_mm(self) -> float:
+        return self.crop_size * self.crop_spacing_mm
+
+
+class Localiser(nn.Module):
+    """Coarse LV probability → LV centre of every slice, in mm from the image centre."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.unet = UNet(1, config.localiser_widths)
+        self.head = nn.Conv2d(config.localiser_widths[0], 1, 1)
+
+    def logits(self, coarse: Tensor) -> Tensor:
+        """[S, h, w] LV logits of normalised coarse views [S, h, w]."""
+        return self.head(self.unet(coarse[:, None]))[:, 0]
+
+    def coarse_view(self, image: Tensor, half_mm: Tensor) -> Tensor:
+        """Normalised full-field view; sampled twice as finely and averaged against aliasing."""
+        config = self.config
+        centres = torch.zeros_like(image[:, 0, :2])
+        fine = view(image, half_mm, centres, 2 * config.coarse_size, config.coarse_spacing_mm / 2)
+        return robust_zscore(F.avg_pool2d(fine[:, None], 2)[:, 0])
+
+    def forward(self, image: Tensor, half_mm: Tensor) -> Tensor:
+        probability = torch.sigmoid(self.logits(self.coarse_view(image, half_mm)))
+        axis = offsets_mm(self.config.coarse_size, self.config.coarse_spacing_mm, image.device)
+        return centres_from(probability, axis)
+
+
+def centres_from(probability: Tensor, axis_mm: Tensor) -> Tensor:
+    """[S, 2] LV centres from LV probability [S, h, w].
+
+    The stack's centre of mass is found first, then refined in a window about it, so that a
+    false island far from the heart cannot pull; a slice without LV takes the stack's centre.
+    """
+    weight = probability**2
+    x, y = axis_mm[None, None, :], axis_mm[None, :, None]
+    total = weight.sum() + 1e-3
+    centre = torch.stack([(weight * x).sum() / total, (weight * y).sum() / total])
+    for radius_mm in (80.0, 50.0):
+        near = torch.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (2 * radius_mm**2))
+        local = weight * near
+        total = local.sum() + 1e-3
+        centre = torch.stack([(local * x).sum() / total, (local * y).sum() / total])
+    mass = local.sum((1, 2))
+    sums = torch.stack([(local * x).sum((1, 2)), (local * y).sum((1, 2))], 1)
+    return (sums + 40.0 * centre) / (mass + 40.0)[:, None]
+
+
+class ImageNet(nn.Module):
+    """Heart crop → anatomy and image-only scar. Sees pixels only: no ECG, no atlas."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        width = config.fine_widths[0]
+        self.unet = UNet(3, config.fine_widths)
+        self.anatomy = nn.Conv2d(width, 4, 1)
+        self.scar = nn.Sequential(
+            nn.Conv2d(width + 4, config.scar_width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(config.scar_width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(config.scar_width, config.scar_width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(config.scar_width),
+            nn.ReLU(inplace=True),
+        )
+        self.scar_head = nn.Conv2d(config.scar_width, 1, 1)
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Crops [N, 3, h, w] (below, slice, above) → anatomy logits [N, 4, h, w], scar
+        features [N, C, h, w], scar logits [N, h, w]."""
+        features = self.unet(crops)
+        anatomy = self.anatomy(features)
+        probability = torch.softmax(anatomy, 1)
+        evidence = remote_contrast(crops[:, 1], probability.detach())
+        inputs = [features, evidence[:, None], crops[:, 1:2], probability[:, 1:3]]
+        scar = self.scar(torch.cat(inputs, 1))
+        return anatomy, scar, self.scar_head(scar)[:, 0]
+
+
+def remote_contrast(pixels: Tensor, probability: Tensor) -> Tensor:
+    """Signal above remote myocardium in units of the blood − myocardium difference [N, h, w].
+
+    Remote myocardium is the darker part of the predicted wall: its mean, then the mean of
+    what lies below that mean plus the spread's share. Per slice, sums only.
+    """
+    wall, blood = probability[:, 2] ** 2, probability[:, 1] ** 2
+    remote = _mean(pixels, wall)
+    for _ in range(2):
+        darker = wall * torch.sigmoid((remote[:, None, None] - pixels) * 4.0)
+        remote = _mean(pixels, darker)
+    difference = (_mean(pixels, blood) - remote).clamp_min(0.25)
+    return ((pixels - remote[:, None, None]) / difference[:, None, None]).clamp(-2.0, 4.0)
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    return (values * weights).sum((1, 2)) / (weights.sum((1, 2)) + 1.0)
+
+
+class Fusion(nn.Module):
+    """How far the ECG's belief moves each pixel's scar logit: within ± δ_max, never further."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.delta_max = config.delta_max
+        self.hidden = nn.Linear(config.scar_width + 3, config.fusion_width)
+        self.out = nn.Linear(config.fusion_width, 1)
+
+    def forward(self, features: Tensor, scar: Tensor, belief: Tensor, overall: Tensor) -> Tensor:
+        """Fused logits [N] from pixel features [N, C], image logits, the belief logit of each
+        pixel's segment and of the strongest segment [N]."""
+        inputs = torch.cat([features, torch.stack([scar, belief, overall], 1) * 0.3], 1)
+        return scar + self.delta_max * torch.tanh(self.out(F.relu(self.hidden(inputs)))[:, 0])
+
+
+class ScarNet(nn.Module):
+    """The deployed graph; inputs and outputs are those of :mod:`scarseg_runtime.contract`."""
+
+    def __init__(self, config: NetworkConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or NetworkConfig()
+        self.localiser = Localiser(self.config)
+        self.image = ImageNet(self.config)
+        self.ecg = EcgEncoder()
+        self.fusion = Fusion(self.config)
+        self.taff = TemporalWeight(self.config.initial_tau_days)
+
+    def crops(self, image: Tensor, half_mm: Tensor, centres_mm: Tensor) -> Tensor:
+        """[S, 3, h, w] normalised heart crops, each with its basal and apical neighbour."""
+        config = self.config
+        crop = robust_zscore(view(image, half_mm, centres_mm, config.crop_size, config.crop_spacing_mm))
+        return with_neighbours(crop)
+
+    def forward(
+        self,
+        lge: Tensor,
+        pixel_spacing: Tensor,
+        slice_level: Tensor,
+        ecg: Tensor,
+        gap_days: Tensor,
+        ecg_valid: Tensor,
+    ) -> tuple[Tensor, ...]:
+        half_mm = half_extent_mm(lge, pixel_spacing)
+        centres = self.localiser(lge, half_mm)
+        anatomy_logits, features, scar = self.image(self.crops(lge, half_mm, centres))
+        anatomy = torch.softmax(anatomy_logits, 1)
+        axis = offsets_mm(self.config.crop_size, self.config.crop_spacing_mm, lge.device)
+        frame = locate(anatomy, axis, slice_level)
+        dx = axis[None, None, :] - frame.centre_mm[:, None, None, 0]
+        dy = axis[None, :, None] - frame.centre_mm[:, None, None, 1]
+        segments = segment_map(dx, dy, frame)
+
+        belief = self.ecg(ecg[None])[0]
+        weight = self.taff(gap_days, ecg_valid)
+        fused = self._fuse(features, scar, segments, belief)
+        image_scar = torch.sigmoid(scar)
+        mixed = mix(weight[0], torch.sigmoid(fused), image_scar)
+
+        outputs = self._to_input_grid(lge, half_mm, centres, frame, anatomy, image_scar, mixed)
+        wall = anatomy.argmax(1) == 2
+        burden = segment_burden(segments, wall, wall & (mixed > 0.5))
+        return *outputs, burden, torch.sigmoid(belief), weight
+
+    def _fuse(self, features: Tensor, scar: Tensor, segments: Tensor, belief: Tensor) -> Tensor:
+        pixel_belief = belief[(segments - 1.0).to(torch.int64)].flatten()
+        overall = belief.amax().expand_as(pixel_belief)
+        flat = features.permute(0, 2, 3, 1).flatten(0, 2)
+        return self.fusion(flat, scar.flatten(), pixel_belief, overall).view_as(scar)
+
+    def _to_input_grid(
+        self,
+        lge: Tensor,
+        half_mm: Tensor,
+        centres: Tensor,
+        frame: HeartFrame,
+        anatomy: Tensor,
+        image_scar: Tensor,
+        mixed: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Labels, scar probability, image-only labels and segments on the grid of ``lge``."""
+        maps = torch.cat([anatomy[:, 1:], mixed[:, None], image_scar[:, None]], 1)
+        maps = back(maps, lge, half_mm, centres, self.config.crop_mm)
+        background = 1.0 - maps[:, :3].sum(1, keepdim=True)
+        winner = torch.cat([background, maps[:, :3]], 1).argmax(1)
+        base = torch.where(winner == 3, int(Label.RV_CAVITY), winner)
+        wall = winner == 2
+        labels = torch.where(wall & (maps[:, 3] > 0.5), int(Label.SCAR), base)
+        image_only = torch.where(wall & (maps[:, 4] > 0.5), int(Label.SCAR), base)
+        columns, rows = pixel_positions_mm(lge, half_mm)
+        place = centres + frame.centre_mm
+        dx = columns[None, None, :] - place[:, None, None, 0]
+        dy = rows[None, :, None] - place[:, None, None, 1]
+        segments = torch.where(wall, segment_map(dx, dy, frame), 0.0)
+        return (
+            labels.to(torch.uint8),
+            maps[:, 1] * maps[:, 3],
+            image_only.to(torch.uint8),
+            segments.to(torch.uint8),
+        )
+
+
+def with_neighbours(crop: Tensor) -> Tensor:
+    """[S, h, w] → [S, 3, h, w]: previous, this and next slice; ends repeat themselves."""
+    before = torch.cat([crop[:1], crop[:-1]], 0)
+    after = torch.cat([crop[1:], crop[-1:]], 0)
+    return torch.stack([before, crop, after], 1)
+
+
+def segment_burden(segments: Tensor, wall: Tensor, scar: Tensor) -> Tensor:
+    """[17] scar fraction per AHA segment on the working grid; 0 where a segment is absent."""
+    numbers = torch.arange(1, SEGMENT_COUNT + 1, device=segments.device, dtype=segments.dtype)
+    member = (segments.flatten()[:, None] == numbers[None, :]).to(torch.float32)
+    counts = torch.stack([wall.flatten(), scar.flatten()]).to(torch.float32) @ member
+    return counts[1] / counts[0].clamp_min(1.0)

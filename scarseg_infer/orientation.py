@@ -5,7 +5,10 @@ Standard display: slices base → apex, anterior wall up, RV on image left (AHA 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import product
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +25,13 @@ ANTERIOR_WALL = _SUPERIOR - (_SUPERIOR @ BASE_TO_APEX) * BASE_TO_APEX
 ANTERIOR_WALL /= np.linalg.norm(ANTERIOR_WALL)
 LATERAL_WALL = -np.cross(BASE_TO_APEX, ANTERIOR_WALL)
 
+SHORT_AXIS_TRUST_DEG: Final = 45.0
+"""Up to this tilt against ``BASE_TO_APEX`` geometry decides base and anterior wall unasked.
+Every plane along a body axis lies beyond it (sagittal 49°, coronal 53°, transversal 63°)."""
+SHORT_AXIS_LIMIT_DEG: Final = 60.0
+"""Beyond this no heart's short axis lies: individual axes differ by some 30°, and the long-axis
+views are 90° away (design choice)."""
+
 
 @dataclass(frozen=True, slots=True)
 class DisplayTransform:
@@ -33,7 +43,7 @@ class DisplayTransform:
     flip_rows: bool
     flip_columns: bool
 
-    def to_display(self, volume: NDArray) -> NDArray:
+    def to_display(self, volume: NDArray[Any]) -> NDArray[Any]:
         """Source [S, H, W] → display [S, H', W'], contiguous."""
         if self.reverse_slices:
             volume = volume[::-1]
@@ -45,7 +55,7 @@ class DisplayTransform:
             volume = volume[:, :, ::-1]
         return np.ascontiguousarray(volume)
 
-    def to_source(self, volume: NDArray) -> NDArray:
+    def to_source(self, volume: NDArray[Any]) -> NDArray[Any]:
         """Display [S, H', W'] → source [S, H, W], contiguous: the inverse of to_display."""
         if self.flip_columns:
             volume = volume[:, :, ::-1]
@@ -61,3 +71,41 @@ class DisplayTransform:
         """Pixel spacing (between rows, between columns) of the display grid, mm."""
         row, column = pixel_spacing_mm
         return (column, row) if self.transpose else (row, column)
+
+
+def short_axis_tilt_deg(normal: NDArray[np.float64]) -> float:
+    """Angle 0–90° between slices with this unit normal and a usual short-axis view."""
+    return math.degrees(math.acos(min(1.0, abs(float(normal @ BASE_TO_APEX)))))
+
+
+def counted_from(normal: NDArray[np.float64]) -> str:
+    """From which end slices are numbered when sorted along this normal, for messages."""
+    return f"counted from the {'base' if normal @ BASE_TO_APEX > 0 else 'apex'}"
+
+
+def display_transform(stack: LgeStack) -> DisplayTransform:
+    """How to bring a stack to the standard display, from its geometry alone.
+
+    Of the eight ways to lay a slice on a screen the four that would mirror the heart are left
+    out; of the others the one wins whose rows and columns run closest to the anterior and
+    lateral walls. Where the orientation is not known the stack is shown as stored.
+    """
+    if not stack.orientation_known:
+        return DisplayTransform(False, False, False, False)
+    best: tuple[float, DisplayTransform] | None = None
+    for transpose, flip_rows, flip_columns in product((False, True), repeat=3):
+        down, right = stack.column_direction, stack.row_direction
+        if transpose:
+            down, right = right, down
+        down = -down if flip_rows else down
+        right = -right if flip_columns else right
+        # Standard display looks from the apex to the base: into the screen points to the base.
+        if float(np.cross(right, down) @ BASE_TO_APEX) >= 0.0:
+            continue
+        match = float(right @ LATERAL_WALL - down @ ANTERIOR_WALL)
+        if best is None or match > best[0]:
+            reverse = bool(stack.normal @ BASE_TO_APEX < 0.0)
+            best = match, DisplayTransform(reverse, transpose, flip_rows, flip_columns)
+    if best is None:  # slices that hold the long axis itself: no view of them is short axis
+        return DisplayTransform(False, False, False, False)
+    return best[1]

@@ -13,9 +13,9 @@ import re
 import shutil
 import tempfile
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import datetime, time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from wfdb import Record
 
 MAX_HEADER_BYTES: Final = 1 << 20
+MAX_SIGNALS: Final = 64
 MAX_DATA_BYTES: Final = 10 << 20
 """More than ten minutes of twelve leads at 500 Hz: not a resting ECG any more."""
 
@@ -45,7 +46,9 @@ class _Header:
     """What is checked before wfdb sees the header."""
 
     text: str
-    """The header for wfdb: ASCII, without date, time and comments."""
+    """The header for wfdb: ASCII, without date, time and comments; data files are ``data1`` …"""
+    files: tuple[str, ...]
+    """The real names of those data files, all in the header's folder."""
     recorded: datetime | None
     date_only: bool
     warnings: tuple[str, ...]
@@ -71,7 +74,7 @@ def read_ecg(path: str | Path) -> EcgRecord:
     with tempfile.TemporaryDirectory(prefix="scarseg-") as folder:
         copy = Path(folder, "record")
         copy.with_suffix(".hea").write_text(header.text, encoding="ascii")
-        record = _decode(copy, header_path.parent)
+        record = _decode(copy, [header_path.parent / name for name in header.files])
     signals_mv, names = _voltages(record)
     warnings = header.warnings
     if _is_damaged(record):
@@ -93,7 +96,7 @@ def _find_header(path: Path) -> Path:
         header = stem.with_name(stem.name + suffix) if stem.name else stem
         if header.is_file():
             return header
-    if path.suffix.lower() == ".dat" and path.is_file():
+    if stem.name and stem.with_name(stem.name + ".dat").is_file():
         raise EcgError(
             "the ECG's .dat file has no header (.hea) beside it",
             "Put the .hea file of the same name into the same folder",
@@ -123,18 +126,21 @@ def _check_header(text: str) -> _Header:
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     record = lines[0].split() if lines else []
-    if len(record) < 2 or not record[1].isdecimal():
+    if len(record) < 2 or not re.fullmatch("[0-9]{1,6}", record[1]):
         raise EcgError("the ECG header is not a WFDB header", _EXPORT_AGAIN)
     if "/" in record[0]:
         raise EcgError("the ECG is a multi-segment record", "Export one segment of it")
+    if not re.fullmatch(r"[0-9]+(\.[0-9]*)?(/\S*)?( [0-9]+)?", " ".join(record[2:4])):
+        raise EcgError("the ECG header gives no sampling rate or length", _EXPORT_AGAIN)
     count = int(record[1])
-    if count == 0 or len(lines) - 1 != count:
+    if len(lines) - 1 != count or not 1 <= count <= MAX_SIGNALS:
         raise EcgError(
             f"the ECG header announces {count} signals and describes {len(lines) - 1}",
             _EXPORT_AGAIN,
         )
     warnings: tuple[str, ...] = ()
-    for line in lines[1:]:
+    files: list[str] = []
+    for index, line in enumerate(lines[1:], start=1):
         fields = line.split()
         if re.search(r"[/\\:]", fields[0]) or fields[0].startswith("."):
             raise EcgError(
@@ -143,11 +149,15 @@ def _check_header(text: str) -> _Header:
             )
         if len(fields) < 3 or not re.match(r"-?[0-9.]*[1-9]", fields[2]):
             warnings = ("The ECG header gives no gain for some leads; 200 per mV is assumed.",)
+        if fields[0] not in files:
+            files.append(fields[0])
+        lines[index] = " ".join([f"data{1 + files.index(fields[0])}", *fields[1:]])
     recorded, date_only, doubts = _when(record[4:])
     # A length of 0 means unknown; wfdb takes it literally.
     kept = record[:3] if record[3:4] in ([], ["0"]) else record[:4]
     clean = "\n".join([" ".join(["record", *kept[1:]]), *lines[1:], ""])
-    return _Header(clean.encode("ascii", "replace").decode(), recorded, date_only, warnings + doubts)
+    clean = clean.encode("ascii", "replace").decode()
+    return _Header(clean, tuple(files), recorded, date_only, warnings + doubts)
 
 
 def _when(fields: list[str]) -> tuple[datetime | None, bool, tuple[str, ...]]:
@@ -168,7 +178,7 @@ def _when(fields: list[str]) -> tuple[datetime | None, bool, tuple[str, ...]]:
         clock = _clock(times[0]) if times else time()
     except ValueError:
         doubt = "The ECG header's time of day is not a time: only its date is used."
-        return _midnight(day), True, (doubt,)
+        return datetime.combine(day, time()), True, (doubt,)
     return datetime.combine(day, clock), clock == time(), ()
 
 
@@ -182,24 +192,77 @@ def _clock(text: str) -> time:
     return time(hours, minutes, int(seconds), int(1e6 * (seconds % 1.0)))
 
 
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time())
+def _decode(copy: Path, files: list[Path]) -> Record:
+    """Read the record whose header is ``copy`` after copying its data ``files`` beside it.
 
-
-def _decode(copy: Path, folder: Path) -> Record:
-    """Digital samples of the record at ``copy``, whose data files still lie in ``folder``."""
+    The samples stay integers, over which the header's checksums are taken.
+    """
     import wfdb
 
     try:
-        header = wfdb.rdheader(str(copy))
-        _copy_data(header, folder, copy.parent)
-        # Samples as integers: checksums are over those.
+        _copy_data(wfdb.rdheader(str(copy)), files, copy.parent)
         return wfdb.rdrecord(str(copy), physical=False)
     except EcgError:
         raise
     except (ValueError, LookupError, TypeError, ArithmeticError) as error:
-        raise EcgError("the ECG header or data cannot be understood", _EXPORT_AGAIN) from error
+        raise EcgError("the ECG header or its data cannot be understood", _EXPORT_AGAIN) from error
 
 
-def _copy_data(header: Record, source: Path, target: Path) -> None:
-    """Copy the data files after checking that they can hold what the header promises."""
+def _copy_data(header: Record, files: list[Path], target: Path) -> None:
+    """Copy the data files after checking that they hold what the header promises."""
+    if not header.fs > 0.0:
+        raise EcgError("the ECG header gives no sampling rate", _EXPORT_AGAIN)
+    unknown = sorted(set(header.fmt) - _BYTES_PER_SAMPLE.keys())
+    if unknown:
+        raise EcgError(
+            f"the ECG's storage format {unknown[0]} is not supported",
+            "Convert the record to format 16, for example with WFDB's xform",
+        )
+    if any((skew or 0) > header.fs for skew in header.skew):  # wfdb would pad by as much
+        raise EcgError("the ECG header shifts leads by more than a second", _EXPORT_AGAIN)
+    total = 0
+    for number, file in enumerate(files, start=1):
+        where = f"data file {number} of {len(files)} of the ECG record"
+        signals = [i for i, name in enumerate(header.file_name) if name == f"data{number}"]
+        frame = sum(header.samps_per_frame[i] * _BYTES_PER_SAMPLE[header.fmt[i]] for i in signals)
+        needed = int(frame * (header.sig_len or 1)) + (header.byte_offset[signals[0]] or 0)
+        try:
+            size = file.stat().st_size
+            if size < needed:
+                raise EcgError(
+                    f"{where} is cut short: {size} of {needed} bytes", "Copy or export it again"
+                )
+            total += size
+            if total > MAX_DATA_BYTES:
+                raise EcgError(
+                    f"the ECG record holds more than {MAX_DATA_BYTES >> 20} MB of samples",
+                    "Give a resting ECG: cut 10 s to some minutes out of a long recording",
+                )
+            shutil.copyfile(file, target / f"data{number}")
+        except FileNotFoundError as error:
+            raise EcgError(f"{where} is missing", "Put it into the header's folder") from error
+        except OSError as error:
+            raise EcgError(f"{where} cannot be read", "Check the file's permissions") from error
+
+
+def _voltages(record: Record) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Signals in mV [n, k] and their names, without those that are not voltages."""
+    names = [(name or "").strip() for name in record.sig_name]
+    scale = [_MV_PER_UNIT.get((unit or "mV").casefold()) for unit in record.units]
+    for name, unit, factor in zip(names, record.units, scale, strict=True):
+        if factor is None and name.casefold() in _STANDARD:
+            raise EcgError(f"lead {name} of the ECG is in {unit}, not in volts", _EXPORT_AGAIN)
+    kept = [i for i, factor in enumerate(scale) if factor is not None]
+    factors = np.array([scale[i] for i in kept], dtype=np.float64)
+    signals = np.asarray(record.dac(), dtype=np.float64)[:, kept] * factors
+    return signals, tuple(names[i] for i in kept)
+
+
+def _is_damaged(record: Record) -> bool:
+    """Do samples and the header's checksums (16 bits a signal, optional) disagree?"""
+    if any(count != 1 for count in record.samps_per_frame):
+        return False  # read as averages, over which there is no checksum
+    return any(
+        stated is not None and (stated - found) % 65536 != 0
+        for stated, found in zip(record.checksum, record.calc_checksum(), strict=True)
+    )

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from scarseg_runtime.quantify import Quantities
     from scarseg_infer.orientation import DisplayTransform
     from scarseg_infer.stack import LgeStack
+    from scarseg_runtime.quantify import Quantities
 
 GapSource = Literal["timestamps", "dates", "given", "unknown"]
 

@@ -40,9 +40,9 @@ def locate(anatomy: Tensor, axis_mm: Tensor, slice_level: Tensor) -> HeartFrame:
     """
     ventricle = (anatomy[:, 1] + anatomy[:, 2]) ** 2
     mass = ventricle.sum((1, 2))
-    first = torch.stack(
-        [(ventricle * axis_mm[None, None, :]).sum((1, 2)), (ventricle * axis_mm[None, :, None]).sum((1, 2))], 1
-    )
+    x_moment = (ventricle * axis_mm[None, None, :]).sum((1, 2))
+    y_moment = (ventricle * axis_mm[None, :, None]).sum((1, 2))
+    first = torch.stack([x_moment, y_moment], 1)
     # Slices with little LV lean on the stack's mean axis, so that an empty one stays sane.
     whole = first.sum(0) / (mass.sum() + 1.0)
     centre = (first + 20.0 * whole) / (mass + 20.0)[:, None]
@@ -52,9 +52,7 @@ def locate(anatomy: Tensor, axis_mm: Tensor, slice_level: Tensor) -> HeartFrame:
     x, y = (right * dx).sum(), -(right * dy).sum()
     # With no RV in sight, assume it where the standard display has it: on the left.
     septum = torch.atan2(y, x - 1e-3) * (180.0 / math.pi)
-    return HeartFrame(
-        centre, septum - SEPTUM_DEG / 2, _long_axis(anatomy, axis_mm, slice_level)
-    )
+    return HeartFrame(centre, septum - SEPTUM_DEG / 2, _long_axis(anatomy, axis_mm, slice_level))
 
 
 def segment_map(dx: Tensor, dy: Tensor, frame: HeartFrame) -> Tensor:
@@ -83,11 +81,11 @@ def _long_axis(anatomy: Tensor, axis_mm: Tensor, slice_level: Tensor) -> Tensor:
     cavity = anatomy[:, 1].sum((1, 2)) * pixel_mm2
     area = cavity + anatomy[:, 2].sum((1, 2)) * pixel_mm2
     present = (area > PRESENT_MM2).to(area.dtype)
-    first = (slice_level + 9.0 * (1.0 - present)).amin().clamp_max(1.0)
-    last = (slice_level - 9.0 * (1.0 - present)).amax().clamp_min(0.0)
+    first = (slice_level + 9.0 * (1.0 - present)).amin(0).clamp_max(1.0)
+    last = (slice_level - 9.0 * (1.0 - present)).amax(0).clamp_min(0.0)
     last = torch.maximum(last, first)
     is_last = present * (slice_level >= last - 1e-4).to(area.dtype)
-    open_end = (is_last * (cavity > CAVITY_SHARE * area).to(area.dtype)).amax()
+    open_end = (is_last * (cavity > CAVITY_SHARE * area).to(area.dtype)).amax(0)
     end = 1.0 - (1.0 - RING_ENDS[2]) * open_end
     half = (0.5 * (last - first) / (present.sum() - 1.0).clamp_min(1.0)).clamp_min(1e-3)
     return (slice_level - first + half) / (last - first + 2.0 * half) * end

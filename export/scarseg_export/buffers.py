@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +73,8 @@ def _render(folder: Path, paths: list[Path], seed: int, spec: StackSpec) -> None
         results = pool.map(work, range(spec.count), chunksize=8)
         for index, stack in enumerate(tqdm(results, total=spec.count, desc=folder.name)):
             pixels[index], labels[index], centres[index], spacing[index] = stack
-    for path, values in zip(paths, (pixels, labels, centres, spacing), strict=True):
+    arrays: tuple[NDArray[Any], ...] = (pixels, labels, centres, spacing)
+    for path, values in zip(paths, arrays, strict=True):
         np.save(path, values)
 
 

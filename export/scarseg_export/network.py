@@ -1,16 +1,16 @@
 """The whole numeric pipeline as one graph: raw pixels, beat and gap in, labels and burden out.
 
-    localise   LV centre of every slice on a coarse view of the full field
-    anatomy    cavity, wall, RV on the heart crop (2.5-D: a slice with its neighbours)
-    scar       logit from image features and from signal against remote myocardium
-    AHA map    segment of every pixel, from the predicted anatomy
-    fusion     the ECG's belief moves the scar logit by at most δ_max
-    TAFF       mixture of fused and image-only probability by the age of the ECG
+localise   LV centre of every slice on a coarse view of the full field
+anatomy    cavity, wall, RV on the heart crop (2.5-D: a slice with its neighbours)
+scar       logit from image features and from signal against remote myocardium
+AHA map    segment of every pixel, from the predicted anatomy
+fusion     the ECG's belief moves the scar logit by at most δ_max
+TAFF       mixture of fused and image-only probability by the age of the ECG
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -172,8 +172,8 @@ class ScarNet(nn.Module):
     def crops(self, image: Tensor, half_mm: Tensor, centres_mm: Tensor) -> Tensor:
         """[S, 3, h, w] normalised heart crops, each with its basal and apical neighbour."""
         config = self.config
-        crop = robust_zscore(view(image, half_mm, centres_mm, config.crop_size, config.crop_spacing_mm))
-        return with_neighbours(crop)
+        crop = view(image, half_mm, centres_mm, config.crop_size, config.crop_spacing_mm)
+        return with_neighbours(robust_zscore(crop))
 
     def forward(
         self,
@@ -207,7 +207,7 @@ class ScarNet(nn.Module):
 
     def _fuse(self, features: Tensor, scar: Tensor, segments: Tensor, belief: Tensor) -> Tensor:
         pixel_belief = belief[(segments - 1.0).to(torch.int64)].flatten()
-        overall = belief.amax().expand_as(pixel_belief)
+        overall = belief.amax(0).expand_as(pixel_belief)
         flat = features.permute(0, 2, 3, 1).flatten(0, 2)
         return self.fusion(flat, scar.flatten(), pixel_belief, overall).view_as(scar)
 

@@ -19,7 +19,7 @@ def robust_zscore(views: Tensor) -> Tensor:
     Padding is whatever equals the lowest value of the stack: air that a scanner or a converter
     filled in. Constant input gives zeros.
     """
-    inside = (views > views.amin()).to(views.dtype)
+    inside = (views > views.amin((0, 1, 2))).to(views.dtype)
     count = inside.sum().clamp_min(1.0)
     clipped = views
     for _ in range(ROUNDS):

@@ -46,6 +46,10 @@ def load_recipe(path: Path | None) -> Recipe:
     if path is None:
         return Recipe()
     values = json.loads(path.read_text(encoding="utf-8"))
-    network = values.pop("network", {})
-    network = {k: tuple(v) if isinstance(v, list) else v for k, v in network.items()}
-    return Recipe(network=NetworkConfig(**network), **values)
+    return Recipe(network=network_config(values.pop("network", {})), **values)
+
+
+def network_config(values: dict[str, Any]) -> NetworkConfig:
+    """Network configuration from plain values, as JSON and checkpoints hold them."""
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return NetworkConfig(**plain)

@@ -22,7 +22,9 @@ def offsets_mm(size: int, spacing_mm: float, device: torch.device | None = None)
     return (torch.arange(size, device=device, dtype=torch.float32) + 0.5 - size / 2) * spacing_mm
 
 
-def view(image: Tensor, half_mm: Tensor, centres_mm: Tensor, size: int, spacing_mm: float) -> Tensor:
+def view(
+    image: Tensor, half_mm: Tensor, centres_mm: Tensor, size: int, spacing_mm: float
+) -> Tensor:
     """Square views [S, size, size] of slices [S, H, W] about per-slice centres [S, 2]."""
     axis = offsets_mm(size, spacing_mm, image.device)
     columns = (centres_mm[:, None, None, 0] + axis[None, None, :]).expand(-1, size, -1)
@@ -33,7 +35,9 @@ def view(image: Tensor, half_mm: Tensor, centres_mm: Tensor, size: int, spacing_
     )[:, 0]
 
 
-def back(maps: Tensor, image: Tensor, half_mm: Tensor, centres_mm: Tensor, crop_mm: float) -> Tensor:
+def back(
+    maps: Tensor, image: Tensor, half_mm: Tensor, centres_mm: Tensor, crop_mm: float
+) -> Tensor:
     """Crop maps [S, C, h, w] resampled onto the input grid [S, C, H, W]; 0 outside the crop."""
     columns, rows = pixel_positions_mm(image, half_mm)
     dx = (columns[None, None, :] - centres_mm[:, None, None, 0]).expand(-1, image.shape[1], -1)

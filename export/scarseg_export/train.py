@@ -32,7 +32,7 @@ def train(run: Path, recipe: Recipe) -> Path:
     _stage(run / "localiser.pt", net.localiser, lambda: train_localiser(run / "localiser", recipe))
     resume = run / "image.resume.pt"
     _stage(run / "image.pt", net.image, lambda: train_image(run / "image", recipe, resume))
-    train_fusion(net, recipe)
+    train_fusion(net, recipe, run / "fusion")
     checkpoint = run / "model.pt"
     torch.save({"recipe": recipe.to_dict(), "state": net.state_dict()}, checkpoint)
     return checkpoint

@@ -73,9 +73,7 @@ def train_ecg(folder: Path, recipe: Recipe) -> EcgEncoder:
         order = torch.randperm(len(beats) - held_out)
         for start in range(0, len(order) - 127, 128):
             pick = order[start : start + 128]
-            loss = F.binary_cross_entropy_with_logits(
-                encoder(distort(beats[pick])), burdens[pick]
-            )
+            loss = F.binary_cross_entropy_with_logits(encoder(distort(beats[pick])), burdens[pick])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

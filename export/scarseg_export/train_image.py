@@ -86,13 +86,13 @@ def train_image(folder: Path, recipe: Recipe, checkpoint: Path) -> ImageNet:
                 bar.set_postfix(parts)
             if step % 200 == 199:
                 state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
-                torch.save(state | {"schedule": schedule.state_dict(), "step": step + 1}, checkpoint)
+                torch.save(
+                    state | {"schedule": schedule.state_dict(), "step": step + 1}, checkpoint
+                )
     return model.eval()
 
 
-def _crops(
-    rng: np.random.Generator, recipe: Recipe, buffer: StackBuffer
-) -> tuple[Tensor, Tensor]:
+def _crops(rng: np.random.Generator, recipe: Recipe, buffer: StackBuffer) -> tuple[Tensor, Tensor]:
     """A batch of 2.5-D crops [N, 3, h, w] and labels [N, h, w] from a few whole stacks."""
     crops, truths = [], []
     for index in rng.integers(len(buffer), size=recipe.image_batch_stacks):

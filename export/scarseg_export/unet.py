@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -33,8 +34,7 @@ class UNet(nn.Module):
             for before, width in zip([inputs, *widths[:-1]], widths, strict=True)
         )
         self.up = nn.ModuleList(
-            ConvBlock(below + width, width)
-            for width, below in zip(widths[:-1], widths[1:], strict=True)
+            ConvBlock(below + width, width) for width, below in pairwise(widths)
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scarseg_runtime.contract import BEAT_R_INDEX, BEAT_SAMPLES, ECG_RATE_HZ
-from scarseg_runtime.ecg_beats import aligned_beats, centre_beat, find_qrs, qrs_centre, samples
+from scarseg_runtime.ecg_beats import (
+    aligned_beats,
+    centre_beat,
+    find_qrs,
+    lies_inside,
+    qrs_centre,
+    samples,
+)
 from scarseg_runtime.ecg_signal import (
     BAND_HZ,
     bandpass_resample,
@@ -20,7 +27,7 @@ from scarseg_runtime.ecg_signal import (
     complete_leads,
     pick_leads,
 )
-from scarseg_runtime.errors import EcgError
+from scarseg_runtime.errors import EcgError, StudyError
 
 __all__ = [
     "BAND_HZ",
@@ -47,6 +54,11 @@ BASELINE_MS: Final = (-90.0, -60.0)
 
 MIN_BEATS: Final = 3
 """Fewer beats than this do not make a mean."""
+LITTLE_USED: Final = 0.8
+"""With a smaller share of usable beats the rhythm or the recording is worth a warning."""
+EARLY_RR: Final = 0.8
+"""A beat that follows in less than this share of the mean RR interval came early. The window
+of the beat before it holds part of it, and its own holds part of the T wave before."""
 FAST_BPM: Final = 150.0
 """From this rate on ECG scar criteria do not hold (clinical-facts: Selvester exclusions)."""
 
@@ -73,14 +85,22 @@ def order_slices(positions_mm: ArrayLike) -> NDArray[np.intp]:
 def slice_levels(positions_mm_base_to_apex: ArrayLike) -> NDArray[np.float32]:
     """Level of each slice [S]: 0 the most basal … 1 the most apical, linear in position.
 
-    Positions are those along the base → apex direction, so a missing slice leaves its gap.
-    A single slice is taken for mid-ventricular: 0.5.
+    Args:
+        positions_mm_base_to_apex: [S] positions along the stack, listed from the most basal
+            slice to the most apical one, growing or falling. A missing slice leaves its gap in
+            the levels. A single slice is taken for mid-ventricular: 0.5.
+
+    Raises:
+        StudyError: the positions are not in order.
     """
     positions = np.asarray(positions_mm_base_to_apex, dtype=np.float64)
-    span = np.ptp(positions) if positions.size else 0.0
-    if span == 0.0:
-        return np.full(positions.size, 0.5, dtype=np.float32)
-    return np.asarray((positions - positions.min()) / span, dtype=np.float32)
+    if positions.size == 1:
+        return np.full(1, 0.5, dtype=np.float32)
+    steps = np.diff(positions)
+    if not (np.all(steps > 0.0) or np.all(steps < 0.0)):
+        raise StudyError("the slice positions are not in order", "Sort the slices base to apex")
+    levels = (positions - positions[0]) / (positions[-1] - positions[0])
+    return np.asarray(levels, dtype=np.float32)
 
 
 def mean_beat(signals_mv: ArrayLike, rate_hz: float, lead_names: Sequence[str]) -> MeanBeat:
@@ -113,31 +133,50 @@ def mean_beat(signals_mv: ArrayLike, rate_hz: float, lead_names: Sequence[str]) 
     if peaks.size < MIN_BEATS:
         raise EcgError(f"only {peaks.size} heart beats were found in the ECG", _LONGER)
     rr_ms = float(np.median(np.diff(peaks))) * 1000.0 / ECG_RATE_HZ
-    beats, alike = aligned_beats(signals, peaks)
-    if np.count_nonzero(alike) < MIN_BEATS:
-        raise EcgError(
-            f"only {np.count_nonzero(alike)} of {peaks.size} heart beats in the ECG are alike",
-            _LONGER,
-        )
-    beat = zero_baseline(_mean(beats[alike])) * taper_window(rr_ms)
-    left_out = alike.size - np.count_nonzero(alike)
-    if left_out:
-        warnings += (f"{left_out} of {alike.size} beats differ from the rest and were left out.",)
+    beats, doubts = _usable_beats(signals, peaks)
+    mean = centre_beat(beats.mean(axis=0), BEAT_R_INDEX + (beats.shape[2] - BEAT_SAMPLES) // 2)
     rate_bpm = 60000.0 / rr_ms
+    warnings += doubts
     if rate_bpm >= FAST_BPM:
         warnings += (f"Heart rate {rate_bpm:.0f}/min: ECG signs of scar do not hold at 150/min.",)
     return MeanBeat(
-        beat_mv=beat.astype(np.float32),
+        beat_mv=(zero_baseline(mean) * taper_window(rr_ms)).astype(np.float32),
         heart_rate_bpm=rate_bpm,
-        beats_averaged=int(np.count_nonzero(alike)),
+        beats_averaged=len(beats),
         derived_leads=derived,
         warnings=warnings,
     )
 
 
-def _mean(beats: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[b, 12, m] → [12, 512]."""
-    return centre_beat(beats.mean(axis=0), BEAT_R_INDEX + (beats.shape[2] - BEAT_SAMPLES) // 2)
+def _usable_beats(
+    signals: NDArray[np.float64], peaks: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """[b, 12, m] beats that look alike and, if possible, have no early neighbour; warnings.
+
+    Beats cut by the ends of the record do not count. Raises EcgError for fewer than
+    ``MIN_BEATS`` that are alike.
+    """
+    intervals = np.diff(peaks)
+    early = np.append(False, intervals < EARLY_RR * intervals.mean())
+    disturbed = early | np.append(early[1:], False)
+    inside = lies_inside(peaks, signals.shape[0])
+    if not inside.any():
+        raise EcgError("no whole heart beat was found in the ECG", _LONGER)
+    beats, alike = aligned_beats(signals, peaks[inside], early[inside])
+    if np.count_nonzero(alike) < MIN_BEATS:
+        raise EcgError(
+            f"only {np.count_nonzero(alike)} of {len(beats)} heart beats in the ECG are alike",
+            _LONGER,
+        )
+    clean = alike & ~disturbed[inside]
+    if np.count_nonzero(clean) < MIN_BEATS:  # a bigeminus
+        doubt = "Extrasystoles follow too closely: the mean beat of the ECG holds part of them."
+        return beats[alike], (doubt,)
+    used = np.count_nonzero(clean)
+    if used < LITTLE_USED * len(beats):
+        doubt = f"Only {used} of {len(beats)} heart beats in the ECG are alike and undisturbed."
+        return beats[clean], (doubt,)
+    return beats[clean], ()
 
 
 _LONGER: Final = f"At least {MIN_BEATS} similar beats are needed: use a longer or quieter record"

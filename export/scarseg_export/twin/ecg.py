@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from scarseg_export.twin.anatomy import Anatomy
 from scarseg_export.twin.scar import ScarMap
-from scarseg_runtime.contract import BEAT_R_INDEX, BEAT_SAMPLES, ECG_RATE_HZ
+from scarseg_export.twin.torso import ANTERIOR, ELECTRODES_MM, LATERAL, LONG_AXIS
+from scarseg_runtime.contract import BEAT_SAMPLES, ECG_RATE_HZ
+from scarseg_runtime.ecg_beats import centre_beat
 from scarseg_runtime.ecg_signal import band_gain
 from scarseg_runtime.preprocess import taper_window, zero_baseline
 
@@ -34,23 +36,7 @@ _ETA = np.deg2rad(np.linspace(104.0, 8.0, LEVELS))
 _PHI = np.deg2rad(np.arange(ANGLES) * (360.0 / ANGLES))
 _DEPTH = np.array([0.0, 0.5, 1.0])
 
-# Electrodes relative to the heart's centre in the patient frame (LPS, mm), RA LA LL V1–V6.
-_ELECTRODES_MM = np.array(
-    [
-        (-180.0, 0.0, 160.0), (150.0, 0.0, 160.0), (60.0, 10.0, -350.0),
-        (-55.0, -95.0, 25.0), (-10.0, -108.0, 25.0), (35.0, -110.0, 0.0),
-        (75.0, -98.0, -22.0), (115.0, -55.0, -25.0), (132.0, 5.0, -25.0),
-    ]
-)  # fmt: skip
-_P_WAVE_MV = np.array(
-    [0.06, 0.12, 0.06, -0.09, 0.0, 0.09, 0.03, 0.05, 0.05, 0.05, 0.05, 0.05]
-)
-
-# The usual axes of the heart in the same frame; scarseg_infer.orientation derives the same ones.
-_LONG_AXIS = np.array([0.65, -0.60, -0.45]) / np.linalg.norm([0.65, -0.60, -0.45])
-_ANTERIOR = np.array([0.0, 0.0, 1.0]) - _LONG_AXIS[2] * _LONG_AXIS
-_ANTERIOR /= np.linalg.norm(_ANTERIOR)
-_LATERAL = -np.cross(_LONG_AXIS, _ANTERIOR)
+_P_WAVE_MV = np.array([0.06, 0.12, 0.06, -0.09, 0.0, 0.09, 0.03, 0.05, 0.05, 0.05, 0.05, 0.05])
 
 _BRODY = 0.12
 """Share of tangential dipoles that is seen from outside, relative to radial ones.
@@ -95,7 +81,7 @@ def sample_conduction(rng: np.random.Generator) -> Conduction:
         seeds_ms=np.array([0.0, rng.uniform(0, 8), rng.uniform(2, 12), rng.uniform(3, 10)]),
         duration_ms=rng.uniform(245, 285) + depth_term + base_term + 6 * _patchy(rng),
         rotation=_small_rotation(rng, 13.0),
-        electrode_shift_mm=rng.normal(0.0, 12.0, _ELECTRODES_MM.shape),
+        electrode_shift_mm=rng.normal(0.0, 12.0, ELECTRODES_MM.shape),
         gain=float(np.exp(rng.normal(0.0, 0.25))),
         rv_strength=float(np.exp(rng.normal(0.0, 0.35))),
         pr_ms=rng.uniform(110, 190),
@@ -116,9 +102,7 @@ def simulate_beats(
     return finish_beats(raw, np.array([trait.rr_ms for trait in traits]))
 
 
-def simulate_raw(
-    anatomies: list[Anatomy], scars: list[ScarMap], traits: list[Conduction]
-) -> Array:
+def simulate_raw(anatomies: list[Anatomy], scars: list[ScarMap], traits: list[Conduction]) -> Array:
     """[patients, 12, 512] beats in mV as a noiseless recorder would see them, unfiltered."""
     mesh = [_mesh(a, t) for a, t in zip(anatomies, traits, strict=True)]
     position = np.stack([m[0] for m in mesh])
@@ -127,7 +111,7 @@ def simulate_raw(
     speed = np.stack([t.speed for t in traits]) * slow
     start = np.stack([_breakthrough(t) for t in traits])
     times = _activation(position, speed, start, traits)
-    electrodes = _ELECTRODES_MM[None] + np.stack([t.electrode_shift_mm for t in traits])
+    electrodes = ELECTRODES_MM[None] + np.stack([t.electrode_shift_mm for t in traits])
     weights = _source_weights(position, frame, viable, electrodes)
     duration = np.stack([t.duration_ms for t in traits])
     duration = duration - 0.25 * (times - times.mean(axis=(1, 2, 3), keepdims=True))
@@ -142,21 +126,12 @@ def finish_beats(raw: Array, rr_ms: Array) -> NDArray[np.float32]:
     """Filter, align, taper and zero raw beats exactly as the runtime prepares real ones."""
     frequencies = np.fft.rfftfreq(BEAT_SAMPLES, 1.0 / ECG_RATE_HZ)
     filtered = np.fft.irfft(np.fft.rfft(raw, axis=-1) * band_gain(frequencies), BEAT_SAMPLES)
+    near = BEAT_SAMPLES + round((ONSET_MS + 40.0) / STEP_MS)
     beats = []
-    for beat, rr in zip(map(_align, filtered), rr_ms, strict=True):
-        beats.append(zero_baseline(beat) * taper_window(float(rr)))
+    for beat, rr in zip(filtered, rr_ms, strict=True):
+        centred = centre_beat(np.tile(beat, (1, 3)), near)
+        beats.append(zero_baseline(centred) * taper_window(float(rr)))
     return np.asarray(beats, dtype=np.float32)
-
-
-def _align(beat: Array) -> Array:
-    """The beat moved so that the centre of its QRS energy over all leads lies at R."""
-    slope = np.diff(beat, axis=-1, append=beat[:, -1:])
-    energy = (slope**2).sum(axis=0)
-    start = int(ONSET_MS / STEP_MS)
-    window = slice(start - 20, start + 100)
-    centre = float((energy[window] * np.arange(window.start, window.stop)).sum())
-    shift = round(BEAT_R_INDEX - centre / float(energy[window].sum()))
-    return np.roll(beat, shift, axis=-1)
 
 
 def _mesh(anatomy: Anatomy, trait: Conduction) -> tuple[Array, Array, tuple[Array, Array, Array]]:
@@ -170,7 +145,7 @@ def _mesh(anatomy: Anatomy, trait: Conduction) -> tuple[Array, Array, tuple[Arra
     radius = focus * np.sinh(xi) * np.sin(eta)
     along = focus * np.cosh(xi) * np.cos(eta)
     display = np.deg2rad(anatomy.insertion_deg) + phi
-    axes = np.stack([_LATERAL, _ANTERIOR, _LONG_AXIS]) @ trait.rotation.T
+    axes = np.stack([LATERAL, ANTERIOR, LONG_AXIS]) @ trait.rotation.T
     local = np.stack([radius * np.cos(display), radius * np.sin(display), along - along.mean()], -1)
     # Scale factors of the coordinates give each face's area.
     h = focus * np.sqrt(np.sinh(xi) ** 2 + np.sin(eta) ** 2)
@@ -215,9 +190,7 @@ def _breakthrough(trait: Conduction) -> Array:
     return start
 
 
-def _activation(
-    position: Array, speed: Array, start: Array, traits: list[Conduction]
-) -> Array:
+def _activation(position: Array, speed: Array, start: Array, traits: list[Conduction]) -> Array:
     """Eikonal arrival times in ms, by relaxation over neighbours until nothing changes."""
     base = np.array([2.4, 0.6, 0.55])[None, None, None, :] * np.ones((len(traits), 1, 1, 1))
     for patient, trait in enumerate(traits):
@@ -311,7 +284,7 @@ def _wave(times: Array, weights: Array, width_ms: float) -> Array:
 
 def _right_ventricle(traits: list[Conduction], electrodes: Array) -> Array:
     """Potentials of the RV free wall, lumped into one dipole with its own time course."""
-    place = -45.0 * _LATERAL
+    place = -45.0 * LATERAL
     direction = np.array([-0.75, -0.6, 0.1])
     away = electrodes - place
     seen = (away @ direction) / np.linalg.norm(away, axis=-1) ** 3

@@ -46,6 +46,8 @@ class ImageStack:
     labels: NDArray[np.uint8]
     segments: NDArray[np.uint8]
     spacing_mm: float
+    heights_mm: NDArray[np.float64]
+    """[S] distance of each slice from the base plane towards the apex."""
     centres_mm: NDArray[np.float64]
     """[S, 2] LV centre as (column, row) offset from the image centre."""
 
@@ -109,7 +111,7 @@ def sample_grid(
         slices = max(4, round((last - first) / pitch))
     else:
         pitch = (anatomy.length_mm + rng.uniform(-0.5, 0.5) * pitch - first) / slices
-    heights = first + pitch * np.arange(slices)
+    heights: NDArray[np.float64] = first + pitch * np.arange(slices, dtype=np.float64)
     drift = rng.normal(0.0, rng.uniform(0.0, 2.0), (slices, 2))
     centre = rng.uniform(-wander_mm, wander_mm, 2)
     along = (heights / anatomy.length_mm)[:, None]
@@ -133,7 +135,9 @@ def render(
     textures = [_smooth(rng, radius.shape, grid.spacing_mm, size) for size in (9.0, 12.0)]
     image = np.zeros_like(radius)
     occupancy = np.zeros((4, *radius.shape), np.float32)
-    fat_mm = rng.uniform(0.0, 7.0) * (1 + 0.5 * np.cos(np.deg2rad(_TABLE_DEG - rng.uniform(0, 360))))
+    fat_mm = rng.uniform(0.0, 7.0) * (
+        1 + 0.5 * np.cos(np.deg2rad(_TABLE_DEG - rng.uniform(0, 360)))
+    )
     sublevels = (-0.25, 0.25)
     for part in sublevels:
         levels = (grid.heights_mm + part * grid.thickness_mm) / anatomy.length_mm
@@ -152,7 +156,7 @@ def render(
         np.broadcast_to(levels, labels.shape)[muscle],
     )
     pixels = _acquire(rng, image, look, grid.spacing_mm)
-    return ImageStack(pixels, labels, segments, grid.spacing_mm, grid.centres_mm)
+    return ImageStack(pixels, labels, segments, grid.spacing_mm, grid.heights_mm, grid.centres_mm)
 
 
 def _polar(grid: SliceGrid, insertion_deg: float) -> tuple[FloatArray, FloatArray]:
@@ -251,7 +255,9 @@ def _papillary(
     for centre_deg, size in zip(anatomy.papillary_deg, anatomy.papillary_mm, strict=True):
         turn = np.deg2rad(angle - np.float32(centre_deg))
         centre = np.maximum(endo - size * 0.7, 0.0)
-        distance = np.sqrt(np.maximum(radius**2 + centre**2 - 2 * radius * centre * np.cos(turn), 0))
+        distance = np.sqrt(
+            np.maximum(radius**2 + centre**2 - 2 * radius * centre * np.cos(turn), 0)
+        )
         muscle = np.maximum(muscle, np.clip((size - distance) * soft + 0.5, 0, 1))
     return muscle * cavity * big
 
@@ -319,7 +325,9 @@ def _smooth(
 ) -> FloatArray:
     """Smooth random field of about unit standard deviation, features of ``size_mm``."""
     slices, rows, columns = shape
-    up, across = (_interpolation(n, max(4, int(n * spacing_mm / size_mm) + 3)) for n in (rows, columns))
+    up, across = (
+        _interpolation(n, max(4, int(n * spacing_mm / size_mm) + 3)) for n in (rows, columns)
+    )
     seeds = rng.standard_normal((slices, up.shape[1], across.shape[1]), dtype=np.float32)
     return (up @ seeds @ across.T * np.float32(1.6)).astype(np.float32)
 

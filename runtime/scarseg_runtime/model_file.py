@@ -1,0 +1,152 @@
+"""The one self-describing model file: reading its metadata and checking it keeps the contract."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from scarseg_runtime.contract import (
+    BEAT_R_INDEX,
+    BEAT_SAMPLES,
+    ECG_RATE_HZ,
+    FORMAT_VERSION,
+    INPUTS,
+    LEADS,
+    OUTPUTS,
+    Label,
+    TensorSpec,
+)
+from scarseg_runtime.errors import ModelError
+
+PREFIX: Final = "scarseg."
+"""All our keys in the ONNX ``metadata_props`` start so; each value is a JSON text."""
+
+_ADVICE: Final = "Export it again with scarseg-export onnx"
+
+
+class _Tensor(Protocol):
+    name: str
+    type: str
+    shape: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMetadata:
+    """What a model file says of itself (ONNX ``metadata_props``, prefix ``scarseg.``)."""
+
+    name: str
+    version: str
+    training_data: str
+    licence: str
+    intended_use: str
+    recipe_revision: str
+    """Version-control revision of the recipe that trained the model."""
+    recipe: Mapping[str, Any]
+    tau_days: float
+    """Learned TAFF time constant."""
+    delta_max: float
+    """Largest change of a scar logit by the ECG."""
+    working_spacing_mm: float
+    classes: tuple[Mapping[str, Any], ...]
+    """value, name and display colour (#rrggbb) of each label."""
+    min_scar_ml: float
+    """Scar islands smaller than this are taken for noise; chosen on simulated hearts."""
+    twin_scores: Mapping[str, Any]
+    """Test scores on the digital twin, with the command that measured them."""
+    verification: Mapping[str, Any]
+    """Parity with PyTorch FP32 by provider and precision."""
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def encode_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Metadata as ``metadata_props`` entries, format and ECG contract included."""
+    entries = {"format_version": FORMAT_VERSION, "ecg": _ecg_contract(), **metadata}
+    return {PREFIX + key: json.dumps(value, sort_keys=True) for key, value in entries.items()}
+
+
+def parse_metadata(properties: Mapping[str, str]) -> ModelMetadata:
+    """Read our entries of ``metadata_props``. Raises ModelError where one is missing or odd."""
+    if PREFIX + "format_version" not in properties:
+        raise ModelError("the model file carries no scarseg metadata", _ADVICE)
+    try:
+        entries = {
+            key.removeprefix(PREFIX): json.loads(value)
+            for key, value in properties.items()
+            if key.startswith(PREFIX)
+        }
+    except json.JSONDecodeError as error:
+        raise ModelError("the model file's metadata is damaged", _ADVICE) from error
+    version = entries.pop("format_version")
+    if version != FORMAT_VERSION:
+        raise ModelError(
+            f"the model file has format version {version}, this runtime reads {FORMAT_VERSION}",
+            "Use the matching release, or export the model again",
+        )
+    if entries.pop("ecg", None) != _ecg_contract():
+        raise ModelError("the model file expects another ECG (leads, rate or beat length)", _ADVICE)
+    return _build(entries)
+
+
+def _build(entries: dict[str, Any]) -> ModelMetadata:
+    names = set(ModelMetadata.__dataclass_fields__)
+    missing = sorted(names - entries.keys())
+    if missing:
+        raise ModelError(f"the model file's metadata lacks {', '.join(missing)}", _ADVICE)
+    values = {name: entries[name] for name in names}
+    try:
+        for name in ("tau_days", "delta_max", "working_spacing_mm", "min_scar_ml"):
+            values[name] = float(values[name])
+        values["classes"] = tuple(values["classes"])
+        labels = {int(entry["value"]) for entry in values["classes"]}
+    except (TypeError, ValueError, KeyError) as error:
+        raise ModelError("the model file's metadata has values of a wrong type", _ADVICE) from error
+    if labels != {int(label) for label in Label}:
+        raise ModelError("the model file's classes are not those of the contract", _ADVICE)
+    if not values["tau_days"] > 0:
+        raise ModelError("the model file's time constant is not positive", _ADVICE)
+    return ModelMetadata(**values)
+
+
+def check_contract(inputs: Iterable[_Tensor], outputs: Iterable[_Tensor]) -> None:
+    """Compare a graph's inputs and outputs with the contract. Raises ModelError naming the
+    first tensor that differs."""
+    for kind, specs, tensors in (("input", INPUTS, inputs), ("output", OUTPUTS, outputs)):
+        found = {tensor.name: tensor for tensor in tensors}
+        for spec in specs:
+            if spec.name not in found:
+                raise ModelError(f"the model file has no {kind} named {spec.name}", _ADVICE)
+            _check_tensor(kind, spec, found.pop(spec.name))
+        if found:
+            raise ModelError(f"the model file has an unknown {kind} {sorted(found)[0]}", _ADVICE)
+
+
+def _check_tensor(kind: str, spec: TensorSpec, tensor: _Tensor) -> None:
+    shape = tuple(tensor.shape)
+    fits = len(shape) == len(spec.shape) and all(
+        isinstance(axis, str) if isinstance(wanted, str) else axis == wanted
+        for axis, wanted in zip(shape, spec.shape, strict=True)
+    )
+    if tensor.type != spec.type or not fits:
+        raise ModelError(
+            f"the model file's {kind} {spec.name} is {tensor.type} {list(shape)}, "
+            f"the contract says {spec.type} {list(spec.shape)}",
+            _ADVICE,
+        )
+
+
+def _ecg_contract() -> dict[str, Any]:
+    return {
+        "leads": list(LEADS),
+        "rate_hz": ECG_RATE_HZ,
+        "samples": BEAT_SAMPLES,
+        "r_index": BEAT_R_INDEX,
+    }

@@ -1,0 +1,119 @@
+"""The command line: parse, run, one line of error, documented exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from scarseg_runtime.errors import ScarsegError, UsageError
+from scarseg_runtime.version import __version__
+
+EXIT_CODES = """exit codes:
+  0 done   1 internal error   2 usage   3 study unreadable or unsuitable
+  4 ECG unreadable or unsuitable   5 model or provider   6 output
+
+Research use only. Not a medical device. The shipped reference model is trained on a digital
+twin only."""
+
+DEFAULT_OUT = Path("scarseg-result")
+DEMO_OUT = Path("scarseg-demo")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar; imports nothing heavy, so --help is instant."""
+    arguments = argparse.ArgumentParser(
+        prog="scarseg-infer",
+        description="Find myocardial scar in an LGE short-axis MRI study, helped by a 12-lead "
+        "ECG that counts the less the further in time it lies from the MRI.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = arguments.add_argument
+    add("study", nargs="?", metavar="STUDY", type=Path,
+        help="DICOM folder, zip of one, or NIfTI file")  # fmt: skip
+    add("ecg", nargs="?", metavar="ECG", type=Path,
+        help="WFDB record: .dat, .hea, or its name without suffix")  # fmt: skip
+    add("-o", "--out", metavar="OUT", type=Path,
+        help=f"folder for the results (default: {DEFAULT_OUT})")  # fmt: skip
+    add("--gap-days", metavar="N", type=float,
+        help="days between ECG and MRI, where the files do not tell; unknown means that the "
+        "ECG gets no weight")  # fmt: skip
+    add("--model", metavar="FILE", type=Path, help="model file (default: the reference model)")
+    add("--provider", metavar="NAME", default="auto",
+        help="what to compute on: auto, cpu (default: auto)")  # fmt: skip
+    add("--overwrite", action="store_true", help="replace the results in an existing OUT")
+    add("--demo", action="store_true",
+        help="run on the bundled synthetic study and ECG instead of STUDY and ECG")  # fmt: skip
+    loudness = arguments.add_mutually_exclusive_group()
+    loudness.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+    loudness.add_argument("-v", "--verbose", action="store_true", help="print stage timings too")
+    add("--version", action="version", version=f"%(prog)s {__version__}")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        _segment(arguments)
+    except ScarsegError as error:
+        print(f"scarseg-infer: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("scarseg-infer: interrupted; nothing was written.", file=sys.stderr)
+        return 130
+    except Exception as error:  # noqa: BLE001 - last resort: no traceback, it may quote a header
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(where.filename).name}:{where.lineno}"
+        print(
+            f"scarseg-infer: internal error, {type(error).__name__} at {place}. "
+            "Please report it with the version and the command.",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    sys.exit(main())
+
+
+def _segment(arguments: argparse.Namespace) -> None:
+    if arguments.demo:
+        if arguments.study is not None:
+            raise UsageError("--demo brings its own study", "Leave out STUDY and ECG")
+        from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
+
+        arguments.study, arguments.ecg = DEMO_STUDY, DEMO_ECG
+        arguments.out = arguments.out or DEMO_OUT
+        arguments.overwrite = True
+    elif arguments.study is None:
+        raise UsageError("no study was given", "Name a DICOM folder, zip or NIfTI file, or --demo")
+    _segment_study(arguments, arguments.out or DEFAULT_OUT)
+
+
+def _segment_study(arguments: argparse.Namespace, out: Path) -> None:
+    from scarseg_infer.segmenter import Segmenter
+    from scarseg_infer.summary import summary_lines, timing_lines
+    from scarseg_infer.write import check_out
+
+    check_out(out, overwrite=arguments.overwrite)
+    segmenter = Segmenter.from_model(arguments.model, provider=arguments.provider)
+    result = segmenter.run(arguments.study, arguments.ecg, gap_days=arguments.gap_days)
+    paths = result.write(out, overwrite=arguments.overwrite)
+    if arguments.quiet:
+        return
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    lines = summary_lines(result)
+    if arguments.verbose:
+        lines += timing_lines(result)
+    print("\n".join(lines + [str(path) for path in paths.values()]))
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,67 @@
+"""How far apart in time MRI and ECG were taken, and how that is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from scarseg_infer.ecg import EcgRecord
+from scarseg_infer.result import GapSource
+
+AGREEMENT_DAYS: Final = 1.0
+"""A given gap may differ from the dates by this much (rounding to whole days) unremarked."""
+
+_SECONDS_PER_DAY: Final = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Time between ECG and MRI."""
+
+    days: float | None
+    """Absolute difference where it comes from dates; as given, however odd, where it was given
+    (the gap policy of the runtime turns a negative or non-finite gap into weight 0); None
+    where unknown."""
+    source: GapSource
+    warnings: tuple[str, ...] = ()
+    note: str = ""
+    """Which came first, as a sentence; empty where the dates do not tell."""
+
+
+def gap_between(mri: datetime | None, ecg: EcgRecord | None, given_days: float | None) -> Gap:
+    """The gap from both dates when both are known, else the given one, else unknown.
+
+    Clocks are compared as they stand: WFDB has no time zone, and both devices usually stand in
+    one hospital. Without a time of day in the ECG whole calendar days are counted.
+
+    Args:
+        mri: when the image was taken.
+        ecg: the ECG, or None without one.
+        given_days: what the caller says; loses, with a warning, against dates that differ from
+            it by more than ``AGREEMENT_DAYS``.
+    """
+    if mri is None or ecg is None or ecg.recorded is None:
+        return Gap(given_days, "unknown" if given_days is None else "given")
+    image = mri.replace(tzinfo=None)
+    recorded = ecg.recorded.replace(tzinfo=None)
+    source: GapSource = "dates" if ecg.date_only else "timestamps"
+    if ecg.date_only:
+        signed_days = float((image.date() - recorded.date()).days)
+    else:
+        signed_days = (image - recorded).total_seconds() / _SECONDS_PER_DAY
+    days = abs(signed_days)
+    warnings: tuple[str, ...] = ()
+    if given_days is not None and not abs(days - given_days) <= AGREEMENT_DAYS:
+        warnings = (
+            f"The given gap of {given_days:g} days contradicts the dates of MRI and ECG, which "
+            f"lie {days:.1f} days apart: the dates are used.",
+        )
+    return Gap(days, source, warnings, _order(signed_days))
+
+
+def _order(signed_days: float) -> str:
+    if signed_days == 0.0:
+        return ""
+    order = "before" if signed_days > 0.0 else "after"
+    return f"The ECG was recorded {abs(signed_days):.1f} days {order} the MRI."

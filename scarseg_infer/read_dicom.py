@@ -1,0 +1,220 @@
+"""DICOM files → the LGE stack in them. Classic single-frame MR images only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from pydicom import FileDataset
+
+from scarseg_infer.dicom_header import FileKind, SliceHeader, read_header
+from scarseg_infer.dicom_parse import PARSE_ERRORS, damaged, parse
+from scarseg_infer.dicom_pixels import slice_pixels
+from scarseg_infer.dicom_series import (
+    ADVICE,
+    MIN_STACK_SLICES,
+    SliceGroup,
+    choose_stack,
+    group_slices,
+    plane_of,
+)
+from scarseg_infer.dicom_time import acquisition_time
+from scarseg_infer.orientation import SHORT_AXIS_TRUST_DEG, counted_from
+from scarseg_infer.quiet import quiet_readers
+from scarseg_infer.slice_plane import MAX_SLICE_HEIGHT_MM, step_warnings
+from scarseg_infer.stack import LgeStack
+from scarseg_infer.study_files import StudyFiles, file_label
+from scarseg_runtime.errors import StudyError
+
+_IGNORED: Final = {
+    FileKind.NOT_DICOM: ("file that is not DICOM", "files that are not DICOM"),
+    FileKind.OTHER_OBJECT: (
+        "DICOM object that is not an MR image",
+        "DICOM objects that are not MR images",
+    ),
+    FileKind.MULTI_FRAME: ("multi-frame MR object", "multi-frame MR objects"),
+    FileKind.TOO_LARGE: ("file too large for an MR slice", "files too large for an MR slice"),
+}
+
+
+def read_dicom(files: StudyFiles) -> LgeStack:
+    """Read the only LGE short-axis stack among DICOM files.
+
+    Files of other kinds and other series are ignored with a count in the warnings. Slice
+    heights come from positions; SliceThickness matters only to a study of one slice.
+
+    Raises:
+        StudyError: nothing readable, two patients or studies, damaged files, or no LGE
+            short-axis stack, or several.
+    """
+    with quiet_readers():
+        headers, kinds = _scan(files)
+        _one_patient(headers)
+        headers, notes = _without_copies(headers, files)
+        placed = [header for header in headers if header.plane is not None]
+        if not placed:
+            raise StudyError(
+                "the MR images do not say where they lie in the patient",
+                "Export the original images, not screenshots or reformatted ones",
+            )
+        group = choose_stack(group_slices(placed))
+        ignored = [_were(kinds[k], names, "ignored") for k, names in _IGNORED.items() if kinds[k]]
+        notes = (*ignored, *notes, *_left_out(headers, group, files))
+        return _load(files, group, notes)
+
+
+def _scan(files: StudyFiles) -> tuple[list[SliceHeader], Counter[FileKind]]:
+    """Headers of all MR slices, and how many files of each kind there are."""
+    if len(files) == 0:
+        raise StudyError("the study holds no files", "Pass the folder of the exported study")
+    headers: list[SliceHeader] = []
+    kinds: Counter[FileKind] = Counter()
+    for index in range(len(files)):
+        data = files.read(index)
+        if data is None:
+            kinds[FileKind.TOO_LARGE] += 1
+            continue
+        kind, header = read_header(data, index, file_label(index, files))
+        kinds[kind] += 1
+        if header is not None:
+            headers.append(header)
+    if not headers:
+        raise _nothing(len(files), kinds)
+    return headers, kinds
+
+
+def _nothing(count: int, kinds: Counter[FileKind]) -> StudyError:
+    if kinds[FileKind.MULTI_FRAME]:
+        return StudyError(
+            "the study holds enhanced (multi-frame) MR images, which are not supported yet",
+            "Export or convert them to classic single-frame MR images",
+        )
+    if kinds[FileKind.OTHER_OBJECT]:
+        return StudyError("the study holds DICOM objects but no MR images", ADVICE)
+    return StudyError(
+        f"none of the {count} files in the study is a DICOM image",
+        "Pass the folder of the exported study",
+    )
+
+
+def _one_patient(headers: Sequence[SliceHeader]) -> None:
+    patients = {header.patient_id for header in headers if header.patient_id}
+    if not all(header.patient_id for header in headers) and len(patients) < 2:
+        patients = {header.patient_name.casefold() for header in headers if header.patient_name}
+    if len(patients) > 1:
+        raise StudyError(
+            f"the study mixes images of {len(patients)} patients", "Pass one patient at a time"
+        )
+    studies = {header.study_uid for header in headers if header.study_uid}
+    if len(studies) > 1:
+        raise StudyError(
+            f"the folder mixes images of {len(studies)} studies", "Pass one study at a time"
+        )
+
+
+def _without_copies(
+    headers: Sequence[SliceHeader], files: StudyFiles
+) -> tuple[list[SliceHeader], tuple[str, ...]]:
+    """Headers with every image once, and a warning when there were copies."""
+    seen: dict[str, SliceHeader] = {}
+    kept: list[SliceHeader] = []
+    for header in headers:
+        first = seen.setdefault(header.instance_uid, header) if header.instance_uid else header
+        if first is header:
+            kept.append(header)
+        elif replace(header, file_index=first.file_index) != first:
+            raise StudyError(
+                f"{file_label(first.file_index, files)} and "
+                f"{file_label(header.file_index, files)} are different images with the same "
+                "SOP Instance UID",
+                "Export the study again from its source",
+            )
+    copies = len(headers) - len(kept)
+    if not copies:
+        return kept, ()
+    names = ("copy of an image", "copies of images")
+    return kept, (_were(copies, names, "ignored"),)
+
+
+def _were(count: int, names: tuple[str, str], what: str) -> str:
+    """A warning about ``count`` things, given their name in singular and plural."""
+    return f"1 {names[0]} was {what}." if count == 1 else f"{count} {names[1]} were {what}."
+
+
+def _left_out(
+    headers: Sequence[SliceHeader], group: SliceGroup, files: StudyFiles
+) -> tuple[str, ...]:
+    """A warning that counts what is not in the stack, unless it should have been."""
+    chosen = {header.file_index for header in group.slices}
+    series = {header.series_uid for header in group.slices}
+    others = [header for header in headers if header.file_index not in chosen]
+    for header in others:
+        if header.plane is None and header.series_uid in series:
+            raise StudyError(
+                f"{file_label(header.file_index, files)} belongs to the LGE series but does not "
+                "say where it lies in the patient",
+                "Export or copy the study again",
+            )
+    if not others:
+        return ()
+    count = len({(header.series_uid, header.image_kind) for header in others})
+    of = "of another series" if count == 1 else f"of {count} other series"
+    return (_were(len(others), (f"image {of}", f"images {of}"), "left out"),)
+
+
+def _load(files: StudyFiles, group: SliceGroup, notes: Sequence[str]) -> LgeStack:
+    """Read the pixels of the chosen slices and put the stack together."""
+    datasets: list[FileDataset] = []
+    pixels = []
+    for header in group.slices:
+        label = file_label(header.file_index, files)
+        try:
+            dataset = parse(files.read(header.file_index) or b"")
+        except PARSE_ERRORS as error:
+            raise damaged(label) from error
+        pixels.append(slice_pixels(dataset, plane_of(header), label))
+        datasets.append(dataset)
+    acquired, time_notes = acquisition_time(datasets)
+    plane = plane_of(group.slices[0])
+    return LgeStack(
+        pixels=np.stack(pixels),
+        pixel_spacing_mm=plane.pixel_spacing_mm,
+        origins_mm=np.array([plane_of(header).origin_mm for header in group.slices]),
+        row_direction=np.array(plane.row_direction),
+        column_direction=np.array(plane.column_direction),
+        slice_thickness_mm=_thickness_mm(group),
+        source="dicom",
+        acquired=acquired,
+        datasets=tuple(datasets),
+        warnings=(*notes, *_stack_warnings(group), *time_notes),
+    )
+
+
+def _thickness_mm(group: SliceGroup) -> float | None:
+    thickness_mm = group.slices[0].slice_thickness_mm
+    if thickness_mm is not None and 0 < thickness_mm <= MAX_SLICE_HEIGHT_MM:
+        return thickness_mm
+    if group.position_count == 1:
+        raise StudyError("the only slice of the study has no usable slice thickness", ADVICE)
+    return None
+
+
+def _stack_warnings(group: SliceGroup) -> list[str]:
+    plane = plane_of(group.slices[0])
+    found = []
+    if not group.lge_marked:
+        found.append("Nothing in the study marks it as LGE: check that it is.")
+    if group.tilt_deg > SHORT_AXIS_TRUST_DEG:
+        found.append(
+            f"The slices are tilted by {group.tilt_deg:.0f}° against a usual short-axis view: "
+            "check the view, and base, apex and walls in the pictures."
+        )
+    if group.position_count == 1:
+        found.append("The study has a single slice: its height is the slice thickness.")
+    elif group.position_count < MIN_STACK_SLICES:
+        found.append(f"The study has only {group.position_count} slices.")
+    positions = np.array([plane_of(header).origin_mm for header in group.slices]) @ plane.normal
+    return [*found, *step_warnings(positions, counted_from(plane.normal))]

@@ -1,0 +1,226 @@
+"""From a study and an ECG to a result: the one obvious way in.
+
+study ─ read_study ─ display orientation ─┐
+ecg ─── read_ecg ─── mean beat ───────────┼─ Session (the graph) ─ clean-up ─ quantities
+dates ─ gap_between ─ gap policy (TAFF) ──┘
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from scarseg_infer.ecg import EcgRecord
+from scarseg_infer.gap import Gap, gap_between
+from scarseg_infer.orientation import DisplayTransform, display_transform
+from scarseg_infer.read_ecg import read_ecg
+from scarseg_infer.read_study import read_study
+from scarseg_infer.result import EcgUse, ModelUse, ScarResult
+from scarseg_infer.slice_order import apex_comes_first
+from scarseg_infer.stack import LgeStack
+from scarseg_runtime.components import clean_labels
+from scarseg_runtime.preprocess import FAST_BPM, MeanBeat, mean_beat, slice_levels
+from scarseg_runtime.quantify import quantify, slice_heights_mm
+from scarseg_runtime.session import NetworkOutput, Session
+from scarseg_runtime.taff import EcgDecision, decide
+
+REFERENCE_MODEL = "reference.onnx"
+
+
+class Segmenter:
+    """A loaded model that segments studies. Load once, run many."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @classmethod
+    def from_model(
+        cls,
+        model: str | Path | None = None,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+    ) -> Segmenter:
+        """Load a model file; without one, the reference model shipped with the package.
+
+        The reference model is trained on the project's digital twin only.
+
+        Args:
+            provider: execution provider, or ``auto`` for the best one that can run here.
+            threads: cores to compute on; default those the process may use.
+
+        Raises:
+            ModelError: the file is missing, damaged or breaks the contract.
+            ProviderError: the provider is unknown or cannot run here.
+        """
+        if model is not None:
+            return cls(Session.load(Path(model), provider, threads=threads))
+        shipped = resources.files("scarseg_infer") / "models" / REFERENCE_MODEL
+        with resources.as_file(shipped) as path:
+            return cls(Session.load(path, provider, threads=threads))
+
+    def run(
+        self,
+        study: str | Path | LgeStack,
+        ecg: str | Path | EcgRecord | None = None,
+        *,
+        gap_days: float | None = None,
+    ) -> ScarResult:
+        """Segment one study.
+
+        Args:
+            study: a DICOM folder, a zip of one, a NIfTI file, or a stack read before.
+            ecg: a WFDB record (``.dat``, ``.hea`` or record name), or a record read before.
+            gap_days: days between ECG and MRI, used where the files' own dates do not tell.
+                What is unknown, negative or not finite gives the ECG no weight.
+
+        Raises:
+            StudyError: the study cannot be read or is no LGE short-axis stack.
+            EcgError: the ECG cannot be read or is not fit to be used.
+        """
+        clock = _Clock()
+        with clock.stage("read_study"):
+            stack = study if isinstance(study, LgeStack) else read_study(study)
+        with clock.stage("read_ecg"):
+            record = ecg if isinstance(ecg, EcgRecord) or ecg is None else read_ecg(ecg)
+        with clock.stage("prepare_ecg"):
+            evidence = _ecg_evidence(stack, record, gap_days)
+        with clock.stage("network"):
+            shown = self._run_network(stack, evidence)
+        with clock.stage("quantify"):
+            return self._result(stack, evidence, shown, clock)
+
+    def _run_network(self, stack: LgeStack, evidence: _EcgEvidence) -> _Shown:
+        """Run the graph in display orientation; where no geometry says which end is the base,
+        the image decides and the graph runs again if the first guess was wrong."""
+        display = display_transform(stack)
+        shown = _Shown(display, self._execute(stack, display, evidence))
+        if stack.orientation_known or len(stack.pixels) == 1:
+            return shown
+        warning = "The file does not say which end of the stack is the base; the image decided."
+        if apex_comes_first(shown.output.labels):
+            display = replace(display, reverse_slices=not display.reverse_slices)
+            shown = _Shown(display, self._execute(stack, display, evidence))
+        return replace(shown, warnings=(warning,))
+
+    def _execute(
+        self, stack: LgeStack, display: DisplayTransform, evidence: _EcgEvidence
+    ) -> NetworkOutput:
+        positions = stack.slice_positions_mm
+        base_to_apex = -positions[::-1] if display.reverse_slices else positions
+        return self._session.run(
+            display.to_display(stack.pixels),
+            display.display_spacing(stack.pixel_spacing_mm),
+            slice_levels(base_to_apex),
+            evidence.beat.beat_mv if evidence.beat else None,
+            evidence.decision,
+        )
+
+    def _result(
+        self, stack: LgeStack, evidence: _EcgEvidence, shown: _Shown, clock: _Clock
+    ) -> ScarResult:
+        output, metadata = shown.output, self._session.metadata
+        heights = slice_heights_mm(stack.slice_positions_mm, stack.slice_thickness_mm)
+        segments = shown.display.to_source(output.segments)
+        spacing = stack.pixel_spacing_mm
+        voxel_ml = spacing[0] * spacing[1] * float(np.mean(heights)) / 1000.0
+        labels, image_only = (
+            clean_labels(shown.display.to_source(volume), metadata.min_scar_ml, voxel_ml)
+            for volume in (output.labels, output.image_only_labels)
+        )
+        segments[(labels != 2) & (labels != 3)] = 0
+        quantities = quantify(labels, segments, spacing, heights)
+        warnings = [*stack.warnings, *evidence.warnings, *shown.warnings]
+        if quantities.myocardium_ml == 0:
+            warnings.append("No left ventricle was found in the image.")
+        return ScarResult(
+            stack=stack,
+            labels=labels,
+            scar_probability=shown.display.to_source(output.scar_probability),
+            image_only_labels=image_only,
+            segments=segments,
+            display=shown.display,
+            quantities=quantities,
+            image_only_quantities=quantify(image_only, segments, spacing, heights),
+            ecg=evidence.use(output),
+            model=ModelUse(
+                name=metadata.name,
+                version=metadata.version,
+                sha256=self._session.sha256,
+                training_data=metadata.training_data,
+                provider=self._session.provider.name,
+                precision=self._session.provider.precision,
+            ),
+            timings_ms=clock.stages_ms,
+            warnings=tuple(warnings),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """Network output together with the orientation in which it was computed."""
+
+    display: DisplayTransform
+    output: NetworkOutput
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _EcgEvidence:
+    """The ECG as the network will see it, and what was decided about it."""
+
+    beat: MeanBeat | None
+    gap: Gap
+    decision: EcgDecision
+    warnings: tuple[str, ...]
+
+    def use(self, output: NetworkOutput) -> EcgUse:
+        note = f"; {self.gap.note[:1].lower()}{self.gap.note[1:]}" if self.gap.note else ""
+        return EcgUse(
+            given=self.beat is not None,
+            weight=output.ecg_weight,
+            gap_days=self.gap.days,
+            gap_source=self.gap.source,
+            reason=self.decision.reason + note.removesuffix("."),
+            heart_rate_bpm=self.beat.heart_rate_bpm if self.beat else None,
+            beats_averaged=self.beat.beats_averaged if self.beat else None,
+            derived_leads=self.beat.derived_leads if self.beat else (),
+            segment_belief=output.ecg_segment_belief if self.beat else None,
+        )
+
+
+def _ecg_evidence(
+    stack: LgeStack, record: EcgRecord | None, gap_days: float | None
+) -> _EcgEvidence:
+    gap = gap_between(stack.acquired, record, gap_days)
+    if record is None:
+        return _EcgEvidence(None, gap, decide(gap.days, ecg_given=False), gap.warnings)
+    beat = mean_beat(record.signals_mv, record.rate_hz, record.lead_names)
+    findings = []
+    if beat.heart_rate_bpm >= FAST_BPM:
+        findings.append(
+            f"at a heart rate of {beat.heart_rate_bpm:.0f}/min ECG signs of scar do not hold"
+        )
+    decision = decide(gap.days, ecg_given=True, findings=findings)
+    return _EcgEvidence(beat, gap, decision, (*record.warnings, *beat.warnings, *gap.warnings))
+
+
+class _Clock:
+    """Wall time of each stage, in the order in which they ran."""
+
+    def __init__(self) -> None:
+        self.stages_ms: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages_ms[name] = (time.perf_counter() - start) * 1000.0

@@ -1,0 +1,66 @@
+"""The files of a study as numbered bytes, whether they lie in a folder or in an archive."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final, Protocol
+
+from scarseg_runtime.errors import StudyError
+
+MAX_FILE_BYTES: Final = 256 * 2**20
+"""Larger files are left alone: a single MR slice of 1024 x 1024 pixels takes 2 MB."""
+
+
+class StudyFiles(Protocol):
+    """Files in name order, read one at a time so that memory stays bounded."""
+
+    def __len__(self) -> int:
+        """How many files there are."""
+
+    def read(self, index: int) -> bytes | None:
+        """Content of one file; None when it is larger than ``MAX_FILE_BYTES``.
+
+        Raises StudyError when the file cannot be read.
+        """
+
+
+def file_label(index: int, files: StudyFiles) -> str:
+    """How messages call a file: by number, since its name may hold that of a patient."""
+    return f"file {index + 1} of {len(files)} in name order"
+
+
+class FolderFiles:
+    """Every regular file in a folder and its subfolders; links to folders are not followed.
+
+    Raises StudyError when the folder or one of its subfolders cannot be listed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        found: list[Path] = []
+        for root, _, names in os.walk(folder, onerror=_cannot_list):
+            found.extend(Path(root, name) for name in names)
+        self._paths = sorted(path for path in found if path.is_file())
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def read(self, index: int) -> bytes | None:
+        """See :meth:`StudyFiles.read`."""
+        path = self._paths[index]
+        try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                return None
+            return path.read_bytes()
+        except OSError as error:
+            raise StudyError(
+                f"{file_label(index, self)} cannot be read ({error.strerror})",
+                "Check that the folder is complete and that you may read it",
+            ) from error
+
+
+def _cannot_list(error: OSError) -> None:
+    raise StudyError(
+        f"the study folder, or one inside it, cannot be listed ({error.strerror})",
+        "Check that you may read it",
+    ) from error

@@ -1,0 +1,38 @@
+"""A result in five lines, for the terminal."""
+
+from __future__ import annotations
+
+from scarseg_infer.result import RESEARCH_USE, ScarResult
+
+
+def summary_lines(result: ScarResult) -> list[str]:
+    """Scar, ventricle, segments, ECG, model: one line each."""
+    whole, image = result.quantities, result.image_only_quantities
+    ecg, model = result.ecg, result.model
+    hit = sorted(
+        (s for s in whole.segments if s.scar_ml > 0), key=lambda s: s.burden or 0.0, reverse=True
+    )
+    named = ", ".join(f"{s.number} {s.name} {100 * (s.burden or 0):.0f} %" for s in hit[:4])
+    more = f" and {len(hit) - 4} more" if len(hit) > 4 else ""
+    return [
+        f"Scar        {whole.scar_ml:.1f} mL, {whole.scar_g:.1f} g, "
+        f"{_percent(whole.scar_percent_of_lv_mass)} of LV mass "
+        f"(image alone: {_percent(image.scar_percent_of_lv_mass)})",
+        f"LV          myocardium {whole.myocardium_g:.0f} g, cavity {whole.lv_cavity_ml:.0f} mL",
+        f"Segments    {named or 'no segment with scar'}{more}",
+        f"ECG         weight {ecg.weight:.2f}: {ecg.reason}",
+        f"Model       {model.name} {model.version} on {model.provider} {model.precision}, "
+        f"trained on a digital twin only. {RESEARCH_USE}"
+        if model.name == "scarseg-reference"
+        else f"Model       {model.name} {model.version} on {model.provider} {model.precision}. "
+        f"{RESEARCH_USE}",
+    ]
+
+
+def timing_lines(result: ScarResult) -> list[str]:
+    """Wall time of each stage."""
+    return [f"{stage:<12}{ms:8.0f} ms" for stage, ms in result.timings_ms.items()]
+
+
+def _percent(value: float | None) -> str:
+    return "no value" if value is None else f"{value:.1f} %"

@@ -1,0 +1,148 @@
+"""Parts of the graph against independent definitions and their own promises."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scarseg_export.aha_map import HeartFrame, locate, segment_map
+from scarseg_export.network import NetworkConfig, ScarNet, centres_from, segment_burden
+from scarseg_export.normalise import robust_zscore
+from scarseg_export.sampling import back, half_extent_mm, offsets_mm, view
+from scarseg_export.taff import TemporalWeight, mix
+from scarseg_runtime import taff as policy
+from scarseg_runtime.atlas import segment_at
+
+
+@given(
+    st.floats(-180, 180),
+    st.floats(0, 1),
+    st.floats(0, 360),
+    st.floats(5, 40),
+)
+def test_segments_in_the_graph_are_those_of_the_atlas(
+    insertion: float, level: float, angle: float, radius: float
+) -> None:
+    to_boundary = (angle - 15 * np.round(angle / 15)) if angle else 0.0
+    if abs(to_boundary) < 0.01 or min(abs(level - end) for end in (0.32, 0.62, 0.92)) < 1e-4:
+        return  # on a boundary, rounding decides
+    frame = HeartFrame(torch.zeros(1, 2), torch.tensor(insertion), torch.tensor([level]))
+    turn = math.radians(insertion + angle)
+    dx, dy = radius * math.cos(turn), -radius * math.sin(turn)
+    found = segment_map(torch.tensor([[[dx]]]), torch.tensor([[[dy]]]), frame)
+    assert int(found) == int(segment_at(angle, level))
+
+
+def test_locate_finds_centre_septum_and_rings_of_a_drawn_heart() -> None:
+    size, spacing = 96, 1.5
+    axis = offsets_mm(size, spacing)
+    x, y = axis[None, :] - 6.0, axis[:, None] + 9.0
+    radius = torch.sqrt(x**2 + y**2)
+    septum_deg = 160.0  # display angle of the middle of the septum
+    along = x * math.cos(math.radians(septum_deg)) - y * math.sin(math.radians(septum_deg))
+    across = x * math.sin(math.radians(septum_deg)) + y * math.cos(math.radians(septum_deg))
+    cavity = radius < 20
+    wall = (radius >= 20) & (radius < 30)
+    right = (radius >= 30) & (along > 10) & ((along - 40) ** 2 + across**2 < 25**2)
+    anatomy = torch.zeros(8, 4, size, size)
+    for slice_index in range(1, 7):  # the first and the last slice miss the LV
+        anatomy[slice_index, 1], anatomy[slice_index, 2] = cavity.float(), wall.float()
+        anatomy[slice_index, 3] = right.float()
+    anatomy[:, 0] = 1 - anatomy[:, 1:].sum(1)
+    frame = locate(anatomy, axis, torch.linspace(0, 1, 8))
+    assert frame.centre_mm[3].tolist() == pytest.approx([6.0, -9.0], abs=0.3)
+    assert float(frame.insertion_deg) == pytest.approx(septum_deg - 60.0, abs=2.0)
+    # Six slices span the LV; the last still has a cavity, so none is the cap (segment 17).
+    expected = (np.arange(6) + 0.5) / 6 * 0.92
+    assert frame.long_axis[1:7].numpy() == pytest.approx(expected, abs=1e-4)
+
+
+def test_an_image_without_a_heart_stays_finite() -> None:
+    axis = offsets_mm(96, 1.5)
+    anatomy = torch.zeros(3, 4, 96, 96)
+    anatomy[:, 0] = 1.0
+    frame = locate(anatomy, axis, torch.linspace(0, 1, 3))
+    for value in (frame.centre_mm, frame.insertion_deg, frame.long_axis):
+        assert torch.isfinite(value).all()
+
+
+@settings(max_examples=30)
+@given(st.floats(-3, 6), st.floats(-30, 30))
+def test_normalisation_does_not_see_gain_or_offset(log_gain: float, offset: float) -> None:
+    views = torch.rand(3, 24, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    plain = robust_zscore(views)
+    scaled = robust_zscore(views * 10**log_gain + offset * 10**log_gain)
+    assert torch.allclose(plain, scaled, atol=1e-3)
+
+
+def test_constant_and_padded_images_normalise_to_finite_values() -> None:
+    assert robust_zscore(torch.full((2, 8, 8), 7.0)).abs().max() == 0
+    padded = torch.zeros(1, 16, 16)
+    padded[:, :, :8] = 100 + torch.rand(1, 16, 8)
+    z = robust_zscore(padded)
+    assert z[:, :, 8:].abs().max() == 0 and abs(float(z[:, :, :8].mean())) < 0.1
+
+
+def test_a_view_and_back_keep_positions() -> None:
+    image = torch.zeros(1, 120, 100)
+    image[0, 40:50, 60:70] = 1.0
+    spacing = torch.tensor([1.3, 1.7])
+    half = half_extent_mm(image, spacing)
+    middle = torch.tensor([[(65 - 50) * 1.7, (45 - 60) * 1.3]])
+    seen = view(image, half, middle, 96, 1.0)
+    axis = offsets_mm(96, 1.0)
+    assert float((seen[0] * axis[None, :]).sum() / seen.sum()) == pytest.approx(0.0, abs=0.1)
+    assert float((seen[0] * axis[:, None]).sum() / seen.sum()) == pytest.approx(0.0, abs=0.1)
+    again = back(seen[:, None], image, half, middle, 96.0)[0, 0]
+    assert float((again * image[0]).sum() / image.sum()) > 0.9
+    assert float(again.sum()) == pytest.approx(float(image.sum()), rel=0.02)
+
+
+def test_the_heart_is_found_beside_a_false_island() -> None:
+    axis = offsets_mm(128, 3.0)
+    x, y = axis[None, None, :], axis[None, :, None]
+    heart = ((x - 30) ** 2 + (y + 12) ** 2 < 35**2).float().expand(6, -1, -1).clone()
+    heart[2] += ((x[0] + 150) ** 2 + (y[0] - 120) ** 2 < 12**2).float()
+    heart[5] = 0.0  # beyond the apex
+    centres = centres_from(heart, axis)
+    assert np.abs(centres.numpy() - [30.0, -12.0]).max() < 4.0
+
+
+@given(st.floats(0, 5000), st.floats(1, 2000))
+def test_weight_in_the_graph_is_that_of_the_policy(gap: float, tau: float) -> None:
+    weight = TemporalWeight(tau)(torch.tensor([gap]), torch.tensor([1.0]))
+    assert float(weight.detach()) == pytest.approx(policy.weight(gap, tau), abs=1e-5)
+
+
+@pytest.mark.parametrize("gap", [math.nan, -1.0, -math.inf, math.inf])
+def test_weight_of_an_impossible_gap_is_zero(gap: float) -> None:
+    assert float(TemporalWeight(120.0)(torch.tensor([gap]), torch.tensor([1.0]))) == 0.0
+
+
+def test_weight_zero_is_the_image_path_bit_for_bit_even_beside_nan() -> None:
+    image = torch.rand(5)
+    assert torch.equal(mix(torch.tensor(0.0), torch.full((5,), math.nan), image), image)
+
+
+def test_burden_counts_scar_per_segment() -> None:
+    segments = torch.tensor([1.0, 1.0, 1.0, 1.0, 17.0, 17.0, 3.0])
+    wall = torch.tensor([1, 1, 1, 1, 1, 1, 0], dtype=torch.bool)
+    scar = torch.tensor([1, 0, 0, 0, 1, 1, 0], dtype=torch.bool)
+    burden = segment_burden(segments, wall, scar)
+    assert burden[0] == 0.25 and burden[16] == 1.0 and burden[2] == 0.0
+
+
+def test_the_ecg_cannot_move_a_logit_further_than_delta_max() -> None:
+    torch.manual_seed(0)
+    net = ScarNet(NetworkConfig(delta_max=1.5))
+    with torch.no_grad():
+        for parameter in net.fusion.parameters():
+            parameter.mul_(100.0)
+        scar = torch.randn(500)
+        fused = net.fusion(torch.randn(500, 16), scar, 50 * torch.randn(500), torch.ones(500) * 50)
+    assert float((fused - scar).abs().max()) <= 1.5 + 1e-5

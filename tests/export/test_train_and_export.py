@@ -1,0 +1,102 @@
+"""Training from nothing to a model file that the runtime accepts, at toy size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from scarseg_export.cli import main
+from scarseg_export.network import NetworkConfig, ScarNet
+from scarseg_export.onnx_export import export_onnx, load_checkpoint, record_scores
+from scarseg_export.recipe import Recipe, load_recipe
+from scarseg_export.train import train
+from scarseg_runtime.contract import BEAT_SAMPLES
+from scarseg_runtime.session import Session
+from scarseg_runtime.taff import decide
+
+TOY = {
+    "ecg_patients": 300, "ecg_epochs": 1, "localiser_stacks": 2, "localiser_steps": 2,
+    "image_stacks": 2, "image_steps": 2, "fusion_cases": 8, "fusion_epochs": 2,
+    "network": {"fine_widths": [8, 8, 12, 12, 16], "localiser_widths": [4, 8, 8, 8, 8]},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    recipe = folder / "toy.json"
+    recipe.write_text(json.dumps(TOY), encoding="utf-8")
+    assert main(["train", "--out", str(folder / "run"), "--recipe", str(recipe)]) == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def model(run: Path) -> Path:
+    return export_onnx(run / "model.pt", run / "model.onnx", min_scar_ml=0.2)
+
+
+def test_a_finished_run_is_not_trained_again(run: Path) -> None:
+    stages = [run / f"{name}.pt" for name in ("ecg", "localiser", "image")]
+    before = [stage.stat().st_mtime_ns for stage in stages]
+    train(run, load_recipe(run.parent / "toy.json"))
+    assert [stage.stat().st_mtime_ns for stage in stages] == before
+
+
+def test_a_run_folder_belongs_to_one_recipe(run: Path) -> None:
+    with pytest.raises(ValueError, match="another recipe"):
+        train(run, Recipe())
+
+
+def test_the_file_describes_itself(model: Path) -> None:
+    session = Session.load(model)
+    metadata = session.metadata
+    assert metadata.recipe["ecg_patients"] == TOY["ecg_patients"]
+    assert metadata.min_scar_ml == 0.2
+    assert "Digital twin only" in metadata.training_data
+    assert "Not a medical device" in metadata.intended_use
+    parity = metadata.verification["cpu fp32"]
+    assert parity["label_agreement"] >= 0.999
+
+
+def test_batch_norm_is_folded_and_inputs_are_named(model: Path) -> None:
+    graph = onnx.load(model).graph
+    assert not [node for node in graph.node if node.op_type == "BatchNormalization"]
+    shape = [axis.dim_param for axis in graph.input[0].type.tensor_type.shape.dim]
+    assert shape == ["S", "H", "W"]
+
+
+@pytest.mark.parametrize("shape", [(1, 96, 128), (5, 131, 97), (12, 256, 216), (30, 64, 64)])
+def test_the_graph_equals_pytorch_at_any_size(run: Path, model: Path, shape: tuple) -> None:
+    rng = np.random.default_rng(1)
+    net, _ = load_checkpoint(run / "model.pt")
+    levels = np.linspace(0, 1, shape[0], dtype=np.float32)
+    lge = rng.gamma(2.0, 200.0, shape).astype(np.float32)
+    beat = rng.normal(0, 0.3, (12, BEAT_SAMPLES)).astype(np.float32)
+    ours = Session.load(model).run(lge, (1.5, 1.3), levels, beat, decide(20.0, ecg_given=True))
+    with torch.no_grad():
+        theirs = net(
+            torch.from_numpy(lge), torch.tensor([1.5, 1.3]), torch.from_numpy(levels),
+            torch.from_numpy(beat), torch.tensor([20.0]), torch.tensor([1.0]),
+        )  # fmt: skip
+    assert (ours.labels == theirs[0].numpy()).mean() >= 0.999
+    assert np.abs(ours.scar_probability - theirs[1].numpy()).max() < 5e-3
+    assert (ours.segments == theirs[3].numpy()).mean() >= 0.999
+    assert ours.ecg_weight == pytest.approx(float(theirs[6]), abs=1e-6)
+
+
+def test_scores_are_recorded_in_the_file(model: Path) -> None:
+    record_scores(model, cases=2)
+    scores = Session.load(model).metadata.twin_scores
+    assert scores["cases"] == 2
+    assert "scarseg-export evaluate" in scores["command"]
+    assert {"image_only", "fused", "fused_fresh", "fused_old"} <= scores.keys()
+
+
+def test_time_constant_starts_off_the_truth() -> None:
+    assert NetworkConfig().initial_tau_days == 480.0
+    assert ScarNet().taff.tau_days == pytest.approx(480.0, rel=1e-5)

@@ -1,0 +1,74 @@
+"""The time gap: dates before what the caller says, and nothing invented."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta, timezone
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scarseg_infer.ecg import EcgRecord
+from scarseg_infer.gap import Gap, gap_between
+
+MRI = datetime(2020, 3, 1, 12, 0)
+
+
+def ecg(recorded: datetime | None, date_only: bool = False) -> EcgRecord:
+    return EcgRecord(np.zeros((2, 1)), 500.0, ("I",), recorded, date_only)
+
+
+def test_time_stamps_give_fractions_of_days() -> None:
+    gap = gap_between(MRI, ecg(datetime(2020, 2, 28, 18, 0)), None)  # over a leap day
+    assert gap == Gap(1.75, "timestamps", (), "The ECG was recorded 1.8 days before the MRI.")
+
+
+def test_order_changes_the_note_only() -> None:
+    gap = gap_between(MRI, ecg(datetime(2020, 3, 4, 12, 0)), None)
+    assert gap == Gap(3.0, "timestamps", (), "The ECG was recorded 3.0 days after the MRI.")
+
+
+@given(st.datetimes(datetime(1980, 1, 1), datetime(2040, 1, 1)), st.integers(-9999, 9999))
+def test_a_date_without_time_counts_calendar_days(mri: datetime, days: int) -> None:
+    day = datetime.combine(mri.date() - timedelta(days), datetime.min.time())
+    gap = gap_between(mri, ecg(day, date_only=True), None)
+    assert (gap.days, gap.source) == (abs(days), "dates")
+    assert (gap.note == "") == (days == 0)
+
+
+@pytest.mark.parametrize("mri", [None, MRI])
+@pytest.mark.parametrize("record", [None, ecg(None), ecg(MRI)])
+def test_without_both_dates_what_is_given_counts_else_nothing_does(
+    mri: datetime | None, record: EcgRecord | None
+) -> None:
+    if mri is not None and record is not None and record.recorded is not None:
+        assert gap_between(mri, record, None).source == "timestamps"
+        return
+    assert gap_between(mri, record, None) == Gap(None, "unknown")
+    assert gap_between(mri, record, 3.0) == Gap(3.0, "given")
+
+
+@pytest.mark.parametrize("given_days", [-1.0, math.nan, math.inf])
+def test_an_odd_given_gap_passes_through_for_the_policy_to_judge(given_days: float) -> None:
+    gap = gap_between(None, None, given_days)
+    assert gap.source == "given"
+    assert gap.days is given_days
+
+
+@pytest.mark.parametrize(
+    ("given_days", "warns"),
+    [(10.0, False), (9.0, False), (11.0, False), (11.1, True), (-10.0, True), (math.nan, True)],
+)
+def test_dates_win_against_a_given_gap_and_a_contradiction_is_said(
+    given_days: float, warns: bool
+) -> None:
+    gap = gap_between(MRI, ecg(MRI - timedelta(days=10)), given_days)
+    assert (gap.days, gap.source) == (10.0, "timestamps")
+    assert (len(gap.warnings) == 1) == warns
+
+
+def test_a_time_zone_on_one_side_does_not_matter() -> None:
+    zoned = MRI.replace(tzinfo=timezone(timedelta(hours=2)))
+    assert gap_between(zoned, ecg(MRI), None).days == 0.0

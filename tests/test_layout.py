@@ -1,0 +1,62 @@
+"""Dependency direction and import cost: what the layout promises, enforced."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+FORBIDDEN = {
+    "runtime/scarseg_runtime": {
+        "scarseg_infer", "scarseg_export", "torch", "pydicom", "highdicom", "nibabel", "wfdb",
+        "scipy", "pandas", "matplotlib", "PIL", "onnx",
+    },
+    "scarseg_infer": {"scarseg_export", "torch", "onnx", "scipy", "pandas", "matplotlib"},
+    "export/scarseg_export": {"scarseg_infer"},
+}  # fmt: skip
+
+
+def imported_packages(source: Path) -> set[str]:
+    """Top-level packages imported anywhere in a file, inside functions included."""
+    found = set()
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_dependencies_point_one_way(package: str) -> None:
+    sources = sorted((ROOT / package).rglob("*.py"))
+    assert sources, f"no sources in {package}"
+    broken = {
+        str(source.relative_to(ROOT)): sorted(imported_packages(source) & FORBIDDEN[package])
+        for source in sources
+        if imported_packages(source) & FORBIDDEN[package]
+    }
+    assert broken == {}
+
+
+@pytest.mark.parametrize("package", ["scarseg_infer", "scarseg_runtime", "scarseg_infer.cli"])
+def test_import_loads_nothing_heavy(package: str) -> None:
+    heavy = ["torch", "matplotlib", "pandas", "scipy", "wfdb", "highdicom", "pydicom", "nibabel",
+             "onnxruntime", "PIL", "onnx"]  # fmt: skip
+    code = f"import sys, {package}; print([m for m in {heavy!r} if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_top_level_folders_are_fixed() -> None:
+    tracked = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    folders = {Path(name).parts[0] for name in tracked if len(Path(name).parts) > 1}
+    visible = {name for name in folders if not name.startswith(".")}
+    assert visible == {"export", "runtime", "scarseg_infer", "tests", "bench"}

@@ -97,7 +97,8 @@ def aligned_beats(
         [signals_mv[start : start + length].T for start in peaks - BEAT_R_INDEX - _MARGIN]
     )
     shape = _unit(beats, _COMPARED_MS)
-    alike = shape @ shape.T
+    # Not by matrix product here and below: for so little work BLAS threads only wait.
+    alike = np.einsum("bi,ci->bc", shape, shape)
     # The beat with most companions; among equals the one that resembles them best. Their mean
     # is a template with less noise than any single beat.
     companions = (alike > MIN_CORRELATION) @ (~early).astype(np.float64)
@@ -105,7 +106,6 @@ def aligned_beats(
     template = beats[alike[typical] > MIN_CORRELATION].mean(axis=0, keepdims=True)
     jitter = samples(_JITTER_MS)
     qrs = _unit(template, _QRS_MS)[0]
-    # Not by matrix product: for so little work BLAS threads cost more than they bring.
     match = [
         np.einsum("bi,i->b", _unit(beats, _QRS_MS, lag), qrs) for lag in range(-jitter, jitter + 1)
     ]
@@ -113,7 +113,7 @@ def aligned_beats(
     moved = np.stack(
         [beat[:, i : i + inner] for beat, i in zip(beats, np.argmax(match, axis=0), strict=True)]
     )
-    correlation = _unit(moved, _COMPARED_MS) @ _unit(template, _COMPARED_MS)[0]
+    correlation = np.einsum("bi,i->b", _unit(moved, _COMPARED_MS), _unit(template, _COMPARED_MS)[0])
     return moved, correlation > MIN_CORRELATION
 
 
@@ -168,9 +168,12 @@ def _centre(energy: NDArray[np.float64], near: float) -> float:
 def _unit(
     beats: NDArray[np.float64], span_ms: tuple[float, float], lag: int = 0
 ) -> NDArray[np.float64]:
-    """[b, -1] unit vectors of beats [b, 12, 512 + margins] over a span, without lead offsets."""
+    """[b, -1] unit vectors of beats [b, 12, 512 + margins] over a span, without lead offsets.
+
+    Every third sample will do: 167 Hz still carry the band twice over.
+    """
     middle = BEAT_R_INDEX + (beats.shape[2] - BEAT_SAMPLES) // 2 + lag
-    part = beats[:, :, middle + samples(span_ms[0]) : middle + samples(span_ms[1])]
+    part = beats[:, :, middle + samples(span_ms[0]) : middle + samples(span_ms[1]) : 3]
     part = (part - part.mean(axis=2, keepdims=True)).reshape(beats.shape[0], -1)
     norm = np.linalg.norm(part, axis=1, keepdims=True)
     return np.asarray(part / np.maximum(norm, np.finfo(np.float64).tiny))

@@ -106,12 +106,12 @@ def _one_patient(headers: Sequence[SliceHeader]) -> None:
         patients = {header.patient_name.casefold() for header in headers if header.patient_name}
     if len(patients) > 1:
         raise StudyError(
-            f"the study mixes images of {len(patients)} patients", "Pass one patient at a time"
+            f"the files mix images of {len(patients)} patients", "Pass one patient at a time"
         )
     studies = {header.study_uid for header in headers if header.study_uid}
     if len(studies) > 1:
         raise StudyError(
-            f"the folder mixes images of {len(studies)} studies", "Pass one study at a time"
+            f"the files mix images of {len(studies)} studies", "Pass one study at a time"
         )
 
 

@@ -64,7 +64,7 @@ def train_fusion(net: ScarNet, recipe: Recipe, folder: Path) -> None:
     batches = len(patients) // 8
     optimiser = torch.optim.AdamW(groups)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, [g["lr"] for g in groups], total_steps=recipe.fusion_epochs * batches
+        optimiser, [recipe.fusion_rate, recipe.tau_rate], total_steps=recipe.fusion_epochs * batches
     )
     with tqdm(range(recipe.fusion_epochs), desc="fusion", mininterval=5) as bar:
         for _ in bar:

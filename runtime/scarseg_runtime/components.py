@@ -1,0 +1,105 @@
+"""Connected components without scipy, and the clean-up of labels that builds on them.
+
+Components are found on runs of voxels along the last axis instead of on voxels: a study has a
+few thousand runs where it has half a million voxels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scarseg_runtime.contract import Label
+
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """Runs of a mask [S, H, W] and the component that each belongs to."""
+
+    shape: tuple[int, ...]
+    starts: Indices
+    """[runs] flat index of each run's first voxel."""
+    lengths: Indices
+    """[runs] voxels in each run."""
+    component: Indices
+    """[runs] component number, 0 … count − 1."""
+
+    @property
+    def sizes(self) -> Indices:
+        """[count] voxels of each component."""
+        return np.bincount(self.component, self.lengths).astype(np.intp)
+
+    def mask(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Voxels of the components for which ``chosen`` [count] is True."""
+        edges = np.zeros(int(np.prod(self.shape)) + 1, np.int8)
+        kept = chosen[self.component]
+        edges[self.starts[kept]] += 1
+        edges[self.starts[kept] + self.lengths[kept]] -= 1
+        return np.cumsum(edges[:-1], dtype=np.int8).astype(bool).reshape(self.shape)
+
+
+def connected_components(mask: NDArray[np.bool_]) -> Components:
+    """Components of a mask [S, H, W]; voxels connect through faces (6 neighbours)."""
+    slices, rows, columns = mask.shape
+    # A column of False ends every run with its row.
+    wide = np.zeros((slices * rows, columns + 1), np.int8)
+    wide[:, :columns] = mask.reshape(-1, columns)
+    change = np.diff(wide.ravel(), prepend=np.int8(0))
+    first, after = np.flatnonzero(change == 1), np.flatnonzero(change == -1)
+    row = first // (columns + 1)
+    pairs = [_overlaps(first, after, row, 1, columns + 1, row % rows != 0)]
+    pairs.append(_overlaps(first, after, row, rows, columns + 1, row >= rows))
+    component = _merge(first.size, np.concatenate(pairs, axis=1))
+    return Components(mask.shape, first - row, after - first, component)
+
+
+def clean_labels(
+    labels: NDArray[np.uint8], min_scar_ml: float, voxel_ml: float
+) -> NDArray[np.uint8]:
+    """Labels [S, H, W] with one left ventricle and without scar specks.
+
+    The largest connected LV (cavity and myocardium) stays, other islands of it become
+    background. Scar islands below ``min_scar_ml`` become viable myocardium.
+    """
+    ventricle = np.isin(labels, (Label.LV_CAVITY, Label.VIABLE_MYOCARDIUM, Label.SCAR))
+    cleaned = labels.copy()
+    parts = connected_components(ventricle)
+    if parts.sizes.size > 1:
+        largest = np.arange(parts.sizes.size) == np.argmax(parts.sizes)
+        cleaned[ventricle & ~parts.mask(largest)] = Label.BACKGROUND
+    scar = cleaned == Label.SCAR
+    islands = connected_components(scar)
+    if islands.sizes.size:
+        cleaned[islands.mask(islands.sizes * voxel_ml < min_scar_ml)] = Label.VIABLE_MYOCARDIUM
+    return cleaned
+
+
+def _overlaps(
+    first: Indices, after: Indices, row: Indices, back: int, width: int, has: NDArray[np.bool_]
+) -> Indices:
+    """[2, pairs] runs that share a column with a run ``back`` rows earlier."""
+    runs = np.flatnonzero(has)
+    low = np.searchsorted(after, first[runs] - back * width, side="right")
+    high = np.searchsorted(first, after[runs] - back * width, side="left")
+    count = np.maximum(high - low, 0)
+    begin = np.repeat(low - np.cumsum(count) + count, count)
+    return np.stack([np.repeat(runs, count), begin + np.arange(count.sum())])
+
+
+def _merge(count: int, pairs: Indices) -> Indices:
+    """Component number of each of ``count`` runs, given which pairs touch."""
+    lowest = np.arange(count)
+    while True:
+        least = np.minimum(lowest[pairs[0]], lowest[pairs[1]])
+        merged = lowest.copy()
+        for side in pairs:
+            np.minimum.at(merged, lowest[side], least)
+            np.minimum.at(merged, side, least)
+        merged = merged[merged]
+        if np.array_equal(merged, lowest):
+            return np.unique(lowest, return_inverse=True)[1].astype(np.intp)
+        lowest = merged

@@ -1,0 +1,64 @@
+"""Colours, text and page furniture that the pictures share. Pillow only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from scarseg_infer.result import RESEARCH_USE, ScarResult
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+
+Colour = tuple[int, int, int]
+
+# Okabe and Ito's palette, safe for colour-blind readers.
+ENDOCARDIUM: Final[Colour] = (213, 94, 0)
+EPICARDIUM: Final[Colour] = (0, 158, 115)
+SCAR: Final[Colour] = (240, 228, 66)
+
+PAPER: Final[Colour] = (255, 255, 255)
+INK: Final[Colour] = (32, 32, 32)
+FAINT: Final[Colour] = (110, 110, 110)
+
+
+def text(
+    draw: ImageDraw,
+    place: tuple[float, float],
+    words: str,
+    size: float,
+    colour: Colour = INK,
+    anchor: str = "la",
+) -> float:
+    """Draw words and return their width in pixels."""
+    from PIL import ImageFont
+
+    font = ImageFont.load_default(size)
+    draw.text(place, words, fill=colour, font=font, anchor=anchor)
+    return float(draw.textlength(words, font=font))
+
+
+def shrink(image: Image, factor: int) -> Image:
+    """An image drawn ``factor`` times too large, reduced with anti-aliasing."""
+    from PIL import Image as PillowImage
+
+    size = (image.width // factor, image.height // factor)
+    return image.resize(size, PillowImage.Resampling.LANCZOS)
+
+
+def headline(result: ScarResult) -> str:
+    """Scar and ECG in one line."""
+    whole, ecg = result.quantities, result.ecg
+    if whole.scar_percent_of_lv_mass is None:
+        return "No left ventricle found"
+    share = f"{whole.scar_ml:.1f} mL, {whole.scar_percent_of_lv_mass:.1f} % of LV mass"
+    if not ecg.given:
+        return f"Scar {share}; image alone"
+    gap = f", {ecg.gap_days:.1f} days apart" if ecg.weight > 0 and ecg.gap_days is not None else ""
+    return f"Scar {share}; ECG weight {ecg.weight:.2f}{gap}"
+
+
+def footer(result: ScarResult) -> str:
+    """Which model it was and what the picture may be used for."""
+    model = result.model
+    return f"{RESEARCH_USE}  Model: {model.name} {model.version}. {model.training_data}"

@@ -1,0 +1,98 @@
+"""The result as a JSON document (schema: ``scarseg_infer/schema/result.schema.json``)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from scarseg_infer.result import RESEARCH_USE, EcgUse, ScarResult
+from scarseg_infer.stack import LgeStack
+from scarseg_runtime.version import __version__
+
+SCHEMA_VERSION: Final = "1.0"
+_DIGITS: Final = 6
+
+
+def write_json(result: ScarResult, path: Path, files: Mapping[str, str]) -> None:
+    """Write :func:`result_document` as ``path``."""
+    text = json.dumps(result_document(result, files), indent=2, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def result_document(result: ScarResult, files: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The result in plain values that keep the JSON schema.
+
+    Volumes in mL, masses in g, fractions 0–1 unless a name says percent. Of the source only
+    its study and series UIDs appear: no name, no patient ID, no dates but the gap.
+
+    Args:
+        files: names of the files written beside it, by output.
+    """
+    quantities = asdict(result.quantities)
+    segments = quantities.pop("segments")
+    image_only = asdict(result.image_only_quantities)
+    del image_only["segments"]
+    document: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "statement": RESEARCH_USE,
+        "software": {"name": "scarseg-infer", "version": __version__},
+        "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": asdict(result.model),
+        "input": _input(result.stack),
+        "ecg": _ecg(result.ecg),
+        "quantities": quantities,
+        "segments": list(segments),
+        "image_only_quantities": image_only,
+        "timings_ms": dict(result.timings_ms),
+        "warnings": list(result.warnings),
+        "files": dict(files or {}),
+    }
+    return {key: _plain(value) for key, value in document.items()}
+
+
+def _input(stack: LgeStack) -> dict[str, Any]:
+    source = stack.datasets[0] if stack.datasets else None
+    return {
+        "source": stack.source,
+        "slices": len(stack.pixels),
+        "rows": stack.pixels.shape[1],
+        "columns": stack.pixels.shape[2],
+        "pixel_spacing_mm": list(stack.pixel_spacing_mm),
+        "slice_positions_mm": [p - stack.slice_positions_mm[0] for p in stack.slice_positions_mm],
+        "orientation_known": stack.orientation_known,
+        "study_instance_uid": str(source.StudyInstanceUID) if source else None,
+        "series_instance_uid": str(source.SeriesInstanceUID) if source else None,
+    }
+
+
+def _ecg(ecg: EcgUse) -> dict[str, Any]:
+    belief = ecg.segment_belief
+    return {
+        "given": ecg.given,
+        "weight": ecg.weight,
+        "gap_days": ecg.gap_days if _is_finite(ecg.gap_days) else None,
+        "gap_source": ecg.gap_source,
+        "reason": ecg.reason,
+        "heart_rate_bpm": ecg.heart_rate_bpm,
+        "beats_averaged": ecg.beats_averaged,
+        "derived_leads": list(ecg.derived_leads),
+        "segment_belief": None if belief is None else [float(b) for b in belief],
+    }
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _plain(value: Any) -> Any:
+    """Floats rounded to six digits after the point, everything else as it is."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return round(float(value), _DIGITS) if isinstance(value, float) else value

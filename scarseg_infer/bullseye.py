@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _FINE: Final = 3
 """Drawn so many times too large and then reduced."""
-_WIDTH, _HEIGHT = 860, 600
+_WIDTH, _HEIGHT = 860, 620
 _NO_DATA: Final[Colour] = (205, 205, 205)
 _STOPS: Final[tuple[Colour, ...]] = (
     (247, 247, 247), (253, 212, 158), (252, 141, 89), (215, 48, 31), (127, 0, 0),
@@ -72,8 +72,9 @@ def bullseye_image(result: ScarResult) -> Image:
     _scale(draw, (625, 420))
     _words(draw, (20, 14), headline(result), 20, INK, "la")
     _words(draw, (20, 42), "Scar burden of each AHA segment, % of its volume", 14, FAINT, "la")
-    _words(draw, (20, _HEIGHT - 25), footer(result), 12, FAINT, "la")
-    return shrink(page, _FINE)
+    page = shrink(page, _FINE)
+    footer(ImageDraw.Draw(page), result, 20, _HEIGHT - 6)
+    return page
 
 
 def colour_of(share: float | None) -> Colour:

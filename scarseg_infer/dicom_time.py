@@ -28,8 +28,10 @@ _TIME: Final = re.compile(r"(\d{2})(?::?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?)?"
 _DATE_TIME: Final = re.compile(r"(\d{8})(\d{2,6}(?:\.\d{1,6})?)?(?:[+-]\d{4})?")
 
 
-def acquisition_time(datasets: Sequence[Dataset]) -> tuple[datetime | None, tuple[str, ...]]:
-    """Local time of the earliest slice, and warnings.
+def acquisition_time(
+    datasets: Sequence[Dataset],
+) -> tuple[datetime | None, bool, tuple[str, ...]]:
+    """Local time of the earliest slice, whether it is only a date, and warnings.
 
     A date without a time of day gives 0:00 of that day and a warning, and is used only when no
     slice has both. None with a warning when nothing of what stands there is a date; None
@@ -44,15 +46,19 @@ def acquisition_time(datasets: Sequence[Dataset]) -> tuple[datetime | None, tupl
         full.extend(moments[:1])
         days.extend(dates[:1])
     if full:
-        return min(full), ()
+        return min(full), False, ()
     if days:
-        return min(days), (
-            "The MRI has a date but no time of day: the days between ECG and MRI may be wrong "
-            "by up to one.",
+        return (
+            min(days),
+            True,
+            (
+                "The MRI has a date but no time of day: the days between ECG and MRI may be wrong "
+                "by up to one.",
+            ),
         )
     if something_written:
-        return None, ("The dates in the MRI are not dates: when it was taken is unknown.",)
-    return None, ()
+        return None, False, ("The dates in the MRI are not dates: when it was taken is unknown.",)
+    return None, False, ()
 
 
 def _read(dataset: Dataset) -> tuple[list[datetime], list[datetime], bool]:

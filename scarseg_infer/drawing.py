@@ -58,7 +58,9 @@ def headline(result: ScarResult) -> str:
     return f"Scar {share}; ECG weight {ecg.weight:.2f}{gap}"
 
 
-def footer(result: ScarResult) -> str:
-    """Which model it was and what the picture may be used for."""
+def footer(draw: ImageDraw, result: ScarResult, left: float, bottom: float) -> None:
+    """Two lines that end at ``bottom``: what the picture is for, and which model drew it."""
     model = result.model
-    return f"{RESEARCH_USE}  Model: {model.name} {model.version}. {model.training_data}"
+    text(draw, (left, bottom - 34), RESEARCH_USE, 12, FAINT)
+    words = f"Model {model.name} {model.version}. {model.training_data}"
+    text(draw, (left, bottom - 18), words, 12, FAINT)

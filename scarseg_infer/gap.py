@@ -29,14 +29,20 @@ class Gap:
     """Which came first, as a sentence; empty where the dates do not tell."""
 
 
-def gap_between(mri: datetime | None, ecg: EcgRecord | None, given_days: float | None) -> Gap:
+def gap_between(
+    mri: datetime | None,
+    ecg: EcgRecord | None,
+    given_days: float | None,
+    *,
+    mri_date_only: bool = False,
+) -> Gap:
     """The gap from both dates when both are known, else the given one, else unknown.
 
     Clocks are compared as they stand: WFDB has no time zone, and both devices usually stand in
-    one hospital. Without a time of day in the ECG whole calendar days are counted.
+    one hospital. Where either has no time of day whole calendar days are counted.
 
     Args:
-        mri: when the image was taken.
+        mri: when the image was taken; ``mri_date_only`` where its time of day is not known.
         ecg: the ECG, or None without one.
         given_days: what the caller says; loses, with a warning, against dates that differ from
             it by more than ``AGREEMENT_DAYS``.
@@ -45,8 +51,9 @@ def gap_between(mri: datetime | None, ecg: EcgRecord | None, given_days: float |
         return Gap(given_days, "unknown" if given_days is None else "given")
     image = mri.replace(tzinfo=None)
     recorded = ecg.recorded.replace(tzinfo=None)
-    source: GapSource = "dates" if ecg.date_only else "timestamps"
-    if ecg.date_only:
+    date_only = ecg.date_only or mri_date_only
+    source: GapSource = "dates" if date_only else "timestamps"
+    if date_only:
         signed_days = float((image.date() - recorded.date()).days)
     else:
         signed_days = (image - recorded).total_seconds() / _SECONDS_PER_DAY

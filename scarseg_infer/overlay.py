@@ -35,7 +35,7 @@ MARGIN_MM: Final = 18.0
 MIN_WIDTH: Final = 760
 _FINE: Final = 2
 """Tiles are drawn so many times too large and then reduced."""
-_GAP, _TOP, _BOTTOM = 6, 66, 34
+_GAP, _TOP, _BOTTOM = 6, 66, 46
 _VENTRICLE: Final = (Label.LV_CAVITY, Label.VIABLE_MYOCARDIUM, Label.SCAR)
 
 
@@ -82,7 +82,7 @@ def _furniture(draw: ImageDraw, result: ScarResult, width: int, height: int) -> 
     ):
         draw.rectangle((place, 44, place + 22, 53), fill=colour, outline=INK)
         place += 30 + text(draw, (place + 28, 41), name, 14, FAINT) + 16
-    text(draw, (_GAP + 4, height - 25), footer(result), 12, FAINT)
+    footer(draw, result, _GAP + 4, height - 6)
 
 
 def _tile(

@@ -177,7 +177,7 @@ def _load(files: StudyFiles, group: SliceGroup, notes: Sequence[str]) -> LgeStac
             raise damaged(label) from error
         pixels.append(slice_pixels(dataset, plane_of(header), label))
         datasets.append(dataset)
-    acquired, time_notes = acquisition_time(datasets)
+    acquired, date_only, time_notes = acquisition_time(datasets)
     plane = plane_of(group.slices[0])
     return LgeStack(
         pixels=np.stack(pixels),
@@ -188,6 +188,8 @@ def _load(files: StudyFiles, group: SliceGroup, notes: Sequence[str]) -> LgeStac
         slice_thickness_mm=_thickness_mm(group),
         source="dicom",
         acquired=acquired,
+        date_only=date_only,
+        image_kind=group.slices[0].image_kind,
         datasets=tuple(datasets),
         warnings=(*notes, *_stack_warnings(group), *time_notes),
     )

@@ -198,7 +198,7 @@ class _EcgEvidence:
 def _ecg_evidence(
     stack: LgeStack, record: EcgRecord | None, gap_days: float | None
 ) -> _EcgEvidence:
-    gap = gap_between(stack.acquired, record, gap_days)
+    gap = gap_between(stack.acquired, record, gap_days, mri_date_only=stack.date_only)
     if record is None:
         return _EcgEvidence(None, gap, decide(gap.days, ecg_given=False), gap.warnings)
     beat = mean_beat(record.signals_mv, record.rate_hz, record.lead_names)

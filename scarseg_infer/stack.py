@@ -39,6 +39,10 @@ class LgeStack:
     """False where the geometry is not that of a patient's short axis (bare NIfTI files)."""
     acquired: datetime | None = None
     """When the image was taken; None where the source does not say."""
+    date_only: bool = False
+    """True where the source gives a date but no time of day."""
+    image_kind: str = "unknown type"
+    """``PSIR``, ``magnitude``, ``phase`` or ``unknown type``: it shifts intensity thresholds."""
     datasets: tuple[Dataset, ...] = field(default=(), repr=False)
     """Source headers with pixel data, one a slice in slice order; empty unless DICOM."""
     warnings: tuple[str, ...] = ()

@@ -59,6 +59,7 @@ def _input(stack: LgeStack) -> dict[str, Any]:
     source = stack.datasets[0] if stack.datasets else None
     return {
         "source": stack.source,
+        "image_kind": stack.image_kind,
         "slices": len(stack.pixels),
         "rows": stack.pixels.shape[1],
         "columns": stack.pixels.shape[2],

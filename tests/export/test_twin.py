@@ -156,9 +156,7 @@ def test_stale_share_follows_the_time_constant() -> None:
 
 def test_a_stale_beat_shows_the_other_scar() -> None:
     case = sample_case(2, scar_free=0.0)
-    swapped = Case(
-        case.seed, case.anatomy, case.other_scar, case.scar, case.mimic, case.conduction
-    )
+    swapped = Case(case.seed, case.anatomy, case.other_scar, case.scar, case.mimic, case.conduction)
     own = beats_of([case, swapped], np.array([False, False]))
     other = beats_of([case, swapped], np.array([True, True]))
     assert np.array_equal(own[0], other[1]) and np.array_equal(own[1], other[0])

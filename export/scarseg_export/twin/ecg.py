@@ -115,7 +115,7 @@ def simulate_raw(anatomies: list[Anatomy], scars: list[ScarMap], traits: list[Co
     weights = _source_weights(position, frame, viable, electrodes)
     duration = np.stack([t.duration_ms for t in traits])
     duration = duration - 0.25 * (times - times.mean(axis=(1, 2, 3), keepdims=True))
-    potentials = _wave(times, weights, 2.0) - _wave(times + duration, weights, 22.0)
+    potentials = _wave(times, weights, 2.0) - _wave(times + duration, weights, 42.0)
     potentials *= _GAIN_MV
     potentials += _right_ventricle(traits, electrodes)
     leads = _leads(potentials) * np.array([t.gain for t in traits])[:, None, None]

@@ -29,12 +29,16 @@ def text(
     size: float,
     colour: Colour = INK,
     anchor: str = "la",
+    halo: Colour | None = None,
 ) -> float:
-    """Draw words and return their width in pixels."""
+    """Draw words, on an image with a dark or light halo, and return their width in pixels."""
     from PIL import ImageFont
 
     font = ImageFont.load_default(size)
-    draw.text(place, words, fill=colour, font=font, anchor=anchor)
+    draw.text(
+        place, words, fill=colour, font=font, anchor=anchor,
+        stroke_width=0 if halo is None else 1, stroke_fill=halo,
+    )  # fmt: skip
     return float(draw.textlength(words, font=font))
 
 

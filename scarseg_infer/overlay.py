@@ -67,7 +67,7 @@ def overlay_image(result: ScarResult) -> Image:
         page.paste(tile, corner)
         number = count - index if result.display.reverse_slices else index + 1
         end = " base" if index == 0 else " apex" if index == count - 1 else ""
-        text(draw, (corner[0] + 8, corner[1] + 6), f"{number}{end}", 16, (255, 255, 255))
+        text(draw, (corner[0] + 8, corner[1] + 6), f"{number}{end}", 16, PAPER, halo=INK)
     return page
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -89,24 +90,30 @@ def _staging(out: Path) -> Iterator[Path]:
 
     Parents of ``out`` that had to be made for it go too, unless something is in them.
     """
-    out = out.absolute()
+    out = _place(out)
     made = [parent for parent in out.parents if not parent.exists()]
-    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = out.with_name(f".{out.name}-{secrets.token_hex(8)}.partial")
     try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", suffix=".partial", dir=out.parent))
-        folder.chmod(0o755)  # mkdtemp makes it private, results are as readable as any folder
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()  # not tempfile's: this one obeys the umask, and scar.dcm names the patient
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     finally:
         for parent in made:
-            if not any(parent.iterdir()):
+            if parent.is_dir() and not any(parent.iterdir()):
                 parent.rmdir()
+
+
+def _place(out: Path) -> Path:
+    """Where results really go: behind a link to a folder it is that folder that is replaced."""
+    return out.resolve() if out.is_dir() else out.absolute()
 
 
 def _publish(folder: Path, out: Path) -> None:
     """Rename ``folder`` to ``out``; an old result there steps aside first and is then removed."""
+    out = _place(out)
     if not out.exists():
         folder.rename(out)
         return
@@ -117,22 +124,36 @@ def _publish(folder: Path, out: Path) -> None:
     except BaseException:
         old.rename(out)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    _remove_results(old)
+
+
+def _remove_results(old: Path) -> None:
+    """Delete our own outputs and then the folder; whatever else has come into it stays."""
+    with suppress(OSError):
+        for name in NAMES.values():
+            (old / name).unlink(missing_ok=True)
+        old.rmdir()
 
 
 def _check_replaceable(out: Path, overwrite: bool) -> None:
     """Only a folder that holds nothing but our own outputs is ever replaced."""
-    present = {entry.name for entry in out.iterdir()}
+    if os.path.ismount(out):
+        raise OutputError(
+            "the output folder is a mount point, which cannot be replaced as a whole",
+            "Name a new folder inside it with -o",
+        )
+    present = list(out.iterdir())
     if not present:
         return
     if not overwrite:
         raise OutputError(
             "the output folder exists", "Name another with -o, or replace it with --overwrite"
         )
-    foreign = present - set(NAMES.values())
+    ours = set(NAMES.values())
+    foreign = sum(entry.name not in ours or not entry.is_file() for entry in present)
     if foreign:
         raise OutputError(
-            f"the output folder holds {len(foreign)} files that are not results of this program",
+            f"the output folder also holds things that are not results of this program ({foreign})",
             "Name another folder with -o; only a folder of results is ever replaced",
         )
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from scarseg_infer.result import RESEARCH_USE, EcgUse, ScarResult
 from scarseg_infer.stack import LgeStack
+from scarseg_runtime.quantify import slice_heights_mm
 from scarseg_runtime.version import __version__
 
 SCHEMA_VERSION: Final = "1.0"
@@ -56,7 +57,8 @@ def result_document(result: ScarResult, files: Mapping[str, str] | None = None) 
 
 
 def _input(stack: LgeStack) -> dict[str, Any]:
-    source = stack.datasets[0] if stack.datasets else None
+    positions = stack.slice_positions_mm
+    studies, series = (_uids(stack, f"{level}InstanceUID") for level in ("Study", "Series"))
     return {
         "source": stack.source,
         "image_kind": stack.image_kind,
@@ -64,11 +66,18 @@ def _input(stack: LgeStack) -> dict[str, Any]:
         "rows": stack.pixels.shape[1],
         "columns": stack.pixels.shape[2],
         "pixel_spacing_mm": list(stack.pixel_spacing_mm),
-        "slice_positions_mm": [p - stack.slice_positions_mm[0] for p in stack.slice_positions_mm],
+        "slice_positions_mm": (positions - positions[0]).tolist(),
+        "slice_heights_mm": slice_heights_mm(positions, stack.slice_thickness_mm).tolist(),
         "orientation_known": stack.orientation_known,
-        "study_instance_uid": str(source.StudyInstanceUID) if source else None,
-        "series_instance_uid": str(source.SeriesInstanceUID) if source else None,
+        "study_instance_uid": studies[0] if studies else None,
+        "series_instance_uids": series,
     }
+
+
+def _uids(stack: LgeStack, keyword: str) -> list[str]:
+    """Different UIDs of the source images in slice order; empty where there are none."""
+    found = [str(dataset.get(keyword) or "") for dataset in stack.datasets]
+    return [uid for uid in dict.fromkeys(found) if uid]
 
 
 def _ecg(ecg: EcgUse) -> dict[str, Any]:

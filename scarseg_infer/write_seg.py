@@ -33,8 +33,10 @@ def write_seg(result: ScarResult, path: Path) -> None:
 def _segmentation(result: ScarResult) -> Any:
     import highdicom as hd
 
-    sources = list(result.stack.datasets)
-    return hd.seg.Segmentation(
+    from scarseg_infer.seg_sources import source_series, stand_ins
+
+    sources = stand_ins(result.stack)
+    segmentation = hd.seg.Segmentation(
         source_images=sources,
         pixel_array=(result.labels == Label.SCAR).astype(np.uint8),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
@@ -52,7 +54,30 @@ def _segmentation(result: ScarResult) -> Any:
         content_description=RESEARCH_USE,
         plane_positions=[_position(source) for source in sources],
         omit_empty_frames=False,
+        specific_character_set="ISO_IR 192",  # UTF-8 holds whatever the source's set held
     )
+    series = source_series(result.stack, absent=sources[0].SeriesInstanceUID)
+    _refer_to(segmentation, series)
+    return segmentation
+
+
+def _refer_to(segmentation: Any, series: list[str]) -> None:
+    """List the source images under their real series (Common Instance Reference, C.12.2).
+
+    Some scanners give every slice a series of its own; a segmentation is built as if from one.
+    """
+    from pydicom import Dataset
+
+    by_series: dict[str, list[Dataset]] = {}
+    for uid, reference in zip(series, segmentation.SourceImageSequence, strict=True):
+        by_series.setdefault(uid, []).append(reference)
+    items = []
+    for uid, references in by_series.items():
+        item = Dataset()
+        item.SeriesInstanceUID = uid
+        item.ReferencedInstanceSequence = references
+        items.append(item)
+    segmentation.ReferencedSeriesSequence = items
 
 
 def _description(result: ScarResult) -> Any:

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from scarseg_infer.orientation import (
+    ANTERIOR_WALL,
+    BASE_TO_APEX,
+    LATERAL_WALL,
+    display_transform,
+)
+from scarseg_infer.result import EcgUse, ModelUse, ScarResult
+from scarseg_infer.stack import LgeStack
+from scarseg_runtime.atlas import segment_at
+from scarseg_runtime.contract import Label
+from scarseg_runtime.quantify import quantify, slice_heights_mm
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -15,3 +29,74 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real data not available: {SHARED_DATA.name} folder does not exist")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def make_result() -> Callable[..., ScarResult]:
+    """Builds results of an analytic heart on any stack; see :func:`build_result`."""
+    return build_result
+
+
+def build_result(stack: LgeStack, *, lv: bool = True, ecg: bool = True) -> ScarResult:
+    """A cylindrical LV in the middle of ``stack`` with a transmural lateral scar in slices 1…
+
+    Slice 0 holds no scar, so that empty frames are seen to be kept.
+    """
+    display = display_transform(stack)
+    shown = display.to_display(stack.pixels)
+    spacing = display.display_spacing(stack.pixel_spacing_mm)
+    rows, columns = np.meshgrid(*(np.arange(n) for n in shown.shape[1:]), indexing="ij")
+    y, x = (rows - shown.shape[1] / 2) * spacing[0], (columns - shown.shape[2] / 2) * spacing[1]
+    radius, angle = np.hypot(x, y), np.degrees(np.arctan2(-y, x))
+    plane = np.zeros(radius.shape, np.uint8)
+    if lv:
+        plane[radius < 16] = Label.VIABLE_MYOCARDIUM
+        plane[(radius < 16) & (np.abs(angle) < 40)] = Label.SCAR
+        plane[radius < 9] = Label.LV_CAVITY
+    labels = np.stack([plane] * len(shown))
+    labels[0][labels[0] == Label.SCAR] = Label.VIABLE_MYOCARDIUM
+    wall = np.isin(labels, (Label.VIABLE_MYOCARDIUM, Label.SCAR))
+    levels = np.linspace(0, 0.99, len(shown))[:, None, None]
+    segments = np.where(wall, segment_at(angle - 120.0, levels), 0).astype(np.uint8)
+    labels, segments = display.to_source(labels), display.to_source(segments)
+    image_only = np.where(labels == Label.SCAR, Label.VIABLE_MYOCARDIUM, labels).astype(np.uint8)
+    heights = slice_heights_mm(stack.slice_positions_mm, stack.slice_thickness_mm)
+    return ScarResult(
+        stack=stack,
+        labels=labels,
+        scar_probability=(labels == Label.SCAR).astype(np.float32),
+        image_only_labels=image_only,
+        segments=segments,
+        display=display,
+        quantities=quantify(labels, segments, stack.pixel_spacing_mm, heights),
+        image_only_quantities=quantify(image_only, segments, stack.pixel_spacing_mm, heights),
+        ecg=EcgUse(
+            given=ecg, weight=0.97 if ecg else 0.0, gap_days=3.0 if ecg else None,
+            gap_source="given" if ecg else "unknown", reason="for a test",
+            heart_rate_bpm=61.0 if ecg else None, beats_averaged=9 if ecg else None,
+            derived_leads=("aVF",) if ecg else (),
+            segment_belief=np.linspace(0, 1, 17, dtype=np.float32) if ecg else None,
+        ),
+        model=ModelUse("toy", "1.2.3", "0" * 64, "Simulated.", "cpu", "fp32"),
+        timings_ms={"network": 12.5},
+        warnings=("one warning",),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def make_stack() -> Callable[..., LgeStack]:
+    """Builds a short-axis stack of noise without files, in any number of slices."""
+
+    def build(slices: int = 6, size: tuple[int, int] = (56, 64)) -> LgeStack:
+        heights = 8.0 * np.arange(slices)[::-1, None]  # row × column points apex → base
+        return LgeStack(
+            pixels=np.random.default_rng(0).gamma(2, 100, (slices, *size)).astype(np.float32),
+            pixel_spacing_mm=(1.0, 0.9),
+            origins_mm=np.array([10.0, -20.0, 30.0]) + heights * BASE_TO_APEX,
+            row_direction=LATERAL_WALL,
+            column_direction=-ANTERIOR_WALL,
+            slice_thickness_mm=8.0,
+            source="array",
+        )
+
+    return build

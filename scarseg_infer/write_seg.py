@@ -23,7 +23,8 @@ def write_seg(result: ScarResult, path: Path) -> None:
     """Write ``path``: one binary segment, one frame a source slice, empty slices included.
 
     Every frame refers to its source image and repeats that image's own position, so a drifting
-    or reversed stack is reproduced exactly (PS3.3 C.8.20.2, C.8.20.4).
+    or reversed stack is reproduced exactly (PS3.3 C.8.20.2, C.8.20.4). highdicom orders the
+    frames along the stack, in which direction is its own choice: readers go by the references.
     """
     # highdicom and pydicom quote header values in their warnings.
     with quiet_readers():

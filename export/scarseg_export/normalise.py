@@ -33,4 +33,4 @@ def _moments(values: Tensor, inside: Tensor, count: Tensor) -> tuple[Tensor, Ten
     mean = (values * inside).sum() / count
     variance = ((values - mean) ** 2 * inside).sum() / count
     # The floor keeps constant images finite without touching real ones at any scale.
-    return mean, torch.sqrt(variance) + 1e-6 * mean.abs() + 1e-20
+    return mean, torch.sqrt(variance) + 1e-6 * mean.abs() + 1e-12

@@ -33,9 +33,9 @@ class Recipe:
     image_rate: float = 2e-3
 
     fusion_cases: int = 500
-    fusion_epochs: int = 60
+    fusion_epochs: int = 120
     fusion_rate: float = 3e-3
-    tau_rate: float = 3e-2
+    tau_rate: float = 1e-1
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

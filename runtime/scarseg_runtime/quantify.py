@@ -19,10 +19,6 @@ from scarseg_runtime.errors import StudyError
 MYOCARDIUM_G_PER_ML: Final = 1.05
 """Density of myocardium; the usual value in the field."""
 
-CHORDS: Final = 60
-"""Angular bins about the LV centre in which the wall is followed from endo- to epicardium:
-6° is one to three pixels of wall at usual resolution (design choice)."""
-
 TransmuralityClass = Literal["0", "1-25", "26-50", "51-75", "76-100"]
 _CLASS_ENDS: Final[tuple[tuple[float, TransmuralityClass], ...]] = (
     (0.0, "0"), (0.25, "1-25"), (0.50, "26-50"), (0.75, "51-75"), (1.0, "76-100"),
@@ -46,7 +42,9 @@ class SegmentQuantities:
     transmurality: float | None
     """Mean share of the wall that is scar, over the chords that have any (0 without scar).
 
-    A chord is a bin of 6° about the LV centre of one slice; its pixels count by 1/radius, so
+    A chord is a sector about the LV centre of one slice, one pixel wide in the middle of the
+    wall, as far as it lies in this segment. (Wider ones read too shallow, as those at the edge
+    of a scar are half beside it; narrower ones miss pixels.) Its pixels count by 1/radius, so
     that the share is one of depth, not of area.
     """
     transmurality_class: TransmuralityClass | None
@@ -166,14 +164,18 @@ def _transmurality(
     """[18] transmurality by segment number (see SegmentQuantities), 0 where there is no scar."""
     y, x = _from_centre(labels, where, pixel_spacing_mm)
     radius = np.maximum(np.hypot(x, y), min(pixel_spacing_mm))
-    chord = ((np.arctan2(y, x) / (2 * np.pi) % 1.0) * CHORDS).astype(np.intp) % CHORDS
-    bins = SEGMENT_COUNT + 1
-    key = (where[0] * CHORDS + chord) * bins + segment
-    size = labels.shape[0] * CHORDS * bins
-    wall = np.bincount(key, 1.0 / radius, size)
-    scar = np.bincount(key[is_scar], 1.0 / radius[is_scar], size)
+    slices, bins = labels.shape[0], SEGMENT_COUNT + 1
+    pixels = np.maximum(np.bincount(where[0], minlength=slices), 1)
+    mid_wall = np.bincount(where[0], radius, slices) / pixels
+    chords = np.ceil(2 * np.pi * mid_wall / max(pixel_spacing_mm)).astype(np.intp)  # by slice
+    turn = np.arctan2(y, x) / (2 * np.pi) % 1.0
+    most = int(chords.max(initial=0)) + 1  # a turn may round to 1
+    key = (where[0] * most + (turn * chords[where[0]]).astype(np.intp)) * bins + segment
+    wall = np.bincount(key, 1.0 / radius, slices * most * bins)
+    scar = np.bincount(key[is_scar], 1.0 / radius[is_scar], slices * most * bins)
     hit = np.flatnonzero(scar > 0)
-    share = scar[hit] / wall[hit]
+    # Rounding must not carry a wall that is scar all through beyond 1.
+    share = np.minimum(scar[hit] / wall[hit], 1.0)
     count = np.bincount(hit % bins, minlength=bins)
     return np.asarray(np.bincount(hit % bins, share, bins) / np.maximum(count, 1))
 

@@ -113,8 +113,7 @@ def _open(path: Path, provider: Provider, threads: int | None) -> onnxruntime.In
     options.inter_op_num_threads = 1
     # The arena never returns memory; a host process beside a scanner wants it back.
     options.enable_cpu_mem_arena = False
-    # Probabilities near 0 would otherwise run in slow denormal arithmetic.
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    # Not session.set_denormal_as_zero: it changes the floating-point mode of the caller's thread.
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(

@@ -1,6 +1,6 @@
 """The bundled demonstration: one synthetic DICOM study and WFDB record of a digital twin.
 
-Made by ``scarseg-export twin --cases 1 --seed 11 --gap-days 3``; no patient's data.
+Made by ``scarseg-export twin --cases 1 --seed 55 --gap-days 3``; no patient's data.
 """
 
 from pathlib import Path

@@ -125,6 +125,7 @@ def _slice_dataset(
     dataset.AcquisitionTime = dataset.ContentTime = f"{acquired:%H%M%S}"
     dataset.Modality = "MR"
     dataset.Manufacturer = "scarseg-infer digital twin"
+    dataset.BodyPartExamined = "HEART"
     dataset.PatientPosition = "HFS"
     dataset.SeriesNumber = 1
     dataset.InstanceNumber = index + 1

@@ -10,6 +10,7 @@ from scarseg_infer.drawing import (
     FAINT,
     INK,
     PAPER,
+    WARNING,
     Colour,
     footer,
     headline,
@@ -31,6 +32,9 @@ _STOPS: Final[tuple[Colour, ...]] = (
     (247, 247, 247), (253, 212, 158), (252, 141, 89), (215, 48, 31), (127, 0, 0),
 )  # fmt: skip
 """Sequential scale from 0 to 100 %, falling evenly in lightness (ColorBrewer's OrRd)."""
+
+
+UNKNOWN_WALLS: Final = "How the heart lies is not known: walls are assumed"
 
 
 def segment_wedge(number: int) -> tuple[float, float, float, float]:
@@ -72,6 +76,8 @@ def bullseye_image(result: ScarResult) -> Image:
     _scale(draw, (625, 420))
     _words(draw, (20, 14), headline(result), 20, INK, "la")
     _words(draw, (20, 42), "Scar burden of each AHA segment, % of its volume", 14, FAINT, "la")
+    if not result.stack.orientation_known:
+        _words(draw, (350, 42), UNKNOWN_WALLS, 14, WARNING, "la")
     page = shrink(page, _FINE)
     footer(ImageDraw.Draw(page), result, 20, _HEIGHT - 6)
     return page

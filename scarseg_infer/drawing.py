@@ -20,6 +20,7 @@ SCAR: Final[Colour] = (240, 228, 66)
 PAPER: Final[Colour] = (255, 255, 255)
 INK: Final[Colour] = (32, 32, 32)
 FAINT: Final[Colour] = (110, 110, 110)
+WARNING: Final[Colour] = (178, 24, 43)
 
 
 def text(

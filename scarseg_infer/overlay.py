@@ -61,13 +61,20 @@ def overlay_image(result: ScarResult) -> Image:
     _furniture(draw, result, page.width, page.height)
     left = (width - columns * (TILE + _GAP) + _GAP) // 2
     for index in range(count):
-        tile = _tile(pixels[index][window], labels[index][window], (low, high))
+        tile = _tile(pixels[index][window], labels[index][window], (low, high), spacing)
         row, column = divmod(index, columns)
         corner = (left + column * (TILE + _GAP), _TOP + row * (TILE + _GAP))
         page.paste(tile, corner)
         number = count - index if result.display.reverse_slices else index + 1
-        end = " base" if index == 0 else " apex" if index == count - 1 else ""
-        text(draw, (corner[0] + 8, corner[1] + 6), f"{number}{end}", 16, PAPER, halo=INK)
+        ends = {0: " base", count - 1: " apex"} if count > 1 else {}
+        text(
+            draw,
+            (corner[0] + 8, corner[1] + 6),
+            f"{number}{ends.get(index, '')}",
+            16,
+            PAPER,
+            halo=INK,
+        )
     return page
 
 
@@ -86,34 +93,39 @@ def _furniture(draw: ImageDraw, result: ScarResult, width: int, height: int) -> 
 
 
 def _tile(
-    pixels: NDArray[np.float32], labels: NDArray[np.uint8], grey: tuple[float, float]
+    pixels: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    grey: tuple[float, float],
+    spacing_mm: tuple[float, float],
 ) -> Image:
     """One slice, enlarged, with its contours."""
     from PIL import Image as PillowImage
 
     side = TILE * _FINE
     scaled = np.clip((pixels - grey[0]) / max(grey[1] - grey[0], 1e-6), 0, 1)
-    canvas = np.repeat(_enlarge(scaled, side)[:, :, None] * 255.0, 3, axis=2)
+    canvas = np.repeat(_enlarge(scaled, side, spacing_mm)[:, :, None] * 255.0, 3, axis=2)
     ventricle, scar = np.isin(labels, _VENTRICLE), labels == Label.SCAR
-    scar_area = _enlarge(scar, side) > 0.5
+    scar_area = _enlarge(scar, side, spacing_mm) > 0.5
     canvas[scar_area] = 0.72 * canvas[scar_area] + 0.28 * np.array(SCAR, np.float64)
     for mask, colour in (
         (ventricle, EPICARDIUM),
         (labels == Label.LV_CAVITY, ENDOCARDIUM),
         (scar, SCAR),
     ):
-        _paint_edge(canvas, _enlarge(mask, side) > 0.5, colour)
+        _paint_edge(canvas, _enlarge(mask, side, spacing_mm) > 0.5, colour)
     tile = PillowImage.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
     return shrink(tile, _FINE)
 
 
-def _enlarge(values: NDArray[np.float32] | NDArray[np.bool_], side: int) -> NDArray[np.float64]:
-    """A small map fitted into a square of ``side`` pixels, aspect kept, smooth."""
+def _enlarge(
+    values: NDArray[np.float32] | NDArray[np.bool_], side: int, spacing_mm: tuple[float, float]
+) -> NDArray[np.float64]:
+    """A small map fitted into a square of ``side`` pixels, smooth and true to shape."""
     from PIL import Image as PillowImage
 
-    rows, columns = values.shape
-    scale = side / max(rows, columns)
-    size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+    height_mm, width_mm = (n * mm for n, mm in zip(values.shape, spacing_mm, strict=True))
+    scale = side / max(height_mm, width_mm)
+    size = (max(1, round(width_mm * scale)), max(1, round(height_mm * scale)))
     source = PillowImage.fromarray(np.ascontiguousarray(values, np.float32))
     large = np.asarray(source.resize(size, PillowImage.Resampling.BICUBIC), np.float64)
     square = np.zeros((side, side))

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import generate_uid
-from pydicom.valuerep import DA, DS, TM
+from pydicom.valuerep import DA, TM, DSfloat
 
 from scarseg_infer.dicom_parse import text
 from scarseg_infer.slice_plane import usual_step_mm
@@ -78,7 +79,7 @@ def source_series(stack: LgeStack, absent: str) -> list[str]:
     return [text(dataset, "SeriesInstanceUID") or absent for dataset in stack.datasets]
 
 
-def _stand_in(shared: Dataset, source: Dataset, origin_mm: np.ndarray) -> Dataset:
+def _stand_in(shared: Dataset, source: Dataset, origin_mm: NDArray[np.float64]) -> Dataset:
     found = Dataset()
     found.update(shared)
     found.ImagePositionPatient = [_decimal(coordinate) for coordinate in origin_mm]
@@ -87,7 +88,7 @@ def _stand_in(shared: Dataset, source: Dataset, origin_mm: np.ndarray) -> Datase
         uid = text(source, keyword) or text(meta, f"MediaStorage{keyword}")
         if not uid:
             raise StudyError(
-                "the MR images have no SOP Instance UID, so no DICOM segmentation can refer to them",
+                "the MR images have no SOP Instance UID for a segmentation to refer to",
                 "Export the study again from its source",
             )
         setattr(found, keyword, uid)
@@ -118,6 +119,6 @@ def _thickness_mm(stack: LgeStack) -> float:
     return usual_step_mm(stack.slice_positions_mm)
 
 
-def _decimal(value: float) -> DS:
+def _decimal(value: float) -> DSfloat:
     """A number as a decimal string of at most 16 characters (PS3.5, 6.2)."""
-    return DS(float(value), auto_format=True)
+    return DSfloat(float(value), auto_format=True)

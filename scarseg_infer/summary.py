@@ -21,11 +21,8 @@ def summary_lines(result: ScarResult) -> list[str]:
         f"LV          myocardium {whole.myocardium_g:.0f} g, cavity {whole.lv_cavity_ml:.0f} mL",
         f"Segments    {named or 'no segment with scar'}{more}",
         f"ECG         weight {ecg.weight:.2f}: {ecg.reason}",
-        f"Model       {model.name} {model.version} on {model.provider} {model.precision}, "
-        f"trained on a digital twin only. {RESEARCH_USE}"
-        if model.name == "scarseg-reference"
-        else f"Model       {model.name} {model.version} on {model.provider} {model.precision}. "
-        f"{RESEARCH_USE}",
+        f"Model       {model.name} {model.version} on {model.provider} {model.precision}. "
+        f"{model.training_data} {RESEARCH_USE}",
     ]
 
 

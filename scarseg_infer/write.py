@@ -78,8 +78,8 @@ def _write_files(result: ScarResult, folder: Path) -> dict[str, str]:
     if "seg" in files:
         write_seg(result, folder / files["seg"])
     write_nifti(result, folder / files["nifti"])
-    overlay_image(result).save(folder / files["overlay"], optimize=True)
-    bullseye_image(result).save(folder / files["bullseye"], optimize=True)
+    overlay_image(result).save(folder / files["overlay"])
+    bullseye_image(result).save(folder / files["bullseye"])
     write_json(result, folder / files["json"], files)
     return files
 

@@ -50,7 +50,7 @@ def test_the_demo_prints_five_lines_and_the_paths(
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
     assert len(lines) == 5 + len(OUTPUTS)
-    assert "digital twin" in lines[4] and "Not a medical device" in lines[4]
+    assert "Digital twin" in lines[4] and "Not a medical device" in lines[4]
     assert {Path(line).name for line in lines[5:]} == OUTPUTS
     assert {path.name for path in out.iterdir()} == OUTPUTS
     document = json.loads((out / "result.json").read_text("utf-8"))
@@ -71,6 +71,7 @@ def test_a_zip_of_the_study_gives_the_same_result(tmp_path: Path) -> None:
 
 def bad_inputs(folder: Path) -> dict[str, tuple[int, str, list[str]]]:
     """Name → exit code, words of the message, arguments. Every item of the project's list."""
+
     def other_patient(index: int, dataset: pydicom.Dataset) -> bool:
         if index % 2:
             dataset.PatientID = "someone else"

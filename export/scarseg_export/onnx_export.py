@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,7 @@ from scarseg_export.network import ScarNet
 from scarseg_export.recipe import network_config
 from scarseg_export.twin.cohort import beats_of, sample_case
 from scarseg_runtime.contract import BEAT_SAMPLES, INPUTS, OUTPUTS
+from scarseg_runtime.errors import ModelError
 from scarseg_runtime.model_file import PREFIX, encode_metadata
 from scarseg_runtime.preprocess import slice_levels
 from scarseg_runtime.session import Session
@@ -41,10 +43,20 @@ INTENDED_USE = "Research use only. Not a medical device."
 
 
 def load_checkpoint(path: Path) -> tuple[ScarNet, dict[str, Any]]:
-    """The network of a checkpoint written by training, in evaluation mode, and its recipe."""
-    content = torch.load(path, weights_only=True)
-    net = ScarNet(network_config(content["recipe"]["network"]))
-    net.load_state_dict(content["state"])
+    """The network of a checkpoint written by training, in evaluation mode, and its recipe.
+
+    Raises:
+        ModelError: the file is missing, damaged, or of another network.
+    """
+    try:
+        content = torch.load(path, weights_only=True)
+        net = ScarNet(network_config(content["recipe"]["network"]))
+        net.load_state_dict(content["state"])
+    except (OSError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
+        raise ModelError(
+            "the checkpoint is missing, damaged, or not one of this network",
+            "Pass the model.pt that scarseg-export train wrote",
+        ) from error
     return net.eval(), content["recipe"]
 
 

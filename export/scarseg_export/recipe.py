@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scarseg_export.network import NetworkConfig
+from scarseg_runtime.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Recipe:
     image_rate: float = 2e-3
 
     fusion_cases: int = 500
-    fusion_epochs: int = 120
+    fusion_epochs: int = 60
     fusion_rate: float = 3e-3
     tau_rate: float = 1e-1
 
@@ -42,11 +43,21 @@ class Recipe:
 
 
 def load_recipe(path: Path | None) -> Recipe:
-    """Recipe from a JSON file that may name any subset of the fields; defaults otherwise."""
+    """Recipe from a JSON file that may name any subset of the fields; defaults otherwise.
+
+    Raises:
+        UsageError: the file cannot be read, is no JSON object, or names an unknown field.
+    """
     if path is None:
         return Recipe()
-    values = json.loads(path.read_text(encoding="utf-8"))
-    return Recipe(network=network_config(values.pop("network", {})), **values)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Recipe(network=network_config(values.pop("network", {})), **values)
+    except (OSError, ValueError, AttributeError) as error:
+        raise UsageError("the recipe cannot be read as JSON", "Check the file") from error
+    except TypeError as error:  # the message names the field
+        known = ", ".join(field.name for field in dataclasses.fields(Recipe))
+        raise UsageError(f"the recipe has an unknown field ({error})", f"Known: {known}") from error
 
 
 def network_config(values: dict[str, Any]) -> NetworkConfig:

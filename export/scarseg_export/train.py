@@ -14,6 +14,7 @@ from scarseg_export.recipe import Recipe
 from scarseg_export.train_ecg import train_ecg
 from scarseg_export.train_fusion import train_fusion
 from scarseg_export.train_image import train_image, train_localiser
+from scarseg_runtime.errors import UsageError
 
 
 def train(run: Path, recipe: Recipe) -> Path:
@@ -22,7 +23,7 @@ def train(run: Path, recipe: Recipe) -> Path:
     A folder belongs to one recipe; another recipe in the same folder is refused.
 
     Raises:
-        ValueError: ``run`` holds the work of a different recipe.
+        UsageError: ``run`` holds the work of a different recipe.
     """
     run.mkdir(parents=True, exist_ok=True)
     _claim(run, recipe)
@@ -42,7 +43,7 @@ def _claim(run: Path, recipe: Recipe) -> None:
     record = run / "recipe.json"
     text = json.dumps(recipe.to_dict(), indent=2)
     if record.exists() and record.read_text(encoding="utf-8") != text:
-        raise ValueError(f"{record} holds another recipe; train into a new folder")
+        raise UsageError("the run folder belongs to another recipe", "Train into a new folder")
     record.write_text(text, encoding="utf-8")
 
 

@@ -16,6 +16,7 @@ from scarseg_export.onnx_export import export_onnx, load_checkpoint, record_scor
 from scarseg_export.recipe import Recipe, load_recipe
 from scarseg_export.train import train
 from scarseg_runtime.contract import BEAT_SAMPLES
+from scarseg_runtime.errors import ModelError, UsageError
 from scarseg_runtime.session import Session
 from scarseg_runtime.taff import decide
 
@@ -48,8 +49,23 @@ def test_a_finished_run_is_not_trained_again(run: Path) -> None:
 
 
 def test_a_run_folder_belongs_to_one_recipe(run: Path) -> None:
-    with pytest.raises(ValueError, match="another recipe"):
+    with pytest.raises(UsageError, match="another recipe"):
         train(run, Recipe())
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"sead": 3}', '{"network": {"depth": 3}}'])
+def test_a_recipe_that_makes_no_sense_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "recipe.json").write_text(text)
+    with pytest.raises(UsageError, match="recipe"):
+        load_recipe(tmp_path / "recipe.json")
+
+
+def test_a_checkpoint_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"nothing")
+    torch.save({"recipe": Recipe().to_dict(), "state": {}}, tmp_path / "empty.pt")
+    for name in ("model.pt", "empty.pt", "nowhere.pt"):
+        with pytest.raises(ModelError, match="checkpoint"):
+            load_checkpoint(tmp_path / name)
 
 
 def test_the_file_describes_itself(model: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -69,5 +70,5 @@ def test_the_map_is_coloured_by_burden(make_result: Callable, make_stack: Callab
 
 def test_the_scale_falls_in_lightness() -> None:
     light = [sum(colour_of(share / 20)) for share in range(21)]
-    assert all(a > b for a, b in zip(light, light[1:], strict=False))
+    assert all(a > b for a, b in pairwise(light))
     assert colour_of(None) != colour_of(0.0)

@@ -49,9 +49,7 @@ def make_seg(
 
     def make(datasets: list[Any] | None = None, **elements: Any) -> tuple[ScarResult, Path]:
         if datasets is None:
-            datasets = dicom_factory.series(
-                dicom_factory.noise(*SHAPE), **{**COMPLETE, **elements}
-            )
+            datasets = dicom_factory.series(dicom_factory.noise(*SHAPE), **{**COMPLETE, **elements})
         dicom_factory.write(tmp_path / "study", datasets)
         result = make_result(read_study(tmp_path / "study"))
         write_seg(result, tmp_path / "scar.dcm")

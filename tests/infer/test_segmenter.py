@@ -52,9 +52,7 @@ def test_without_ecg_the_fused_result_is_the_image_result(
     assert np.array_equal(alone.labels, demo.image_only_labels)
 
 
-def test_a_gap_is_used_where_the_files_do_not_tell(
-    segmenter: Segmenter, shared_data: Path
-) -> None:
+def test_a_gap_is_used_where_the_files_do_not_tell(segmenter: Segmenter, shared_data: Path) -> None:
     record = shared_data / "ecg" / "ptbxl-00001" / "00001_lr"
     given = segmenter.run(DEMO_STUDY, record, gap_days=40.0)
     assert given.ecg.gap_source == "given" and given.ecg.gap_days == 40.0
@@ -70,9 +68,7 @@ def test_real_lge_runs_with_a_real_ecg(
 ) -> None:
     """Image and ECG are of different people: this is about plumbing, not about accuracy."""
     record = shared_data / "ecg" / "ptb-s0010" / "s0010_re.dat"
-    result = segmenter.run(
-        shared_data / "lge-real" / f"{name}_image.nii.gz", record, gap_days=gap
-    )
+    result = segmenter.run(shared_data / "lge-real" / f"{name}_image.nii.gz", record, gap_days=gap)
     assert (result.ecg.weight > 0) == (gap is not None)
     assert any("pixdim" in warning for warning in result.warnings)
     # Slice 0 of these volumes is the apex: the display must have turned the stack.

@@ -22,7 +22,7 @@ from scarseg_infer.drawing import (
     text,
 )
 from scarseg_infer.result import ScarResult
-from scarseg_runtime.contract import Label
+from scarseg_runtime.contract import LEFT_VENTRICLE, Label
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,7 +36,6 @@ MIN_WIDTH: Final = 760
 _FINE: Final = 2
 """Tiles are drawn so many times too large and then reduced."""
 _GAP, _TOP, _BOTTOM = 6, 66, 46
-_VENTRICLE: Final = (Label.LV_CAVITY, Label.VIABLE_MYOCARDIUM, Label.SCAR)
 
 
 def overlay_image(result: ScarResult) -> Image:
@@ -104,7 +103,7 @@ def _tile(
     side = TILE * _FINE
     scaled = np.clip((pixels - grey[0]) / max(grey[1] - grey[0], 1e-6), 0, 1)
     canvas = np.repeat(_enlarge(scaled, side, spacing_mm)[:, :, None] * 255.0, 3, axis=2)
-    ventricle, scar = np.isin(labels, _VENTRICLE), labels == Label.SCAR
+    ventricle, scar = np.isin(labels, LEFT_VENTRICLE), labels == Label.SCAR
     scar_area = _enlarge(scar, side, spacing_mm) > 0.5
     canvas[scar_area] = 0.72 * canvas[scar_area] + 0.28 * np.array(SCAR, np.float64)
     for mask, colour in (
@@ -150,7 +149,7 @@ def _paint_edge(canvas: NDArray[np.float64], area: NDArray[np.bool_], colour: Co
 def _window(labels: NDArray[np.uint8], spacing_mm: tuple[float, float]) -> tuple[slice, slice]:
     """Rows and columns to show: the ventricle with a margin, the same square for all slices;
     everything where there is no ventricle."""
-    where = np.nonzero(np.isin(labels, _VENTRICLE).any(axis=0))
+    where = np.nonzero(np.isin(labels, LEFT_VENTRICLE).any(axis=0))
     if where[0].size == 0:
         return slice(None), slice(None)
     centre = [(index.min() + index.max()) / 2 for index in where]

@@ -24,7 +24,9 @@ from scarseg_infer.read_study import read_study
 from scarseg_infer.result import EcgUse, ModelUse, ScarResult
 from scarseg_infer.slice_order import apex_comes_first
 from scarseg_infer.stack import LgeStack
+from scarseg_runtime.atlas import segments_on
 from scarseg_runtime.components import clean_labels
+from scarseg_runtime.contract import MYOCARDIUM
 from scarseg_runtime.preprocess import FAST_BPM, MeanBeat, mean_beat, slice_levels
 from scarseg_runtime.quantify import quantify, slice_heights_mm
 from scarseg_runtime.session import NetworkOutput, Session
@@ -127,14 +129,15 @@ class Segmenter:
     ) -> ScarResult:
         output, metadata = shown.output, self._session.metadata
         heights = slice_heights_mm(stack.slice_positions_mm, stack.slice_thickness_mm)
-        segments = shown.display.to_source(output.segments)
         spacing = stack.pixel_spacing_mm
         voxel_ml = spacing[0] * spacing[1] * float(np.mean(heights)) / 1000.0
         labels, image_only = (
             clean_labels(shown.display.to_source(volume), metadata.min_scar_ml, voxel_ml)
             for volume in (output.labels, output.image_only_labels)
         )
-        segments[(labels != 2) & (labels != 3)] = 0
+        segments = segments_on(
+            np.isin(labels, MYOCARDIUM), shown.display.to_source(output.segments)
+        )
         quantities = quantify(labels, segments, spacing, heights)
         warnings = [*stack.warnings, *evidence.warnings, *shown.warnings]
         if quantities.myocardium_ml == 0:

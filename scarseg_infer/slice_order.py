@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_runtime.contract import Label
+from scarseg_runtime.contract import LEFT_VENTRICLE
 
 TAPER = 1.1
 """The LV narrows towards the apex; an end this much wider than the other is the base."""
@@ -14,8 +14,7 @@ TAPER = 1.1
 def apex_comes_first(labels: NDArray[np.uint8]) -> bool:
     """Whether labels [S, H, W] run apex → base: the LV of the first third of the slices that
     show it is clearly smaller than that of the last third."""
-    ventricle = (Label.LV_CAVITY, Label.VIABLE_MYOCARDIUM, Label.SCAR)
-    area = np.isin(labels, ventricle).sum(axis=(1, 2))
+    area = np.isin(labels, LEFT_VENTRICLE).sum(axis=(1, 2))
     shown = area[area > 0]
     if shown.size < 2:
         return False

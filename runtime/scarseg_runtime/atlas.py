@@ -70,3 +70,26 @@ def segment_at(angle_deg: ArrayLike, long_axis: ArrayLike) -> NDArray[np.uint8]:
     segment = np.where(level < RING_ENDS[0], sixth + 1, sixth + 7)
     segment = np.where(level < RING_ENDS[1], segment, quarter + 13)
     return np.where(level < RING_ENDS[2], segment, 17).astype(np.uint8)
+
+
+def segments_on(wall: NDArray[np.bool_], segments: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Segments [S, H, W] for exactly the voxels of ``wall``, after a clean-up changed it.
+
+    Wall that has no segment yet (a filled hole) takes that of its nearest neighbours in the
+    slice; 0 outside the wall, and in wall that touches no segment at all.
+    """
+    spread = np.where(wall, segments, 0).astype(np.uint8)
+    while True:
+        bare = wall & (spread == 0)
+        if not bare.any():
+            return spread
+        near = np.zeros_like(spread)
+        for axis, step in ((1, 1), (1, -1), (2, 1), (2, -1)):
+            moved = np.roll(spread, step, axis=axis)
+            edge: list[slice | int] = [slice(None)] * 3
+            edge[axis] = 0 if step == 1 else -1
+            moved[tuple(edge)] = 0
+            near = np.maximum(near, moved)
+        if not near[bare].any():
+            return spread
+        spread[bare] = near[bare]

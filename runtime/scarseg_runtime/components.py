@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_runtime.contract import Label
+from scarseg_runtime.contract import LEFT_VENTRICLE, Label
 
 Indices = NDArray[np.intp]
 
@@ -60,22 +60,47 @@ def connected_components(mask: NDArray[np.bool_]) -> Components:
 def clean_labels(
     labels: NDArray[np.uint8], min_scar_ml: float, voxel_ml: float
 ) -> NDArray[np.uint8]:
-    """Labels [S, H, W] with one left ventricle and without scar specks.
+    """Labels [S, H, W] with one left ventricle without holes, and without scar specks.
 
     The largest connected LV (cavity and myocardium) stays, other islands of it become
-    background. Scar islands below ``min_scar_ml`` become viable myocardium.
+    background. What the LV encloses within a slice takes the label that surrounds it: so a
+    dark core in scar counts as scar. Scar islands below ``min_scar_ml`` become viable
+    myocardium.
     """
-    ventricle = np.isin(labels, (Label.LV_CAVITY, Label.VIABLE_MYOCARDIUM, Label.SCAR))
     cleaned = labels.copy()
+    ventricle = np.isin(cleaned, LEFT_VENTRICLE)
     parts = connected_components(ventricle)
     if parts.sizes.size > 1:
         largest = np.arange(parts.sizes.size) == np.argmax(parts.sizes)
         cleaned[ventricle & ~parts.mask(largest)] = Label.BACKGROUND
+    _fill_holes(cleaned)
     scar = cleaned == Label.SCAR
     islands = connected_components(scar)
     if islands.sizes.size:
         cleaned[islands.mask(islands.sizes * voxel_ml < min_scar_ml)] = Label.VIABLE_MYOCARDIUM
     return cleaned
+
+
+def _fill_holes(labels: NDArray[np.uint8]) -> None:
+    """Fill, in place, what the LV encloses within a slice, with its commonest neighbour label."""
+    outside = ~np.isin(labels, LEFT_VENTRICLE)
+    # Empty slices in between keep the components of each slice apart.
+    apart = np.zeros((2 * len(labels), *labels.shape[1:]), np.bool_)
+    apart[::2] = outside
+    parts = connected_components(apart)
+    open_ends = apart.copy()
+    open_ends[:, 1:-1, 1:-1] = False
+    flat = np.searchsorted(parts.starts, np.flatnonzero(open_ends), side="right") - 1
+    enclosed = np.ones(parts.sizes.size, np.bool_)
+    enclosed[parts.component[flat]] = False
+    for hole in np.flatnonzero(enclosed):
+        mask = parts.mask(np.arange(parts.sizes.size) == hole)[::2]
+        rim = np.zeros_like(mask)
+        rim[:, 1:] |= mask[:, :-1]
+        rim[:, :-1] |= mask[:, 1:]
+        rim[:, :, 1:] |= mask[:, :, :-1]
+        rim[:, :, :-1] |= mask[:, :, 1:]
+        labels[mask] = np.argmax(np.bincount(labels[rim & ~mask]))
 
 
 def _overlaps(

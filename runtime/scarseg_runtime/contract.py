@@ -34,6 +34,10 @@ class Label(IntEnum):
     RV_CAVITY = 4
 
 
+LEFT_VENTRICLE: Final = (Label.LV_CAVITY, Label.VIABLE_MYOCARDIUM, Label.SCAR)
+MYOCARDIUM: Final = (Label.VIABLE_MYOCARDIUM, Label.SCAR)
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """Name, ONNX Runtime type string and shape (``str`` axes are dynamic) of one tensor."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scarseg_runtime.atlas import SEGMENT_NAMES, TERRITORIES
-from scarseg_runtime.contract import SEGMENT_COUNT, Label
+from scarseg_runtime.contract import LEFT_VENTRICLE, SEGMENT_COUNT, Label
 from scarseg_runtime.errors import StudyError
 
 MYOCARDIUM_G_PER_ML: Final = 1.05
@@ -186,7 +186,7 @@ def _from_centre(
     pixel_spacing_mm: tuple[float, float],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Offsets in mm (rows, columns) of voxels from the LV centre of their slice."""
-    ventricle = np.isin(labels, (Label.LV_CAVITY, Label.VIABLE_MYOCARDIUM, Label.SCAR))
+    ventricle = np.isin(labels, LEFT_VENTRICLE)
     s, r, c = np.nonzero(ventricle)
     count = np.maximum(np.bincount(s, minlength=labels.shape[0]), 1)
     row = np.bincount(s, r, labels.shape[0]) / count

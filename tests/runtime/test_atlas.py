@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scarseg_runtime.atlas import RING_ENDS, SEGMENT_NAMES, TERRITORIES, segment_at
+from scarseg_runtime.atlas import (
+    RING_ENDS,
+    SEGMENT_NAMES,
+    TERRITORIES,
+    segment_at,
+    segments_on,
+)
 
 # Centre of each wall region as a display angle (anticlockwise from image right) in a heart whose
 # anterior RV insertion lies at 120 degrees: anterior on top, septum left (Cerqueira 2002).
@@ -47,3 +53,18 @@ def test_angles_repeat_after_a_turn(angle: float, level: float) -> None:
 
 def test_rings_are_in_order_and_share_the_wall_as_in_the_template() -> None:
     assert np.allclose(np.diff([0.0, *RING_ENDS, 1.0]), [0.32, 0.30, 0.30, 0.08])
+
+
+def test_a_filled_hole_joins_the_segment_around_it() -> None:
+    wall = np.zeros((2, 12, 12), bool)
+    wall[0, 2:9, 2:9] = True
+    segments = np.where(wall, 5, 0).astype(np.uint8)
+    segments[0, 4:7, 4:7] = 0  # a hole that the clean-up filled
+    segments[0, 10, 10] = 9  # wall that the clean-up removed
+    assert np.array_equal(segments_on(wall, segments), np.where(wall, 5, 0))
+
+
+def test_wall_without_any_segment_stays_without() -> None:
+    wall = np.zeros((1, 5, 5), bool)
+    wall[0, 0, 0] = True
+    assert not segments_on(wall, np.zeros((1, 5, 5), np.uint8)).any()

@@ -25,8 +25,8 @@ class Gap:
     where unknown."""
     source: GapSource
     warnings: tuple[str, ...] = ()
-    note: str = ""
-    """Which came first, as a sentence; empty where the dates do not tell."""
+    ecg_after_mri: bool = False
+    """True where both dates are known and the ECG is the later one."""
 
 
 def gap_between(
@@ -64,11 +64,4 @@ def gap_between(
             f"The given gap of {given_days:g} days contradicts the dates of MRI and ECG, which "
             f"lie {days:.1f} days apart: the dates are used.",
         )
-    return Gap(days, source, warnings, _order(signed_days))
-
-
-def _order(signed_days: float) -> str:
-    if signed_days == 0.0:
-        return ""
-    order = "before" if signed_days > 0.0 else "after"
-    return f"The ECG was recorded {abs(signed_days):.1f} days {order} the MRI."
+    return Gap(days, source, warnings, ecg_after_mri=signed_days < 0.0)

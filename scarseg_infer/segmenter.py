@@ -184,13 +184,12 @@ class _EcgEvidence:
     warnings: tuple[str, ...]
 
     def use(self, output: NetworkOutput) -> EcgUse:
-        note = f"; {self.gap.note[:1].lower()}{self.gap.note[1:]}" if self.gap.note else ""
         return EcgUse(
             given=self.beat is not None,
             weight=output.ecg_weight,
             gap_days=self.gap.days,
             gap_source=self.gap.source,
-            reason=self.decision.reason + note.removesuffix("."),
+            reason=self.decision.reason,
             heart_rate_bpm=self.beat.heart_rate_bpm if self.beat else None,
             beats_averaged=self.beat.beats_averaged if self.beat else None,
             derived_leads=self.beat.derived_leads if self.beat else (),
@@ -211,7 +210,10 @@ def _ecg_evidence(
             f"at a heart rate of {beat.heart_rate_bpm:.0f}/min ECG signs of scar do not hold"
         )
     decision = decide(gap.days, ecg_given=True, findings=findings)
-    return _EcgEvidence(beat, gap, decision, (*record.warnings, *beat.warnings, *gap.warnings))
+    warnings = (*record.warnings, *beat.warnings, *gap.warnings)
+    if gap.ecg_after_mri:
+        warnings += ("The ECG was recorded after the MRI: it may show what the image cannot.",)
+    return _EcgEvidence(beat, gap, decision, warnings)
 
 
 class _Clock:

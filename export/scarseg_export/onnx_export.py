@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import subprocess
+import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -68,7 +70,7 @@ def export_onnx(checkpoint: Path, target: Path, *, min_scar_ml: float) -> Path:
     net, recipe = load_checkpoint(checkpoint)
     tau, delta = net.taff.tau_days, net.config.delta_max
     fold_batch_norm(net)
-    program = torch.onnx.export(
+    program = _quiet_export(
         net,
         example_inputs(),
         dynamo=True,
@@ -170,6 +172,18 @@ def _fold_sequence(sequence: nn.Sequential) -> None:
         if isinstance(layer, nn.Conv1d | nn.Conv2d):
             sequence._modules[name] = fuse_conv_bn_eval(layer, norm)
             sequence._modules[following] = nn.Identity()
+
+
+def _quiet_export(*arguments: Any, **options: Any) -> torch.onnx.ONNXProgram | None:
+    """``torch.onnx.export`` without its remarks on packages that we do not use."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registration.level
+    registration.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return torch.onnx.export(*arguments, **options)
+    finally:
+        registration.setLevel(level)
 
 
 def example_inputs() -> tuple[Tensor, ...]:

@@ -32,5 +32,6 @@ def robust_zscore(views: Tensor) -> Tensor:
 def _moments(values: Tensor, inside: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     mean = (values * inside).sum() / count
     variance = ((values - mean) ** 2 * inside).sum() / count
-    # The floor keeps constant images finite without touching real ones at any scale.
-    return mean, torch.sqrt(variance) + 1e-6 * mean.abs() + 1e-12
+    # The floor keeps constant images finite without touching real ones at any scale. A clamp,
+    # since exporters take the addition of a tiny constant for no addition at all.
+    return mean, (torch.sqrt(variance) + 1e-6 * mean.abs()).clamp_min(1e-12)

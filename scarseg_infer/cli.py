@@ -13,7 +13,7 @@ from scarseg_runtime.version import __version__
 
 EXIT_CODES = """exit codes:
   0 done   1 internal error   2 usage   3 study unreadable or unsuitable
-  4 ECG unreadable or unsuitable   5 model or provider   6 output
+  4 ECG unreadable or unsuitable   5 model or provider   6 output   130 interrupted
 
 Research use only. Not a medical device. The shipped reference model is trained on a digital
 twin only."""

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from scarseg_runtime.errors import ScarsegError, UsageError
 from scarseg_runtime.version import __version__
@@ -22,9 +23,16 @@ DEFAULT_OUT = Path("scarseg-result")
 DEMO_OUT = Path("scarseg-demo")
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaint is one line, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(UsageError.exit_code, f"{self.prog}: {message}. See {self.prog} --help.\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar; imports nothing heavy, so --help is instant."""
-    arguments = argparse.ArgumentParser(
+    arguments = _Parser(
         prog="scarseg-infer",
         description="Find myocardial scar in an LGE short-axis MRI study, helped by a 12-lead "
         "ECG that counts the less the further in time it lies from the MRI.",

@@ -239,7 +239,7 @@ def test_the_console_command_runs_and_help_is_light() -> None:
     usage = subprocess.run(
         [sys.executable, "-m", "scarseg_infer.cli", "--wrong"], capture_output=True, text=True
     )
-    assert usage.returncode == 2
+    assert usage.returncode == 2 and usage.stderr.count("\n") == 1
 
 
 def test_an_unexpected_failure_does_not_quote_anything(

@@ -34,6 +34,9 @@ from scarseg_runtime.taff import EcgDecision, decide
 
 REFERENCE_MODEL = "reference.onnx"
 
+ECG_CHANGE_PERCENT = 2.0
+"""Points of LV mass by which the ECG may change the scar without a warning (design choice)."""
+
 
 class Segmenter:
     """A loaded model that segments studies. Load once, run many."""
@@ -142,6 +145,16 @@ class Segmenter:
         warnings = [*stack.warnings, *evidence.warnings, *shown.warnings]
         if quantities.myocardium_ml == 0:
             warnings.append("No left ventricle was found in the image.")
+        image_quantities = quantify(image_only, segments, spacing, heights)
+        if evidence.beat and not evidence.decision.valid:
+            reason = evidence.decision.reason
+            warnings.append(f"{reason[:1].upper()}{reason[1:]}.")
+        fused, alone = (q.scar_percent_of_lv_mass or 0.0 for q in (quantities, image_quantities))
+        if abs(fused - alone) > ECG_CHANGE_PERCENT:
+            warnings.append(
+                f"The ECG changed the scar from {alone:.1f} to {fused:.1f} % of LV mass: "
+                "compare with the image-only result."
+            )
         return ScarResult(
             stack=stack,
             labels=labels,
@@ -150,7 +163,7 @@ class Segmenter:
             segments=segments,
             display=shown.display,
             quantities=quantities,
-            image_only_quantities=quantify(image_only, segments, spacing, heights),
+            image_only_quantities=image_quantities,
             ecg=evidence.use(output),
             model=ModelUse(
                 name=metadata.name,

@@ -75,6 +75,11 @@ def test_real_lge_runs_with_a_real_ecg(
     record = shared_data / "ecg" / "ptb-s0010" / "s0010_re.dat"
     result = segmenter.run(shared_data / "lge-real" / f"{name}_image.nii.gz", record, gap_days=gap)
     assert (result.ecg.weight > 0) == (gap is not None)
+    assert any("not used" in warning for warning in result.warnings) == (gap is None)
+    whole, image = result.quantities, result.image_only_quantities
+    change = whole.scar_percent_of_lv_mass - image.scar_percent_of_lv_mass
+    said = any("The ECG changed the scar" in warning for warning in result.warnings)
+    assert said == (abs(change) > 2.0)
     assert any("pixdim" in warning for warning in result.warnings)
     # Slice 0 of these volumes is the apex: the display must have turned the stack.
     assert result.display.reverse_slices

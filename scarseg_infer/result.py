@@ -39,6 +39,9 @@ class EcgUse:
     derived_leads: tuple[str, ...]
     segment_belief: NDArray[np.float32] | None
     """[17] scar belief per AHA segment from the ECG alone, 0–1; None without an ECG."""
+    image_disagreement: bool | None
+    """ECG and image do not fit one patient (scar pattern, size of the heart); None where no ECG
+    was used. A flag to look at, not a proof: an old ECG may disagree for good reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,12 @@ class Segmenter:
             reason = evidence.decision.reason
             warnings.append(f"{reason[:1].upper()}{reason[1:]}.")
         fused, alone = (q.scar_percent_of_lv_mass or 0.0 for q in (quantities, image_quantities))
+        use = evidence.use(output, metadata.disagreement_threshold)
+        if use.image_disagreement:
+            warnings.append(
+                "ECG and image do not fit each other: make sure that they are of the same "
+                "patient, and compare with the image-only result."
+            )
         if abs(fused - alone) > ECG_CHANGE_PERCENT:
             warnings.append(
                 f"The ECG changed the scar from {alone:.1f} to {fused:.1f} % of LV mass: "
@@ -164,7 +170,7 @@ class Segmenter:
             display=shown.display,
             quantities=quantities,
             image_only_quantities=image_quantities,
-            ecg=evidence.use(output),
+            ecg=use,
             model=ModelUse(
                 name=metadata.name,
                 version=metadata.version,
@@ -196,7 +202,9 @@ class _EcgEvidence:
     decision: EcgDecision
     warnings: tuple[str, ...]
 
-    def use(self, output: NetworkOutput) -> EcgUse:
+    def use(self, output: NetworkOutput, disagreement_threshold: float) -> EcgUse:
+        used = self.beat is not None and self.decision.valid
+        odd = output.ecg_image_disagreement > disagreement_threshold
         return EcgUse(
             given=self.beat is not None,
             weight=output.ecg_weight,
@@ -207,6 +215,7 @@ class _EcgEvidence:
             beats_averaged=self.beat.beats_averaged if self.beat else None,
             derived_leads=self.beat.derived_leads if self.beat else (),
             segment_belief=output.ecg_segment_belief if self.beat else None,
+            image_disagreement=odd if used else None,
         )
 
 

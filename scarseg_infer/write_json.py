@@ -15,7 +15,7 @@ from scarseg_infer.stack import LgeStack
 from scarseg_runtime.quantify import slice_heights_mm
 from scarseg_runtime.version import __version__
 
-SCHEMA_VERSION: Final = "1.0"
+SCHEMA_VERSION: Final = "1.1"
 _DIGITS: Final = 6
 
 
@@ -92,6 +92,7 @@ def _ecg(ecg: EcgUse) -> dict[str, Any]:
         "beats_averaged": ecg.beats_averaged,
         "derived_leads": list(ecg.derived_leads),
         "segment_belief": None if belief is None else [float(b) for b in belief],
+        "ecg_image_disagreement": ecg.image_disagreement,
     }
 
 

@@ -76,6 +76,7 @@ def build_result(stack: LgeStack, *, lv: bool = True, ecg: bool = True) -> ScarR
             heart_rate_bpm=61.0 if ecg else None, beats_averaged=9 if ecg else None,
             derived_leads=("aVF",) if ecg else (),
             segment_belief=np.linspace(0, 1, 17, dtype=np.float32) if ecg else None,
+            image_disagreement=False if ecg else None,
         ),
         model=ModelUse("toy", "1.2.3", "0" * 64, "Simulated.", "cpu", "fp32"),
         timings_ms={"network": 12.5},

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from scarseg_runtime.errors import ScarsegError
 from scarseg_runtime.version import __version__
+
+MIN_SCAR_ML = 0.3
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,17 +25,25 @@ def parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train a model on the digital twin")
     train.add_argument("--out", type=Path, required=True, help="run folder; resumes if it exists")
     train.add_argument("--recipe", type=Path, help="JSON with the recipe fields to change")
+    train.add_argument("--seed", type=int, help="instead of the recipe's")
+    train.add_argument("--cine", type=Path, metavar="FOLDER",
+                       help="contoured cine frames (Sunnybrook Cardiac Data) as real backgrounds; "
+                       "without them the training is pure simulation")  # fmt: skip
     onnx = commands.add_parser("onnx", help="export a checkpoint as one ONNX file")
     onnx.add_argument("checkpoint", type=Path, help="model.pt of a run folder")
     onnx.add_argument("-o", "--out", type=Path, required=True)
-    onnx.add_argument("--min-scar-ml", type=float, default=0.3,
-                      help="smaller scar islands count as noise (default: 0.3)")  # fmt: skip
+    onnx.add_argument("--min-scar-ml", type=float, default=MIN_SCAR_ML,
+                      help="smaller islands of scar count as noise (%(default)s)")  # fmt: skip
     onnx.add_argument("--test-cases", type=int, default=0,
                       help="score on so many twin patients, record the scores")  # fmt: skip
-    evaluate = commands.add_parser("evaluate", help="score an ONNX model on unseen twin patients")
-    evaluate.add_argument("model", type=Path)
-    evaluate.add_argument("--cases", type=int, default=200)
-    evaluate.add_argument("--min-scar-ml", type=float, help="instead of the model's own")
+    evaluate = commands.add_parser(
+        "evaluate", help="compare all arms on two test sets of unseen twin patients"
+    )
+    evaluate.add_argument("checkpoints", type=Path, nargs="+", metavar="CHECKPOINT",
+                          help="model.pt of one run folder per training seed")  # fmt: skip
+    evaluate.add_argument("--out", type=Path, required=True, help="folder for tables and plots")
+    evaluate.add_argument("--cases", type=int, default=300, help="patients a set (default: 300)")
+    evaluate.add_argument("--min-scar-ml", type=float, default=MIN_SCAR_ML)
     return top
 
 
@@ -93,10 +102,17 @@ def _twin(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    from dataclasses import replace
+
     from scarseg_export.recipe import load_recipe
     from scarseg_export.train import train
 
-    print(train(arguments.out, load_recipe(arguments.recipe)))
+    recipe = load_recipe(arguments.recipe)
+    if arguments.seed is not None:
+        recipe = replace(recipe, seed=arguments.seed)
+    if arguments.cine is None:  # the recorded recipe says what was done
+        recipe = replace(recipe, cine_share=0.0)
+    print(train(arguments.out, recipe, arguments.cine))
 
 
 def _onnx(arguments: argparse.Namespace) -> None:
@@ -109,10 +125,9 @@ def _onnx(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from scarseg_export.evaluate import evaluate
+    from scarseg_export.evaluation.report import evaluate
 
-    scores = evaluate(arguments.model, arguments.cases, arguments.min_scar_ml)
-    print(json.dumps(scores, indent=2))
+    print(evaluate(arguments.checkpoints, arguments.out, arguments.cases, arguments.min_scar_ml))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from scarseg_runtime.contract import SEGMENT_COUNT
 class EcgEncoder(nn.Module):
     """Convolutions along time within each lead, then across leads.
 
-    Input [N, 12, 512] in mV, R-aligned at 500 Hz. Output [N, 17] logits of scar burden.
+    Input [N, 12, 512] in mV, R-aligned at 500 Hz. Outputs: [N, 17] logits of scar burden, and
+    [N, 2] the size of the heart as voltage and QRS duration suggest it (see :func:`size_units`),
+    which tells whether ECG and image can be of the same patient.
     """
 
     def __init__(self, per_lead: int = 12, across: int = 64) -> None:
@@ -36,9 +38,16 @@ class EcgEncoder(nn.Module):
             nn.Flatten(), nn.Linear(across * 32, 96), nn.ReLU(inplace=True), nn.Dropout(0.2)
         )
         self.segments = nn.Linear(96, SEGMENT_COUNT)
+        self.size = nn.Linear(96, 2)
 
-    def forward(self, beat: Tensor) -> Tensor:
+    def forward(self, beat: Tensor) -> tuple[Tensor, Tensor]:
         # NaN must not reach the weights: an invalid ECG is weighted 0 downstream.
         beat = torch.where(torch.isfinite(beat), beat, 0.0).clamp(-5.0, 5.0)
         leads = self.lead(beat[:, None])
-        return self.segments(self.head(self.across(leads.permute(0, 2, 1, 3).flatten(1, 2))))
+        hidden = self.head(self.across(leads.permute(0, 2, 1, 3).flatten(1, 2)))
+        return self.segments(hidden), self.size(hidden)
+
+
+def size_units(epi_radius_mm: Tensor, wall_mm: Tensor) -> Tensor:
+    """[..., 2] epicardial radius and wall thickness about a usual heart, of about unit spread."""
+    return torch.stack([(epi_radius_mm - 34.0) / 4.5, (wall_mm - 9.5) / 2.0], -1)

@@ -18,11 +18,18 @@ from torch import Tensor, nn
 
 from scarseg_export.aha_map import HeartFrame, locate, segment_map
 from scarseg_export.ecg_encoder import EcgEncoder
+from scarseg_export.fusion import (
+    Agreement,
+    Ceiling,
+    Fusion,
+    heart_size,
+    segment_evidence,
+)
 from scarseg_export.normalise import robust_zscore
 from scarseg_export.sampling import back, half_extent_mm, offsets_mm, pixel_positions_mm, view
 from scarseg_export.taff import TemporalWeight, mix
 from scarseg_export.unet import UNet
-from scarseg_runtime.contract import SEGMENT_COUNT, Label
+from scarseg_runtime.contract import Label
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,8 @@ class NetworkConfig:
     fusion_width: int = 16
     delta_max: float = 4.0
     """Largest change of the scar logit by the ECG."""
+    agreement_gate: float = 1.0
+    """Share of that which is withheld where ECG and image surely do not fit one patient."""
     initial_tau_days: float = 480.0
 
     @property
@@ -92,6 +101,9 @@ def centres_from(probability: Tensor, axis_mm: Tensor) -> Tensor:
     return (sums + 40.0 * centre) / (mass + 40.0)[:, None]
 
 
+SCAR_PRIOR_LOGIT = -3.0
+
+
 class ImageNet(nn.Module):
     """Heart crop → anatomy and image-only scar. Sees pixels only: no ECG, no atlas."""
 
@@ -108,7 +120,11 @@ class ImageNet(nn.Module):
             nn.BatchNorm2d(config.scar_width),
             nn.ReLU(inplace=True),
         )
-        self.scar_head = nn.Conv2d(config.scar_width, 1, 1)
+        self.scar_head = nn.Conv2d(config.scar_width + 1, 1, 1)
+        # Start at how rare scar is. From 0, training first learns "no" with every feature, and
+        # features that only ever say no leave a logit that cannot rise above its bias.
+        assert self.scar_head.bias is not None
+        nn.init.constant_(self.scar_head.bias, SCAR_PRIOR_LOGIT)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Crops [N, 3, h, w] (below, slice, above) → anatomy logits [N, 4, h, w], scar
@@ -119,7 +135,8 @@ class ImageNet(nn.Module):
         evidence = remote_contrast(crops[:, 1], probability.detach())
         inputs = [features, evidence[:, None], crops[:, 1:2], probability[:, 1:3]]
         scar = self.scar(torch.cat(inputs, 1))
-        return anatomy, scar, self.scar_head(scar)[:, 0]
+        logit = self.scar_head(torch.cat([scar, evidence[:, None]], 1))
+        return anatomy, scar, logit[:, 0]
 
 
 def remote_contrast(pixels: Tensor, probability: Tensor) -> Tensor:
@@ -141,20 +158,40 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum((1, 2)) / (weights.sum((1, 2)) + 1.0)
 
 
-class Fusion(nn.Module):
-    """How far the ECG's belief moves each pixel's scar logit: within ± δ_max, never further."""
+@dataclass(frozen=True)
+class Seen:
+    """What the image alone tells about one study; S slices, crops of h × h pixels."""
 
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        self.delta_max = config.delta_max
-        self.hidden = nn.Linear(config.scar_width + 3, config.fusion_width)
-        self.out = nn.Linear(config.fusion_width, 1)
+    half_mm: Tensor
+    centres_mm: Tensor
+    """[S, 2] crop centres from the image centre."""
+    frame: HeartFrame
+    anatomy: Tensor
+    """[S, 4, h, h] probability of background, cavity, wall, RV."""
+    features: Tensor
+    """[S, C, h, h] scar features."""
+    scar: Tensor
+    """[S, h, h] scar logit."""
+    segments: Tensor
+    """[S, h, h] AHA segment of every pixel, also outside the wall."""
+    evidence: Tensor
+    """[17] mean scar probability of the wall in each segment."""
+    size: Tensor
+    """[2] of the heart, in size units."""
 
-    def forward(self, features: Tensor, scar: Tensor, belief: Tensor, overall: Tensor) -> Tensor:
-        """Fused logits [N] from pixel features [N, C], image logits, the belief logit of each
-        pixel's segment and of the strongest segment [N]."""
-        inputs = torch.cat([features, torch.stack([scar, belief, overall], 1) * 0.3], 1)
-        return scar + self.delta_max * torch.tanh(self.out(F.relu(self.hidden(inputs)))[:, 0])
+
+@dataclass(frozen=True)
+class Fused:
+    """What image and ECG tell together."""
+
+    scar: Tensor
+    """[S, h, h] scar probability."""
+    belief: Tensor
+    """[17] scar belief of the ECG, 0–1."""
+    weight: Tensor
+    """[1] TAFF weight."""
+    disagreement: Tensor
+    """[1] probability that ECG and image are of different patients."""
 
 
 class ScarNet(nn.Module):
@@ -166,7 +203,11 @@ class ScarNet(nn.Module):
         self.localiser = Localiser(self.config)
         self.image = ImageNet(self.config)
         self.ecg = EcgEncoder()
-        self.fusion = Fusion(self.config)
+        self.agreement = Agreement()
+        self.ceiling = Ceiling()
+        self.fusion = Fusion(
+            self.config.scar_width, self.config.fusion_width, self.config.delta_max
+        )
         self.taff = TemporalWeight(self.config.initial_tau_days)
 
     def crops(self, image: Tensor, half_mm: Tensor, centres_mm: Tensor) -> Tensor:
@@ -184,6 +225,15 @@ class ScarNet(nn.Module):
         gap_days: Tensor,
         ecg_valid: Tensor,
     ) -> tuple[Tensor, ...]:
+        seen = self.see(lge, pixel_spacing, slice_level)
+        fused = self.fuse(seen, ecg, gap_days, ecg_valid)
+        outputs = self.to_input_grid(lge, seen, fused.scar)
+        wall = (seen.anatomy.argmax(1) == 2).to(torch.float32)
+        burden = segment_evidence(seen.segments, wall, (fused.scar > 0.5).to(torch.float32))
+        return *outputs, burden, fused.belief, fused.weight, fused.disagreement
+
+    def see(self, lge: Tensor, pixel_spacing: Tensor, slice_level: Tensor) -> Seen:
+        """The image path: pixels [S, H, W] and spacing in, no ECG anywhere."""
         half_mm = half_extent_mm(lge, pixel_spacing)
         centres = self.localiser(lge, half_mm)
         anatomy_logits, features, scar = self.image(self.crops(lge, half_mm, centres))
@@ -193,36 +243,34 @@ class ScarNet(nn.Module):
         dx = axis[None, None, :] - frame.centre_mm[:, None, None, 0]
         dy = axis[None, :, None] - frame.centre_mm[:, None, None, 1]
         segments = segment_map(dx, dy, frame)
-
-        belief = self.ecg(ecg[None])[0]
-        weight = self.taff(gap_days, ecg_valid)
-        fused = self._fuse(features, scar, segments, belief)
-        image_scar = torch.sigmoid(scar)
-        mixed = mix(weight[0], torch.sigmoid(fused), image_scar)
-
-        outputs = self._to_input_grid(lge, half_mm, centres, frame, anatomy, image_scar, mixed)
         wall = anatomy.argmax(1) == 2
-        burden = segment_burden(segments, wall, wall & (mixed > 0.5))
-        return *outputs, burden, torch.sigmoid(belief), weight
+        return Seen(
+            half_mm, centres, frame, anatomy, features, scar, segments,
+            segment_evidence(segments, wall, torch.sigmoid(scar)),
+            heart_size(anatomy, (axis[1] - axis[0]) ** 2),
+        )  # fmt: skip
 
-    def _fuse(self, features: Tensor, scar: Tensor, segments: Tensor, belief: Tensor) -> Tensor:
-        pixel_belief = belief[(segments - 1.0).to(torch.int64)].flatten()
-        overall = belief.amax(0).expand_as(pixel_belief)
-        flat = features.permute(0, 2, 3, 1).flatten(0, 2)
-        return self.fusion(flat, scar.flatten(), pixel_belief, overall).view_as(scar)
+    def fuse(self, seen: Seen, ecg: Tensor, gap_days: Tensor, ecg_valid: Tensor) -> Fused:
+        """TAFF: the beat [12, 512] moves the scar of the image path by the age of the ECG."""
+        belief, heard = (out[0] for out in self.ecg(ecg[None]))
+        odd = torch.sigmoid(self.agreement(belief, seen.evidence, heard, seen.size))[None]
+        flat = seen.features.permute(0, 2, 3, 1).flatten(0, 2)
+        segment = (seen.segments - 1.0).to(torch.int64).flatten()
+        change = self.fusion(flat, seen.scar.flatten(), segment, belief, seen.evidence)
+        image = self.ceiling(seen.scar)
+        trust = 1.0 - self.config.agreement_gate * odd
+        fused = image + trust * change.view_as(image)
+        weight = self.taff(gap_days, ecg_valid)
+        scar = mix(weight[0], torch.sigmoid(fused), torch.sigmoid(image))
+        return Fused(scar, torch.sigmoid(belief), weight, torch.where(ecg_valid > 0, odd, 0.0))
 
-    def _to_input_grid(
-        self,
-        lge: Tensor,
-        half_mm: Tensor,
-        centres: Tensor,
-        frame: HeartFrame,
-        anatomy: Tensor,
-        image_scar: Tensor,
-        mixed: Tensor,
+    def to_input_grid(
+        self, lge: Tensor, seen: Seen, mixed: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Labels, scar probability, image-only labels and segments on the grid of ``lge``."""
-        maps = torch.cat([anatomy[:, 1:], mixed[:, None], image_scar[:, None]], 1)
+        frame, centres, half_mm = seen.frame, seen.centres_mm, seen.half_mm
+        image_scar = torch.sigmoid(self.ceiling(seen.scar))
+        maps = torch.cat([seen.anatomy[:, 1:], mixed[:, None], image_scar[:, None]], 1)
         maps = back(maps, lge, half_mm, centres, self.config.crop_mm)
         background = 1.0 - maps[:, :3].sum(1, keepdim=True)
         winner = torch.cat([background, maps[:, :3]], 1).argmax(1)
@@ -248,11 +296,3 @@ def with_neighbours(crop: Tensor) -> Tensor:
     before = torch.cat([crop[:1], crop[:-1]], 0)
     after = torch.cat([crop[1:], crop[-1:]], 0)
     return torch.stack([before, crop, after], 1)
-
-
-def segment_burden(segments: Tensor, wall: Tensor, scar: Tensor) -> Tensor:
-    """[17] scar fraction per AHA segment on the working grid; 0 where a segment is absent."""
-    numbers = torch.arange(1, SEGMENT_COUNT + 1, device=segments.device, dtype=segments.dtype)
-    member = (segments.flatten()[:, None] == numbers[None, :]).to(torch.float32)
-    counts = torch.stack([wall.flatten(), scar.flatten()]).to(torch.float32) @ member
-    return counts[1] / counts[0].clamp_min(1.0)

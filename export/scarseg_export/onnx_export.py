@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import subprocess
 import warnings
 from itertools import pairwise
@@ -17,15 +16,15 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from scarseg_export.buffers import TEST, patient_seed
-from scarseg_export.evaluate import evaluate, run_case
+from scarseg_export.checkpoint import load_checkpoint
+from scarseg_export.evaluation.model_file import score_model
 from scarseg_export.network import ScarNet
-from scarseg_export.recipe import network_config
 from scarseg_export.twin.cohort import beats_of, sample_case
 from scarseg_runtime.contract import BEAT_SAMPLES, INPUTS, OUTPUTS
-from scarseg_runtime.errors import ModelError
 from scarseg_runtime.model_file import PREFIX, encode_metadata
 from scarseg_runtime.preprocess import slice_levels
 from scarseg_runtime.session import Session
+from scarseg_runtime.taff import decide
 from scarseg_runtime.version import __version__
 
 OPSET = 20
@@ -38,28 +37,14 @@ CLASSES = [
     {"value": 4, "name": "RV cavity", "colour": "#0072b2"},
 ]
 
-TRAINING_DATA = (
+SIMULATION_ONLY = (
     "Digital twin only: simulated LGE stacks and ECGs. No patient image, ECG or label was used."
 )
+REAL_BACKGROUNDS = (
+    "Digital twin: simulated LGE stacks, scars and ECGs, and real cine frames (Sunnybrook Cardiac "
+    "Data, CC0) re-rendered LGE-like with simulated scars. No real LGE, scar or ECG was used."
+)
 INTENDED_USE = "Research use only. Not a medical device."
-
-
-def load_checkpoint(path: Path) -> tuple[ScarNet, dict[str, Any]]:
-    """The network of a checkpoint written by training, in evaluation mode, and its recipe.
-
-    Raises:
-        ModelError: the file is missing, damaged, or of another network.
-    """
-    try:
-        content = torch.load(path, weights_only=True)
-        net = ScarNet(network_config(content["recipe"]["network"]))
-        net.load_state_dict(content["state"])
-    except (OSError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
-        raise ModelError(
-            "the checkpoint is missing, damaged, or not one of this network",
-            "Pass the model.pt that scarseg-export train wrote",
-        ) from error
-    return net.eval(), content["recipe"]
 
 
 def export_onnx(checkpoint: Path, target: Path, *, min_scar_ml: float) -> Path:
@@ -67,7 +52,8 @@ def export_onnx(checkpoint: Path, target: Path, *, min_scar_ml: float) -> Path:
 
     The file carries the parity of ONNX Runtime on the CPU with PyTorch FP32, measured here.
     """
-    net, recipe = load_checkpoint(checkpoint)
+    trained = load_checkpoint(checkpoint)
+    net, recipe = trained.net, trained.recipe
     tau, delta = net.taff.tau_days, net.config.delta_max
     fold_batch_norm(net)
     program = _quiet_export(
@@ -87,13 +73,14 @@ def export_onnx(checkpoint: Path, target: Path, *, min_scar_ml: float) -> Path:
     metadata = {
         "name": "scarseg-reference",
         "version": __version__,
-        "training_data": TRAINING_DATA,
+        "training_data": REAL_BACKGROUNDS if recipe["cine_share"] else SIMULATION_ONLY,
         "licence": "Apache-2.0",
         "intended_use": INTENDED_USE,
         "recipe_revision": _revision(),
         "recipe": recipe,
         "tau_days": tau,
         "delta_max": delta,
+        "disagreement_threshold": trained.disagreement_threshold,
         "working_spacing_mm": net.config.crop_spacing_mm,
         "classes": CLASSES,
         "min_scar_ml": min_scar_ml,
@@ -118,9 +105,10 @@ def measure_parity(net: ScarNet, model: Path, cases: int = 5) -> dict[str, float
         case = sample_case(patient_seed(0, TEST, index))
         stack = case.image(144, 1.8, 20.0)
         beat = beats_of([case], np.array([False]))[0]
-        ours = run_case(session, stack, beat, 10.0)
         spacing = np.full(2, stack.spacing_mm)
         levels = slice_levels(np.arange(len(stack.pixels)))
+        decision = decide(10.0, ecg_given=True)
+        ours = session.run(stack.pixels, tuple(spacing), levels, beat, decision)
         arrays = (stack.pixels, spacing, levels, beat, np.array([10.0]), np.array([1.0]))
         with torch.no_grad():
             theirs = net(*(torch.from_numpy(np.asarray(a, np.float32)) for a in arrays))
@@ -136,8 +124,8 @@ def measure_parity(net: ScarNet, model: Path, cases: int = 5) -> dict[str, float
 
 def record_scores(path: Path, cases: int) -> None:
     """Evaluate a model file on the twin and write the scores into its metadata."""
-    scores = evaluate(path, cases) | {
-        "command": f"scarseg-export evaluate MODEL --cases {cases}",
+    scores = score_model(path, cases) | {
+        "command": f"scarseg-export onnx CHECKPOINT -o MODEL --test-cases {cases}",
         "test_set": "unseen patients of the digital twin, clinical mix of gaps",
     }
     model = onnx.load(path)

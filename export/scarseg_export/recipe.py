@@ -21,22 +21,32 @@ class Recipe:
     network: NetworkConfig = field(default_factory=NetworkConfig)
 
     ecg_patients: int = 16000
-    ecg_epochs: int = 14
+    ecg_steps: int = 1800
     ecg_rate: float = 2e-3
 
+    cine_share: float = 0.4
+    """Share of re-rendered real cine frames in each batch of the image network; with 0 the
+    training is pure simulation and needs no data at all."""
+    cine_stacks: int = 800
+
     localiser_stacks: int = 400
-    localiser_steps: int = 900
+    localiser_steps: int = 500
     localiser_rate: float = 3e-3
 
-    image_stacks: int = 1500
-    image_steps: int = 1800
-    image_batch_stacks: int = 2
-    image_rate: float = 2e-3
+    image_stacks: int = 1600
+    image_steps: int = 4000
+    image_batch: int = 8
+    image_rate: float = 3e-3
 
-    fusion_cases: int = 500
-    fusion_epochs: int = 60
+    fusion_cases: int = 1200
+    validation_cases: int = 200
+    """Patients on whom the threshold of the disagreement flag is set; never trained on."""
+    fusion_steps: int = 1500
     fusion_rate: float = 3e-3
+    ceiling_rate: float = 3e-2
     tau_rate: float = 1e-1
+    swap_share: float = 0.1
+    """Share of training pairs whose ECG is of another patient."""
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

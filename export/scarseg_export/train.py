@@ -9,33 +9,49 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from scarseg_export.buffers import VALIDATION
+from scarseg_export.checkpoint import Checkpoint, save_checkpoint
 from scarseg_export.network import ScarNet
+from scarseg_export.paired import load_patients
 from scarseg_export.recipe import Recipe
 from scarseg_export.train_ecg import train_ecg
-from scarseg_export.train_fusion import train_fusion
+from scarseg_export.train_fusion import disagreement_threshold, train_fusion
 from scarseg_export.train_image import train_image, train_localiser
 from scarseg_runtime.errors import UsageError
 
 
-def train(run: Path, recipe: Recipe) -> Path:
+def train(run: Path, recipe: Recipe, cine: Path | None = None) -> Path:
     """Train every stage in folder ``run`` and write ``run/model.pt``.
 
-    A folder belongs to one recipe; another recipe in the same folder is refused.
+    A folder belongs to one recipe; another recipe in the same folder is refused. An interrupted
+    run goes on where it stopped.
+
+    Args:
+        cine: folder of contoured cine frames, where the recipe mixes in real backgrounds.
 
     Raises:
-        UsageError: ``run`` holds the work of a different recipe.
+        UsageError: ``run`` holds the work of a different recipe, or ``cine`` is missing.
     """
+    if recipe.cine_share and cine is None:
+        raise UsageError(
+            "the recipe mixes real backgrounds and no folder of cine frames was given",
+            "Pass --cine FOLDER, or set cine_share to 0 in the recipe",
+        )
     run.mkdir(parents=True, exist_ok=True)
     _claim(run, recipe)
     torch.set_num_threads(recipe.threads)
     net = ScarNet(recipe.network)
     _stage(run / "ecg.pt", net.ecg, lambda: train_ecg(run / "ecg", recipe))
-    _stage(run / "localiser.pt", net.localiser, lambda: train_localiser(run / "localiser", recipe))
-    resume = run / "image.resume.pt"
-    _stage(run / "image.pt", net.image, lambda: train_image(run / "image", recipe, resume))
-    train_fusion(net, recipe, run / "fusion")
+    _stage(
+        run / "localiser.pt", net.localiser,
+        lambda: train_localiser(run / "localiser", recipe, cine),
+    )  # fmt: skip
+    _stage(run / "image.pt", net.image, lambda: train_image(run / "image", recipe, cine))
+    ablations = train_fusion(net, recipe, run / "fusion")
+    held_out = load_patients(net, recipe, run / "validation", VALIDATION, recipe.validation_cases)
     checkpoint = run / "model.pt"
-    torch.save({"recipe": recipe.to_dict(), "state": net.state_dict()}, checkpoint)
+    threshold = disagreement_threshold(net, held_out)
+    save_checkpoint(checkpoint, Checkpoint(net, ablations, recipe.to_dict(), threshold))
     return checkpoint
 
 

@@ -1,9 +1,8 @@
-"""Stage 4: fusion and the time constant, from scar labels alone.
+"""Stage 4: agreement, ceiling, fusion and the time constant, from scar labels alone.
 
-Image network, localiser and ECG encoder are frozen, so each paired patient is passed through
-them once and only the pixels of the predicted wall are kept. Every epoch then draws new gaps:
-with probability 1 − exp(−Δt/τ_twin) the patient comes with the ECG of another scar state.
-The loss sees only the mixture p = w·p_fused + (1 − w)·p_image; τ follows from the labels.
+Every step draws patients and new gaps: with probability 1 − exp(−Δt/τ_twin) the ECG shows
+another scar state, and now and then it is of another patient altogether. The loss sees only
+the mixture p = w·p_fused + (1 − w)·p_image; τ follows from the labels.
 """
 
 from __future__ import annotations
@@ -14,120 +13,149 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from tqdm import tqdm
+from torch import Tensor, nn
 
-from scarseg_export.aha_map import locate, segment_map
-from scarseg_export.buffers import FUSION, StackBuffer, StackSpec, patient_seed, stack_buffer
+from scarseg_export.buffers import FUSION
+from scarseg_export.fusion import Fusion
+from scarseg_export.loop import Rate, run_steps
 from scarseg_export.network import ScarNet
+from scarseg_export.paired import OWN, STALE, VARIANTS, Patient, load_patients
 from scarseg_export.recipe import Recipe
-from scarseg_export.sampling import half_extent_mm, offsets_mm, view
 from scarseg_export.taff import mix
-from scarseg_export.train_ecg import distort
-from scarseg_export.twin.cohort import beats_of, is_stale, sample_case, sample_gaps
-from scarseg_runtime.contract import Label
+from scarseg_export.twin.cohort import is_stale, sample_gaps
 
 DICE_SHARE = 0.3
 """Weight of the Dice term: likelihood alone is calibrated, but misses small scars at 0.5."""
+BATCH = 12
+FALSE_FLAGS = 0.05
+"""Share of right pairs of image and ECG that may be flagged as disagreeing."""
 
-VARIANTS = 4
-"""Differently distorted copies of each beat."""
+
+class Ablations(nn.Module):
+    """Heads that are evaluated beside the deployed one and never deployed."""
+
+    def __init__(self, net: ScarNet) -> None:
+        super().__init__()
+        config = net.config
+        sizes = config.scar_width, config.fusion_width, config.delta_max
+        self.atlas = Fusion(*sizes)
+        """Image and AHA segment, no ECG."""
+        self.untimed = Fusion(*sizes)
+        """Image, segment and ECG, whatever its age."""
 
 
 @dataclass(frozen=True)
-class WallPixels:
-    """One patient's predicted wall, flattened."""
+class Heard:
+    """One ECG that is offered with a patient's image."""
 
-    features: Tensor
-    """[P, C] scar features of the image network."""
-    scar_logit: Tensor
-    """[P] image-only."""
-    segment: Tensor
-    """[P] AHA segment − 1."""
-    is_scar: Tensor
-    """[P] truth."""
     belief: Tensor
-    """[2, VARIANTS, 17] belief logits of the own and of the stale ECG."""
+    size: Tensor
 
 
-def train_fusion(net: ScarNet, recipe: Recipe, folder: Path) -> None:
-    """Train ``net.fusion`` and ``net.taff`` in place."""
-    torch.manual_seed(recipe.seed)
-    spec = StackSpec(FUSION, recipe.fusion_cases, 160, (1.4, 1.8), 35.0)
-    buffer = stack_buffer(folder, recipe.seed, spec)
-    patients: list[WallPixels] = [
-        wall_pixels(net, recipe, buffer, index)
-        for index in tqdm(range(len(buffer)), desc="fusion features", mininterval=5)
+def train_fusion(net: ScarNet, recipe: Recipe, folder: Path) -> Ablations:
+    """Train ``net.fusion``, ``agreement``, ``ceiling`` and ``taff`` in place, and the heads that
+    serve comparison only."""
+    patients = load_patients(net, recipe, folder, FUSION, recipe.fusion_cases)
+    ablations = Ablations(net)
+    fit_fusion(net, ablations, recipe, patients, folder / "resume.pt")
+    return ablations
+
+
+def fit_fusion(
+    net: ScarNet, ablations: Ablations, recipe: Recipe, patients: list[Patient], checkpoint: Path
+) -> None:
+    """Train on patients that have passed through the frozen parts."""
+
+    def loss_of(step: int) -> tuple[Tensor, dict[str, str]]:
+        rng = np.random.default_rng([recipe.seed, FUSION, step])
+        losses = _losses(net, ablations, rng, patients, recipe.swap_share)
+        return losses.sum(), {"loss": f"{losses[0].item():.4f}", "tau": f"{net.taff.tau_days:.0f}"}
+
+    rates = [
+        Rate(net.fusion, recipe.fusion_rate),
+        Rate(net.agreement, recipe.fusion_rate, 1e-2),
+        Rate(ablations, recipe.fusion_rate),
+        Rate(net.ceiling, recipe.ceiling_rate, 0.0),
+        Rate(net.taff, recipe.tau_rate, 0.0),
     ]
-    rng = np.random.default_rng([recipe.seed, FUSION])
-    groups = [
-        {"params": net.fusion.parameters(), "lr": recipe.fusion_rate, "weight_decay": 1e-3},
-        {"params": net.taff.parameters(), "lr": recipe.tau_rate, "weight_decay": 0.0},
-    ]
-    batches = len(patients) // 8
-    optimiser = torch.optim.AdamW(groups)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, [recipe.fusion_rate, recipe.tau_rate], total_steps=recipe.fusion_epochs * batches
-    )
-    with tqdm(range(recipe.fusion_epochs), desc="fusion", mininterval=5) as bar:
-        for _ in bar:
-            losses: list[float] = []
-            for batch in rng.permutation(len(patients))[: batches * 8].reshape(batches, 8):
-                loss = _batch_loss(net, rng, [patients[k] for k in batch])
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                schedule.step()
-                losses.append(loss.item())
-            bar.set_postfix(loss=f"{np.mean(losses):.4f}", tau=f"{net.taff.tau_days:.0f} d")
+    run_steps("fusion", rates, recipe.fusion_steps, recipe.seed, loss_of, checkpoint)
 
 
-def _batch_loss(net: ScarNet, rng: np.random.Generator, batch: list[WallPixels]) -> Tensor:
-    gaps = sample_gaps(rng, len(batch))
+def _losses(
+    net: ScarNet,
+    ablations: Ablations,
+    rng: np.random.Generator,
+    patients: list[Patient],
+    swap_share: float,
+) -> Tensor:
+    """[4] fusion, agreement, and the two ablations, each the mean of a batch."""
+    gaps = sample_gaps(rng, BATCH)
     stale = is_stale(rng, gaps)
-    weights = net.taff(torch.tensor(gaps, dtype=torch.float32), torch.ones(len(batch)))
-    total = torch.zeros(())
-    for patient, weight, old in zip(batch, weights, stale, strict=True):
-        belief = patient.belief[int(old), int(rng.integers(VARIANTS))]
-        fused = net.fusion(
-            patient.features,
-            patient.scar_logit,
-            belief[patient.segment],
-            belief.amax(0).expand_as(patient.scar_logit),
+    swapped = rng.random(BATCH) < swap_share
+    weights = net.taff(torch.tensor(gaps, dtype=torch.float32), torch.ones(BATCH))
+    total = torch.zeros(4)
+    for number, index in enumerate(rng.integers(len(patients), size=BATCH)):
+        patient = patients[int(index)]
+        own = _ecg(rng, patient, STALE if stale[number] else OWN)
+        other = _ecg(rng, patients[int(rng.integers(len(patients)))], OWN)
+        offered = other if swapped[number] else own
+        odd = torch.sigmoid(_disagreement(net, patient, offered)).detach()
+        image = net.ceiling(patient.scar)
+        change = _change(net.fusion, patient, offered.belief)
+        trust = 1.0 - net.config.agreement_gate * odd
+        fused = mixture_loss(image, image + trust * change, weights[number], patient)
+        fresh = _ecg(rng, patient, OWN)
+        pairs = torch.stack([_disagreement(net, patient, ecg) for ecg in (fresh, other)])
+        agreement = F.binary_cross_entropy_with_logits(pairs, torch.tensor([0.0, 1.0]))
+        atlas = _change(ablations.atlas, patient, torch.zeros_like(own.belief))
+        untimed = _change(ablations.untimed, patient, own.belief)
+        still = image.detach()
+        one = torch.ones(())
+        total = total + torch.stack(
+            [
+                fused,
+                agreement,
+                mixture_loss(still, still + atlas, one, patient),
+                mixture_loss(still, still + untimed, one, patient),
+            ]
         )
-        maps = torch.sigmoid(fused), torch.sigmoid(patient.scar_logit)
-        mixed = mix(weight, *maps).clamp(1e-4, 1 - 1e-4)
-        likelihood = F.binary_cross_entropy(mixed, patient.is_scar)
-        # Only the likelihood may move τ: Dice rewards bold maps, so it would trust any ECG.
-        bold = mix(weight.detach(), *maps)
-        overlap = 2 * (bold * patient.is_scar).sum() + 20.0
-        dice = overlap / (bold.sum() + patient.is_scar.sum() + 20.0)
-        total = total + likelihood + DICE_SHARE * (1.0 - dice)
-    return total / len(batch)
+    return total / BATCH
 
 
 @torch.no_grad()
-def wall_pixels(net: ScarNet, recipe: Recipe, buffer: StackBuffer, index: int) -> WallPixels:
-    """Pass one paired patient through the frozen parts, exactly as deployed."""
-    pixels = torch.from_numpy(buffer.pixels[index].astype(np.float32))
-    spacing = float(buffer.spacing_mm[index])
-    half = half_extent_mm(pixels, torch.tensor([spacing, spacing]))
-    centres = net.localiser(pixels, half)
-    anatomy_logits, features, scar = net.image(net.crops(pixels, half, centres))
-    anatomy = torch.softmax(anatomy_logits, 1)
-    config = net.config
-    axis = offsets_mm(config.crop_size, config.crop_spacing_mm)
-    frame = locate(anatomy, axis, torch.linspace(0, 1, len(pixels)))
-    dx = axis[None, None, :] - frame.centre_mm[:, None, None, 0]
-    dy = axis[None, :, None] - frame.centre_mm[:, None, None, 1]
-    segment = (segment_map(dx, dy, frame) - 1).long()
-    truth = torch.from_numpy((buffer.labels[index] == Label.SCAR).astype(np.float32))
-    truth = view(truth, half, centres, config.crop_size, config.crop_spacing_mm)
-    wall = anatomy.argmax(1) == 2
-    case = sample_case(patient_seed(recipe.seed, FUSION, index))
-    beats = torch.from_numpy(beats_of([case, case], np.array([False, True])))
-    beliefs = torch.stack([net.ecg(distort(beats)) for _ in range(VARIANTS)], 1)
-    return WallPixels(
-        features.permute(0, 2, 3, 1)[wall], scar[wall], segment[wall],
-        (truth[wall] > 0.5).float(), beliefs,
-    )  # fmt: skip
+def disagreement_threshold(net: ScarNet, patients: list[Patient]) -> float:
+    """Disagreement that only ``FALSE_FLAGS`` of right pairs exceed, on patients not trained on."""
+    scores = [
+        float(torch.sigmoid(_disagreement(net, patient, _variant(patient, OWN, variant))))
+        for patient in patients
+        for variant in range(VARIANTS)
+    ]
+    return float(np.quantile(scores, 1.0 - FALSE_FLAGS))
+
+
+def mixture_loss(image: Tensor, fused: Tensor, weight: Tensor, patient: Patient) -> Tensor:
+    """Likelihood and Dice of the mixture of both paths' logits [P]."""
+    maps = torch.sigmoid(fused), torch.sigmoid(image)
+    mixed = mix(weight, *maps).clamp(1e-4, 1 - 1e-4)
+    likelihood = F.binary_cross_entropy(mixed, patient.is_scar)
+    # Only the likelihood may move τ: Dice rewards bold maps, so it would trust any ECG.
+    bold = mix(weight.detach(), *maps)
+    overlap = 2 * (bold * patient.is_scar).sum() + 20.0
+    dice = overlap / (bold.sum() + patient.is_scar.sum() + 20.0)
+    return likelihood + DICE_SHARE * (1.0 - dice)
+
+
+def _ecg(rng: np.random.Generator, patient: Patient, which: int) -> Heard:
+    return _variant(patient, which, int(rng.integers(VARIANTS)))
+
+
+def _variant(patient: Patient, which: int, variant: int) -> Heard:
+    return Heard(patient.belief[which, variant], patient.heard[which, variant])
+
+
+def _change(fusion: Fusion, patient: Patient, belief: Tensor) -> Tensor:
+    return fusion(patient.features, patient.scar, patient.segment, belief, patient.evidence)
+
+
+def _disagreement(net: ScarNet, patient: Patient, ecg: Heard) -> Tensor:
+    return net.agreement(ecg.belief, patient.evidence, ecg.size, patient.size)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-FORMAT_VERSION: Final = "1"
+FORMAT_VERSION: Final = "2"
 """Version of the model file format; the runtime refuses any other."""
 
 LEADS: Final = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -68,4 +68,6 @@ OUTPUTS: Final = (
     TensorSpec("segment_burden", "tensor(float)", (SEGMENT_COUNT,)),  # scar fraction, 0–1
     TensorSpec("ecg_segment_belief", "tensor(float)", (SEGMENT_COUNT,)),
     TensorSpec("ecg_weight", "tensor(float)", (1,)),  # TAFF weight in [0, 1]
+    # Probability that ECG and image are of different patients; 0 where no ECG is used.
+    TensorSpec("ecg_image_disagreement", "tensor(float)", (1,)),
 )

@@ -25,6 +25,10 @@ from scarseg_runtime.errors import ModelError
 PREFIX: Final = "scarseg."
 """All our keys in the ONNX ``metadata_props`` start so; each value is a JSON text."""
 
+_NUMBERS: Final = (
+    "tau_days", "delta_max", "disagreement_threshold", "working_spacing_mm", "min_scar_ml",
+)  # fmt: skip
+
 _ADVICE: Final = "Export it again with scarseg-export onnx"
 
 
@@ -50,6 +54,8 @@ class ModelMetadata:
     """Learned TAFF time constant."""
     delta_max: float
     """Largest change of a scar logit by the ECG."""
+    disagreement_threshold: float
+    """``ecg_image_disagreement`` above this is flagged; 5 % of right pairs of the twin are."""
     working_spacing_mm: float
     classes: tuple[Mapping[str, Any], ...]
     """value, name and display colour (#rrggbb) of each label."""
@@ -103,7 +109,7 @@ def _build(entries: dict[str, Any]) -> ModelMetadata:
         raise ModelError(f"the model file's metadata lacks {', '.join(missing)}", _ADVICE)
     values = {name: entries[name] for name in names}
     try:
-        for name in ("tau_days", "delta_max", "working_spacing_mm", "min_scar_ml"):
+        for name in _NUMBERS:
             values[name] = float(values[name])
         values["classes"] = tuple(values["classes"])
         labels = {int(entry["value"]) for entry in values["classes"]}

@@ -31,6 +31,7 @@ class NetworkOutput:
     segment_burden: NDArray[np.float32]
     ecg_segment_belief: NDArray[np.float32]
     ecg_weight: float
+    ecg_image_disagreement: float
 
 
 class Session:
@@ -100,7 +101,8 @@ class Session:
             },
         )
         outputs = dict(zip((spec.name for spec in OUTPUTS), values, strict=True))
-        outputs["ecg_weight"] = float(outputs["ecg_weight"][0])
+        for name in ("ecg_weight", "ecg_image_disagreement"):
+            outputs[name] = float(outputs[name][0])
         return NetworkOutput(**outputs)
 
 

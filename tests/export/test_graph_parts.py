@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scarseg_export.aha_map import HeartFrame, locate, segment_map
-from scarseg_export.network import NetworkConfig, ScarNet, centres_from, segment_burden
+from scarseg_export.network import centres_from
 from scarseg_export.normalise import robust_zscore
 from scarseg_export.sampling import back, half_extent_mm, offsets_mm, view
 from scarseg_export.taff import TemporalWeight, mix
@@ -127,22 +127,3 @@ def test_weight_of_an_impossible_gap_is_zero(gap: float) -> None:
 def test_weight_zero_is_the_image_path_bit_for_bit_even_beside_nan() -> None:
     image = torch.rand(5)
     assert torch.equal(mix(torch.tensor(0.0), torch.full((5,), math.nan), image), image)
-
-
-def test_burden_counts_scar_per_segment() -> None:
-    segments = torch.tensor([1.0, 1.0, 1.0, 1.0, 17.0, 17.0, 3.0])
-    wall = torch.tensor([1, 1, 1, 1, 1, 1, 0], dtype=torch.bool)
-    scar = torch.tensor([1, 0, 0, 0, 1, 1, 0], dtype=torch.bool)
-    burden = segment_burden(segments, wall, scar)
-    assert burden[0] == 0.25 and burden[16] == 1.0 and burden[2] == 0.0
-
-
-def test_the_ecg_cannot_move_a_logit_further_than_delta_max() -> None:
-    torch.manual_seed(0)
-    net = ScarNet(NetworkConfig(delta_max=1.5))
-    with torch.no_grad():
-        for parameter in net.fusion.parameters():
-            parameter.mul_(100.0)
-        scar = torch.randn(500)
-        fused = net.fusion(torch.randn(500, 16), scar, 50 * torch.randn(500), torch.ones(500) * 50)
-    assert float((fused - scar).abs().max()) <= 1.5 + 1e-5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import onnx
 import pytest
 import torch
 
+from scarseg_export.checkpoint import load_checkpoint
 from scarseg_export.cli import main
 from scarseg_export.network import NetworkConfig, ScarNet
-from scarseg_export.onnx_export import export_onnx, load_checkpoint, record_scores
+from scarseg_export.onnx_export import export_onnx, record_scores
 from scarseg_export.recipe import Recipe, load_recipe
 from scarseg_export.train import train
 from scarseg_runtime.contract import BEAT_SAMPLES
@@ -21,8 +23,9 @@ from scarseg_runtime.session import Session
 from scarseg_runtime.taff import decide
 
 TOY = {
-    "ecg_patients": 300, "ecg_epochs": 1, "localiser_stacks": 2, "localiser_steps": 2,
-    "image_stacks": 2, "image_steps": 2, "fusion_cases": 8, "fusion_epochs": 2,
+    "ecg_patients": 300, "ecg_steps": 3, "localiser_stacks": 2, "localiser_steps": 2,
+    "image_stacks": 3, "image_steps": 2, "image_batch": 4,
+    "fusion_cases": 4, "fusion_steps": 2, "validation_cases": 3,
     "network": {"fine_widths": [8, 8, 12, 12, 16], "localiser_widths": [4, 8, 8, 8, 8]},
 }  # fmt: skip
 
@@ -44,13 +47,13 @@ def model(run: Path) -> Path:
 def test_a_finished_run_is_not_trained_again(run: Path) -> None:
     stages = [run / f"{name}.pt" for name in ("ecg", "localiser", "image")]
     before = [stage.stat().st_mtime_ns for stage in stages]
-    train(run, load_recipe(run.parent / "toy.json"))
+    train(run, replace(load_recipe(run.parent / "toy.json"), cine_share=0.0))
     assert [stage.stat().st_mtime_ns for stage in stages] == before
 
 
 def test_a_run_folder_belongs_to_one_recipe(run: Path) -> None:
     with pytest.raises(UsageError, match="another recipe"):
-        train(run, Recipe())
+        train(run, replace(Recipe(), cine_share=0.0))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"sead": 3}', '{"network": {"depth": 3}}'])
@@ -89,7 +92,7 @@ def test_batch_norm_is_folded_and_inputs_are_named(model: Path) -> None:
 @pytest.mark.parametrize("shape", [(1, 96, 128), (5, 131, 97), (12, 256, 216), (30, 64, 64)])
 def test_the_graph_equals_pytorch_at_any_size(run: Path, model: Path, shape: tuple) -> None:
     rng = np.random.default_rng(1)
-    net, _ = load_checkpoint(run / "model.pt")
+    net = load_checkpoint(run / "model.pt").net
     levels = np.linspace(0, 1, shape[0], dtype=np.float32)
     lge = rng.gamma(2.0, 200.0, shape).astype(np.float32)
     beat = rng.normal(0, 0.3, (12, BEAT_SAMPLES)).astype(np.float32)

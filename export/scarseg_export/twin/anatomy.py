@@ -87,7 +87,7 @@ def sample_anatomy(rng: np.random.Generator) -> Anatomy:
         rv_end=rng.uniform(0.65, 0.95),
         tilt_mm=(rng.normal(0.0, 5.0), rng.normal(0.0, 5.0)),
         papillary_deg=(300.0 + rng.normal(0.0, 15.0), 185.0 + rng.normal(0.0, 15.0)),
-        papillary_mm=(rng.uniform(2.5, 6.5), rng.uniform(2.5, 6.5)),
+        papillary_mm=(rng.uniform(2.5, 8.5), rng.uniform(2.5, 8.5)),
     )
 
 

@@ -9,15 +9,18 @@ from numpy.typing import NDArray
 
 from scarseg_export.twin.anatomy import Anatomy, sample_anatomy
 from scarseg_export.twin.ecg import Conduction, sample_conduction, simulate_beats
-from scarseg_export.twin.image import ImageStack, render, sample_grid, sample_look
-from scarseg_export.twin.scar import ScarMap, ischaemic_scar, no_scar, sample_scar
+from scarseg_export.twin.grid import sample_grid
+from scarseg_export.twin.image import ImageStack, render
+from scarseg_export.twin.scanner import sample_look
+from scarseg_export.twin.scar import ScarMap, no_scar, sample_scar
 
 TAU_DAYS = 120.0
 """The twin's own time constant: an ECG Δt days away shows another scar state with
 probability 1 − exp(−Δt/τ)."""
 
-MIMIC_SHARE = 0.2
-"""Share of hearts with a bright patch that looks like an infarct but is none."""
+MIMIC_SHARE = 0.4
+"""Share of hearts with a bright patch that looks like scar but is none: the question that an
+image alone cannot answer and an ECG of the same days can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ def sample_case(seed: int, scar_free: float = 0.4) -> Case:
     anatomy = sample_anatomy(rng)
     scar = sample_scar(rng, scar_free)
     other = sample_scar(rng, scar_free)
-    mimic = ischaemic_scar(rng) if rng.random() < MIMIC_SHARE else no_scar()
+    mimic = sample_scar(rng, scar_free=0.0) if rng.random() < MIMIC_SHARE else no_scar()
     return Case(seed, anatomy, scar, other, mimic, sample_conduction(_stream(seed, 1)))
 
 

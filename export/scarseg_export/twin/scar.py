@@ -34,6 +34,15 @@ class ScarMap:
     """[LEVELS, ANGLES] depth at which scar ends; below ``inner`` where there is none."""
     core: FloatArray
     """[LEVELS, ANGLES] half-width in depth of the microvascular obstruction, 0 for none."""
+    thinning: float = 0.0
+    """Share of the wall's thickness that is lost where the scar is transmural."""
+
+    def thinning_at(self, angle_deg: FloatArray, level: FloatArray) -> FloatArray:
+        """Share of the wall's thickness lost at a place, in proportion to transmurality."""
+        if not self.thinning:
+            return np.float32(0.0) * (angle_deg + level)
+        inner, outer = self._bounds(*np.broadcast_arrays(angle_deg, level))
+        return self.thinning * np.clip(np.minimum(outer, 1.0) - np.maximum(inner, 0.0), 0.0, 1.0)
 
     def margin(self, angle_deg: FloatArray, level: FloatArray, depth: FloatArray) -> FloatArray:
         """Distance inside the scar in units of wall depth: positive in scar, negative outside."""
@@ -46,7 +55,9 @@ class ScarMap:
         """Like :meth:`margin`, for the dark core within the scar."""
         inner, outer = self._bounds(angle_deg, level)
         half = _lookup(self.core, angle_deg, level)
-        return half - np.abs(depth - (np.maximum(inner, 0.0) + np.minimum(outer, 1.0)) / 2)
+        middle = (np.maximum(inner, 0.0) + np.minimum(outer, 1.0)) / 2
+        # Without a core the middle of the scar would lie on the border of an empty one.
+        return np.where(half > 0, half - np.abs(depth - middle), np.float32(-1.0))
 
     def _bounds(self, angle_deg: FloatArray, level: FloatArray) -> tuple[FloatArray, FloatArray]:
         return _lookup(self.inner, angle_deg, level), _lookup(self.outer, angle_deg, level)
@@ -76,14 +87,16 @@ def ischaemic_scar(rng: np.random.Generator, territory: str | None = None) -> Sc
     reach = _patch(
         rng,
         (angle + rng.normal(0.0, 18.0), level + rng.normal(0.0, 0.12)),
-        (rng.uniform(22.0, 70.0), rng.uniform(0.12, 0.42)),
+        (rng.uniform(28.0, 75.0), rng.uniform(0.16, 0.45)),
     )
-    outer = np.where(reach > 0, rng.uniform(0.35, 1.25) * np.clip(2.0 * reach, 0, 1) ** 0.5, -1.0)
+    outer = np.where(reach > 0, rng.uniform(0.45, 1.25) * np.clip(2.0 * reach, 0, 1) ** 0.5, -1.0)
     core = np.zeros_like(outer)
-    if rng.random() < 0.25:
-        core = np.clip(reach - 0.35, 0.0, 1.0) * rng.uniform(0.2, 0.6)
+    if rng.random() < 0.3:
+        core = np.clip(reach - 0.3, 0.0, 1.0) * rng.uniform(0.2, 0.7)
     inner = np.full_like(outer, -0.2)
-    return ScarMap("ischaemic", *(table.astype(np.float32) for table in (inner, outer, core)))
+    inner, outer, core = (table.astype(np.float32) for table in (inner, outer, core))
+    thinning = rng.uniform(0.1, 0.5) if rng.random() < 0.4 else 0.0
+    return ScarMap("ischaemic", inner, outer, core, thinning)
 
 
 def non_ischaemic_scar(rng: np.random.Generator) -> ScarMap:
@@ -93,10 +106,10 @@ def non_ischaemic_scar(rng: np.random.Generator) -> ScarMap:
     reach = _patch(
         rng,
         (angle, rng.uniform(0.15, 0.6)),
-        (rng.uniform(18.0, 55.0), rng.uniform(0.15, 0.4)),
+        (rng.uniform(25.0, 60.0), rng.uniform(0.18, 0.45)),
     )
-    width = rng.uniform(0.25, 0.5) * np.clip(2.5 * reach, 0, 1) ** 0.5
-    start = rng.uniform(0.3, 0.5) if mid_wall else None
+    width = rng.uniform(0.35, 0.6) * np.clip(2.5 * reach, 0, 1) ** 0.5
+    start = rng.uniform(0.2, 0.4) if mid_wall else None
     inner = np.full_like(width, start) if start is not None else 1.0 - width
     outer = inner + width if start is not None else np.full_like(width, 1.2)
     outer = np.where(reach > 0, outer, -1.0)
@@ -134,6 +147,7 @@ def _union(first: ScarMap, second: ScarMap) -> ScarMap:
         np.where(take, second.inner, first.inner),
         np.where(take, second.outer, first.outer),
         np.where(take, second.core, first.core),
+        max(first.thinning, second.thinning),
     )
 
 

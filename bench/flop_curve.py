@@ -1,0 +1,119 @@
+"""Accuracy of the image network against its FLOPs: what width, depth and crop are worth.
+
+Trains every variant for the same number of steps on the same simulated stacks (short of
+convergence: the order is what counts) and scores held-out stacks. Prints one JSON line each.
+
+    python bench/flop_curve.py --out runs/curve [--steps 1500] [--only NAME ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from scarseg_export.batches import Source, draw_batch, source_of
+from scarseg_export.buffers import IMAGE, StackSpec, stack_buffer
+from scarseg_export.loop import Rate, run_steps
+from scarseg_export.losses import MIMIC
+from scarseg_export.network import ImageNet, NetworkConfig
+from scarseg_export.recipe import Recipe
+from scarseg_export.train_image import image_loss
+
+TRAIN_SEED, TEST_SEED = 41, 42
+FULL_WIDTHS = (16, 32, 48, 64, 96)
+VARIANTS = {
+    "half width": NetworkConfig(fine_widths=(8, 16, 24, 32, 48)),
+    "3/4 width": NetworkConfig(fine_widths=(12, 24, 36, 48, 72)),
+    "reference": NetworkConfig(fine_widths=FULL_WIDTHS),
+    "3/2 width": NetworkConfig(fine_widths=(24, 48, 72, 96, 144)),
+    "one level less": NetworkConfig(fine_widths=FULL_WIDTHS[:-1]),
+    "thin top, wide bottom": NetworkConfig(fine_widths=(12, 32, 64, 96, 128)),
+    "coarse crop, 80 at 1.8 mm": NetworkConfig(
+        fine_widths=FULL_WIDTHS, crop_size=80, crop_spacing_mm=1.8
+    ),
+    "fine crop, 128 at 1.125 mm": NetworkConfig(
+        fine_widths=FULL_WIDTHS, crop_size=128, crop_spacing_mm=1.125
+    ),
+}
+
+
+def measure(name: str, config: NetworkConfig, out: Path, steps: int, stacks: int) -> dict[str, Any]:
+    """Train one variant and score it."""
+    recipe = replace(Recipe(), network=config, image_steps=steps)
+    train, test = (
+        source_of(
+            stack_buffer(out / folder, seed, StackSpec(IMAGE, count, 128, (1.25, 1.9), 20.0)),
+            config,
+            1.0,
+        )
+        for folder, seed, count in (("train", TRAIN_SEED, stacks), ("test", TEST_SEED, 120))
+    )
+    torch.manual_seed(0)
+    model = ImageNet(config)
+
+    def loss_of(step: int) -> tuple[torch.Tensor, dict[str, str]]:
+        rng = np.random.default_rng([TRAIN_SEED, step])
+        return image_loss(model, *draw_batch(rng, [train], recipe.image_batch, config))
+
+    start = time.perf_counter()
+    checkpoint = out / f"{name.replace(' ', '-').replace('/', '-')}.pt"
+    run_steps(name, [Rate(model, recipe.image_rate)], steps, 0, loss_of, checkpoint)
+    seconds = time.perf_counter() - start
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        model(torch.zeros(1, 3, config.crop_size, config.crop_size))
+    return {
+        "variant": name,
+        "gflop_per_slice": round(counter.get_total_flops() / 1e9, 3),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        **score(model, test, config),
+        "steps": steps,
+        "training_s": round(seconds),
+    }
+
+
+@torch.no_grad()
+def score(model: ImageNet, source: Source, config: NetworkConfig) -> dict[str, float]:
+    """Pooled Dice of cavity, wall, RV and scar (mimics left out) over posed held-out slices."""
+    sums = np.zeros((4, 2))
+    for index in range(50):
+        crops, truth = draw_batch(np.random.default_rng([TEST_SEED, index]), [source], 16, config)
+        anatomy, _, scar = model(crops)
+        part = anatomy.argmax(1)
+        wall = part == 2
+        pairs = (
+            (part == 1, truth == 1),
+            (wall, (truth == 2) | (truth == 3) | (truth == MIMIC)),
+            (part == 3, truth == 4),
+            (wall & (scar > 0) & (truth != MIMIC), truth == 3),
+        )
+        for row, (ours, theirs) in zip(sums, pairs, strict=True):
+            row += 2 * int((ours & theirs).sum()), int(ours.sum() + theirs.sum())
+    names = ("cavity_dice", "wall_dice", "rv_dice", "scar_dice")
+    return dict(zip(names, (sums[:, 0] / sums[:, 1]).round(4).tolist(), strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--stacks", type=int, default=1200)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    for name in options.only:
+        row = measure(name, VARIANTS[name], options.out, options.steps, options.stacks)
+        print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Losses of the image stages, and the labels that only training knows."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scarseg_runtime.contract import Label
+
+UNKNOWN_OUTSIDE = 5
+"""Outside the LV of a real cine frame: background or RV, nobody drew which."""
+MIMIC = 6
+"""Viable myocardium painted like scar. No image can tell, so it carries no scar loss: the image
+path learns what looks enhanced, and the ECG has to say what of it is scar."""
+
+ANATOMY_WEIGHTS = (1.0, 2.0, 3.0, 2.0)
+"""Of background, cavity, wall and RV in the cross-entropy."""
+
+BRIGHT_WALL = 5.0
+"""Weight of enhanced wall relative to dark wall. It is rare, looks like blood, and the scar is
+lost where it is taken for cavity: without this weight all of it was, early in training."""
+
+
+def anatomy_loss(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and soft Dice loss of anatomy logits [N, 4, h, w] for labels [N, h, w]."""
+    target = truth.clone()
+    target[(truth == Label.SCAR) | (truth == MIMIC)] = 2
+    target[truth == Label.RV_CAVITY] = 3
+    unknown = truth == UNKNOWN_OUTSIDE
+    target[unknown] = 0
+    log_p = torch.log_softmax(logits, 1)
+    either = torch.logsumexp(log_p[:, [0, 3]], 1)
+    picked = log_p.gather(1, target[:, None])[:, 0]
+    bright = (truth == Label.SCAR) | (truth == MIMIC)
+    weights = torch.tensor(ANATOMY_WEIGHTS)[target] * (1.0 + (BRIGHT_WALL - 1.0) * bright)
+    cross_entropy = -(weights * torch.where(unknown, either, picked)).sum() / weights.sum()
+    one_hot = F.one_hot(target, 4).permute(0, 3, 1, 2).to(log_p.dtype)[:, 1:]
+    known = torch.ones_like(one_hot)
+    known[:, 2] = (~unknown).to(log_p.dtype)
+    return cross_entropy, dice_loss(log_p.exp()[:, 1:] * known, one_hot)
+
+
+def scar_loss(scar: Tensor, wall_probability: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and soft Dice loss of scar logits [N, h, w] within the wall.
+
+    Blood or fat that the anatomy takes for wall must not turn into scar: it counts as well.
+    """
+    is_scar = (truth == Label.SCAR).to(scar.dtype)
+    wall = ((truth == Label.VIABLE_MYOCARDIUM) | (truth == Label.SCAR)).to(scar.dtype)
+    leak = (wall_probability.detach() > 0.1).to(scar.dtype) * (1 - wall) * (truth != MIMIC)
+    weight = wall + 0.5 * leak
+    entropy = F.binary_cross_entropy_with_logits(scar, is_scar, weight, reduction="sum")
+    probability = torch.sigmoid(scar) * (weight > 0)
+    return entropy / weight.sum().clamp_min(1.0), dice_loss(probability[:, None], is_scar[:, None])
+
+
+def dice_loss(probability: Tensor, truth: Tensor) -> Tensor:
+    """1 − soft Dice, pooled over the batch, mean over channels [N, C, h, w]."""
+    overlap = (probability * truth).sum((0, 2, 3))
+    total = probability.sum((0, 2, 3)) + truth.sum((0, 2, 3))
+    return 1.0 - ((2 * overlap + 20.0) / (total + 20.0)).mean()

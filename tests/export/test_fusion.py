@@ -1,0 +1,98 @@
+"""The bounds of what an ECG may do, and when it is doubted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scarseg_export.ecg_encoder import size_units
+from scarseg_export.fusion import Ceiling, Fusion, heart_size, segment_evidence
+from scarseg_export.network import NetworkConfig, ScarNet
+from scarseg_runtime.contract import BEAT_SAMPLES
+
+
+@pytest.fixture(scope="module")
+def net() -> ScarNet:
+    torch.manual_seed(3)
+    net = ScarNet(NetworkConfig(fine_widths=(8, 8, 8), localiser_widths=(4, 8, 8))).eval()
+    with torch.no_grad():  # an untrained head says wall nowhere: let it say so everywhere
+        net.image.anatomy.bias[2] += 3.0
+    return net
+
+
+def study(net: ScarNet, beat: torch.Tensor, gap: float, valid: float) -> tuple[torch.Tensor, ...]:
+    rng = np.random.default_rng(0)
+    lge = torch.from_numpy(rng.gamma(2.0, 200.0, (4, 80, 72)).astype(np.float32))
+    with torch.no_grad():
+        return net(
+            lge, torch.tensor([1.6, 1.6]), torch.linspace(0, 1, 4), beat,
+            torch.tensor([gap]), torch.tensor([valid]),
+        )  # fmt: skip
+
+
+def test_without_an_ecg_the_answer_is_the_image_path_bit_for_bit(net: ScarNet) -> None:
+    beats = torch.randn(12, BEAT_SAMPLES), torch.full((12, BEAT_SAMPLES), torch.nan)
+    first, second = (study(net, beat, 1.0, 0.0) for beat in beats)
+    assert torch.equal(first[0], first[2])  # labels are the image-only labels
+    for ours, theirs in zip(first[:4], second[:4], strict=True):
+        assert torch.equal(ours, theirs)
+    assert float(first[6]) == 0.0 and float(first[7]) == 0.0
+
+
+def test_an_ecg_moves_a_logit_by_delta_max_at_most(net: ScarNet) -> None:
+    with torch.no_grad():
+        net.fusion.out.bias.fill_(100.0)
+        seen = net.see(
+            torch.rand(3, 64, 64) * 500, torch.tensor([2.0, 2.0]), torch.linspace(0, 1, 3)
+        )
+        fused = net.fuse(seen, torch.randn(12, BEAT_SAMPLES), torch.zeros(1), torch.ones(1))
+        change = torch.logit(fused.scar) - net.ceiling(seen.scar)
+        net.fusion.out.bias.zero_()
+    trust = 1.0 - net.config.agreement_gate * float(fused.disagreement)
+    assert float(change.abs().max()) <= net.config.delta_max * trust + 1e-3
+
+
+@given(st.floats(-30, 30), st.floats(-3, 3))
+def test_the_ceiling_never_moves_a_pixel_across_one_half(logit: float, height: float) -> None:
+    ceiling = Ceiling()
+    with torch.no_grad():
+        ceiling.log_height.fill_(height)
+        value = float(ceiling(torch.tensor(logit)))
+    assert (value > 0) == (np.float32(logit) > 0)
+    assert value <= np.exp(height) * 1.001
+    if logit <= 0:
+        assert value == np.float32(logit)
+
+
+def test_evidence_is_the_mean_over_the_wall_of_each_segment() -> None:
+    rng = np.random.default_rng(1)
+    segments = rng.integers(1, 17, (3, 20, 20)).astype(np.float32)  # no segment 17
+    wall = rng.random((3, 20, 20)) < 0.4
+    scar = rng.random((3, 20, 20)).astype(np.float32)
+    got = segment_evidence(*(torch.from_numpy(x) for x in (segments, wall, scar))).numpy()
+    for number in range(1, 17):
+        assert got[number - 1] == pytest.approx(scar[wall & (segments == number)].mean(), rel=1e-4)
+    assert got[16] == 0.0
+
+
+def test_heart_size_is_measured_in_mm() -> None:
+    axis = (np.arange(96) + 0.5 - 48) * 1.5
+    radius = np.hypot(axis[None, :], axis[:, None])
+    cavity, wall = radius < 24.0, (radius >= 24.0) & (radius < 34.0)
+    anatomy = np.stack([~(cavity | wall), cavity, wall, np.zeros_like(wall)]).astype(np.float32)
+    got = heart_size(torch.from_numpy(np.stack([anatomy] * 3)), torch.tensor(2.25))
+    expected = size_units(torch.tensor(34.0), torch.tensor(10.0))
+    assert torch.allclose(got, expected, atol=0.1)
+
+
+def test_fusion_sees_the_segment_of_each_pixel() -> None:
+    torch.manual_seed(0)
+    fusion = Fusion(4, 8, 2.0)
+    features, scar = torch.zeros(17, 4), torch.zeros(17)
+    belief = torch.linspace(-4, 4, 17)
+    change = fusion(features, scar, torch.arange(17), belief, torch.zeros(17))
+    assert change.unique().numel() > 10
+    assert (change.abs() < 2.0).all()

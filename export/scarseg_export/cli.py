@@ -36,6 +36,12 @@ def parser() -> argparse.ArgumentParser:
                       help="smaller islands of scar count as noise (%(default)s)")  # fmt: skip
     onnx.add_argument("--test-cases", type=int, default=0,
                       help="score on so many twin patients, record the scores")  # fmt: skip
+    tradeoff = commands.add_parser(
+        "tradeoff", help="gain of the right ECG against damage by another patient's"
+    )
+    tradeoff.add_argument("run", type=Path, help="run folder of a finished training")
+    tradeoff.add_argument("--out", type=Path, required=True, help="folder for table and plot")
+    tradeoff.add_argument("--validation", type=int, default=300, help="patients (default: 300)")
     evaluate = commands.add_parser(
         "evaluate", help="compare all arms on two test sets of unseen twin patients"
     )
@@ -59,7 +65,10 @@ def _twin_arguments(twin: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     arguments = parser().parse_args(argv)
-    command = {"twin": _twin, "train": _train, "onnx": _onnx, "evaluate": _evaluate}
+    command = {
+        "twin": _twin, "train": _train, "onnx": _onnx, "tradeoff": _tradeoff,
+        "evaluate": _evaluate,
+    }  # fmt: skip
     try:
         command[arguments.command](arguments)
     except ScarsegError as error:
@@ -122,6 +131,12 @@ def _onnx(arguments: argparse.Namespace) -> None:
     if arguments.test_cases:
         record_scores(arguments.out, arguments.test_cases)
     print(f"{arguments.out}: {arguments.out.stat().st_size / 1e6:.1f} MB")
+
+
+def _tradeoff(arguments: argparse.Namespace) -> None:
+    from scarseg_export.tradeoff import write_tradeoff
+
+    print(write_tradeoff(arguments.run, arguments.out, arguments.validation))
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

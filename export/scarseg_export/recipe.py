@@ -62,12 +62,18 @@ def load_recipe(path: Path | None) -> Recipe:
         return Recipe()
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return Recipe(network=network_config(values.pop("network", {})), **values)
+        return recipe_of(values)
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError("the recipe cannot be read as JSON", "Check the file") from error
     except TypeError as error:  # the message names the field
         known = ", ".join(field.name for field in dataclasses.fields(Recipe))
         raise UsageError(f"the recipe has an unknown field ({error})", f"Known: {known}") from error
+
+
+def recipe_of(values: dict[str, Any]) -> Recipe:
+    """Recipe from plain values, as JSON and checkpoints hold them; TypeError for unknown ones."""
+    plain = dict(values)
+    return Recipe(network=network_config(plain.pop("network", {})), **plain)
 
 
 def network_config(values: dict[str, Any]) -> NetworkConfig:

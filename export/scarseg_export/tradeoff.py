@@ -7,6 +7,7 @@ validation patients, pixel by pixel inside the predicted wall. No test patient i
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ import torch
 from torch import Tensor
 
 from scarseg_export.buffers import FUSION, VALIDATION
+from scarseg_export.checkpoint import load_checkpoint
 from scarseg_export.network import ScarNet
 from scarseg_export.paired import OWN, STALE, Patient, load_patients
-from scarseg_export.recipe import Recipe
+from scarseg_export.recipe import Recipe, recipe_of
 from scarseg_export.taff import mix
 from scarseg_export.train_fusion import Ablations, fit_fusion
 
@@ -38,6 +40,31 @@ class Setting:
     swap_share: float
 
 
+DELTAS = (0.5, 1.0, 2.0, 3.0, 4.0)
+SETTINGS = (
+    *(Setting(delta, gate, 0.1) for gate in (0.0, 1.0) for delta in DELTAS),
+    *(Setting(2.0, 1.0, share) for share in (0.0, 0.3, 0.5)),
+)
+
+
+def write_tradeoff(run: Path, out: Path, validation: int) -> Path:
+    """Measure :data:`SETTINGS` on the finished training in ``run``; write a table and a plot.
+
+    Raises ModelError where ``run`` holds no finished training.
+    """
+    trained = load_checkpoint(run / "model.pt")
+    torch.set_num_threads(int(trained.recipe["threads"]))
+    rows = measure_settings(trained.net, recipe_of(trained.recipe), run, list(SETTINGS), validation)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "tradeoff.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    _plot(rows, out / "tradeoff.png")
+    lines = ["| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
+    lines += ["| " + " | ".join(f"{value:.3g}" for value in row.values()) + " |" for row in rows]
+    table = out / "tradeoff.md"
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return table
+
+
 def measure_settings(
     net: ScarNet, recipe: Recipe, run: Path, settings: list[Setting], validation: int = 300
 ) -> list[dict[str, Any]]:
@@ -45,6 +72,31 @@ def measure_settings(
     patients = load_patients(net, recipe, run / "fusion", FUSION, recipe.fusion_cases)
     held_out = load_patients(net, recipe, run / "validation", VALIDATION, validation, share=1.0)
     return [_row(net, recipe, run, setting, patients, held_out) for setting in settings]
+
+
+def _plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Dice by the right and by a swapped fresh ECG over δ_max, with and without the gate."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7.5, 4.5), constrained_layout=True)
+    for gate, style in ((0.0, ":"), (1.0, "-")):
+        part = [r for r in rows if r["agreement_gate"] == gate and r["swap_share"] == 0.1]
+        for key, colour, label in (
+            ("dice_right", "#0072b2", "own fresh ECG"),
+            ("dice_swapped", "#d55e00", "another patient's ECG"),
+        ):
+            axes.plot([r["delta_max"] for r in part], [r[key] - r["dice_image"] for r in part],
+                      "o" + style, color=colour,
+                      label=f"{label}, {'with' if gate else 'without'} agreement gate")  # fmt: skip
+    axes.axhline(0.0, color="#000000", lw=0.8)
+    axes.set_xlabel("δ_max, largest change of the scar logit by the ECG")
+    axes.set_ylabel("scar Dice minus image only")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 def _row(

@@ -37,7 +37,7 @@ def n_sd(pixels: Pixels, wall: Mask, n: float) -> Mask:
     if not wall.any():
         return np.zeros_like(wall)
     mean, sd = remote_statistics(pixels, wall)
-    return wall & (pixels > mean + n * sd)
+    return np.logical_and(wall, pixels > mean + n * sd)
 
 
 def fwhm(pixels: Pixels, wall: Mask) -> Mask:
@@ -50,8 +50,7 @@ def fwhm(pixels: Pixels, wall: Mask) -> Mask:
         return np.zeros_like(wall)
     mean, _ = remote_statistics(pixels, wall)
     top = float(np.percentile(pixels[wall], TOP_PERCENTILE))
-    enhanced: Mask = wall & (pixels > mean + 0.5 * (top - mean))
-    return enhanced
+    return np.logical_and(wall, pixels > mean + 0.5 * (top - mean))
 
 
 def otsu(pixels: Pixels, wall: Mask) -> Mask:
@@ -66,7 +65,7 @@ def otsu(pixels: Pixels, wall: Mask) -> Mask:
     with np.errstate(divide="ignore", invalid="ignore"):
         gap = sums / below - (sums[-1] - sums) / above
     between = np.nan_to_num(below * above * gap**2)
-    return wall & (pixels > edges[int(between.argmax()) + 1])
+    return np.logical_and(wall, pixels > edges[int(between.argmax()) + 1])
 
 
 def _half_sample_mode(values: NDArray[np.float64]) -> float:

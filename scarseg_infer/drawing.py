@@ -16,6 +16,7 @@ Colour = tuple[int, int, int]
 ENDOCARDIUM: Final[Colour] = (213, 94, 0)
 EPICARDIUM: Final[Colour] = (0, 158, 115)
 SCAR: Final[Colour] = (240, 228, 66)
+IMAGE_ONLY: Final[Colour] = (86, 180, 233)
 
 PAPER: Final[Colour] = (255, 255, 255)
 INK: Final[Colour] = (32, 32, 32)

@@ -12,6 +12,7 @@ from scarseg_infer.drawing import (
     ENDOCARDIUM,
     EPICARDIUM,
     FAINT,
+    IMAGE_ONLY,
     INK,
     PAPER,
     SCAR,
@@ -41,13 +42,17 @@ _GAP, _TOP, _BOTTOM = 6, 66, 46
 def overlay_image(result: ScarResult) -> Image:
     """The montage: base first, apex last; numbers are those of the stack's own order.
 
-    Contours: epicardium, endocardium, scar (filled lightly). No patient data.
+    Contours: epicardium, endocardium, scar (filled lightly), and what the image alone calls scar
+    where an ECG had a say. No patient data.
     """
     from PIL import Image as PillowImage
     from PIL import ImageDraw
 
     pixels = result.display.to_display(result.stack.pixels)
     labels = result.display.to_display(result.labels)
+    image_only = result.display.to_display(result.image_only_labels) == Label.SCAR
+    if result.ecg.weight == 0:  # the same contour twice
+        image_only = np.zeros_like(image_only)
     spacing = result.display.display_spacing(result.stack.pixel_spacing_mm)
     window = _window(labels, spacing)
     low, high = _grey_range(pixels[:, window[0], window[1]])
@@ -60,7 +65,8 @@ def overlay_image(result: ScarResult) -> Image:
     _furniture(draw, result, page.width, page.height)
     left = (width - columns * (TILE + _GAP) + _GAP) // 2
     for index in range(count):
-        tile = _tile(pixels[index][window], labels[index][window], (low, high), spacing)
+        masks = labels[index][window], image_only[index][window]
+        tile = _tile(pixels[index][window], *masks, (low, high), spacing)
         row, column = divmod(index, columns)
         corner = (left + column * (TILE + _GAP), _TOP + row * (TILE + _GAP))
         page.paste(tile, corner)
@@ -81,11 +87,10 @@ def _furniture(draw: ImageDraw, result: ScarResult, width: int, height: int) -> 
     """Headline, legend, footer."""
     text(draw, (_GAP + 4, 9), headline(result), 20)
     place = float(_GAP + 4)
-    for colour, name in (
-        (EPICARDIUM, "epicardium"),
-        (ENDOCARDIUM, "endocardium"),
-        (SCAR, "scar"),
-    ):
+    names = [(EPICARDIUM, "epicardium"), (ENDOCARDIUM, "endocardium"), (SCAR, "scar")]
+    if result.ecg.weight > 0:
+        names.append((IMAGE_ONLY, "scar by the image alone"))
+    for colour, name in names:
         draw.rectangle((place, 44, place + 22, 53), fill=colour, outline=INK)
         place += 30 + text(draw, (place + 28, 41), name, 14, FAINT) + 16
     footer(draw, result, _GAP + 4, height - 6)
@@ -94,6 +99,7 @@ def _furniture(draw: ImageDraw, result: ScarResult, width: int, height: int) -> 
 def _tile(
     pixels: NDArray[np.float32],
     labels: NDArray[np.uint8],
+    image_only: NDArray[np.bool_],
     grey: tuple[float, float],
     spacing_mm: tuple[float, float],
 ) -> Image:
@@ -109,6 +115,7 @@ def _tile(
     for mask, colour in (
         (ventricle, EPICARDIUM),
         (labels == Label.LV_CAVITY, ENDOCARDIUM),
+        (image_only, IMAGE_ONLY),
         (scar, SCAR),
     ):
         _paint_edge(canvas, _enlarge(mask, side, spacing_mm) > 0.5, colour)

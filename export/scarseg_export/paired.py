@@ -57,12 +57,22 @@ class Patient:
 def load_patients(
     net: ScarNet, recipe: Recipe, folder: Path, purpose: int, count: int, share: float = PIXEL_SHARE
 ) -> list[Patient]:
-    """Pass ``count`` patients through the frozen parts of ``net``, rendering them first where
-    they are not on disk yet."""
+    """Pass ``count`` patients through the frozen parts of ``net``.
+
+    Rendered stacks and what the frozen parts made of them are kept in ``folder``, which must
+    belong to this ``net``.
+    """
+    known = folder / "patients.pt"
+    if known.exists():
+        return [Patient(**values) for values in torch.load(known, weights_only=True)]
     spec = StackSpec(purpose, count, 160, (1.4, 1.8), 35.0)
     buffer = stack_buffer(folder / "twin", recipe.seed, spec)
     bar = tqdm(range(count), desc="pass patients through the image network", mininterval=10)
-    return [_patient(net, recipe, buffer, purpose, index, share) for index in bar]
+    patients = [_patient(net, recipe, buffer, purpose, index, share) for index in bar]
+    partial = known.with_suffix(".partial")
+    torch.save([vars(patient) for patient in patients], partial)
+    partial.replace(known)
+    return patients
 
 
 @torch.no_grad()

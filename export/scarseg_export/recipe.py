@@ -62,6 +62,8 @@ def load_recipe(path: Path | None) -> Recipe:
         return Recipe()
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("not an object")
         return recipe_of(values)
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError("the recipe cannot be read as JSON", "Check the file") from error

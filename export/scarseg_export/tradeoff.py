@@ -40,6 +40,8 @@ class Setting:
     swap_share: float
 
 
+STEPS = 600
+"""Of the fusion stage per setting: enough to compare."""
 DELTAS = (0.5, 1.0, 2.0, 3.0, 4.0)
 SETTINGS = (
     *(Setting(delta, gate, 0.1) for gate in (0.0, 1.0) for delta in DELTAS),
@@ -70,7 +72,9 @@ def measure_settings(
 ) -> list[dict[str, Any]]:
     """One row of scores per setting; ``net`` serves as the frozen image network and encoder."""
     patients = load_patients(net, recipe, run / "fusion", FUSION, recipe.fusion_cases)
-    held_out = load_patients(net, recipe, run / "validation", VALIDATION, validation, share=1.0)
+    held_out = load_patients(
+        net, recipe, run / "tradeoff" / "validation", VALIDATION, validation, share=1.0
+    )
     return [_row(net, recipe, run, setting, patients, held_out) for setting in settings]
 
 
@@ -106,7 +110,9 @@ def _row(
     config = dataclasses.replace(
         recipe.network, delta_max=setting.delta_max, agreement_gate=setting.agreement_gate
     )
-    recipe = dataclasses.replace(recipe, network=config, swap_share=setting.swap_share)
+    recipe = dataclasses.replace(
+        recipe, network=config, swap_share=setting.swap_share, fusion_steps=STEPS
+    )
     torch.manual_seed(recipe.seed)
     fresh = ScarNet(config).eval()
     name = f"d{setting.delta_max:g}-g{setting.agreement_gate:g}-s{setting.swap_share:g}"

@@ -47,9 +47,11 @@ def parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("checkpoints", type=Path, nargs="+", metavar="CHECKPOINT",
                           help="model.pt of one run folder per training seed")  # fmt: skip
-    evaluate.add_argument("--out", type=Path, required=True, help="folder for tables and plots")
+    evaluate.add_argument("--out", type=Path, required=True,
+                          help="folder for tables and plots; goes on where it stopped")  # fmt: skip
     evaluate.add_argument("--cases", type=int, default=300, help="patients a set (default: 300)")
-    evaluate.add_argument("--min-scar-ml", type=float, default=MIN_SCAR_ML)
+    evaluate.add_argument("--min-scar-ml", type=float, default=MIN_SCAR_ML,
+                          help="smaller islands of scar count as noise (%(default)s)")  # fmt: skip
     return top
 
 

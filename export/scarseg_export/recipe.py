@@ -45,7 +45,7 @@ class Recipe:
     fusion_rate: float = 3e-3
     ceiling_rate: float = 3e-2
     tau_rate: float = 1e-1
-    swap_share: float = 0.1
+    swap_share: float = 0.0
     """Share of training pairs whose ECG is of another patient."""
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,11 +1,8 @@
 """Stage 4: agreement, ceiling, fusion and the time constant, from scar labels alone.
 
 Every step draws patients and new gaps: with probability 1 − exp(−Δt/τ_twin) the ECG shows
-another scar state. The loss sees only the mixture p = w·p_fused + (1 − w)·p_image.
-
-First half: likelihood alone, which is smallest where every probability is true; τ and the ceiling
-follow from the labels. Second half: both are frozen, Dice asks for bolder maps, and now and then
-the ECG is of another patient. Either one, while τ is free, pulls it from the truth.
+another scar state, and now and then it is of another patient altogether. The loss sees only
+the mixture p = w·p_fused + (1 − w)·p_image; τ follows from the labels.
 """
 
 from __future__ import annotations
@@ -28,8 +25,7 @@ from scarseg_export.taff import mix
 from scarseg_export.twin.cohort import is_stale, sample_gaps
 
 DICE_SHARE = 0.3
-"""Weight of the Dice term: likelihood alone is calibrated, but misses small scars at 0.5. Dice
-rewards bold maps, so with τ free it would trust any ECG."""
+"""Weight of the Dice term: likelihood alone is calibrated, but misses small scars at 0.5."""
 BATCH = 12
 FALSE_FLAGS = 0.05
 """Share of right pairs of image and ECG that may be flagged as disagreeing."""
@@ -72,12 +68,7 @@ def fit_fusion(
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, str]]:
         rng = np.random.default_rng([recipe.seed, FUSION, step])
-        calibrating = step < recipe.fusion_steps // 2
-        for parameter in (*net.taff.parameters(), *net.ceiling.parameters()):
-            parameter.requires_grad_(calibrating)
-            parameter.grad = None
-        losses = _losses(net, ablations, rng, patients, 0.0 if calibrating else recipe.swap_share,
-                         0.0 if calibrating else DICE_SHARE)  # fmt: skip
+        losses = _losses(net, ablations, rng, patients, recipe.swap_share)
         return losses.sum(), {"loss": f"{losses[0].item():.4f}", "tau": f"{net.taff.tau_days:.0f}"}
 
     rates = [
@@ -96,7 +87,6 @@ def _losses(
     rng: np.random.Generator,
     patients: list[Patient],
     swap_share: float,
-    dice_share: float,
 ) -> Tensor:
     """[4] fusion, agreement, and the two ablations, each the mean of a batch."""
     gaps = sample_gaps(rng, BATCH)
@@ -113,7 +103,7 @@ def _losses(
         image = net.ceiling(patient.scar)
         change = _change(net.fusion, patient, offered.belief)
         trust = 1.0 - net.config.agreement_gate * odd
-        fused = mixture_loss(image, image + trust * change, weights[number], patient, dice_share)
+        fused = mixture_loss(image, image + trust * change, weights[number], patient)
         fresh = _ecg(rng, patient, OWN)
         pairs = torch.stack([_disagreement(net, patient, ecg) for ecg in (fresh, other)])
         agreement = F.binary_cross_entropy_with_logits(pairs, torch.tensor([0.0, 1.0]))
@@ -125,8 +115,8 @@ def _losses(
             [
                 fused,
                 agreement,
-                mixture_loss(still, still + atlas, one, patient, dice_share),
-                mixture_loss(still, still + untimed, one, patient, dice_share),
+                mixture_loss(still, still + atlas, one, patient),
+                mixture_loss(still, still + untimed, one, patient),
             ]
         )
     return total / BATCH
@@ -143,17 +133,16 @@ def disagreement_threshold(net: ScarNet, patients: list[Patient]) -> float:
     return float(np.quantile(scores, 1.0 - FALSE_FLAGS))
 
 
-def mixture_loss(
-    image: Tensor, fused: Tensor, weight: Tensor, patient: Patient, dice_share: float
-) -> Tensor:
+def mixture_loss(image: Tensor, fused: Tensor, weight: Tensor, patient: Patient) -> Tensor:
     """Likelihood and Dice of the mixture of both paths' logits [P]."""
     maps = torch.sigmoid(fused), torch.sigmoid(image)
     mixed = mix(weight, *maps).clamp(1e-4, 1 - 1e-4)
     likelihood = F.binary_cross_entropy(mixed, patient.is_scar)
-    bold = mix(weight, *maps)
+    # Only the likelihood may move τ: Dice rewards bold maps, so it would trust any ECG.
+    bold = mix(weight.detach(), *maps)
     overlap = 2 * (bold * patient.is_scar).sum() + 20.0
     dice = overlap / (bold.sum() + patient.is_scar.sum() + 20.0)
-    return likelihood + dice_share * (1.0 - dice)
+    return likelihood + DICE_SHARE * (1.0 - dice)
 
 
 def _ecg(rng: np.random.Generator, patient: Patient, which: int) -> Heard:

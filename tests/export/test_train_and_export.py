@@ -112,7 +112,7 @@ def test_scores_are_recorded_in_the_file(model: Path) -> None:
     record_scores(model, cases=2)
     scores = Session.load(model).metadata.twin_scores
     assert scores["cases"] == 2
-    assert "scarseg-export evaluate" in scores["command"]
+    assert "scarseg-export onnx" in scores["command"]
     assert {"image_only", "fused", "fused_fresh", "fused_old"} <= scores.keys()
 
 

@@ -16,7 +16,9 @@ from scarseg_export.twin.cohort import (
     sample_gaps,
 )
 from scarseg_export.twin.ecg import sample_conduction, simulate_beats, simulate_raw
-from scarseg_export.twin.image import render, sample_grid, sample_look
+from scarseg_export.twin.grid import sample_grid
+from scarseg_export.twin.image import render
+from scarseg_export.twin.scanner import sample_look
 from scarseg_export.twin.scar import ScarMap, ischaemic_scar, no_scar
 from scarseg_infer import orientation
 from scarseg_runtime.contract import BEAT_R_INDEX, LEADS, Label

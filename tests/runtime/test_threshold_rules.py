@@ -7,49 +7,91 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scarseg_runtime.threshold_rules import fwhm, n_sd, otsu, remote_statistics
+from scarseg_runtime.threshold_rules import (
+    fwhm,
+    n_sd,
+    otsu,
+    otsu_threshold,
+    remote_region,
+    remote_statistics,
+    with_dark_cores,
+)
+
+REMOTE, SCAR = 100.0, 300.0
+ROWS, COLUMNS = np.mgrid[:64, :64] - 31.5
+RADIUS, ANGLE = np.hypot(ROWS, COLUMNS), np.arctan2(ROWS, COLUMNS) / (2 * np.pi) % 1.0
 
 
-def phantom(seed: int, scar_share: float, sd: float = 10.0) -> tuple[np.ndarray, ...]:
-    """Pixels, wall and scar: remote 100 ± sd, scar 300 ± sd, blood and air outside."""
+def phantom(seed: int, share: float, sd: float = 10.0) -> tuple[np.ndarray, ...]:
+    """Pixels, wall and scar of a ring in 4 slices: remote 100 ± sd, a sector of scar 300 ± sd
+    of ``share`` of the turn that starts elsewhere in every slice, bright blood, dark air."""
     rng = np.random.default_rng(seed)
-    pixels = rng.normal(100.0, sd, (4, 60, 60)).astype(np.float32)
-    wall = np.zeros(pixels.shape, bool)
-    wall[:, 15:45, 15:45] = True
-    scar = wall & (rng.random(pixels.shape) < scar_share)
-    pixels[scar] += 200.0
-    pixels[~wall] = rng.choice([0.0, 350.0], (~wall).sum())
-    return pixels, wall, scar
+    wall = np.repeat((RADIUS > 12)[None] & (RADIUS < 24)[None], 4, axis=0)
+    start = np.arange(4)[:, None, None] * 0.37
+    scar = wall & ((ANGLE - start) % 1.0 < share)
+    pixels = rng.normal(REMOTE, sd, wall.shape) + (SCAR - REMOTE) * scar
+    pixels = np.where(wall, pixels, np.where(RADIUS < 20, 350.0, 0.0))
+    return pixels.astype(np.float32), wall, scar
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
     return 2 * (a & b).sum() / (a.sum() + b.sum())
 
 
+def rules() -> tuple:
+    return fwhm, otsu, lambda pixels, wall: n_sd(pixels, wall, 5)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.45])
 def test_remote_is_found_without_a_reader(share: float) -> None:
-    pixels, wall, _ = phantom(1, share)
+    pixels, wall, scar = phantom(1, share)
+    remote = remote_region(pixels, wall)
+    assert not (remote & (scar | ~wall)).any()
+    assert remote.sum() == pytest.approx(wall.sum() / 2, rel=0.05)
     mean, sd = remote_statistics(pixels, wall)
-    assert mean == pytest.approx(100.0, abs=8.0)
-    assert sd == pytest.approx(10.0, rel=0.5)
+    assert mean == pytest.approx(REMOTE, abs=1.0)
+    assert sd == pytest.approx(10.0, rel=0.05)
+
+
+def test_part_of_a_ring_is_enough_and_an_empty_slice_has_no_remote() -> None:
+    pixels, wall, _ = phantom(1, 0.0)
+    wall &= (ANGLE < 0.3) & (np.arange(4) != 2)[:, None, None]
+    remote = remote_region(pixels, wall)
+    assert remote[0].any() and not remote[2].any()
+    assert remote_statistics(pixels, wall)[0] == pytest.approx(REMOTE, abs=2.0)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.4])
 def test_clear_scar_is_found_by_every_rule(share: float) -> None:
     pixels, wall, scar = phantom(2, share)
-    for mask in (fwhm(pixels, wall), n_sd(pixels, wall, 5), n_sd(pixels, wall, 6)):
-        assert dice(mask, scar) > 0.97
-    assert dice(otsu(pixels, wall), scar) > 0.97
+    for rule in rules():
+        assert dice(rule(pixels, wall), scar) > 0.97
+
+
+def test_thresholds_lie_where_the_definitions_say() -> None:
+    """A ramp without noise in the brighter half ring: the lowest signal called is the threshold."""
+    wall = np.repeat((RADIUS > 12)[None] & (RADIUS < 24)[None], 2, axis=0)
+    pixels = np.where(ANGLE < 0.5, 100.0 + 400.0 * ANGLE, 90.0 + 20.0 * (ROWS % 2 == 0.5))
+    pixels = np.repeat(pixels[None], 2, axis=0).astype(np.float32)
+    mean, sd = remote_statistics(pixels, wall)
+    assert (mean, sd) == pytest.approx((100.0, 10.0), rel=0.02)
+    top = float(np.percentile(pixels[wall], 99.5))
+    for mask, threshold in (
+        (fwhm(pixels, wall), (mean + top) / 2),
+        (fwhm(pixels, wall, 0.6), mean + 0.6 * (top - mean)),
+        (n_sd(pixels, wall, 5), mean + 5 * sd),
+    ):
+        assert np.array_equal(mask, wall & (pixels > threshold))
 
 
 @given(st.integers(0, 50), st.floats(0.01, 50.0), st.floats(-2000.0, 2000.0))
 def test_scale_and_offset_of_the_pixels_do_not_matter(
     seed: int, gain: float, offset: float
 ) -> None:
-    pixels, wall, scar = phantom(seed, 0.2)
-    moved = (pixels.astype(np.float64) * gain + offset).astype(np.float32)
-    for rule in (fwhm, otsu, lambda p, w: n_sd(p, w, 5)):
-        assert dice(rule(moved, wall), scar) > 0.95
+    pixels, wall, _ = phantom(seed, 0.2, sd=30.0)
+    moved = pixels.astype(np.float64) * gain + offset
+    for rule in rules():  # one pixel may lie within rounding of a threshold
+        assert dice(rule(moved, wall), rule(pixels.astype(np.float64), wall)) > 0.998
 
 
 def test_fewer_sd_call_more() -> None:
@@ -68,16 +110,39 @@ def test_otsu_is_the_threshold_of_largest_variance_between_classes() -> None:
         return len(low) * len(high) * (low.mean() - high.mean()) ** 2
 
     best = max(between(cut) for cut in cuts)
-    called = otsu(pixels, wall)[wall]
-    ours = called.sum() * (~called).sum() * (values[called].mean() - values[~called].mean()) ** 2
-    assert ours == pytest.approx(best, rel=0.01)
+    threshold = otsu_threshold(pixels[wall])
+    assert between(threshold) == pytest.approx(best, rel=0.005)
+    assert not (otsu(pixels, wall)[wall] < (values > threshold)).any()
+
+
+def test_a_dark_core_within_scar_counts_as_scar() -> None:
+    pixels, wall, scar = phantom(6, 0.4)
+    turn = (ANGLE - np.arange(4)[:, None, None] * 0.37) % 1.0
+    core = scar & (np.abs(RADIUS - 18) < 3) & (turn > 0.1) & (turn < 0.3)
+    pixels[core] = 60.0
+    assert core.sum() > 100
+    for rule in (fwhm, lambda p, w: n_sd(p, w, 5)):
+        assert dice(rule(pixels, wall), scar) > 0.97
+
+
+def test_only_what_scar_encloses_within_a_slice_is_filled() -> None:
+    wall = np.zeros((2, 12, 12), bool)
+    wall[:, 1:11, 1:11] = True
+    scar = np.zeros_like(wall)
+    scar[0, 2:7, 2:7] = True
+    scar[0, 4, 4] = False  # enclosed
+    scar[1, 1:4, 1:4] = True
+    scar[1, 1, 2] = False  # open to the outside of the wall
+    filled = with_dark_cores(scar, wall)
+    assert filled[0, 4, 4] and not filled[1, 1, 2]
+    assert filled.sum() == scar.sum() + 1
 
 
 def test_nothing_is_called_outside_the_wall_or_without_one() -> None:
     pixels, wall, _ = phantom(5, 0.2)
     empty = np.zeros_like(wall)
     flat = np.full_like(pixels, 7.0)
-    for rule in (fwhm, otsu, lambda p, w: n_sd(p, w, 5)):
+    for rule in rules():
         assert not (rule(pixels, wall) & ~wall).any()
         assert not rule(pixels, empty).any()
         assert not rule(flat, wall).any()

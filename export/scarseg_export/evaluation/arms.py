@@ -7,24 +7,28 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from scarseg_export.checkpoint import Checkpoint
-from scarseg_export.evaluation.testset import TestCase
+from scarseg_export.evaluation.testset import UnseenPatient
 from scarseg_export.network import ScarNet, Seen
 from scarseg_export.sampling import back
 from scarseg_runtime import threshold_rules
-from scarseg_runtime.contract import Label
+from scarseg_runtime.contract import MYOCARDIUM, Label
 from scarseg_runtime.preprocess import slice_levels
 
 Labels = NDArray[np.uint8]
 
 IMAGE, ATLAS, UNTIMED, TAFF = "image only", "image + atlas", "ECG without Δt", "TAFF"
-SHUFFLED, SWAPPED, FORCED = "shuffled ECG", "swapped fresh ECG", "Δt forced to 0"
-RIGHT, NO_ECG = "own fresh ECG", "no ECG"
-NETWORK_ARMS = (IMAGE, ATLAS, UNTIMED, TAFF, SHUFFLED, SWAPPED, FORCED, RIGHT, NO_ECG)
+FORCED = "TAFF, Δt forced to 0"
+"""The patient's own ECG, however old, taken for one of today."""
+SHUFFLED = "somebody else's ECG, same Δt"
+SWAPPED, UNGATED = "somebody else's ECG, Δt = 0", "somebody else's, Δt = 0, no gate"
+"""The dangerous one, with and without the network's own check that ECG and image agree."""
+RIGHT, NO_ECG = "own ECG of the day, Δt = 0", "no ECG"
 EXPERT_IMAGE, EXPERT_TAFF = "image only, expert wall", "TAFF, expert wall"
 RULES = ("FWHM", "2 SD", "3 SD", "5 SD", "6 SD", "Otsu")
+PREDICTED, EXPERT = "predicted wall", "expert wall"
 
 
 @dataclass(frozen=True)
@@ -33,18 +37,23 @@ class ArmResults:
 
     labels: dict[str, Labels]
     """By arm, before small islands are cleaned away."""
-    segments: NDArray[np.uint8]
+    segments: Labels
     weight: float
     """TAFF weight at the patient's own gap."""
     belief_fresh: NDArray[np.float32]
+    """[17] scar belief by the ECG of the day, and by one of another scar state."""
     belief_stale: NDArray[np.float32]
     disagreement_right: float
+    """Of the image with the ECG of the day, one of another scar state, one of somebody else."""
+    disagreement_stale: float
     disagreement_swapped: float
+    no_ecg_is_image_only: bool
+    """Whether the scar map without an ECG is that of the image path, bit for bit."""
 
 
 @torch.no_grad()
-def run_arms(trained: Checkpoint, case: TestCase) -> ArmResults:
-    """Pass one patient through the network once and through all heads."""
+def run_arms(trained: Checkpoint, case: UnseenPatient) -> ArmResults:
+    """Pass one patient through the image network once and through all heads."""
     net = trained.net
     lge = torch.from_numpy(case.stack.pixels)
     levels = torch.from_numpy(slice_levels(np.arange(len(lge)))).float()
@@ -52,47 +61,56 @@ def run_arms(trained: Checkpoint, case: TestCase) -> ArmResults:
     own, fresh, stale, other = (
         torch.from_numpy(b) for b in (case.beat, case.fresh_beat, case.stale_beat, case.other_beat)
     )
-    taff = net.fuse(seen, own, _days(case.gap_days), torch.ones(1))
-    right = net.fuse(seen, fresh, _days(0.0), torch.ones(1))
-    swapped = net.fuse(seen, other, _days(0.0), torch.ones(1))
-    belief = net.ecg(own[None])[0][0]
+    now, then, valid = torch.zeros(1), torch.tensor([case.gap_days]).float(), torch.ones(1)
+    taff = net.fuse(seen, own, then, valid)
+    right = net.fuse(seen, fresh, now, valid)
+    outdated = net.fuse(seen, stale, now, valid)
+    swapped = net.fuse(seen, other, now, valid)
+    belief, foreign = (net.ecg(beat[None])[0][0] for beat in (own, other))
+    ablations = trained.ablations
     maps = {
         IMAGE: torch.sigmoid(net.ceiling(seen.scar)),
-        ATLAS: _head(net, trained.ablations.atlas, seen, torch.zeros_like(belief)),
-        UNTIMED: _head(net, trained.ablations.untimed, seen, belief),
+        ATLAS: _head(net, ablations.atlas, seen, torch.zeros_like(belief)),
+        UNTIMED: _head(net, ablations.untimed, seen, belief),
         TAFF: taff.scar,
-        SHUFFLED: net.fuse(seen, other, _days(case.gap_days), torch.ones(1)).scar,
+        FORCED: net.fuse(seen, own, now, valid).scar,
+        SHUFFLED: net.fuse(seen, other, then, valid).scar,
         SWAPPED: swapped.scar,
-        FORCED: net.fuse(seen, own, _days(0.0), torch.ones(1)).scar,
+        UNGATED: _head(net, net.fusion, seen, foreign),
         RIGHT: right.scar,
-        NO_ECG: net.fuse(seen, own, _days(0.0), torch.zeros(1)).scar,
+        NO_ECG: net.fuse(seen, own, then, torch.zeros(1)).scar,
     }
-    base, scar = _on_image_grid(net, lge, seen, torch.stack(list(maps.values()), 1))
-    labels = {
-        name: np.where((base == 2) & (scar[:, k] > 0.5), Label.SCAR, base).astype(np.uint8)
-        for k, name in enumerate(maps)
-    }
-    for name, arm in ((EXPERT_IMAGE, IMAGE), (EXPERT_TAFF, TAFF)):
-        labels[name] = _in_wall(case.stack.labels, scar[:, list(maps).index(arm)] > 0.5)
-    labels |= _rules(case, labels[IMAGE])
-    segments = net.to_input_grid(lge, seen, taff.scar)[3].numpy()
     return ArmResults(
-        labels, segments, float(taff.weight), right.belief.numpy(),
-        torch.sigmoid(net.ecg(stale[None])[0][0]).numpy(),
-        float(right.disagreement), float(swapped.disagreement),
+        _labels(net, lge, seen, maps, case),
+        net.to_input_grid(lge, seen, taff.scar)[3].numpy(),
+        float(taff.weight), right.belief.numpy(), outdated.belief.numpy(),
+        float(right.disagreement), float(outdated.disagreement), float(swapped.disagreement),
+        torch.equal(maps[NO_ECG], maps[IMAGE]),
     )  # fmt: skip
 
 
-def _days(gap: float) -> Tensor:
-    return torch.tensor([gap], dtype=torch.float32)
-
-
-def _head(net: ScarNet, head: torch.nn.Module, seen: Seen, belief: Tensor) -> Tensor:
-    """Scar map of a comparison head, which knows no time and no gate."""
+def _head(net: ScarNet, head: nn.Module, seen: Seen, belief: Tensor) -> Tensor:
+    """Scar map [S, h, h] of a fusion head that knows neither time nor gate, as in training."""
     flat = seen.features.permute(0, 2, 3, 1).flatten(0, 2)
     segment = (seen.segments - 1.0).to(torch.int64).flatten()
     change = head(flat, seen.scar.flatten(), segment, belief, seen.evidence)
     return torch.sigmoid(net.ceiling(seen.scar) + change.view_as(seen.scar))
+
+
+def _labels(
+    net: ScarNet, lge: Tensor, seen: Seen, maps: dict[str, Tensor], case: UnseenPatient
+) -> dict[str, Labels]:
+    """Labels [S, H, W] of every arm: those with a scar map, and what they say in other walls."""
+    base, scar = _on_image_grid(net, lge, seen, torch.stack(list(maps.values()), 1))
+    called = {arm: scar[:, k] > 0.5 for k, arm in enumerate(maps)}
+    truth = case.stack.labels
+    labels = {arm: in_wall(base, mask) for arm, mask in called.items()}
+    labels[EXPERT_IMAGE] = in_wall(truth, called[IMAGE])
+    labels[EXPERT_TAFF] = in_wall(truth, called[TAFF])
+    for place, anatomy in ((PREDICTED, base), (EXPERT, truth)):
+        for rule, mask in rule_masks(case.stack.pixels, np.isin(anatomy, MYOCARDIUM)).items():
+            labels[f"{rule}, {place}"] = in_wall(anatomy, mask)
+    return labels
 
 
 def _on_image_grid(
@@ -108,22 +126,18 @@ def _on_image_grid(
     return base.numpy().astype(np.uint8), maps[:, 3:].numpy()
 
 
-def _in_wall(truth: Labels, scar: NDArray[np.bool_]) -> Labels:
-    """Scar decided inside the expert's myocardium; everything else as the expert says."""
-    wall = (truth == Label.VIABLE_MYOCARDIUM) | (truth == Label.SCAR)
-    base = np.where(wall, Label.VIABLE_MYOCARDIUM, truth)
+def in_wall(anatomy: Labels, scar: NDArray[np.bool_]) -> Labels:
+    """``anatomy`` with scar, wherever its wall is, decided anew by the mask ``scar``."""
+    wall = np.isin(anatomy, MYOCARDIUM)
+    base = np.where(wall, Label.VIABLE_MYOCARDIUM, anatomy)
     return np.where(wall & scar, Label.SCAR, base).astype(np.uint8)
 
 
-def _rules(case: TestCase, predicted: Labels) -> dict[str, Labels]:
-    """Plain signal rules inside the predicted and inside the expert myocardium."""
-    labels = {}
-    for place, anatomy in (("predicted wall", predicted), ("expert wall", case.stack.labels)):
-        wall = (anatomy == Label.VIABLE_MYOCARDIUM) | (anatomy == Label.SCAR)
-        pixels = case.stack.pixels
-        masks = [threshold_rules.fwhm(pixels, wall)]
-        masks += [threshold_rules.n_sd(pixels, wall, n) for n in (2, 3, 5, 6)]
-        masks.append(threshold_rules.otsu(pixels, wall))
-        for rule, mask in zip(RULES, masks, strict=True):
-            labels[f"{rule}, {place}"] = _in_wall(anatomy, mask)
-    return labels
+def rule_masks(
+    pixels: NDArray[np.float32], wall: NDArray[np.bool_]
+) -> dict[str, NDArray[np.bool_]]:
+    """Scar by plain signal rules inside ``wall``, by name in :data:`RULES`."""
+    masks = [threshold_rules.fwhm(pixels, wall)]
+    masks += [threshold_rules.n_sd(pixels, wall, n) for n in (2, 3, 5, 6)]
+    masks.append(threshold_rules.otsu(pixels, wall))
+    return dict(zip(RULES, masks, strict=True))

@@ -2,53 +2,88 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from scarseg_export.checkpoint import load_checkpoint
+from scarseg_export.checkpoint import Checkpoint, load_checkpoint
 from scarseg_export.evaluation import arms
+from scarseg_export.evaluation.metrics import voxel_ml_of
 from scarseg_export.evaluation.run import Row
-from scarseg_export.evaluation.testset import SetName, load_case
-from scarseg_runtime.contract import MYOCARDIUM, Label
+from scarseg_export.evaluation.testset import SetName, UnseenPatient, stored_case
+from scarseg_runtime.components import clean_labels
+from scarseg_runtime.contract import LEFT_VENTRICLE, Label
 
-MARGIN_MM = 12.0
+MARGIN_MM = 10.0
+
+
+@dataclass(frozen=True)
+class Example:
+    """The slice of one patient with most error, cut to the heart."""
+
+    title: str
+    pixels: NDArray[np.float32]
+    """[h, w]"""
+    truth: NDArray[np.uint8]
+    """[h, w] labels by the twin, by the image alone, and by TAFF."""
+    image: NDArray[np.uint8]
+    fused: NDArray[np.uint8]
 
 
 def worst_examples(
-    checkpoint: Path, name: SetName, rows: list[Row], scars: int = 6, alarms: int = 4
-) -> list[dict[str, Any]]:
-    """Patients with the lowest scar Dice, and scar-free ones with most scar called, by TAFF."""
-    dice = np.array([row["arms"][arms.TAFF]["dice"] for row in rows], dtype=np.float64)
-    called = np.array([row["arms"][arms.TAFF]["scar_ml"] for row in rows])
-    free = np.isnan(dice)
-    missed = np.argsort(np.where(free, np.inf, dice))[:scars]
-    invented = np.argsort(np.where(free, -called, np.inf))[:alarms]
+    checkpoint: Path,
+    name: SetName,
+    rows: list[Row],
+    folder: Path,
+    min_scar_ml: float,
+    scars: int = 6,
+    alarms: int = 4,
+) -> list[Example]:
+    """Patients with the lowest scar Dice, then scar-free ones with most scar called, by TAFF."""
+    scores = [row["arms"][arms.TAFF] for row in rows]
+    dice = np.array([s["dice"] for s in scores], dtype=np.float64)
+    called = np.array([s["scar_ml"] for s in scores])
+    alarm = np.array([s["false_alarm"] for s in scores], dtype=np.float64) == 1.0
+    missed = np.argsort(dice)[: min(scars, int(np.isfinite(dice).sum()))]  # NaN comes last
+    invented = np.argsort(np.where(alarm, -called, 0.0))[: min(alarms, int(alarm.sum()))]
     trained = load_checkpoint(checkpoint)
-    examples = []
-    for index in (*missed, *invented):
-        case = load_case(name, int(index))
-        labels = arms.run_arms(trained, case).labels
-        truth = case.stack.labels == Label.SCAR
-        fused = labels[arms.TAFF] == Label.SCAR
-        k = int((truth ^ fused).sum(axis=(1, 2)).argmax())
-        wall = np.isin(case.stack.labels[k], MYOCARDIUM)
-        where = _window(np.isin(case.stack.labels[k], (1, 2, 3)) | fused[k], case.stack.spacing_mm)
-        text = f"false alarm {called[index]:.1f} mL" if free[index] else f"Dice {dice[index]:.2f}"
-        examples.append({
-            "title": f"{text}, Δt {case.gap_days:.0f} d{', stale ECG' if case.stale else ''}",
-            "pixels": case.stack.pixels[k][where], "wall": wall[where], "truth": truth[k][where],
-            "image": (labels[arms.IMAGE][k] == Label.SCAR)[where], "fused": fused[k][where],
-        })  # fmt: skip
-    return examples
+    return [
+        _example(trained, stored_case(folder, name, int(index)), scores[index], min_scar_ml)
+        for index in (*missed, *invented)
+    ]
 
 
-def _window(mask: np.ndarray, spacing_mm: float) -> tuple[slice, slice]:
-    """Square around what is marked."""
+def _example(
+    trained: Checkpoint, case: UnseenPatient, score: dict[str, float], min_scar_ml: float
+) -> Example:
+    results = arms.run_arms(trained, case)
+    stack = case.stack
+    image, fused = (
+        clean_labels(results.labels[arm], min_scar_ml, voxel_ml_of(stack))
+        for arm in (arms.IMAGE, arms.TAFF)
+    )
+    wrong = (stack.labels == Label.SCAR) ^ (fused == Label.SCAR)
+    k = int(wrong.sum(axis=(1, 2)).argmax())
+    where = _window(np.isin(stack.labels[k], LEFT_VENTRICLE) | wrong[k], stack.spacing_mm)
+    text = "no scar" if score["dice"] is None else f"Dice {score['dice']:.2f}"
+    ecg = "ECG of another scar state" if case.stale else "ECG of the same state"
+    return Example(
+        f"{text}: {score['scar_ml']:.1f} mL called, {score['true_scar_ml']:.1f} mL true\n"
+        f"Δt {case.gap_days:.0f} d, w {results.weight:.2f}, {ecg}",
+        stack.pixels[k][where], stack.labels[k][where], image[k][where], fused[k][where],
+    )  # fmt: skip
+
+
+def _window(mask: NDArray[np.bool_], spacing_mm: float) -> tuple[slice, slice]:
+    """Square around what is marked; the whole slice where nothing is."""
     rows, columns = np.nonzero(mask)
+    if not rows.size:
+        return slice(None), slice(None)
     half = max(np.ptp(rows), np.ptp(columns)) / 2 + MARGIN_MM / spacing_mm
-    return tuple(
+    first, second = (
         slice(max(int(middle - half), 0), int(middle + half) + 1)
         for middle in ((rows.min() + rows.max()) / 2, (columns.min() + columns.max()) / 2)
-    )  # type: ignore[return-value]
+    )
+    return first, second

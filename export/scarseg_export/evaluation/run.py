@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
@@ -17,36 +17,51 @@ from tqdm import tqdm
 
 from scarseg_export.checkpoint import Checkpoint, load_checkpoint
 from scarseg_export.evaluation.arms import run_arms
+from scarseg_export.evaluation.digest import file_digest, source_digest
 from scarseg_export.evaluation.metrics import score
-from scarseg_export.evaluation.testset import SetName, load_case
+from scarseg_export.evaluation.testset import SetName, set_digest, stored_case
 
 Row = dict[str, Any]
 """One patient: gap, truth, beliefs, disagreement, and scores by arm."""
+MEASURING_CODE = (
+    "evaluation/arms.py", "evaluation/metrics.py", "evaluation/run.py", "network.py", "fusion.py",
+    "taff.py", "aha_map.py", "sampling.py", "normalise.py", "ecg_encoder.py", "unet.py",
+    "scarseg_runtime/threshold_rules.py", "scarseg_runtime/components.py",
+)  # fmt: skip
 
 
 def measure(
-    checkpoint: Path, name: SetName, cases: int, min_scar_ml: float, cache_folder: Path
+    checkpoint: Path, name: SetName, cases: int, min_scar_ml: float, folder: Path
 ) -> list[Row]:
-    """Rows of one checkpoint on one test set, from ``cache_folder`` where they are known."""
-    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:16]
-    known = cache_folder / f"{digest}-{name}-{cases}-{min_scar_ml:g}.json"
+    """Rows of one checkpoint on one test set, from ``folder`` where they are known there.
+
+    Known means: of the same checkpoint by content, patients, clean-up and measuring code.
+    """
+    code = source_digest(*MEASURING_CODE)
+    key = f"{file_digest(checkpoint)}-{set_digest()}-{code}-{min_scar_ml:g}"
+    known = folder / "rows" / f"{name}-{cases}-{key}.json"
     if known.exists():
         rows: list[Row] = json.loads(known.read_text(encoding="utf-8"))
         return rows
-    load_checkpoint(checkpoint)  # a damaged file is refused here, not in a worker
-    work = partial(_row, checkpoint, name, min_scar_ml)
+    work = partial(_row, checkpoint, name, min_scar_ml, folder / "patients")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        done = pool.map(work, range(cases), chunksize=4)
+        done = pool.map(work, range(cases), chunksize=2)
         desc = f"evaluate {checkpoint.parent.name} {name}"
         rows = list(tqdm(done, total=cases, desc=desc, mininterval=10))
-    cache_folder.mkdir(parents=True, exist_ok=True)
-    known.write_text(json.dumps(rows), encoding="utf-8")
+    known.parent.mkdir(parents=True, exist_ok=True)
+    part = known.with_suffix(".part")
+    part.write_text(json.dumps(rows, allow_nan=False), encoding="utf-8")
+    part.replace(known)
     return rows
 
 
-def _row(checkpoint: Path, name: SetName, min_scar_ml: float, index: int) -> Row:
-    case = load_case(name, index)
+def _row(checkpoint: Path, name: SetName, min_scar_ml: float, patients: Path, index: int) -> Row:
+    case = stored_case(patients, name, index)
     results = run_arms(_load(checkpoint), case)
+    scores = {
+        arm: asdict(score(labels, case.stack, results.segments, min_scar_ml))
+        for arm, labels in results.labels.items()
+    }
     return {
         "gap_days": case.gap_days,
         "stale": case.stale,
@@ -55,10 +70,12 @@ def _row(checkpoint: Path, name: SetName, min_scar_ml: float, index: int) -> Row
         "belief_fresh": results.belief_fresh.tolist(),
         "belief_stale": results.belief_stale.tolist(),
         "disagreement_right": results.disagreement_right,
+        "disagreement_stale": results.disagreement_stale,
         "disagreement_swapped": results.disagreement_swapped,
+        "no_ecg_is_image_only": results.no_ecg_is_image_only,
         "arms": {
-            arm: asdict(score(labels, case.stack, results.segments, min_scar_ml))
-            for arm, labels in results.labels.items()
+            arm: {key: value if math.isfinite(value) else None for key, value in parts.items()}
+            for arm, parts in scores.items()
         },
     }
 

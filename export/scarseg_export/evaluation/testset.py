@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scarseg_export.buffers import TEST, patient_seed
+from scarseg_export.evaluation.digest import source_digest
 from scarseg_export.train_ecg import segment_burden_of
 from scarseg_export.twin.cohort import beats_of, is_stale, sample_case, sample_gaps
 from scarseg_export.twin.image import ImageStack
@@ -19,56 +23,88 @@ SETS: tuple[SetName, ...] = ("clinical", "spread")
 SIZE, SPACING_MM, WANDER_MM = 176, 1.6, 30.0
 SET_OFFSET = {"clinical": 0, "spread": 1_000_000}
 OTHER_OFFSET = 500_000
-"""Patients whose ECG is offered with a test patient's image by mistake."""
+"""Patients whose ECG is offered with a test patient's image by mistake: never the patient's
+own, and the same ones however many patients a set has."""
 SPREAD_DAYS = (0.1, 1000.0)
 
 
 @dataclass(frozen=True)
-class TestCase:
+class UnseenPatient:
     """One test patient, as the deployed model and the truth see it."""
 
     index: int
     stack: ImageStack
     gap_days: float
     stale: bool
-    beat: NDArray[np.float32]
-    """[12, 512] the ECG recorded ``gap_days`` from the MRI, which may show another scar."""
+    """Whether the ECG of that gap shows another scar state than the image."""
     fresh_beat: NDArray[np.float32]
-    """The ECG of the MRI's own day."""
+    """[12, 512] the ECG of the MRI's own day."""
     stale_beat: NDArray[np.float32]
-    """An ECG of another scar state."""
+    """An ECG of another scar state of the same heart."""
     other_beat: NDArray[np.float32]
     """The ECG of somebody else."""
     burden: NDArray[np.float32]
     """[17] true scar fraction per segment at MRI time."""
 
+    @property
+    def beat(self) -> NDArray[np.float32]:
+        """The ECG recorded ``gap_days`` from the MRI."""
+        return self.stale_beat if self.stale else self.fresh_beat
 
-def gaps_of(name: SetName, count: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Days between ECG and MRI of every patient of a set, and whether the ECG is stale.
+
+def gap_of(name: SetName, index: int) -> tuple[float, bool]:
+    """Days between ECG and MRI of one patient, and whether the ECG is stale.
 
     Each patient has a generator of its own, so that a smaller set is the start of a larger one.
     """
-    gaps, stale = np.empty(count), np.empty(count, bool)
-    for index in range(count):
-        rng = np.random.default_rng([TEST, SET_OFFSET[name] + index])
-        gap = sample_gaps(rng, 1)
-        if name == "spread":
-            low, high = np.log(SPREAD_DAYS)
-            gap = np.exp(rng.uniform(low, high, 1))
-        gaps[index], stale[index] = gap[0], is_stale(rng, gap)[0]
-    return gaps, stale
+    rng = np.random.default_rng([TEST, SET_OFFSET[name] + index])
+    gap = sample_gaps(rng, 1)
+    if name == "spread":
+        low, high = np.log(SPREAD_DAYS)
+        gap = np.exp(rng.uniform(low, high, 1))
+    return float(gap[0]), bool(is_stale(rng, gap)[0])
 
 
-def load_case(name: SetName, index: int) -> TestCase:
+def load_case(name: SetName, index: int) -> UnseenPatient:
     """Simulate one test patient."""
     case = sample_case(patient_seed(0, TEST, SET_OFFSET[name] + index))
     other = sample_case(patient_seed(0, TEST, SET_OFFSET[name] + OTHER_OFFSET + index))
-    gaps, stale = gaps_of(name, index + 1)
+    gap, stale = gap_of(name, index)
     fresh, old, foreign = beats_of([case, case, other], np.array([False, True, False]))
     stack = case.image(SIZE, SPACING_MM, WANDER_MM)
-    burden = segment_burden_of(case)
-    is_old = bool(stale[index])
-    return TestCase(
-        index, stack, float(gaps[index]), is_old, old if is_old else fresh, fresh, old, foreign,
-        burden,
+    return UnseenPatient(index, stack, gap, stale, fresh, old, foreign, segment_burden_of(case))
+
+
+def stored_case(folder: Path, name: SetName, index: int) -> UnseenPatient:
+    """One test patient, from ``folder`` where it is there already, else simulated into it."""
+    path = folder / set_digest() / f"{name}-{index:05d}.npz"
+    if path.exists():
+        return _read(path, index)
+    case = load_case(name, index)
+    arrays = {key: np.asarray(value) for key, value in asdict(case.stack).items()}
+    for key in ("gap_days", "stale", "fresh_beat", "stale_beat", "other_beat", "burden"):
+        arrays[key] = np.asarray(getattr(case, key))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.npz")  # renamed when whole
+    np.savez(part, allow_pickle=False, **arrays)
+    part.replace(path)
+    return case
+
+
+def _read(path: Path, index: int) -> UnseenPatient:
+    with np.load(path) as held:
+        values = dict(held)
+    stack = ImageStack(
+        values["pixels"], values["labels"], values["segments"], values["mimic"],
+        float(values["spacing_mm"]), values["heights_mm"], values["centres_mm"],
     )  # fmt: skip
+    return UnseenPatient(
+        index, stack, float(values["gap_days"]), bool(values["stale"]), values["fresh_beat"],
+        values["stale_beat"], values["other_beat"], values["burden"],
+    )  # fmt: skip
+
+
+@cache
+def set_digest() -> str:
+    """Names the state of the simulator: patients of another one are not taken for these."""
+    return source_digest("twin", "evaluation/testset.py", "buffers.py", "train_ecg.py")

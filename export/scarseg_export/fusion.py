@@ -84,6 +84,16 @@ class Ceiling(nn.Module):
         height = self.log_height.exp()
         return torch.where(scar > 0, height * torch.tanh(scar / height), scar)
 
+    def decision(self, probability: Tensor) -> Tensor:
+        """Scar probability spread evenly about one half, for resampling a decision.
+
+        Under a ceiling the scar side of a border lies just above one half and the other far
+        below: interpolated as they are, every scar would lose its rim.
+        """
+        logit = torch.logit(probability.clamp(1e-6, 1.0 - 1e-6))
+        above = torch.tanh(2.0 * logit / self.log_height.exp())
+        return 0.5 + 0.5 * torch.where(logit > 0, above, torch.tanh(logit))
+
 
 class Fusion(nn.Module):
     """How far the ECG's belief moves each pixel's scar logit: within ± δ_max, never further."""

@@ -270,7 +270,8 @@ class ScarNet(nn.Module):
         """Labels, scar probability, image-only labels and segments on the grid of ``lge``."""
         frame, centres, half_mm = seen.frame, seen.centres_mm, seen.half_mm
         image_scar = torch.sigmoid(self.ceiling(seen.scar))
-        maps = torch.cat([seen.anatomy[:, 1:], mixed[:, None], image_scar[:, None]], 1)
+        decisions = self.ceiling.decision(torch.stack([mixed, image_scar], 1))
+        maps = torch.cat([seen.anatomy[:, 1:], decisions, mixed[:, None]], 1)
         maps = back(maps, lge, half_mm, centres, self.config.crop_mm)
         background = 1.0 - maps[:, :3].sum(1, keepdim=True)
         winner = torch.cat([background, maps[:, :3]], 1).argmax(1)
@@ -285,7 +286,7 @@ class ScarNet(nn.Module):
         segments = torch.where(wall, segment_map(dx, dy, frame), 0.0)
         return (
             labels.to(torch.uint8),
-            maps[:, 1] * maps[:, 3],
+            maps[:, 1] * maps[:, 5],
             image_only.to(torch.uint8),
             segments.to(torch.uint8),
         )

@@ -67,6 +67,17 @@ def test_the_ceiling_never_moves_a_pixel_across_one_half(logit: float, height: f
         assert value == np.float32(logit)
 
 
+def test_a_border_is_resampled_where_it_lies_whatever_the_ceiling() -> None:
+    ceiling = Ceiling()
+    with torch.no_grad():
+        ceiling.log_height.fill_(-2.2)
+        logits = torch.tensor([-6.0, -6.0, 6.0, 6.0])
+        decision = ceiling.decision(torch.sigmoid(ceiling(logits)))
+    assert torch.allclose(decision, torch.tensor([0.0, 0.0, 1.0, 1.0]), atol=0.02)
+    probability = torch.linspace(0.01, 0.99, 99)
+    assert torch.equal(ceiling.decision(probability) > 0.5, probability > 0.5)
+
+
 def test_evidence_is_the_mean_over_the_wall_of_each_segment() -> None:
     rng = np.random.default_rng(1)
     segments = rng.integers(1, 17, (3, 20, 20)).astype(np.float32)  # no segment 17

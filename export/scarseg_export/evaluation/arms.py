@@ -118,7 +118,7 @@ def _on_image_grid(
 ) -> tuple[Labels, NDArray[np.float32]]:
     """Anatomy labels [S, H, W] without scar and scar maps [S, A, H, W] of all arms, in one
     resampling; a test holds this against the deployed graph."""
-    maps = torch.cat([seen.anatomy[:, 1:], scar], 1)
+    maps = torch.cat([seen.anatomy[:, 1:], net.ceiling.decision(scar)], 1)
     maps = back(maps, lge, seen.half_mm, seen.centres_mm, net.config.crop_mm)
     background = 1.0 - maps[:, :3].sum(1, keepdim=True)
     winner = torch.cat([background, maps[:, :3]], 1).argmax(1)

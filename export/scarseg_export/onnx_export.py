@@ -41,8 +41,7 @@ SIMULATION_ONLY = (
     "Digital twin only: simulated LGE stacks and ECGs. No patient image, ECG or label was used."
 )
 REAL_BACKGROUNDS = (
-    "Digital twin: simulated LGE stacks, scars and ECGs, and real cine frames (Sunnybrook Cardiac "
-    "Data, CC0) re-rendered LGE-like with simulated scars. No real LGE, scar or ECG was used."
+    "Digital twin, and CC0 cine frames re-rendered LGE-like. No real LGE, scar or ECG was used."
 )
 INTENDED_USE = "Research use only. Not a medical device."
 

@@ -141,7 +141,7 @@ def test_odd_arrays_are_refused(session: Session, bad: np.ndarray) -> None:
 def test_the_shipped_model_says_where_it_comes_from(session: Session) -> None:
     metadata = session.metadata
     assert metadata.name == "scarseg-reference"
-    assert "Digital twin only" in metadata.training_data
+    assert "Digital twin" in metadata.training_data
     assert metadata.twin_scores["cases"] >= 100
     assert metadata.recipe["seed"] is not None
     assert MODEL.stat().st_size < 6e6

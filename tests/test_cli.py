@@ -118,7 +118,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[int, str, list[str]]]:
         "unwritable out": (6, "cannot be written", [demo, "-o", "/proc/nowhere/out"]),
         "unknown provider": (5, "auto, cpu", [demo, "--provider", "quantum"]),
         "missing model": (5, "does not exist", [demo, "--model", str(folder / "none.onnx")]),
-        "broken model": (5, "ecg_weight", [demo, "--model", str(folder / "broken.onnx")]),
+        "broken model": (5, "no output named", [demo, "--model", str(folder / "broken.onnx")]),
     }  # fmt: skip
 
 

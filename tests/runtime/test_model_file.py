@@ -28,7 +28,8 @@ def metadata() -> dict:
     return {
         "name": "toy", "version": "1", "training_data": "none", "licence": "Apache-2.0",
         "intended_use": "tests", "recipe_revision": "abc", "recipe": {"seed": 1},
-        "tau_days": 120, "delta_max": 4.0, "working_spacing_mm": 1.5, "min_scar_ml": 0.3,
+        "tau_days": 120, "delta_max": 4.0, "disagreement_threshold": 0.8,
+        "working_spacing_mm": 1.5, "min_scar_ml": 0.3,
         "classes": [{"value": int(v), "name": v.name, "colour": "#000000"} for v in Label],
         "twin_scores": {}, "verification": {},
     }  # fmt: skip

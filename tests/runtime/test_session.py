@@ -158,7 +158,7 @@ def broken_model(folder: Path, change: str) -> Path:
     elif change == "another format":
         for entry in model.metadata_props:
             if entry.key == "scarseg.format_version":
-                entry.value = '"2"'
+                entry.value = '"0"'
     elif change == "missing output":
         del model.graph.output[-1]
     onnx.save(model, folder / "broken.onnx")
@@ -168,7 +168,7 @@ def broken_model(folder: Path, change: str) -> Path:
 @pytest.mark.parametrize(
     ("change", "words"),
     [("renamed input", "lge"), ("no metadata", "metadata"), ("another format", "format version"),
-     ("missing output", "ecg_weight")],
+     ("missing output", "ecg_image_disagreement")],
 )  # fmt: skip
 def test_a_model_that_breaks_the_contract_is_refused(
     tmp_path: Path, change: str, words: str

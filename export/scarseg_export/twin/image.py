@@ -69,7 +69,9 @@ class _Scene:
     def edge(self, distance_mm: FloatArray) -> FloatArray:
         """Occupancy of a pixel that lies so far inside a border: soft over a pixel or the blur."""
         soft = np.float32(1.0 / max(self.spacing_mm, self.look.blur_mm))
-        return np.clip(distance_mm * soft + np.float32(0.5), 0, 1)
+        occupancy = distance_mm * soft
+        occupancy += np.float32(0.5)
+        return np.clip(occupancy, 0, 1, out=occupancy)
 
 
 def render(

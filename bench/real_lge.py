@@ -14,15 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from scarseg_export.evaluation.metrics import dice
 from scarseg_infer import Segmenter
 from scarseg_infer.read_nifti import read_nifti
 from scarseg_runtime.contract import MYOCARDIUM, Label
-
-
-def dice(first: np.ndarray, second: np.ndarray) -> float:
-    """Dice of two masks; NaN where both are empty."""
-    total = first.sum() + second.sum()
-    return 2 * float((first & second).sum()) / total if total else float("nan")
 
 
 def main() -> None:

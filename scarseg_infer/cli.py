@@ -17,7 +17,7 @@ EXIT_CODES = """exit codes:
   4 ECG unreadable or unsuitable   5 model or provider   6 output   130 interrupted
 
 Research use only. Not a medical device. The shipped reference model is trained on a digital
-twin only."""
+twin and has never seen a patient's scar."""
 
 DEFAULT_OUT = Path("scarseg-result")
 DEMO_OUT = Path("scarseg-demo")

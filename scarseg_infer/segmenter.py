@@ -54,7 +54,7 @@ class Segmenter:
     ) -> Segmenter:
         """Load a model file; without one, the reference model shipped with the package.
 
-        The reference model is trained on the project's digital twin only.
+        The reference model is trained on the project's digital twin (see MODEL_CARD.md).
 
         Args:
             provider: execution provider, or ``auto`` for the best one that can run here.

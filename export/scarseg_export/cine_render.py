@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from scarseg_export.cine import CineStack, signed_distance
 from scarseg_export.losses import UNKNOWN_OUTSIDE
-from scarseg_export.twin.image import ImageStack
+from scarseg_export.twin.image import RIM_MM, ImageStack
 from scarseg_export.twin.scanner import Look, acquire, sample_look, smooth
 from scarseg_export.twin.scar import ScarMap
 from scarseg_runtime.contract import Label
@@ -29,8 +29,6 @@ BORDER_MM = 25.0
 MIN_WALL_MM = 3.0
 CINE_BLUR_MM = 2.5
 """Width over which the cine goes from wall to blood."""
-RIM_MM = 7.0
-"""Depth of the trabeculated, slowly flowing layer of the cavity under the endocardium."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -69,6 +69,12 @@ class Agreement(nn.Module):
         return self.layers(torch.cat(parts, -1))[..., 0]
 
 
+def moved(image: Tensor, change: Tensor, odd: Tensor, gate: float) -> Tensor:
+    """Image logits moved by the ECG; a likely mix-up (probability ``odd``) withholds up to the
+    share ``gate`` of the change."""
+    return image + (1.0 - gate * odd) * change
+
+
 class Ceiling(nn.Module):
     """Bounds how sure the image path may be of scar; never moves a pixel across one half.
 

@@ -23,6 +23,7 @@ from scarseg_export.fusion import (
     Ceiling,
     Fusion,
     heart_size,
+    moved,
     segment_evidence,
 )
 from scarseg_export.normalise import robust_zscore
@@ -254,12 +255,9 @@ class ScarNet(nn.Module):
         """TAFF: the beat [12, 512] moves the scar of the image path by the age of the ECG."""
         belief, heard = (out[0] for out in self.ecg(ecg[None]))
         odd = torch.sigmoid(self.agreement(belief, seen.evidence, heard, seen.size))[None]
-        flat = seen.features.permute(0, 2, 3, 1).flatten(0, 2)
-        segment = (seen.segments - 1.0).to(torch.int64).flatten()
-        change = self.fusion(flat, seen.scar.flatten(), segment, belief, seen.evidence)
         image = self.ceiling(seen.scar)
-        trust = 1.0 - self.config.agreement_gate * odd
-        fused = image + trust * change.view_as(image)
+        change = change_map(self.fusion, seen, belief)
+        fused = moved(image, change, odd, self.config.agreement_gate)
         weight = self.taff(gap_days, ecg_valid)
         scar = mix(weight[0], torch.sigmoid(fused), torch.sigmoid(image))
         return Fused(scar, torch.sigmoid(belief), weight, torch.where(ecg_valid > 0, odd, 0.0))
@@ -268,19 +266,15 @@ class ScarNet(nn.Module):
         self, lge: Tensor, seen: Seen, mixed: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Labels, scar probability, image-only labels and segments on the grid of ``lge``."""
-        frame, centres, half_mm = seen.frame, seen.centres_mm, seen.half_mm
+        frame = seen.frame
         image_scar = torch.sigmoid(self.ceiling(seen.scar))
         decisions = self.ceiling.decision(torch.stack([mixed, image_scar], 1))
-        maps = torch.cat([seen.anatomy[:, 1:], decisions, mixed[:, None]], 1)
-        maps = back(maps, lge, half_mm, centres, self.config.crop_mm)
-        background = 1.0 - maps[:, :3].sum(1, keepdim=True)
-        winner = torch.cat([background, maps[:, :3]], 1).argmax(1)
-        base = torch.where(winner == 3, int(Label.RV_CAVITY), winner)
-        wall = winner == 2
+        base, maps = self.resampled(lge, seen, torch.cat([decisions, mixed[:, None]], 1))
+        wall = base == int(Label.VIABLE_MYOCARDIUM)
         labels = torch.where(wall & (maps[:, 3] > 0.5), int(Label.SCAR), base)
         image_only = torch.where(wall & (maps[:, 4] > 0.5), int(Label.SCAR), base)
-        columns, rows = pixel_positions_mm(lge, half_mm)
-        place = centres + frame.centre_mm
+        columns, rows = pixel_positions_mm(lge, seen.half_mm)
+        place = seen.centres_mm + frame.centre_mm
         dx = columns[None, None, :] - place[:, None, None, 0]
         dy = rows[None, :, None] - place[:, None, None, 1]
         segments = torch.where(wall, segment_map(dx, dy, frame), 0.0)
@@ -290,6 +284,22 @@ class ScarNet(nn.Module):
             image_only.to(torch.uint8),
             segments.to(torch.uint8),
         )
+
+    def resampled(self, lge: Tensor, seen: Seen, extra: Tensor) -> tuple[Tensor, Tensor]:
+        """On the grid of ``lge``: anatomy labels [S, H, W] without scar, and anatomy
+        probabilities followed by the maps ``extra`` [S, C, h, h], as [S, 3 + C, H, W]."""
+        maps = torch.cat([seen.anatomy[:, 1:], extra], 1)
+        maps = back(maps, lge, seen.half_mm, seen.centres_mm, self.config.crop_mm)
+        background = 1.0 - maps[:, :3].sum(1, keepdim=True)
+        winner = torch.cat([background, maps[:, :3]], 1).argmax(1)
+        return torch.where(winner == 3, int(Label.RV_CAVITY), winner), maps
+
+
+def change_map(head: nn.Module, seen: Seen, belief: Tensor) -> Tensor:
+    """[S, h, h] change of every pixel's scar logit that a fusion head asks for."""
+    flat = seen.features.permute(0, 2, 3, 1).flatten(0, 2)
+    segment = (seen.segments - 1.0).to(torch.int64).flatten()
+    return head(flat, seen.scar.flatten(), segment, belief, seen.evidence).view_as(seen.scar)
 
 
 def with_neighbours(crop: Tensor) -> Tensor:

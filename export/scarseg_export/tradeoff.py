@@ -18,11 +18,18 @@ from torch import Tensor
 
 from scarseg_export.buffers import FUSION, VALIDATION
 from scarseg_export.checkpoint import load_checkpoint
+from scarseg_export.fusion import moved
 from scarseg_export.network import ScarNet
 from scarseg_export.paired import OWN, STALE, Patient, load_patients
 from scarseg_export.recipe import Recipe, recipe_of
-from scarseg_export.taff import mix
-from scarseg_export.train_fusion import Ablations, fit_fusion
+from scarseg_export.train_fusion import (
+    FALSE_FLAGS,
+    Ablations,
+    change_of,
+    disagreement_of,
+    ecg_of,
+    fit_fusion,
+)
 
 FALSE_ALARM_PIXELS = 25
 """On the 1.5 mm crop grid about 0.5 mL: a scar-free heart with more counts as a false alarm."""
@@ -44,8 +51,8 @@ STEPS = 600
 """Of the fusion stage per setting: enough to compare."""
 DELTAS = (0.5, 1.0, 2.0, 3.0, 4.0)
 SETTINGS = (
-    *(Setting(delta, gate, 0.1) for gate in (0.0, 1.0) for delta in DELTAS),
-    *(Setting(2.0, 1.0, share) for share in (0.0, 0.3, 0.5)),
+    *(Setting(delta, gate, 0.0) for gate in (0.0, 1.0) for delta in DELTAS),
+    *(Setting(2.0, 1.0, share) for share in (0.1, 0.3, 0.5)),
 )
 
 
@@ -87,7 +94,7 @@ def _plot(rows: list[dict[str, Any]], path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(7.5, 4.5), constrained_layout=True)
     for gate, style in ((0.0, ":"), (1.0, "-")):
-        part = [r for r in rows if r["agreement_gate"] == gate and r["swap_share"] == 0.1]
+        part = [r for r in rows if r["agreement_gate"] == gate and r["swap_share"] == 0.0]
         for key, colour, label in (
             ("dice_right", "#0072b2", "own fresh ECG"),
             ("dice_swapped", "#d55e00", "another patient's ECG"),
@@ -139,17 +146,13 @@ def score_pairs(net: ScarNet, patients: list[Patient]) -> dict[str, float]:
             (patient, STALE, stale, []),
             (other, OWN, swapped, odd_swapped),
         ):
-            belief, heard = source.belief[which, 0], source.heard[which, 0]
-            odd = torch.sigmoid(net.agreement(belief, patient.evidence, heard, patient.size))
-            change = net.fusion(
-                patient.features, patient.scar, patient.segment, belief, patient.evidence
-            )
-            calm = net.ceiling(patient.scar)
-            fused = calm + (1.0 - net.config.agreement_gate * odd) * change
-            probability = mix(torch.ones(()), torch.sigmoid(fused), torch.sigmoid(calm))
-            maps.append(_counts(patient, probability))
+            ecg = ecg_of(source, which, 0)
+            odd = torch.sigmoid(disagreement_of(net, patient, ecg))
+            change = change_of(net.fusion, patient, ecg.belief)
+            fused = moved(net.ceiling(patient.scar), change, odd, net.config.agreement_gate)
+            maps.append(_counts(patient, torch.sigmoid(fused)))
             odds.append(float(odd))
-    threshold = float(np.quantile(odd_right, 0.95))
+    threshold = float(np.quantile(odd_right, 1.0 - FALSE_FLAGS))
     dice = {"image": image, "right": right, "stale": stale, "swapped": swapped}
     return {
         **{f"dice_{name}": _dice(rows) for name, rows in dice.items()},

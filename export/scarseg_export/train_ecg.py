@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 from torch import Tensor
 from tqdm import tqdm
 
@@ -109,7 +110,7 @@ def segment_auroc(scores: NDArray, truth: NDArray) -> NDArray[np.float64]:
     values = np.full(truth.shape[1], np.nan)
     for segment in range(truth.shape[1]):
         positive = truth[:, segment]
-        ranks = scores[:, segment].argsort().argsort() + 1.0
+        ranks = rankdata(scores[:, segment])
         n1, n0 = positive.sum(), (~positive).sum()
         if n1 and n0:
             values[segment] = (ranks[positive].sum() - n1 * (n1 + 1) / 2) / (n1 * n0)

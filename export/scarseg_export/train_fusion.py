@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scarseg_export.buffers import FUSION
-from scarseg_export.fusion import Fusion
+from scarseg_export.fusion import Fusion, moved
 from scarseg_export.loop import Rate, run_steps
 from scarseg_export.network import ScarNet
 from scarseg_export.paired import OWN, STALE, VARIANTS, Patient, load_patients
@@ -99,21 +99,21 @@ def _losses(
         own = _ecg(rng, patient, STALE if stale[number] else OWN)
         other = _ecg(rng, patients[int(rng.integers(len(patients)))], OWN)
         offered = other if swapped[number] else own
-        odd = torch.sigmoid(_disagreement(net, patient, offered)).detach()
+        odd = torch.sigmoid(disagreement_of(net, patient, offered)).detach()
         image = net.ceiling(patient.scar)
-        change = _change(net.fusion, patient, offered.belief)
-        trust = 1.0 - net.config.agreement_gate * odd
-        fused = mixture_loss(image, image + trust * change, weights[number], patient)
+        change = change_of(net.fusion, patient, offered.belief)
+        fused = moved(image, change, odd, net.config.agreement_gate)
+        mixture = mixture_loss(image, fused, weights[number], patient)
         fresh = _ecg(rng, patient, OWN)
-        pairs = torch.stack([_disagreement(net, patient, ecg) for ecg in (fresh, other)])
+        pairs = torch.stack([disagreement_of(net, patient, ecg) for ecg in (fresh, other)])
         agreement = F.binary_cross_entropy_with_logits(pairs, torch.tensor([0.0, 1.0]))
-        atlas = _change(ablations.atlas, patient, torch.zeros_like(own.belief))
-        untimed = _change(ablations.untimed, patient, own.belief)
+        atlas = change_of(ablations.atlas, patient, torch.zeros_like(own.belief))
+        untimed = change_of(ablations.untimed, patient, own.belief)
         still = image.detach()
         one = torch.ones(())
         total = total + torch.stack(
             [
-                fused,
+                mixture,
                 agreement,
                 mixture_loss(still, still + atlas, one, patient),
                 mixture_loss(still, still + untimed, one, patient),
@@ -126,7 +126,7 @@ def _losses(
 def disagreement_threshold(net: ScarNet, patients: list[Patient]) -> float:
     """Disagreement that only ``FALSE_FLAGS`` of right pairs exceed, on patients not trained on."""
     scores = [
-        float(torch.sigmoid(_disagreement(net, patient, _variant(patient, OWN, variant))))
+        float(torch.sigmoid(disagreement_of(net, patient, ecg_of(patient, OWN, variant))))
         for patient in patients
         for variant in range(VARIANTS)
     ]
@@ -146,16 +146,19 @@ def mixture_loss(image: Tensor, fused: Tensor, weight: Tensor, patient: Patient)
 
 
 def _ecg(rng: np.random.Generator, patient: Patient, which: int) -> Heard:
-    return _variant(patient, which, int(rng.integers(VARIANTS)))
+    return ecg_of(patient, which, int(rng.integers(VARIANTS)))
 
 
-def _variant(patient: Patient, which: int, variant: int) -> Heard:
+def ecg_of(patient: Patient, which: int, variant: int) -> Heard:
+    """One of a patient's ECGs: ``OWN`` or ``STALE``, and which distorted copy of it."""
     return Heard(patient.belief[which, variant], patient.heard[which, variant])
 
 
-def _change(fusion: Fusion, patient: Patient, belief: Tensor) -> Tensor:
+def change_of(fusion: Fusion, patient: Patient, belief: Tensor) -> Tensor:
+    """[P] change of the scar logits that a fusion head asks for."""
     return fusion(patient.features, patient.scar, patient.segment, belief, patient.evidence)
 
 
-def _disagreement(net: ScarNet, patient: Patient, ecg: Heard) -> Tensor:
+def disagreement_of(net: ScarNet, patient: Patient, ecg: Heard) -> Tensor:
+    """Logit that ``ecg`` is of somebody else than the patient's image."""
     return net.agreement(ecg.belief, patient.evidence, ecg.size, patient.size)

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from scarseg_export.checkpoint import Checkpoint
 from scarseg_export.evaluation.testset import UnseenPatient
-from scarseg_export.network import ScarNet, Seen
-from scarseg_export.sampling import back
+from scarseg_export.network import ScarNet, Seen, change_map
 from scarseg_runtime import threshold_rules
 from scarseg_runtime.contract import MYOCARDIUM, Label
 from scarseg_runtime.preprocess import slice_levels
@@ -91,17 +90,17 @@ def run_arms(trained: Checkpoint, case: UnseenPatient) -> ArmResults:
 
 def _head(net: ScarNet, head: nn.Module, seen: Seen, belief: Tensor) -> Tensor:
     """Scar map [S, h, h] of a fusion head that knows neither time nor gate, as in training."""
-    flat = seen.features.permute(0, 2, 3, 1).flatten(0, 2)
-    segment = (seen.segments - 1.0).to(torch.int64).flatten()
-    change = head(flat, seen.scar.flatten(), segment, belief, seen.evidence)
-    return torch.sigmoid(net.ceiling(seen.scar) + change.view_as(seen.scar))
+    return torch.sigmoid(net.ceiling(seen.scar) + change_map(head, seen, belief))
 
 
 def _labels(
     net: ScarNet, lge: Tensor, seen: Seen, maps: dict[str, Tensor], case: UnseenPatient
 ) -> dict[str, Labels]:
     """Labels [S, H, W] of every arm: those with a scar map, and what they say in other walls."""
-    base, scar = _on_image_grid(net, lge, seen, torch.stack(list(maps.values()), 1))
+    decisions = net.ceiling.decision(torch.stack(list(maps.values()), 1))
+    anatomy_labels, resampled = net.resampled(lge, seen, decisions)
+    base = anatomy_labels.numpy().astype(np.uint8)
+    scar = resampled[:, 3:].numpy()
     called = {arm: scar[:, k] > 0.5 for k, arm in enumerate(maps)}
     truth = case.stack.labels
     labels = {arm: in_wall(base, mask) for arm, mask in called.items()}
@@ -111,19 +110,6 @@ def _labels(
         for rule, mask in rule_masks(case.stack.pixels, np.isin(anatomy, MYOCARDIUM)).items():
             labels[f"{rule}, {place}"] = in_wall(anatomy, mask)
     return labels
-
-
-def _on_image_grid(
-    net: ScarNet, lge: Tensor, seen: Seen, scar: Tensor
-) -> tuple[Labels, NDArray[np.float32]]:
-    """Anatomy labels [S, H, W] without scar and scar maps [S, A, H, W] of all arms, in one
-    resampling; a test holds this against the deployed graph."""
-    maps = torch.cat([seen.anatomy[:, 1:], net.ceiling.decision(scar)], 1)
-    maps = back(maps, lge, seen.half_mm, seen.centres_mm, net.config.crop_mm)
-    background = 1.0 - maps[:, :3].sum(1, keepdim=True)
-    winner = torch.cat([background, maps[:, :3]], 1).argmax(1)
-    base = torch.where(winner == 3, int(Label.RV_CAVITY), winner)
-    return base.numpy().astype(np.uint8), maps[:, 3:].numpy()
 
 
 def in_wall(anatomy: Labels, scar: NDArray[np.bool_]) -> Labels:

@@ -79,8 +79,8 @@ def sample_conduction(rng: np.random.Generator) -> Conduction:
     base_term = 12.0 * np.linspace(1, 0, LEVELS)[:, None, None]
     return Conduction(
         bundle=bundle,
-        # Without the last two factors voltage and QRS duration would give away the size of the
-        # heart (R² 0.85 was measured); in patients they hardly do.
+        # Without speed and chest varying as a whole, voltage and QRS duration would give away
+        # the size of the heart; in patients they hardly do.
         speed=np.exp(rng.normal(0.0, 0.12) + 0.15 * _patchy(rng)),
         chest_scale=float(np.exp(rng.normal(0.0, 0.10))),
         seeds_ms=np.array([0.0, rng.uniform(0, 8), rng.uniform(2, 12), rng.uniform(3, 10)]),

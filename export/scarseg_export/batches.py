@@ -12,15 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from scarseg_export.buffers import StackBuffer
 from scarseg_export.network import NetworkConfig
 from scarseg_export.normalise import robust_normalisation
 from scarseg_export.sampling import half_extent_mm, offsets_mm, view
+from scarseg_runtime.contract import Label
 
 CENTRE_JITTER_MM = 5.0
 """As far off as the localiser may be on real studies."""
+SCAR_SLICES = 2.0
+"""How much oftener slices with scar are drawn than others: two of three slices have none."""
 LONE_SLICE = 0.15
 """Share of slices that are shown without their neighbours, as in a study of one slice."""
 
@@ -32,6 +36,8 @@ class Source:
     buffer: StackBuffer
     scales: Tensor
     """[N, 5] lowest value, clip limits, mean and SD of each stack's heart crop."""
+    slices: NDArray[np.float64]
+    """[N · S] cumulative probability of every slice to be drawn."""
     share: float
 
 
@@ -46,7 +52,9 @@ def source_of(buffer: StackBuffer, config: NetworkConfig, share: float) -> Sourc
         crop = view(pixels, half, centres, config.crop_size, config.crop_spacing_mm)
         scale = robust_normalisation(crop)
         scales.append(torch.stack([crop.min(), scale.low, scale.high, scale.mean, scale.sd]))
-    return Source(buffer, torch.stack(scales), share)
+    scarred = (buffer.labels == Label.SCAR).any((2, 3)).ravel()
+    drawn = np.cumsum(np.where(scarred, SCAR_SLICES, 1.0))
+    return Source(buffer, torch.stack(scales), drawn / drawn[-1], share)
 
 
 def draw_batch(
@@ -68,9 +76,8 @@ def _draw(
     rng: np.random.Generator, source: Source, count: int, config: NetworkConfig
 ) -> tuple[Tensor, Tensor]:
     buffer = source.buffer
-    stacks = rng.integers(len(buffer), size=count)
     slices = buffer.pixels.shape[1]
-    middle = rng.integers(slices, size=count)
+    stacks, middle = np.divmod(np.searchsorted(source.slices, rng.random(count), "right"), slices)
     below, above = np.maximum(middle - 1, 0), np.minimum(middle + 1, slices - 1)
     lone = rng.random(count) < LONE_SLICE
     below, above = np.where(lone, middle, below), np.where(lone, middle, above)

@@ -34,7 +34,7 @@ class Recipe:
     localiser_rate: float = 3e-3
 
     image_stacks: int = 1600
-    image_steps: int = 4000
+    image_steps: int = 5000
     image_batch: int = 8
     image_rate: float = 3e-3
 

@@ -92,7 +92,8 @@ def ischaemic_scar(rng: np.random.Generator, territory: str | None = None) -> Sc
     outer = np.where(reach > 0, rng.uniform(0.45, 1.25) * np.clip(2.0 * reach, 0, 1) ** 0.5, -1.0)
     core = np.zeros_like(outer)
     if rng.random() < 0.3:
-        core = np.clip(reach - 0.3, 0.0, 1.0) * rng.uniform(0.2, 0.7)
+        # Obstruction lies in the midst of the infarct; a dark band along all of it is a wall.
+        core = np.clip(reach - 0.6, 0.0, 1.0) * rng.uniform(0.1, 0.3)
     inner = np.full_like(outer, -0.2)
     inner, outer, core = (table.astype(np.float32) for table in (inner, outer, core))
     thinning = rng.uniform(0.1, 0.5) if rng.random() < 0.4 else 0.0

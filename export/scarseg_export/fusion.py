@@ -78,17 +78,16 @@ def moved(image: Tensor, change: Tensor, odd: Tensor, gate: float) -> Tensor:
 class Ceiling(nn.Module):
     """Bounds how sure the image path may be of scar; never moves a pixel across one half.
 
-    The image network learns what looks enhanced. How often an enhanced patch is scar is learned
-    here, from the same labels as τ.
+    The image network learns what looks enhanced, whether scar or mimic, and is as sure as it
+    likes. Only below a ceiling can a change of at most δ_max take a patch away.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, height: float) -> None:
         super().__init__()
-        self.log_height = nn.Parameter(torch.tensor(0.0))
+        self.height = height
 
     def forward(self, scar: Tensor) -> Tensor:
-        height = self.log_height.exp()
-        return torch.where(scar > 0, height * torch.tanh(scar / height), scar)
+        return torch.where(scar > 0, self.height * torch.tanh(scar / self.height), scar)
 
     def decision(self, probability: Tensor) -> Tensor:
         """Scar probability spread evenly about one half, for resampling a decision.
@@ -97,7 +96,7 @@ class Ceiling(nn.Module):
         below: interpolated as they are, every scar would lose its rim.
         """
         logit = torch.logit(probability.clamp(1e-6, 1.0 - 1e-6))
-        above = torch.tanh(2.0 * logit / self.log_height.exp())
+        above = torch.tanh(2.0 * logit / self.height)
         return 0.5 + 0.5 * torch.where(logit > 0, above, torch.tanh(logit))
 
 

@@ -45,6 +45,8 @@ class NetworkConfig:
     fine_widths: tuple[int, ...] = (16, 32, 48, 64, 96)
     scar_width: int = 16
     fusion_width: int = 16
+    image_ceiling: float = 2.0
+    """Largest scar logit of the image alone, so that an ECG can take away what looks like scar."""
     delta_max: float = 4.0
     """Largest change of the scar logit by the ECG."""
     agreement_gate: float = 1.0
@@ -205,7 +207,7 @@ class ScarNet(nn.Module):
         self.image = ImageNet(self.config)
         self.ecg = EcgEncoder()
         self.agreement = Agreement()
-        self.ceiling = Ceiling()
+        self.ceiling = Ceiling(self.config.image_ceiling)
         self.fusion = Fusion(
             self.config.scar_width, self.config.fusion_width, self.config.delta_max
         )

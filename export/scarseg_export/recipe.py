@@ -43,10 +43,7 @@ class Recipe:
     """Patients on whom the threshold of the disagreement flag is set; never trained on."""
     fusion_steps: int = 1500
     fusion_rate: float = 3e-3
-    ceiling_rate: float = 3e-2
     tau_rate: float = 1e-1
-    swap_share: float = 0.0
-    """Share of training pairs whose ECG is of another patient."""
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -1,8 +1,8 @@
-"""Stage 4: agreement, ceiling, fusion and the time constant, from scar labels alone.
+"""Stage 4: agreement, fusion and the time constant, from scar labels alone.
 
 Every step draws patients and new gaps: with probability 1 − exp(−Δt/τ_twin) the ECG shows
-another scar state, and now and then it is of another patient altogether. The loss sees only
-the mixture p = w·p_fused + (1 − w)·p_image; τ follows from the labels.
+another scar state, and nothing says which it was. The maps learn from the mixture
+p = w·p_fused + (1 − w)·p_image with the weight as it is; τ learns from the patients' burden.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scarseg_export.buffers import FUSION
-from scarseg_export.fusion import Fusion, moved
+from scarseg_export.fusion import Fusion, moved, segment_evidence
 from scarseg_export.loop import Rate, run_steps
 from scarseg_export.network import ScarNet
 from scarseg_export.paired import OWN, STALE, VARIANTS, Patient, load_patients
 from scarseg_export.recipe import Recipe
-from scarseg_export.taff import mix
+from scarseg_export.taff import AgeLikelihood, mix
 from scarseg_export.twin.cohort import is_stale, sample_gaps
 
-DICE_SHARE = 0.3
+DICE_SHARE = 1.0
 """Weight of the Dice term: likelihood alone is calibrated, but misses small scars at 0.5."""
 BATCH = 12
 FALSE_FLAGS = 0.05
@@ -46,15 +46,15 @@ class Ablations(nn.Module):
 
 @dataclass(frozen=True)
 class Heard:
-    """One ECG that is offered with a patient's image."""
+    """One ECG that is own with a patient's image."""
 
     belief: Tensor
     size: Tensor
 
 
 def train_fusion(net: ScarNet, recipe: Recipe, folder: Path) -> Ablations:
-    """Train ``net.fusion``, ``agreement``, ``ceiling`` and ``taff`` in place, and the heads that
-    serve comparison only."""
+    """Train ``net.fusion``, ``agreement`` and ``taff`` in place, and the heads that serve
+    comparison only."""
     patients = load_patients(net, recipe, folder, FUSION, recipe.fusion_cases)
     ablations = Ablations(net)
     fit_fusion(net, ablations, recipe, patients, folder / "resume.pt")
@@ -65,18 +65,20 @@ def fit_fusion(
     net: ScarNet, ablations: Ablations, recipe: Recipe, patients: list[Patient], checkpoint: Path
 ) -> None:
     """Train on patients that have passed through the frozen parts."""
+    burden = torch.stack([true_burden(patient) for patient in patients])
+    age = AgeLikelihood(burden.mean(0))
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, str]]:
         rng = np.random.default_rng([recipe.seed, FUSION, step])
-        losses = _losses(net, ablations, rng, patients, recipe.swap_share)
+        losses = _losses(net, ablations, age, rng, patients, burden)
         return losses.sum(), {"loss": f"{losses[0].item():.4f}", "tau": f"{net.taff.tau_days:.0f}"}
 
     rates = [
         Rate(net.fusion, recipe.fusion_rate),
         Rate(net.agreement, recipe.fusion_rate, 1e-2),
         Rate(ablations, recipe.fusion_rate),
-        Rate(net.ceiling, recipe.ceiling_rate, 0.0),
         Rate(net.taff, recipe.tau_rate, 0.0),
+        Rate(age, recipe.fusion_rate, 0.0),
     ]
     run_steps("fusion", rates, recipe.fusion_steps, recipe.seed, loss_of, checkpoint)
 
@@ -84,42 +86,49 @@ def fit_fusion(
 def _losses(
     net: ScarNet,
     ablations: Ablations,
+    age: AgeLikelihood,
     rng: np.random.Generator,
     patients: list[Patient],
-    swap_share: float,
+    burden: Tensor,
 ) -> Tensor:
-    """[4] fusion, agreement, and the two ablations, each the mean of a batch."""
+    """[5] fusion, agreement, the two ablations and τ, each the mean of a batch."""
     gaps = sample_gaps(rng, BATCH)
     stale = is_stale(rng, gaps)
-    swapped = rng.random(BATCH) < swap_share
+    picked = rng.integers(len(patients), size=BATCH)
     weights = net.taff(torch.tensor(gaps, dtype=torch.float32), torch.ones(BATCH))
-    total = torch.zeros(4)
-    for number, index in enumerate(rng.integers(len(patients), size=BATCH)):
-        patient = patients[int(index)]
+    still, one = weights.detach(), torch.ones(())
+    parts, beliefs = [], []
+    for number, patient in enumerate(patients[int(index)] for index in picked):
         own = _ecg(rng, patient, STALE if stale[number] else OWN)
         other = _ecg(rng, patients[int(rng.integers(len(patients)))], OWN)
-        offered = other if swapped[number] else own
-        odd = torch.sigmoid(disagreement_of(net, patient, offered)).detach()
+        odd = torch.sigmoid(disagreement_of(net, patient, own)).detach()
         image = net.ceiling(patient.scar)
-        change = change_of(net.fusion, patient, offered.belief)
+        change = change_of(net.fusion, patient, own.belief)
         fused = moved(image, change, odd, net.config.agreement_gate)
-        mixture = mixture_loss(image, fused, weights[number], patient)
         fresh = _ecg(rng, patient, OWN)
         pairs = torch.stack([disagreement_of(net, patient, ecg) for ecg in (fresh, other)])
-        agreement = F.binary_cross_entropy_with_logits(pairs, torch.tensor([0.0, 1.0]))
         atlas = change_of(ablations.atlas, patient, torch.zeros_like(own.belief))
         untimed = change_of(ablations.untimed, patient, own.belief)
-        still = image.detach()
-        one = torch.ones(())
-        total = total + torch.stack(
-            [
-                mixture,
-                agreement,
-                mixture_loss(still, still + atlas, one, patient),
-                mixture_loss(still, still + untimed, one, patient),
-            ]
+        parts.append(
+            torch.stack(
+                [
+                    mixture_loss(image, fused, still[number], patient),
+                    F.binary_cross_entropy_with_logits(pairs, torch.tensor([0.0, 1.0])),
+                    mixture_loss(image, image + atlas, one, patient),
+                    mixture_loss(image, image + untimed, one, patient),
+                ]
+            )
         )
-    return total / BATCH
+        beliefs.append(own.belief)
+    return torch.cat(
+        [torch.stack(parts).mean(0), age(weights, torch.stack(beliefs), burden[picked])[None]]
+    )
+
+
+def true_burden(patient: Patient) -> Tensor:
+    """[17] true scar fraction of the predicted wall in each segment."""
+    every = torch.ones_like(patient.is_scar)
+    return segment_evidence(patient.segment + 1, every, patient.is_scar)
 
 
 @torch.no_grad()
@@ -135,13 +144,10 @@ def disagreement_threshold(net: ScarNet, patients: list[Patient]) -> float:
 
 def mixture_loss(image: Tensor, fused: Tensor, weight: Tensor, patient: Patient) -> Tensor:
     """Likelihood and Dice of the mixture of both paths' logits [P]."""
-    maps = torch.sigmoid(fused), torch.sigmoid(image)
-    mixed = mix(weight, *maps).clamp(1e-4, 1 - 1e-4)
-    likelihood = F.binary_cross_entropy(mixed, patient.is_scar)
-    # Only the likelihood may move τ: Dice rewards bold maps, so it would trust any ECG.
-    bold = mix(weight.detach(), *maps)
-    overlap = 2 * (bold * patient.is_scar).sum() + 20.0
-    dice = overlap / (bold.sum() + patient.is_scar.sum() + 20.0)
+    mixed = mix(weight, torch.sigmoid(fused), torch.sigmoid(image))
+    likelihood = F.binary_cross_entropy(mixed.clamp(1e-4, 1 - 1e-4), patient.is_scar)
+    overlap = 2 * (mixed * patient.is_scar).sum() + 20.0
+    dice = overlap / (mixed.sum() + patient.is_scar.sum() + 20.0)
     return likelihood + DICE_SHARE * (1.0 - dice)
 
 

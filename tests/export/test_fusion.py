@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scarseg_export.ecg_encoder import size_units
 from scarseg_export.fusion import Ceiling, Fusion, heart_size, segment_evidence
 from scarseg_export.network import NetworkConfig, ScarNet
+from scarseg_export.taff import AgeLikelihood, TemporalWeight
 from scarseg_runtime.contract import BEAT_SAMPLES
 
 
@@ -55,24 +56,19 @@ def test_an_ecg_moves_a_logit_by_delta_max_at_most(net: ScarNet) -> None:
     assert float(change.abs().max()) <= net.config.delta_max * trust + 1e-3
 
 
-@given(st.floats(-30, 30), st.floats(-3, 3))
+@given(st.floats(-30, 30), st.floats(0.05, 20))
 def test_the_ceiling_never_moves_a_pixel_across_one_half(logit: float, height: float) -> None:
-    ceiling = Ceiling()
-    with torch.no_grad():
-        ceiling.log_height.fill_(height)
-        value = float(ceiling(torch.tensor(logit)))
+    value = float(Ceiling(height)(torch.tensor(logit)))
     assert (value > 0) == (np.float32(logit) > 0)
-    assert value <= np.exp(height) * 1.001
+    assert value <= height * 1.001
     if logit <= 0:
         assert value == np.float32(logit)
 
 
 def test_a_border_is_resampled_where_it_lies_whatever_the_ceiling() -> None:
-    ceiling = Ceiling()
-    with torch.no_grad():
-        ceiling.log_height.fill_(-2.2)
-        logits = torch.tensor([-6.0, -6.0, 6.0, 6.0])
-        decision = ceiling.decision(torch.sigmoid(ceiling(logits)))
+    ceiling = Ceiling(0.11)
+    logits = torch.tensor([-6.0, -6.0, 6.0, 6.0])
+    decision = ceiling.decision(torch.sigmoid(ceiling(logits)))
     assert torch.allclose(decision, torch.tensor([0.0, 0.0, 1.0, 1.0]), atol=0.02)
     probability = torch.linspace(0.01, 0.99, 99)
     assert torch.equal(ceiling.decision(probability) > 0.5, probability > 0.5)
@@ -107,3 +103,34 @@ def test_fusion_sees_the_segment_of_each_pixel() -> None:
     change = fusion(features, scar, torch.arange(17), belief, torch.zeros(17))
     assert change.unique().numel() > 10
     assert (change.abs() < 2.0).all()
+
+
+@pytest.mark.parametrize("true_tau", [40.0, 120.0, 400.0])
+def test_tau_is_found_from_labels_though_nothing_says_which_ecg_is_old(true_tau: float) -> None:
+    """ECGs that hear another heart's burden with probability 1 − exp(−Δt/τ), and hear badly."""
+    rng = np.random.default_rng(11)
+    patients = 4000
+    state = rng.random((2, patients, 17)) < 0.2  # of the image and, else, of the ECG
+    gap = np.exp(rng.uniform(0.0, np.log(1000.0), patients))
+    stale = rng.random(patients) < 1.0 - np.exp(-gap / true_tau)
+    heard = np.where(stale[:, None], state[1], state[0])
+    belief = torch.from_numpy(rng.normal(3.0 * heard - 1.5, 1.5)).float()
+    burden = torch.from_numpy(state[0]).float()
+    weight, age = TemporalWeight(480.0), AgeLikelihood(burden.mean(0))
+    days, valid = torch.from_numpy(gap).float(), torch.ones(patients)
+    optimiser = torch.optim.Adam([*weight.parameters(), *age.parameters()], 0.05)
+    for _ in range(200):
+        optimiser.zero_grad()
+        age(weight(days, valid), belief, burden).backward()
+        optimiser.step()
+    assert weight.tau_days == pytest.approx(true_tau, rel=0.25)
+
+
+def test_an_ecg_that_tells_nothing_is_not_trusted() -> None:
+    rng = np.random.default_rng(12)
+    burden = torch.from_numpy(rng.random((500, 17)) < 0.2).float()
+    belief = torch.from_numpy(rng.normal(0.0, 2.0, (500, 17))).float()
+    age = AgeLikelihood(burden.mean(0))
+    weight = torch.full((500,), 0.5, requires_grad=True)
+    age(weight, belief, burden).backward()
+    assert weight.grad is not None and float(weight.grad.sum()) > 0  # less weight, more likely

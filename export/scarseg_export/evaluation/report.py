@@ -69,7 +69,6 @@ def evaluate(checkpoints: list[Path], out: Path, cases: int, min_scar_ml: float)
         "checkpoints": [file_digest(path) for path in checkpoints],
         "tau_days": [t.net.taff.tau_days for t in trained],
         "initial_tau_days": trained[0].net.config.initial_tau_days,
-        "ceiling_logit": [float(t.net.ceiling.log_height.detach().exp()) for t in trained],
         "disagreement_thresholds": thresholds,
     }
     rows: dict[SetName, list[list[Row]]] = {}

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scarseg_export.buffers import FUSION
-from scarseg_export.fusion import Fusion, moved, segment_evidence
+from scarseg_export.fusion import Agreement, Fusion, moved, segment_evidence
 from scarseg_export.loop import Rate, run_steps
 from scarseg_export.network import ScarNet
 from scarseg_export.paired import OWN, STALE, VARIANTS, Patient, load_patients
@@ -27,6 +27,8 @@ from scarseg_export.twin.cohort import is_stale, sample_gaps
 DICE_SHARE = 1.0
 """Weight of the Dice term: likelihood alone is calibrated, but misses small scars at 0.5."""
 BATCH = 12
+PAIRS = 256
+"""Right and wrong pairs of ECG and image a step of the agreement; without pixels they are cheap."""
 FALSE_FLAGS = 0.05
 """Share of right pairs of image and ECG that may be flagged as disagreeing."""
 
@@ -67,15 +69,21 @@ def fit_fusion(
     """Train on patients that have passed through the frozen parts."""
     burden = torch.stack([true_burden(patient) for patient in patients])
     age = AgeLikelihood(burden.mean(0))
+    pairs = Pairs.of(patients)
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, str]]:
         rng = np.random.default_rng([recipe.seed, FUSION, step])
         losses = _losses(net, ablations, age, rng, patients, burden)
-        return losses.sum(), {"loss": f"{losses[0].item():.4f}", "tau": f"{net.taff.tau_days:.0f}"}
+        agreement = agreement_loss(net.agreement, rng, pairs)
+        parts = {
+            "loss": f"{losses[0].item():.3f}", "agreement": f"{agreement.item():.3f}",
+            "tau": f"{net.taff.tau_days:.0f}",
+        }  # fmt: skip
+        return losses.sum() + agreement, parts
 
     rates = [
         Rate(net.fusion, recipe.fusion_rate),
-        Rate(net.agreement, recipe.fusion_rate, 1e-2),
+        Rate(net.agreement, recipe.fusion_rate, 1e-1),
         Rate(ablations, recipe.fusion_rate),
         Rate(net.taff, recipe.tau_rate, 0.0),
         Rate(age, recipe.fusion_rate, 0.0),
@@ -91,7 +99,7 @@ def _losses(
     patients: list[Patient],
     burden: Tensor,
 ) -> Tensor:
-    """[5] fusion, agreement, the two ablations and τ, each the mean of a batch."""
+    """[4] fusion, the two ablations and τ, each the mean of a batch."""
     gaps = sample_gaps(rng, BATCH)
     stale = is_stale(rng, gaps)
     picked = rng.integers(len(patients), size=BATCH)
@@ -100,20 +108,16 @@ def _losses(
     parts, beliefs = [], []
     for number, patient in enumerate(patients[int(index)] for index in picked):
         own = _ecg(rng, patient, STALE if stale[number] else OWN)
-        other = _ecg(rng, patients[int(rng.integers(len(patients)))], OWN)
         odd = torch.sigmoid(disagreement_of(net, patient, own)).detach()
         image = net.ceiling(patient.scar)
         change = change_of(net.fusion, patient, own.belief)
         fused = moved(image, change, odd, net.config.agreement_gate)
-        fresh = _ecg(rng, patient, OWN)
-        pairs = torch.stack([disagreement_of(net, patient, ecg) for ecg in (fresh, other)])
         atlas = change_of(ablations.atlas, patient, torch.zeros_like(own.belief))
         untimed = change_of(ablations.untimed, patient, own.belief)
         parts.append(
             torch.stack(
                 [
                     mixture_loss(image, fused, still[number], patient),
-                    F.binary_cross_entropy_with_logits(pairs, torch.tensor([0.0, 1.0])),
                     mixture_loss(image, image + atlas, one, patient),
                     mixture_loss(image, image + untimed, one, patient),
                 ]
@@ -123,6 +127,42 @@ def _losses(
     return torch.cat(
         [torch.stack(parts).mean(0), age(weights, torch.stack(beliefs), burden[picked])[None]]
     )
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What the agreement compares, of N patients."""
+
+    belief: Tensor
+    """[N, VARIANTS, 17] and [N, VARIANTS, 2] of the own fresh ECG."""
+    heard: Tensor
+    evidence: Tensor
+    """[N, 17] and [N, 2] of the image."""
+    size: Tensor
+
+    @classmethod
+    def of(cls, patients: list[Patient]) -> Pairs:
+        """Stack the patients."""
+        return cls(
+            torch.stack([patient.belief[OWN] for patient in patients]),
+            torch.stack([patient.heard[OWN] for patient in patients]),
+            torch.stack([patient.evidence for patient in patients]),
+            torch.stack([patient.size for patient in patients]),
+        )
+
+
+def agreement_loss(agreement: Agreement, rng: np.random.Generator, pairs: Pairs) -> Tensor:
+    """Cross-entropy of right and of wrong pairs, as many of each."""
+    count = len(pairs.size)
+    image, other, variant = (rng.integers(n, size=PAIRS) for n in (count, count, VARIANTS))
+    odd = [
+        agreement(
+            pairs.belief[who, variant], pairs.evidence[image], pairs.heard[who, variant],
+            pairs.size[image],
+        )
+        for who in (image, other)
+    ]  # fmt: skip
+    return (F.softplus(odd[0]) + F.softplus(-odd[1])).mean() / 2
 
 
 def true_burden(patient: Patient) -> Tensor:

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scarseg_export.ecg_encoder import size_units
-from scarseg_export.fusion import Ceiling, Fusion, heart_size, segment_evidence
+from scarseg_export.fusion import Agreement, Ceiling, Fusion, heart_size, segment_evidence
 from scarseg_export.network import NetworkConfig, ScarNet
 from scarseg_export.taff import AgeLikelihood, TemporalWeight
+from scarseg_export.train_fusion import Pairs, agreement_loss
 from scarseg_runtime.contract import BEAT_SAMPLES
 
 
@@ -134,3 +135,25 @@ def test_an_ecg_that_tells_nothing_is_not_trusted() -> None:
     weight = torch.full((500,), 0.5, requires_grad=True)
     age(weight, belief, burden).backward()
     assert weight.grad is not None and float(weight.grad.sum()) > 0  # less weight, more likely
+
+
+def test_agreement_tells_a_foreign_ecg_by_scar_and_size() -> None:
+    rng = np.random.default_rng(13)
+    count = 400
+    scar = rng.random((count, 17)) < 0.3
+    size = rng.normal(0.0, 1.0, (count, 2))
+    belief = rng.normal(4.0 * scar[:, None] - 2.0, 2.0, (count, 4, 17))
+    heard = rng.normal(size[:, None], 0.5, (count, 4, 2))
+    known, unseen = (
+        Pairs(*(torch.from_numpy(part[half]).float() for part in (belief, heard, scar, size)))
+        for half in (slice(0, 300), slice(300, None))
+    )
+    torch.manual_seed(0)
+    agreement = Agreement()
+    optimiser = torch.optim.Adam(agreement.parameters(), 3e-3)
+    for _ in range(300):
+        optimiser.zero_grad()
+        agreement_loss(agreement, rng, known).backward()
+        optimiser.step()
+    chance = np.log(2.0)
+    assert float(agreement_loss(agreement, rng, unseen)) < 0.4 * chance

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from scarseg_export.cine import CineStack, read_cine
 from scarseg_export.cine_render import render_cine
 from scarseg_export.losses import MIMIC
 from scarseg_export.twin.cohort import sample_case
+from scarseg_export.workers import worker_pool
 
 # Patients of different purposes never share a seed, whatever the recipe's own seed.
 SEED_BLOCK = 10_000_000
@@ -79,7 +77,7 @@ def _render(folder: Path, paths: list[Path], work: Callable[[int], Any], spec: S
     centres = np.empty((*shape[:2], 2), np.float32)
     spacing = np.empty(spec.count, np.float32)
     desc = f"render {folder.parent.name}/{folder.name}"
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    with worker_pool() as pool:
         results = pool.map(work, range(spec.count), chunksize=8)
         for index, stack in enumerate(tqdm(results, total=spec.count, desc=desc, mininterval=10)):
             pixels[index], labels[index], centres[index], spacing[index] = stack

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +18,7 @@ from scarseg_export.ecg_encoder import EcgEncoder, size_units
 from scarseg_export.loop import Rate, run_steps
 from scarseg_export.recipe import Recipe
 from scarseg_export.twin.cohort import Case, beats_of, sample_case
+from scarseg_export.workers import worker_pool
 from scarseg_runtime.atlas import segment_at
 from scarseg_runtime.contract import SEGMENT_COUNT
 
@@ -49,7 +47,7 @@ def ecg_set(folder: Path, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
     if not all(path.exists() for path in paths):
         folder.mkdir(parents=True, exist_ok=True)
         starts = range(0, recipe.ecg_patients, CHUNK)
-        with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        with worker_pool() as pool:
             parts = list(
                 tqdm(pool.map(partial(_chunk, recipe.seed), starts), total=len(starts), desc="ecg")
             )

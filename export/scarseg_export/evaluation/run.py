@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ from scarseg_export.evaluation.arms import run_arms
 from scarseg_export.evaluation.digest import file_digest, source_digest
 from scarseg_export.evaluation.metrics import score
 from scarseg_export.evaluation.testset import SetName, set_digest, stored_case
+from scarseg_export.workers import worker_pool
 
 Row = dict[str, Any]
 """One patient: gap, truth, beliefs, disagreement, and scores by arm."""
@@ -44,7 +42,7 @@ def measure(
         rows: list[Row] = json.loads(known.read_text(encoding="utf-8"))
         return rows
     work = partial(_row, checkpoint, name, min_scar_ml, folder / "patients")
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    with worker_pool() as pool:
         done = pool.map(work, range(cases), chunksize=2)
         desc = f"evaluate {checkpoint.parent.name} {name}"
         rows = list(tqdm(done, total=cases, desc=desc, mininterval=10))

@@ -38,39 +38,51 @@ class TemporalWeight(nn.Module):
         return torch.where(usable, decay, 0.0)
 
 
+NEIGHBOURS = 0.5
+"""Scar spans neighbouring segments, so 17 of them are worth about half as many observations."""
+
+
 class AgeLikelihood(nn.Module):
-    """How well an ECG of a given weight explains the labels, against not listening to it.
+    """How well an ECG of a given weight explains which segments have scar, against not listening.
 
     A pixel's loss cannot tell τ: it is content with any weight that makes up for what the two
     maps get wrong, and one that rewards overlap trusts any ECG. Whether an ECG shows the scar
-    state of its image is one fact per patient, and the burden of the segments tells it. Segments
-    count as independent, which makes two hearts without scar look like one state too often and τ
-    somewhat long.
+    state of its image is one fact per patient, and the scarred segments tell it.
     Used in training only.
 
     Args:
-        usual: [17] mean burden of all patients, what is known without an ECG.
+        scarred: [N, 17] 1 where a segment has scar, of all training patients: what is known
+            without an ECG is how many hearts have none, and how often each segment has in the rest.
     """
 
-    def __init__(self, usual: Tensor) -> None:
+    def __init__(self, scarred: Tensor) -> None:
         super().__init__()
-        self.usual = nn.Buffer(torch.logit(usual.clamp(1e-3, 1.0 - 1e-3)))
+        ill = scarred.amax(1) > 0
+        rows = torch.stack([scarred[~ill].sum(0), scarred[ill].sum(0)])
+        counts = torch.stack([(~ill).sum(), ill.sum()]).to(scarred.dtype)
+        # A patient more of either kind with every second segment scarred, lest a zero be certain.
+        self.usual = nn.Buffer(torch.logit((rows + 0.5) / (counts[:, None] + 1.0)))
+        self.share = nn.Buffer(((counts + 0.5) / (counts.sum() + 1.0)).log())
         self.scale = nn.Parameter(torch.tensor(1.0))
         self.shift = nn.Parameter(torch.tensor(0.0))
 
-    def forward(self, weight: Tensor, belief: Tensor, burden: Tensor) -> Tensor:
-        """Mean negative log-likelihood of the true burden [N, 17], given weights [N] and the
+    def forward(self, weight: Tensor, belief: Tensor, scarred: Tensor) -> Tensor:
+        """Mean negative log-likelihood of scarred segments [N, 17], given weights [N] and the
         ECGs' belief logits [N, 17]; calibration of the belief is learned along."""
-        heard = _log_likelihood(self.scale * belief + self.shift, burden)
-        unheard = _log_likelihood(self.usual.expand_as(burden), burden)
+        heard = _log_likelihood(self.scale * belief + self.shift, scarred)
+        unheard = self.share[:, None] + _log_likelihood(self.usual[:, None], scarred[None])
+        unheard = torch.logsumexp(unheard, 0)
         weight = weight.clamp(1e-6, 1.0 - 1e-6)
-        either = torch.stack([weight.log() + heard, (-weight).log1p() + unheard])
+        either = torch.stack(
+            [weight.log() + NEIGHBOURS * heard, (-weight).log1p() + NEIGHBOURS * unheard]
+        )
         return -torch.logsumexp(either, 0).mean()
 
 
-def _log_likelihood(logit: Tensor, burden: Tensor) -> Tensor:
-    """[N] of burdens [N, 17]."""
-    return -F.binary_cross_entropy_with_logits(logit, burden, reduction="none").sum(-1)
+def _log_likelihood(logit: Tensor, scarred: Tensor) -> Tensor:
+    """[...] of segments [..., 17]."""
+    logit, scarred = torch.broadcast_tensors(logit, scarred)
+    return -F.binary_cross_entropy_with_logits(logit, scarred, reduction="none").sum(-1)
 
 
 def mix(weight: Tensor, fused: Tensor, image: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 Every step draws patients and new gaps: with probability 1 − exp(−Δt/τ_twin) the ECG shows
 another scar state, and nothing says which it was. The maps learn from the mixture
-p = w·p_fused + (1 − w)·p_image with the weight as it is; τ learns from the patients' burden.
+p = w·p_fused + (1 − w)·p_image with the weight as it is; τ learns from the scarred segments.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ DICE_SHARE = 1.0
 BATCH = 12
 PAIRS = 256
 """Right and wrong pairs of ECG and image a step of the agreement; without pixels they are cheap."""
+SCARRED = 0.1
+"""Share of a segment's wall from which on it counts as scarred."""
 FALSE_FLAGS = 0.05
 """Share of right pairs of image and ECG that may be flagged as disagreeing."""
 
@@ -67,13 +69,13 @@ def fit_fusion(
     net: ScarNet, ablations: Ablations, recipe: Recipe, patients: list[Patient], checkpoint: Path
 ) -> None:
     """Train on patients that have passed through the frozen parts."""
-    burden = torch.stack([true_burden(patient) for patient in patients])
-    age = AgeLikelihood(burden.mean(0))
+    scarred = torch.stack([scarred_segments(patient) for patient in patients])
+    age = AgeLikelihood(scarred)
     pairs = Pairs.of(patients)
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, str]]:
         rng = np.random.default_rng([recipe.seed, FUSION, step])
-        losses = _losses(net, ablations, age, rng, patients, burden)
+        losses = _losses(net, ablations, age, rng, patients, scarred)
         agreement = agreement_loss(net.agreement, rng, pairs)
         parts = {
             "loss": f"{losses[0].item():.3f}", "agreement": f"{agreement.item():.3f}",
@@ -97,7 +99,7 @@ def _losses(
     age: AgeLikelihood,
     rng: np.random.Generator,
     patients: list[Patient],
-    burden: Tensor,
+    scarred: Tensor,
 ) -> Tensor:
     """[4] fusion, the two ablations and τ, each the mean of a batch."""
     gaps = sample_gaps(rng, BATCH)
@@ -125,7 +127,7 @@ def _losses(
         )
         beliefs.append(own.belief)
     return torch.cat(
-        [torch.stack(parts).mean(0), age(weights, torch.stack(beliefs), burden[picked])[None]]
+        [torch.stack(parts).mean(0), age(weights, torch.stack(beliefs), scarred[picked])[None]]
     )
 
 
@@ -165,10 +167,11 @@ def agreement_loss(agreement: Agreement, rng: np.random.Generator, pairs: Pairs)
     return (F.softplus(odd[0]) + F.softplus(-odd[1])).mean() / 2
 
 
-def true_burden(patient: Patient) -> Tensor:
-    """[17] true scar fraction of the predicted wall in each segment."""
+def scarred_segments(patient: Patient) -> Tensor:
+    """[17] 1 where more than ``SCARRED`` of the predicted wall of a segment is scar."""
     every = torch.ones_like(patient.is_scar)
-    return segment_evidence(patient.segment + 1, every, patient.is_scar)
+    burden = segment_evidence(patient.segment + 1, every, patient.is_scar)
+    return (burden > SCARRED).to(every.dtype)
 
 
 @torch.no_grad()

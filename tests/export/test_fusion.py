@@ -116,24 +116,24 @@ def test_tau_is_found_from_labels_though_nothing_says_which_ecg_is_old(true_tau:
     stale = rng.random(patients) < 1.0 - np.exp(-gap / true_tau)
     heard = np.where(stale[:, None], state[1], state[0])
     belief = torch.from_numpy(rng.normal(3.0 * heard - 1.5, 1.5)).float()
-    burden = torch.from_numpy(state[0]).float()
-    weight, age = TemporalWeight(480.0), AgeLikelihood(burden.mean(0))
+    scarred = torch.from_numpy(state[0]).float()
+    weight, age = TemporalWeight(480.0), AgeLikelihood(scarred)
     days, valid = torch.from_numpy(gap).float(), torch.ones(patients)
     optimiser = torch.optim.Adam([*weight.parameters(), *age.parameters()], 0.05)
     for _ in range(200):
         optimiser.zero_grad()
-        age(weight(days, valid), belief, burden).backward()
+        age(weight(days, valid), belief, scarred).backward()
         optimiser.step()
     assert weight.tau_days == pytest.approx(true_tau, rel=0.25)
 
 
 def test_an_ecg_that_tells_nothing_is_not_trusted() -> None:
     rng = np.random.default_rng(12)
-    burden = torch.from_numpy(rng.random((500, 17)) < 0.2).float()
+    scarred = torch.from_numpy(rng.random((500, 17)) < 0.2).float()
     belief = torch.from_numpy(rng.normal(0.0, 2.0, (500, 17))).float()
-    age = AgeLikelihood(burden.mean(0))
+    age = AgeLikelihood(scarred)
     weight = torch.full((500,), 0.5, requires_grad=True)
-    age(weight, belief, burden).backward()
+    age(weight, belief, scarred).backward()
     assert weight.grad is not None and float(weight.grad.sum()) > 0  # less weight, more likely
 
 

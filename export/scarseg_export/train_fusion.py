@@ -21,14 +21,14 @@ from scarseg_export.loop import Rate, run_steps
 from scarseg_export.network import ScarNet
 from scarseg_export.paired import OWN, STALE, VARIANTS, Patient, load_patients
 from scarseg_export.recipe import Recipe
-from scarseg_export.taff import AgeLikelihood, mix
+from scarseg_export.taff import AgeLikelihood, TemporalWeight, mix
 from scarseg_export.twin.cohort import is_stale, sample_gaps
 
 DICE_SHARE = 1.0
 """Weight of the Dice term: likelihood alone is calibrated, but misses small scars at 0.5."""
 BATCH = 12
 PAIRS = 256
-"""Right and wrong pairs of ECG and image a step of the agreement; without pixels they are cheap."""
+"""Patients a step of agreement and τ, which need no pixels and are cheap."""
 SCARRED = 0.1
 """Share of a segment's wall from which on it counts as scarred."""
 FALSE_FLAGS = 0.05
@@ -69,19 +69,18 @@ def fit_fusion(
     net: ScarNet, ablations: Ablations, recipe: Recipe, patients: list[Patient], checkpoint: Path
 ) -> None:
     """Train on patients that have passed through the frozen parts."""
-    scarred = torch.stack([scarred_segments(patient) for patient in patients])
-    age = AgeLikelihood(scarred)
     pairs = Pairs.of(patients)
+    age = AgeLikelihood(pairs.scarred)
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, str]]:
         rng = np.random.default_rng([recipe.seed, FUSION, step])
-        losses = _losses(net, ablations, age, rng, patients, scarred)
+        losses = _losses(net, ablations, rng, patients)
         agreement = agreement_loss(net.agreement, rng, pairs)
         parts = {
             "loss": f"{losses[0].item():.3f}", "agreement": f"{agreement.item():.3f}",
             "tau": f"{net.taff.tau_days:.0f}",
         }  # fmt: skip
-        return losses.sum() + agreement, parts
+        return losses.sum() + agreement + age_loss(net.taff, age, rng, pairs), parts
 
     rates = [
         Rate(net.fusion, recipe.fusion_rate),
@@ -96,18 +95,16 @@ def fit_fusion(
 def _losses(
     net: ScarNet,
     ablations: Ablations,
-    age: AgeLikelihood,
     rng: np.random.Generator,
     patients: list[Patient],
-    scarred: Tensor,
 ) -> Tensor:
-    """[4] fusion, the two ablations and τ, each the mean of a batch."""
+    """[3] fusion and the two ablations, each the mean of a batch."""
     gaps = sample_gaps(rng, BATCH)
     stale = is_stale(rng, gaps)
     picked = rng.integers(len(patients), size=BATCH)
     weights = net.taff(torch.tensor(gaps, dtype=torch.float32), torch.ones(BATCH))
     still, one = weights.detach(), torch.ones(())
-    parts, beliefs = [], []
+    parts = []
     for number, patient in enumerate(patients[int(index)] for index in picked):
         own = _ecg(rng, patient, STALE if stale[number] else OWN)
         odd = torch.sigmoid(disagreement_of(net, patient, own)).detach()
@@ -125,31 +122,31 @@ def _losses(
                 ]
             )
         )
-        beliefs.append(own.belief)
-    return torch.cat(
-        [torch.stack(parts).mean(0), age(weights, torch.stack(beliefs), scarred[picked])[None]]
-    )
+    return torch.stack(parts).mean(0)
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """What the agreement compares, of N patients."""
+    """What agreement and τ compare, of N patients."""
 
     belief: Tensor
-    """[N, VARIANTS, 17] and [N, VARIANTS, 2] of the own fresh ECG."""
+    """[N, 2, VARIANTS, 17] and [N, 2, VARIANTS, 2] of the own and the stale ECG."""
     heard: Tensor
     evidence: Tensor
     """[N, 17] and [N, 2] of the image."""
     size: Tensor
+    scarred: Tensor
+    """[N, 17] 1 where a segment truly has scar."""
 
     @classmethod
     def of(cls, patients: list[Patient]) -> Pairs:
         """Stack the patients."""
         return cls(
-            torch.stack([patient.belief[OWN] for patient in patients]),
-            torch.stack([patient.heard[OWN] for patient in patients]),
+            torch.stack([patient.belief for patient in patients]),
+            torch.stack([patient.heard for patient in patients]),
             torch.stack([patient.evidence for patient in patients]),
             torch.stack([patient.size for patient in patients]),
+            torch.stack([scarred_segments(patient) for patient in patients]),
         )
 
 
@@ -159,12 +156,23 @@ def agreement_loss(agreement: Agreement, rng: np.random.Generator, pairs: Pairs)
     image, other, variant = (rng.integers(n, size=PAIRS) for n in (count, count, VARIANTS))
     odd = [
         agreement(
-            pairs.belief[who, variant], pairs.evidence[image], pairs.heard[who, variant],
-            pairs.size[image],
+            pairs.belief[who, OWN, variant], pairs.evidence[image],
+            pairs.heard[who, OWN, variant], pairs.size[image],
         )
         for who in (image, other)
     ]  # fmt: skip
     return (F.softplus(odd[0]) + F.softplus(-odd[1])).mean() / 2
+
+
+def age_loss(
+    taff: TemporalWeight, age: AgeLikelihood, rng: np.random.Generator, pairs: Pairs
+) -> Tensor:
+    """The one loss that moves τ: new gaps, and nothing says which ECG is stale."""
+    picked, variant = (rng.integers(n, size=PAIRS) for n in (len(pairs.size), VARIANTS))
+    gaps = sample_gaps(rng, PAIRS)
+    which = np.where(is_stale(rng, gaps), STALE, OWN)
+    weights = taff(torch.tensor(gaps, dtype=torch.float32), torch.ones(PAIRS))
+    return age(weights, pairs.belief[picked, which, variant], pairs.scarred[picked])
 
 
 def scarred_segments(patient: Patient) -> Tensor:

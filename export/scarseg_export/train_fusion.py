@@ -50,7 +50,7 @@ class Ablations(nn.Module):
 
 @dataclass(frozen=True)
 class Heard:
-    """One ECG that is own with a patient's image."""
+    """What one ECG tells: scar belief logits [17] and heart size [2]."""
 
     belief: Tensor
     size: Tensor
@@ -93,10 +93,7 @@ def fit_fusion(
 
 
 def _losses(
-    net: ScarNet,
-    ablations: Ablations,
-    rng: np.random.Generator,
-    patients: list[Patient],
+    net: ScarNet, ablations: Ablations, rng: np.random.Generator, patients: list[Patient]
 ) -> Tensor:
     """[3] fusion and the two ablations, each the mean of a batch."""
     gaps = sample_gaps(rng, BATCH)

@@ -5,12 +5,11 @@
 >>> result.write("out/")
 """
 
-from scarseg_infer.ecg import EcgRecord
-from scarseg_infer.read_ecg import read_ecg
-from scarseg_infer.read_study import read_study
-from scarseg_infer.result import EcgUse, ModelUse, ScarResult
-from scarseg_infer.segmenter import Segmenter
-from scarseg_infer.stack import LgeStack
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from scarseg_runtime.errors import (
     EcgError,
     ModelError,
@@ -21,6 +20,26 @@ from scarseg_runtime.errors import (
     UsageError,
 )
 from scarseg_runtime.version import __version__
+
+if TYPE_CHECKING:
+    from scarseg_infer.ecg import EcgRecord
+    from scarseg_infer.ecg_reader import read_ecg
+    from scarseg_infer.result import EcgUse, ModelUse, ScarResult
+    from scarseg_infer.segmenter import Segmenter
+    from scarseg_infer.stack import LgeStack
+    from scarseg_infer.study_reader import read_study
+
+_LAZY = {
+    "EcgRecord": "ecg",
+    "EcgUse": "result",
+    "LgeStack": "stack",
+    "ModelUse": "result",
+    "ScarResult": "result",
+    "Segmenter": "segmenter",
+    "read_ecg": "ecg_reader",
+    "read_study": "study_reader",
+}
+"""Module of each name that needs numpy: ``--help`` and ``--providers`` must not wait for it."""
 
 __all__ = [
     "EcgError",
@@ -40,3 +59,15 @@ __all__ = [
     "read_ecg",
     "read_study",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

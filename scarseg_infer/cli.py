@@ -51,7 +51,12 @@ def parser() -> argparse.ArgumentParser:
         "ECG gets no weight")  # fmt: skip
     add("--model", metavar="FILE", type=Path, help="model file (default: the reference model)")
     add("--provider", metavar="NAME", default="auto",
-        help="what to compute on: auto, cpu (default: auto)")  # fmt: skip
+        help="what to compute on: auto, tensorrt, tensorrt-rtx, cuda, openvino, cpu "
+        "(default: auto, the first that can run here and was verified)")  # fmt: skip
+    add("--precision", metavar="NAME", default="auto",
+        help="fp32, fp16, bf16 or auto (default: auto)")  # fmt: skip
+    add("--providers", action="store_true",
+        help="say which providers can run the model here, and why others cannot")  # fmt: skip
     add("--overwrite", action="store_true", help="replace the results in an existing OUT")
     add("--demo", action="store_true",
         help="run on the bundled synthetic study and ECG instead of STUDY and ECG")  # fmt: skip
@@ -66,7 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     arguments = parser().parse_args(argv)
     try:
-        _segment(arguments)
+        if arguments.providers:
+            _list_providers(arguments)
+        else:
+            _segment(arguments)
     except ScarsegError as error:
         print(f"scarseg-infer: {error}", file=sys.stderr)
         return error.exit_code
@@ -104,13 +112,29 @@ def _segment(arguments: argparse.Namespace) -> None:
     _segment_study(arguments, arguments.out or DEFAULT_OUT)
 
 
+def _list_providers(arguments: argparse.Namespace) -> None:
+    """One line a provider and precision; imports nothing heavy."""
+    from scarseg_infer.models import model_path
+    from scarseg_runtime.model_file import with_half_variant
+    from scarseg_runtime.providers import candidates, preferred
+
+    with model_path(arguments.model) as path:
+        found = candidates(with_half_variant(path))
+    taken = preferred(found)
+    for candidate in found:
+        state = "auto" if candidate is taken else candidate.reason or "can run"
+        print(f"{candidate.provider.name:13} {candidate.precision:5} {state}")
+
+
 def _segment_study(arguments: argparse.Namespace, out: Path) -> None:
     from scarseg_infer.segmenter import Segmenter
     from scarseg_infer.summary import summary_lines, timing_lines
     from scarseg_infer.write import check_out
 
     check_out(out, overwrite=arguments.overwrite)
-    segmenter = Segmenter.from_model(arguments.model, provider=arguments.provider)
+    segmenter = Segmenter.from_model(
+        arguments.model, provider=arguments.provider, precision=arguments.precision
+    )
     result = segmenter.run(arguments.study, arguments.ecg, gap_days=arguments.gap_days)
     paths = result.write(out, overwrite=arguments.overwrite)
     if arguments.quiet:

@@ -1,7 +1,7 @@
 """From a study and an ECG to a result: the one obvious way in.
 
 study ─ read_study ─ display orientation ─┐
-ecg ─── read_ecg ─── mean beat ───────────┼─ Session (the graph) ─ clean-up ─ quantities
+ecg ─── read_ecg ─── mean beat ───────────┼─ Model (the graph) ─ clean-up ─ quantities
 dates ─ gap_between ─ gap policy (TAFF) ──┘
 """
 
@@ -11,28 +11,26 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
 from scarseg_infer.ecg import EcgRecord
+from scarseg_infer.ecg_reader import read_ecg
 from scarseg_infer.gap import Gap, gap_between
+from scarseg_infer.models import model_path
 from scarseg_infer.orientation import DisplayTransform, display_transform
-from scarseg_infer.read_ecg import read_ecg
-from scarseg_infer.read_study import read_study
 from scarseg_infer.result import EcgUse, ModelUse, ScarResult
 from scarseg_infer.slice_order import apex_comes_first
 from scarseg_infer.stack import LgeStack
+from scarseg_infer.study_reader import read_study
 from scarseg_runtime.atlas import segments_on
 from scarseg_runtime.components import clean_labels
 from scarseg_runtime.contract import MYOCARDIUM
+from scarseg_runtime.model import Model, NetworkOutput
 from scarseg_runtime.preprocess import FAST_BPM, MeanBeat, mean_beat, slice_levels
 from scarseg_runtime.quantify import quantify, slice_heights_mm
-from scarseg_runtime.session import NetworkOutput, Session
 from scarseg_runtime.taff import EcgDecision, decide
-
-REFERENCE_MODEL = "reference.onnx"
 
 ECG_CHANGE_PERCENT = 2.0
 """Points of LV mass by which the ECG may change the scar without a warning (design choice)."""
@@ -41,8 +39,8 @@ ECG_CHANGE_PERCENT = 2.0
 class Segmenter:
     """A loaded model that segments studies. Load once, run many."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, model: Model) -> None:
+        self._model = model
 
     @classmethod
     def from_model(
@@ -50,6 +48,7 @@ class Segmenter:
         model: str | Path | None = None,
         *,
         provider: str = "auto",
+        precision: str = "auto",
         threads: int | None = None,
     ) -> Segmenter:
         """Load a model file; without one, the reference model shipped with the package.
@@ -57,18 +56,18 @@ class Segmenter:
         The reference model is trained on the project's digital twin (see MODEL_CARD.md).
 
         Args:
-            provider: execution provider, or ``auto`` for the best one that can run here.
+            provider: execution provider, or ``auto`` for the best one that can run here and
+                gave the same answers as PyTorch when the model was verified.
+            precision: ``fp32``, ``fp16``, ``bf16``, or ``auto``. What is asked for by name runs
+                even unverified; every result then carries a warning.
             threads: cores to compute on; default those the process may use.
 
         Raises:
             ModelError: the file is missing, damaged or breaks the contract.
             ProviderError: the provider is unknown or cannot run here.
         """
-        if model is not None:
-            return cls(Session.load(Path(model), provider, threads=threads))
-        shipped = resources.files("scarseg_infer") / "models" / REFERENCE_MODEL
-        with resources.as_file(shipped) as path:
-            return cls(Session.load(path, provider, threads=threads))
+        with model_path(model) as path:
+            return cls(Model.load(path, provider, precision, threads=threads))
 
     def run(
         self,
@@ -95,7 +94,9 @@ class Segmenter:
         with clock.stage("read_ecg"):
             record = ecg if isinstance(ecg, EcgRecord) or ecg is None else read_ecg(ecg)
         with clock.stage("prepare_ecg"):
-            evidence = _ecg_evidence(stack, record, gap_days)
+            evidence = _ecg_evidence(
+                stack, record, gap_days, image_only=self._model.metadata.image_only
+            )
         with clock.stage("network"):
             shown = self._run_network(stack, evidence)
         with clock.stage("quantify"):
@@ -119,7 +120,7 @@ class Segmenter:
     ) -> NetworkOutput:
         positions = stack.slice_positions_mm
         base_to_apex = -positions[::-1] if display.reverse_slices else positions
-        return self._session.run(
+        return self._model.run(
             display.to_display(stack.pixels),
             display.display_spacing(stack.pixel_spacing_mm),
             slice_levels(base_to_apex),
@@ -130,7 +131,7 @@ class Segmenter:
     def _result(
         self, stack: LgeStack, evidence: _EcgEvidence, shown: _Shown, clock: _Clock
     ) -> ScarResult:
-        output, metadata = shown.output, self._session.metadata
+        output, metadata = shown.output, self._model.metadata
         heights = slice_heights_mm(stack.slice_positions_mm, stack.slice_thickness_mm)
         spacing = stack.pixel_spacing_mm
         voxel_ml = spacing[0] * spacing[1] * float(np.mean(heights)) / 1000.0
@@ -145,6 +146,12 @@ class Segmenter:
         warnings = [*stack.warnings, *evidence.warnings, *shown.warnings]
         if quantities.myocardium_ml == 0:
             warnings.append("No left ventricle was found in the image.")
+        if self._model.chosen.gate:
+            chosen = self._model.chosen
+            warnings.append(
+                f"{chosen.provider.name} {chosen.precision} was asked for by name and is not known "
+                f"to give the answers of PyTorch: {chosen.gate}."
+            )
         image_quantities = quantify(image_only, segments, spacing, heights)
         if evidence.beat and not evidence.decision.valid:
             reason = evidence.decision.reason
@@ -174,10 +181,10 @@ class Segmenter:
             model=ModelUse(
                 name=metadata.name,
                 version=metadata.version,
-                sha256=self._session.sha256,
+                sha256=self._model.sha256,
                 training_data=metadata.training_data,
-                provider=self._session.provider.name,
-                precision=self._session.provider.precision,
+                provider=self._model.chosen.provider.name,
+                precision=self._model.chosen.precision,
             ),
             timings_ms=clock.stages_ms,
             warnings=tuple(warnings),
@@ -220,7 +227,7 @@ class _EcgEvidence:
 
 
 def _ecg_evidence(
-    stack: LgeStack, record: EcgRecord | None, gap_days: float | None
+    stack: LgeStack, record: EcgRecord | None, gap_days: float | None, *, image_only: bool
 ) -> _EcgEvidence:
     gap = gap_between(stack.acquired, record, gap_days, mri_date_only=stack.date_only)
     if record is None:
@@ -231,6 +238,8 @@ def _ecg_evidence(
         findings.append(
             f"at a heart rate of {beat.heart_rate_bpm:.0f}/min ECG signs of scar do not hold"
         )
+    if image_only:
+        findings.append("this model looks at the image only")
     decision = decide(gap.days, ecg_given=True, findings=findings)
     warnings = (*record.warnings, *beat.warnings, *gap.warnings)
     if gap.ecg_after_mri:

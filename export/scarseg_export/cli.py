@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from scarseg_export import commands
 from scarseg_runtime.errors import ScarsegError
 from scarseg_runtime.version import __version__
 
 MIN_SCAR_ML = 0.3
+
+ONNX_HELP = """\
+Export a checkpoint as one self-describing ONNX file: BatchNorm folded, compared with PyTorch.
+
+Your own checkpoint of the same architecture (a state dict) needs a TOML of its name beside it:
+
+  name = "my-scar-model"
+  version = "1.0"
+  training_data = "180 patients of ..."
+  licence = "CC-BY-4.0"
+  tau_days = 90                   # where the state has no taff.log_tau
+  disagreement_threshold = 0.9    # optional; without it nothing is flagged
+  min_scar_ml = 0.3               # optional
+  classes = ["background", "LV cavity", "viable myocardium", "scar", "RV cavity"]  # optional
+  [network]                       # what differs from the default: widths, spacing ...
+  crop_spacing_mm = 1.4
+  [ecg]                           # lead order of the training
+  leads = ["I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"]
+"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,31 +40,33 @@ def parser() -> argparse.ArgumentParser:
         description="Train on the digital twin and export self-describing ONNX models.",
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = top.add_subparsers(dest="command", required=True)
-    _twin_arguments(commands.add_parser("twin", help="write simulated patients as DICOM + WFDB"))
-    train = commands.add_parser("train", help="train a model on the digital twin")
+    add = top.add_subparsers(dest="command", required=True).add_parser
+    _twin_arguments(add("twin", help="write simulated patients as DICOM + WFDB"))
+    train = add("train", help="train a model on the digital twin")
     train.add_argument("--out", type=Path, required=True, help="run folder; resumes if it exists")
     train.add_argument("--recipe", type=Path, help="JSON with the recipe fields to change")
     train.add_argument("--seed", type=int, help="instead of the recipe's")
     train.add_argument("--cine", type=Path, metavar="FOLDER",
                        help="contoured cine frames (Sunnybrook Cardiac Data) as real backgrounds; "
                        "without them the training is pure simulation")  # fmt: skip
-    onnx = commands.add_parser("onnx", help="export a checkpoint as one ONNX file")
-    onnx.add_argument("checkpoint", type=Path, help="model.pt of a run folder")
-    onnx.add_argument("-o", "--out", type=Path, required=True)
-    onnx.add_argument("--min-scar-ml", type=float, default=MIN_SCAR_ML,
-                      help="smaller islands of scar count as noise (%(default)s)")  # fmt: skip
-    onnx.add_argument("--test-cases", type=int, default=0,
-                      help="score on so many twin patients, record the scores")  # fmt: skip
-    tradeoff = commands.add_parser(
-        "tradeoff", help="gain of the right ECG against damage by another patient's"
-    )
+    _onnx_arguments(add("onnx", help="export a checkpoint as one ONNX file",
+                        formatter_class=argparse.RawDescriptionHelpFormatter,
+                        description=ONNX_HELP))  # fmt: skip
+    _variant_arguments(add)
+    _tensorrt_arguments(add("tensorrt", help="compile a model file for NVIDIA GPUs"))
+    nnunet = add("nnunet", help="export an nnU-Net v2 2-D model as an image-only model file")
+    nnunet.add_argument("folder", type=Path, help="with plans.json, dataset.json and fold_0 …")
+    nnunet.add_argument("-o", "--out", type=Path, required=True)
+    nnunet.add_argument("--classes", type=Path, required=True, metavar="TOML",
+                        help="which label is what, and what the model was trained on")  # fmt: skip
+    nnunet.add_argument("--fold", nargs="+", default=["0"], help="several are averaged (0)")
+    nnunet.add_argument("--checkpoint", default="checkpoint_final.pth")
+    _report_argument(nnunet)
+    tradeoff = add("tradeoff", help="gain of the right ECG against damage by another patient's")
     tradeoff.add_argument("run", type=Path, help="run folder of a finished training")
     tradeoff.add_argument("--out", type=Path, required=True, help="folder for table and plot")
     tradeoff.add_argument("--validation", type=int, default=300, help="patients (default: 300)")
-    evaluate = commands.add_parser(
-        "evaluate", help="compare all arms on two test sets of unseen twin patients"
-    )
+    evaluate = add("evaluate", help="compare all arms on two test sets of unseen twin patients")
     evaluate.add_argument("checkpoints", type=Path, nargs="+", metavar="CHECKPOINT",
                           help="model.pt of one run folder per training seed")  # fmt: skip
     evaluate.add_argument("--out", type=Path, required=True,
@@ -53,6 +75,60 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--min-scar-ml", type=float, default=MIN_SCAR_ML,
                           help="smaller islands of scar count as noise (%(default)s)")  # fmt: skip
     return top
+
+
+def _onnx_arguments(onnx: argparse.ArgumentParser) -> None:
+    onnx.add_argument("checkpoint", type=Path, help="model.pt of a run folder, or your own")
+    onnx.add_argument("-o", "--out", type=Path, required=True)
+    onnx.add_argument("--min-scar-ml", type=float, default=MIN_SCAR_ML,
+                      help="smaller islands of scar count as noise (%(default)s)")  # fmt: skip
+    onnx.add_argument("--test-cases", type=int, default=0,
+                      help="score on so many twin patients, record the scores")  # fmt: skip
+    onnx.add_argument("--cases", type=int, default=20,
+                      help="twin patients to verify on (%(default)s)")  # fmt: skip
+    _report_argument(onnx)
+
+
+def _variant_arguments(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """fp16, verify and inspect: what becomes of a model file."""
+    fp16 = add("fp16", help="write and verify the FP16 variant of a model file")
+    fp16.add_argument("model", type=Path)
+    fp16.add_argument("-o", "--out", type=Path,
+                      help="default: MODEL.fp16.onnx, where the runtime finds it")  # fmt: skip
+    verify = add("verify", help="compare a model file with PyTorch FP32, write the table into it")
+    verify.add_argument("model", type=Path, help="the FP32 file; its FP16 variant is verified too")
+    verify.add_argument("--provider", default="auto", help="default: all that can run here")
+    verify.add_argument("--precision", default="auto", help="fp32, fp16, bf16; default: all")
+    for command in (fp16, verify):
+        command.add_argument("--cases", type=int, default=20, help="twin patients (%(default)s)")
+    inspect = add("inspect", help="what a model file or an engine says of itself")
+    inspect.add_argument("file", type=Path, metavar="MODEL|ENGINE")
+    for command in (fp16, verify, inspect):
+        _report_argument(command)
+
+
+def _tensorrt_arguments(tensorrt: argparse.ArgumentParser) -> None:
+    add = tensorrt.add_argument
+    add("model", type=Path, help="model file; the FP16 variant for an FP16 engine")
+    add("-o", "--out", type=Path,
+        help="default: MODEL.RUNTIME.engine beside it, where the runtime finds it")  # fmt: skip
+    add("--runtime", choices=("tensorrt", "tensorrt-rtx"), default="tensorrt-rtx",
+        help="tensorrt-rtx needs no GPU to compile (default)")  # fmt: skip
+    sizes = (("min", (1, 16, 16)), ("opt", (12, 256, 216)), ("max", (40, 1024, 1024)))
+    for name, size in sizes:
+        add(f"--{name}", type=int, nargs=3, metavar=("S", "H", "W"), default=size,
+            help="slices, rows, columns (default: %(default)s)")  # fmt: skip
+    add("--gpu", nargs="*", default=(), metavar="SM",
+        help="compute capabilities such as SM89; default: all that tensorrt-rtx knows")  # fmt: skip
+    add("--portable", action="store_true",
+        help="tensorrt: run on Ampere and newer, without the fastest kernels")  # fmt: skip
+    add("--any-version", action="store_true",
+        help="tensorrt: later releases can load the engine; a larger file")  # fmt: skip
+    _report_argument(tensorrt)
+
+
+def _report_argument(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--report", type=Path, metavar="JSON", help="write the facts as JSON")
 
 
 def _twin_arguments(twin: argparse.ArgumentParser) -> None:
@@ -67,12 +143,8 @@ def _twin_arguments(twin: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     arguments = parser().parse_args(argv)
-    command = {
-        "twin": _twin, "train": _train, "onnx": _onnx, "tradeoff": _tradeoff,
-        "evaluate": _evaluate,
-    }  # fmt: skip
     try:
-        command[arguments.command](arguments)
+        getattr(commands, arguments.command)(arguments)
     except ScarsegError as error:
         print(f"scarseg-export: {error}", file=sys.stderr)
         return error.exit_code
@@ -89,62 +161,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run() -> None:
     """Entry point of the console script."""
     sys.exit(main())
-
-
-def _twin(arguments: argparse.Namespace) -> None:
-    import numpy as np
-
-    from scarseg_export.twin.cohort import is_stale, sample_case, sample_gaps
-    from scarseg_export.twin.write import write_case
-
-    for index in range(arguments.cases):
-        seed = arguments.seed + index
-        rng = np.random.default_rng([seed, 6])
-        gap = sample_gaps(rng, 1)
-        if arguments.gap_days is not None:
-            gap[:] = arguments.gap_days
-        folder = arguments.out / f"twin-{seed:06d}"
-        stale = bool(is_stale(rng, gap)[0])
-        write_case(
-            sample_case(seed), folder, size=arguments.size, spacing_mm=arguments.spacing_mm,
-            gap_days=float(gap[0]), stale=stale,
-        )  # fmt: skip
-        print(f"{folder}: ECG {gap[0]:.1f} days before the MRI")
-
-
-def _train(arguments: argparse.Namespace) -> None:
-    from dataclasses import replace
-
-    from scarseg_export.recipe import load_recipe
-    from scarseg_export.train import train
-
-    recipe = load_recipe(arguments.recipe)
-    if arguments.seed is not None:
-        recipe = replace(recipe, seed=arguments.seed)
-    if arguments.cine is None:  # the recorded recipe says what was done
-        recipe = replace(recipe, cine_share=0.0)
-    print(train(arguments.out, recipe, arguments.cine))
-
-
-def _onnx(arguments: argparse.Namespace) -> None:
-    from scarseg_export.onnx_export import export_onnx, record_scores
-
-    export_onnx(arguments.checkpoint, arguments.out, min_scar_ml=arguments.min_scar_ml)
-    if arguments.test_cases:
-        record_scores(arguments.out, arguments.test_cases)
-    print(f"{arguments.out}: {arguments.out.stat().st_size / 1e6:.1f} MB")
-
-
-def _tradeoff(arguments: argparse.Namespace) -> None:
-    from scarseg_export.tradeoff import write_tradeoff
-
-    print(write_tradeoff(arguments.run, arguments.out, arguments.validation))
-
-
-def _evaluate(arguments: argparse.Namespace) -> None:
-    from scarseg_export.evaluation.report import evaluate
-
-    print(evaluate(arguments.checkpoints, arguments.out, arguments.cases, arguments.min_scar_ml))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from scarseg_export.normalise import robust_zscore
 from scarseg_export.sampling import back, half_extent_mm, offsets_mm, pixel_positions_mm, view
 from scarseg_export.taff import TemporalWeight, mix
 from scarseg_export.unet import UNet
-from scarseg_runtime.contract import Label
+from scarseg_runtime.contract import LEADS, Label
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class NetworkConfig:
     agreement_gate: float = 1.0
     """Share of that which is withheld where ECG and image surely do not fit one patient."""
     initial_tau_days: float = 480.0
+    ecg_leads: tuple[str, ...] = LEADS
+    """Order in which the ECG encoder wants the leads; the graph's input has the contract's."""
 
     @property
     def crop_mm(self) -> float:
@@ -105,6 +107,8 @@ def centres_from(probability: Tensor, axis_mm: Tensor) -> Tensor:
 
 
 SCAR_PRIOR_LOGIT = -3.0
+MIN_CONTRAST_SD = 0.1
+"""An image whose brightest pixel is no further above the mean shows nothing."""
 
 
 class ImageNet(nn.Module):
@@ -212,6 +216,7 @@ class ScarNet(nn.Module):
             self.config.scar_width, self.config.fusion_width, self.config.delta_max
         )
         self.taff = TemporalWeight(self.config.initial_tau_days)
+        self.lead_rows = [LEADS.index(lead) for lead in self.config.ecg_leads]
 
     def crops(self, image: Tensor, half_mm: Tensor, centres_mm: Tensor) -> Tensor:
         """[S, 3, h, w] normalised heart crops, each with its basal and apical neighbour."""
@@ -239,8 +244,11 @@ class ScarNet(nn.Module):
         """The image path: pixels [S, H, W] and spacing in, no ECG anywhere."""
         half_mm = half_extent_mm(lge, pixel_spacing)
         centres = self.localiser(lge, half_mm)
-        anatomy_logits, features, scar = self.image(self.crops(lge, half_mm, centres))
-        anatomy = torch.softmax(anatomy_logits, 1)
+        crops = self.crops(lge, half_mm, centres)
+        anatomy_logits, features, scar = self.image(crops)
+        # Where nothing stands out from anything there is no heart, whatever rounding suggests.
+        contrast = (crops.amax((0, 1, 2, 3)) > MIN_CONTRAST_SD).to(lge.dtype)
+        anatomy = torch.softmax(anatomy_logits, 1) * contrast
         axis = offsets_mm(self.config.crop_size, self.config.crop_spacing_mm, lge.device)
         frame = locate(anatomy, axis, slice_level)
         dx = axis[None, None, :] - frame.centre_mm[:, None, None, 0]
@@ -255,7 +263,8 @@ class ScarNet(nn.Module):
 
     def fuse(self, seen: Seen, ecg: Tensor, gap_days: Tensor, ecg_valid: Tensor) -> Fused:
         """TAFF: the beat [12, 512] moves the scar of the image path by the age of the ECG."""
-        belief, heard = (out[0] for out in self.ecg(ecg[None]))
+        leads = ecg if self.config.ecg_leads == LEADS else ecg[self.lead_rows]
+        belief, heard = (out[0] for out in self.ecg(leads[None]))
         odd = torch.sigmoid(self.agreement(belief, seen.evidence, heard, seen.size))[None]
         image = self.ceiling(seen.scar)
         change = change_map(self.fusion, seen, belief)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-FORMAT_VERSION: Final = "2"
+FORMAT_VERSION: Final = "3"
 """Version of the model file format; the runtime refuses any other."""
 
 LEADS: Final = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -59,6 +59,9 @@ INPUTS: Final = (
     TensorSpec("gap_days", "tensor(float)", (1,)),  # days between ECG and MRI, ≥ 0
     TensorSpec("ecg_valid", "tensor(float)", (1,)),  # 1 use the ECG, 0 image only
 )
+
+IMAGE_INPUTS: Final = INPUTS[:3]
+"""Inputs of an image-only model: its ECG weight is 0 whatever the ECG."""
 
 OUTPUTS: Final = (
     TensorSpec("labels", "tensor(uint8)", _VOLUME),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from scarseg_runtime.contract import (
     BEAT_SAMPLES,
     ECG_RATE_HZ,
     FORMAT_VERSION,
+    IMAGE_INPUTS,
     INPUTS,
     LEADS,
     OUTPUTS,
@@ -21,9 +21,12 @@ from scarseg_runtime.contract import (
     TensorSpec,
 )
 from scarseg_runtime.errors import ModelError
+from scarseg_runtime.onnx_envelope import read_envelope
 
 PREFIX: Final = "scarseg."
 """All our keys in the ONNX ``metadata_props`` start so; each value is a JSON text."""
+
+HALF_SUFFIX: Final = ".fp16.onnx"
 
 _NUMBERS: Final = (
     "tau_days", "delta_max", "disagreement_threshold", "working_spacing_mm", "min_scar_ml",
@@ -61,16 +64,59 @@ class ModelMetadata:
     """value, name and display colour (#rrggbb) of each label."""
     min_scar_ml: float
     """Scar islands smaller than this are taken for noise; chosen on simulated hearts."""
+    precision: str
+    """Type of the image convolutions: ``fp32`` or ``fp16``."""
+    half_convolutions: int
+    """Convolutions that must compute in FP16; 0 in an FP32 file."""
+    image_only: bool
+    """Whether the graph has no ECG inputs."""
+    fp32_graph_sha256: str
+    """Of the graph that an FP16 variant was made of; empty in an FP32 file."""
     twin_scores: Mapping[str, Any]
     """Test scores on the digital twin, with the command that measured them."""
     verification: Mapping[str, Any]
-    """Parity with PyTorch FP32 by provider and precision."""
+    """Parity with PyTorch FP32: ``rows`` by "provider precision", and the ``graph_sha256`` that
+    they were measured on (scarseg_runtime.gates)."""
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model file, its graph not loaded yet."""
+
+    path: Path
+    metadata: ModelMetadata
+    sha256: str
+    """Of the whole file; engines are bound to it."""
+    graph_sha256: str
+    """Of the graph alone; the verification table is bound to it."""
+
+
+def read_model_file(path: Path) -> ModelFile:
+    """What a model file says of itself. Raises ModelError where it is missing, damaged or odd."""
+    envelope = read_envelope(path)
+    metadata = parse_metadata(envelope.properties)
+    return ModelFile(path, metadata, envelope.sha256, envelope.graph_sha256)
+
+
+def half_variant_path(path: Path) -> Path:
+    """Where the FP16 variant of ``model.onnx`` is looked for: ``model.fp16.onnx``."""
+    return path.with_suffix(HALF_SUFFIX)
+
+
+def with_half_variant(path: Path) -> list[ModelFile]:
+    """The model file and, where it lies beside it and stems from it, its FP16 variant. Raises
+    ModelError as :func:`read_model_file`."""
+    model = read_model_file(path)
+    half = half_variant_path(path)
+    if model.metadata.precision != "fp32" or not half.is_file():
+        return [model]
+    try:
+        variant = read_model_file(half)
+    except ModelError:
+        return [model]  # a damaged one is none: the model itself still runs
+    if variant.metadata.fp32_graph_sha256 != model.graph_sha256:
+        return [model]  # of another training
+    return [model, variant]
 
 
 def encode_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
@@ -117,15 +163,20 @@ def _build(entries: dict[str, Any]) -> ModelMetadata:
         raise ModelError("the model file's metadata has values of a wrong type", _ADVICE) from error
     if labels != {int(label) for label in Label}:
         raise ModelError("the model file's classes are not those of the contract", _ADVICE)
+    if values["precision"] not in ("fp32", "fp16"):
+        raise ModelError("the model file's precision is neither fp32 nor fp16", _ADVICE)
     if not values["tau_days"] > 0:
         raise ModelError("the model file's time constant is not positive", _ADVICE)
     return ModelMetadata(**values)
 
 
-def check_contract(inputs: Iterable[_Tensor], outputs: Iterable[_Tensor]) -> None:
+def check_contract(
+    inputs: Iterable[_Tensor], outputs: Iterable[_Tensor], *, image_only: bool = False
+) -> None:
     """Compare a graph's inputs and outputs with the contract. Raises ModelError naming the
     first tensor that differs."""
-    for kind, specs, tensors in (("input", INPUTS, inputs), ("output", OUTPUTS, outputs)):
+    wanted = IMAGE_INPUTS if image_only else INPUTS
+    for kind, specs, tensors in (("input", wanted, inputs), ("output", OUTPUTS, outputs)):
         found = {tensor.name: tensor for tensor in tensors}
         for spec in specs:
             if spec.name not in found:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scarseg_infer.archive import open_archive
-from scarseg_infer.read_study import read_study
+from scarseg_infer.study_reader import read_study
 from scarseg_runtime.errors import StudyError
 
 CENTRAL_ENTRY = b"PK\x01\x02"

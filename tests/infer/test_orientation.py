@@ -22,8 +22,8 @@ from scarseg_infer.orientation import (
     display_transform,
     short_axis_tilt_deg,
 )
-from scarseg_infer.read_study import read_study
 from scarseg_infer.stack import LgeStack
+from scarseg_infer.study_reader import read_study
 
 ALL_TRANSFORMS = [DisplayTransform(*flags) for flags in product((False, True), repeat=4)]
 SPACING_MM = (1.5, 1.25)

@@ -27,8 +27,8 @@ from pydicom.uid import (
 )
 
 from scarseg_infer.orientation import ANTERIOR_WALL, BASE_TO_APEX, LATERAL_WALL
-from scarseg_infer.read_study import read_study
 from scarseg_infer.stack import LgeStack
+from scarseg_infer.study_reader import read_study
 from scarseg_runtime.errors import StudyError
 
 PITCH_MM = 10.0

@@ -21,8 +21,8 @@ from scarseg_infer.orientation import (
     LATERAL_WALL,
     display_transform,
 )
-from scarseg_infer.read_study import read_study
 from scarseg_infer.stack import LgeStack
+from scarseg_infer.study_reader import read_study
 from scarseg_runtime.errors import StudyError
 
 SPACING_MM = (1.25, 1.5, 10.0)  # along i, j, k

@@ -135,10 +135,10 @@ def test_every_kind_of_bad_input_has_its_error(segmenter: Segmenter, tmp_path: P
 
 def test_the_reason_of_the_weight_can_be_recomputed(demo: ScarResult) -> None:
     from scarseg_infer.segmenter import REFERENCE_MODEL
-    from scarseg_runtime.session import Session
+    from scarseg_runtime.model import Model
 
     model = Path(__file__).parents[2] / "scarseg_infer" / "models" / REFERENCE_MODEL
-    tau = Session.load(model).metadata.tau_days
+    tau = Model.load(model).metadata.tau_days
     assert demo.ecg.gap_days is not None
     assert demo.ecg.weight == pytest.approx(weight(demo.ecg.gap_days, tau), abs=1e-5)
 

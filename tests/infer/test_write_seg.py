@@ -15,8 +15,8 @@ import pytest
 from pydicom import Dataset
 
 from scarseg_infer.orientation import BASE_TO_APEX, LATERAL_WALL
-from scarseg_infer.read_study import read_study
 from scarseg_infer.result import ScarResult
+from scarseg_infer.study_reader import read_study
 from scarseg_infer.write_seg import write_seg
 from scarseg_runtime.contract import Label
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from scarseg_runtime.contract import INPUTS, OUTPUTS, Label
+from scarseg_runtime.contract import IMAGE_INPUTS, INPUTS, OUTPUTS, Label
 from scarseg_runtime.errors import ModelError
 from scarseg_runtime.model_file import PREFIX, check_contract, encode_metadata, parse_metadata
 
@@ -31,7 +31,8 @@ def metadata() -> dict:
         "tau_days": 120, "delta_max": 4.0, "disagreement_threshold": 0.8,
         "working_spacing_mm": 1.5, "min_scar_ml": 0.3,
         "classes": [{"value": int(v), "name": v.name, "colour": "#000000"} for v in Label],
-        "twin_scores": {}, "verification": {},
+        "precision": "fp32", "half_convolutions": 0, "image_only": False,
+        "fp32_graph_sha256": "", "twin_scores": {}, "verification": {},
     }  # fmt: skip
 
 
@@ -54,7 +55,8 @@ def test_a_missing_entry_is_named(metadata: dict, missing: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [("tau_days", "long"), ("tau_days", -5), ("tau_days", None), ("classes", [{"value": 9}]),
-     ("classes", 3), ("classes", [{"colour": "x"}]), ("min_scar_ml", [])],
+     ("classes", 3), ("classes", [{"colour": "x"}]), ("min_scar_ml", []),
+     ("precision", "int8")],
 )  # fmt: skip
 def test_odd_values_are_refused(metadata: dict, key: str, value: object) -> None:
     with pytest.raises(ModelError):
@@ -79,6 +81,14 @@ def test_another_format_is_refused(metadata: dict, key: str, value: str, words: 
 
 def test_the_contract_accepts_itself() -> None:
     check_contract(tensors(INPUTS), tensors(OUTPUTS))
+
+
+def test_an_image_only_graph_has_no_ecg_inputs() -> None:
+    check_contract(tensors(IMAGE_INPUTS), tensors(OUTPUTS), image_only=True)
+    with pytest.raises(ModelError, match="ecg"):
+        check_contract(tensors(IMAGE_INPUTS), tensors(OUTPUTS))
+    with pytest.raises(ModelError, match="unknown input ecg"):
+        check_contract(tensors(INPUTS), tensors(OUTPUTS), image_only=True)
 
 
 @pytest.mark.parametrize("index", range(len(INPUTS)))

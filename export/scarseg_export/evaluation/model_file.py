@@ -15,8 +15,8 @@ from scarseg_export.evaluation.estimates import auroc, average, draw_patients
 from scarseg_export.evaluation.metrics import CaseScore, score
 from scarseg_export.evaluation.summary import POSITIVE_BURDEN, Scores, summarise_bin
 from scarseg_export.evaluation.testset import load_case
+from scarseg_runtime.model import Model
 from scarseg_runtime.preprocess import slice_levels
-from scarseg_runtime.session import Session
 from scarseg_runtime.taff import decide
 
 NAMES = {
@@ -31,7 +31,7 @@ FRESH_DAYS, OLD_DAYS = 7.0, 120.0
 def score_model(path: Path, cases: int) -> dict[str, Any]:
     """Scores of the first patients of the clinical test set, image only and fused: of all, and
     of those with ECGs up to 7 and above 120 days old."""
-    session = Session.load(path)
+    session = Model.load(path)
     smallest = session.metadata.min_scar_ml
     found: dict[str, list[CaseScore]] = {arms.IMAGE: [], arms.TAFF: []}
     days, stale, beliefs, burdens = [], [], [], []

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scarseg_infer.ecg import EcgRecord
-from scarseg_infer.read_ecg import MAX_DATA_BYTES, read_ecg
+from scarseg_infer.ecg_reader import MAX_DATA_BYTES, read_ecg
 from scarseg_runtime.errors import EcgError
 
 REAL = ("ecg/ptb-s0010/s0010_re", "ecg/ptbxl-00001/00001_lr")

@@ -1,0 +1,157 @@
+"""What each ``scarseg-export`` command does; imports inside, since torch takes seconds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from scarseg_runtime.errors import ModelError
+from scarseg_runtime.model_file import half_variant_path
+
+
+def twin(arguments: argparse.Namespace) -> None:
+    import numpy as np
+
+    from scarseg_export.twin.cohort import is_stale, sample_case, sample_gaps
+    from scarseg_export.twin.write import write_case
+
+    for index in range(arguments.cases):
+        seed = arguments.seed + index
+        rng = np.random.default_rng([seed, 6])
+        gap = sample_gaps(rng, 1)
+        if arguments.gap_days is not None:
+            gap[:] = arguments.gap_days
+        folder = arguments.out / f"twin-{seed:06d}"
+        stale = bool(is_stale(rng, gap)[0])
+        write_case(
+            sample_case(seed), folder, size=arguments.size, spacing_mm=arguments.spacing_mm,
+            gap_days=float(gap[0]), stale=stale,
+        )  # fmt: skip
+        print(f"{folder}: ECG {gap[0]:.1f} days before the MRI")
+
+
+def train(arguments: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from scarseg_export.recipe import load_recipe
+    from scarseg_export.train import train as run_training
+
+    recipe = load_recipe(arguments.recipe)
+    if arguments.seed is not None:
+        recipe = replace(recipe, seed=arguments.seed)
+    if arguments.cine is None:  # the recorded recipe says what was done
+        recipe = replace(recipe, cine_share=0.0)
+    print(run_training(arguments.out, recipe, arguments.cine))
+
+
+def onnx(arguments: argparse.Namespace) -> None:
+    from scarseg_export.onnx_export import export_onnx, record_scores
+
+    export_onnx(
+        arguments.checkpoint, arguments.out,
+        min_scar_ml=arguments.min_scar_ml, cases=arguments.cases,
+    )  # fmt: skip
+    if arguments.test_cases:
+        record_scores(arguments.out, arguments.test_cases)
+    _say_model(arguments.out, arguments.report)
+
+
+def fp16(arguments: argparse.Namespace) -> None:
+    from scarseg_export.half import write_half_variant
+    from scarseg_export.verify import verify as measure
+
+    target = write_half_variant(arguments.model, arguments.out)
+    if target == half_variant_path(arguments.model):
+        measure(arguments.model, precision="fp16", cases=arguments.cases)
+    _say_model(target, arguments.report)
+
+
+def verify(arguments: argparse.Namespace) -> None:
+    from scarseg_export.verification_table import table_lines
+    from scarseg_export.verify import verify as measure
+
+    rows = measure(arguments.model, arguments.provider, arguments.precision, cases=arguments.cases)
+    print("\n".join(table_lines(rows)))
+    _write_report(arguments.report, rows)
+    failed = [name for name, row in rows.items() if not row.get("passed")]
+    if failed:
+        raise ModelError(
+            f"{', '.join(failed)} did not pass verification", "It is not used unless asked for"
+        )
+
+
+def tensorrt(arguments: argparse.Namespace) -> None:
+    from scarseg_runtime.model_file import read_model_file
+    from scarseg_runtime.tensorrt_build import Profile, Target, build_engine, write_engine
+
+    model = read_model_file(arguments.model)
+    out = arguments.out or arguments.model.with_suffix(f".{arguments.runtime}.engine")
+    profile = Profile(tuple(arguments.min), tuple(arguments.opt), tuple(arguments.max))
+    target = Target(tuple(arguments.gpu), arguments.portable, arguments.any_version)
+    start = time.perf_counter()
+    engine, sidecar = build_engine(model, arguments.runtime, profile, target)
+    seconds = time.perf_counter() - start
+    write_engine(out, engine, sidecar)
+    print(
+        f"{out}: {len(engine) / 1e6:.1f} MB in {seconds:.1f} s, {sidecar['precision']}, "
+        f"{sidecar['half_convolutions']} convolutions in FP16"
+    )
+    _write_report(
+        arguments.report, {"seconds": seconds, "bytes": len(engine), "engine": dict(sidecar)}
+    )
+
+
+def inspect(arguments: argparse.Namespace) -> None:
+    from scarseg_export import inspect_model
+
+    if arguments.file.suffix == ".onnx":
+        facts = inspect_model.inspect_model(arguments.file)
+        lines = inspect_model.report_lines(facts)
+    else:
+        facts = inspect_model.inspect_engine(arguments.file)
+        lines = [f"{key}: {value}" for key, value in facts["engine"].items()]
+    print("\n".join(lines))
+    _write_report(arguments.report, facts)
+
+
+def nnunet(arguments: argparse.Namespace) -> None:
+    from scarseg_export.nnunet import export_nnunet
+
+    export_nnunet(
+        arguments.folder, arguments.out, arguments.classes,
+        folds=tuple(arguments.fold), checkpoint=arguments.checkpoint,
+    )  # fmt: skip
+    _say_model(arguments.out, arguments.report)
+
+
+def tradeoff(arguments: argparse.Namespace) -> None:
+    from scarseg_export.tradeoff import write_tradeoff
+
+    print(write_tradeoff(arguments.run, arguments.out, arguments.validation))
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    from scarseg_export.evaluation.report import evaluate as write_report
+
+    print(
+        write_report(arguments.checkpoints, arguments.out, arguments.cases, arguments.min_scar_ml)
+    )
+
+
+def _say_model(path: Path, report: Path | None) -> None:
+    """One line on a written model file, its verification table, and the JSON report."""
+    from scarseg_export.inspect_model import inspect_model
+    from scarseg_export.verification_table import table_lines
+
+    facts = inspect_model(path)
+    print(f"{path}: {facts['file']['bytes'] / 1e6:.1f} MB")
+    print("\n".join(table_lines(facts["verification"])))
+    _write_report(report, facts)
+
+
+def _write_report(path: Path | None, content: dict[str, Any]) -> None:
+    if path is not None:
+        path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")

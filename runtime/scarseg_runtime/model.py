@@ -1,0 +1,131 @@
+"""A loaded model: a study's arrays in, arrays out, on whichever provider was chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scarseg_runtime.contract import BEAT_SAMPLES, LEADS
+from scarseg_runtime.errors import StudyError
+from scarseg_runtime.model_file import ModelMetadata, with_half_variant
+from scarseg_runtime.providers import Candidate, candidates, choose
+from scarseg_runtime.session import Session
+from scarseg_runtime.taff import EcgDecision
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkOutput:
+    """Outputs of the graph, named as in the contract, on the grid of ``lge``."""
+
+    labels: NDArray[np.uint8]
+    scar_probability: NDArray[np.float32]
+    image_only_labels: NDArray[np.uint8]
+    segments: NDArray[np.uint8]
+    segment_burden: NDArray[np.float32]
+    ecg_segment_belief: NDArray[np.float32]
+    ecg_weight: float
+    ecg_image_disagreement: float
+
+
+class Model:
+    """One model file on one provider. Load once, run many."""
+
+    def __init__(self, session: Session, chosen: Candidate) -> None:
+        self.session = session
+        self.chosen = chosen
+        """Provider, precision and file, and whether they passed the parity gates."""
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        provider: str = "auto",
+        precision: str = "auto",
+        *,
+        threads: int | None = None,
+    ) -> Model:
+        """Load a model file and check that it keeps the contract.
+
+        Args:
+            provider: a name of scarseg_runtime.providers, or ``auto``.
+            precision: ``fp32``, ``fp16``, ``bf16``, or ``auto``.
+            threads: cores to compute on; default those the process may use.
+
+        Raises:
+            ModelError: the file is missing, damaged or breaks the contract.
+            ProviderError: a name is unknown, or what it stands for cannot run here.
+        """
+        chosen = choose(candidates(with_half_variant(path)), provider, precision)
+        return cls(open_session(chosen, threads), chosen)
+
+    @property
+    def metadata(self) -> ModelMetadata:
+        """What the file says of itself."""
+        return self.chosen.model.metadata
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file that runs."""
+        return self.chosen.model.sha256
+
+    def run(
+        self,
+        lge: NDArray[np.float32],
+        pixel_spacing_mm: tuple[float, float],
+        slice_level: NDArray[np.float32],
+        beat_mv: NDArray[np.float32] | None,
+        decision: EcgDecision,
+    ) -> NetworkOutput:
+        """Run the graph on one study.
+
+        Args:
+            lge: [S, H, W] pixel values, base → apex, standard display orientation.
+            pixel_spacing_mm: between rows, between columns.
+            slice_level: [S], 0 base … 1 apex.
+            beat_mv: [12, 512] mean beat, or None.
+            decision: what the gap policy says of the ECG (scarseg_runtime.taff.decide).
+
+        Raises:
+            StudyError: ``lge`` is not three-dimensional, empty or not finite.
+            ProviderError: the provider failed, or its engine is not built for so large a stack.
+        """
+        if lge.ndim != 3 or min(lge.shape) < 1 or not np.isfinite(lge).all():
+            raise StudyError("the image is not a finite three-dimensional stack")
+        inputs = {
+            "lge": np.ascontiguousarray(lge, np.float32),
+            "pixel_spacing": np.asarray(pixel_spacing_mm, np.float32),
+            "slice_level": np.ascontiguousarray(slice_level, np.float32),
+        }
+        if not self.metadata.image_only:
+            inputs |= _ecg_inputs(beat_mv, decision)
+        outputs: dict[str, Any] = self.session.execute(inputs)
+        for name in ("ecg_weight", "ecg_image_disagreement"):
+            outputs[name] = float(outputs[name][0])
+        return NetworkOutput(**outputs)
+
+
+def _ecg_inputs(
+    beat_mv: NDArray[np.float32] | None, decision: EcgDecision
+) -> dict[str, NDArray[np.float32]]:
+    beat = np.zeros((len(LEADS), BEAT_SAMPLES), np.float32) if beat_mv is None else beat_mv
+    valid = decision.valid and beat_mv is not None
+    return {
+        "ecg": np.ascontiguousarray(beat, np.float32),
+        "gap_days": np.array([decision.gap_days], np.float32),
+        "ecg_valid": np.array([float(valid)], np.float32),
+    }
+
+
+def open_session(chosen: Candidate, threads: int | None = None) -> Session:
+    """The session of a candidate. Raises ModelError or ProviderError."""
+    if chosen.provider.name in ("tensorrt", "tensorrt-rtx"):
+        from scarseg_runtime.tensorrt_engine import TensorrtSession
+
+        return TensorrtSession.open(chosen.model, chosen.provider.name)
+    from scarseg_runtime.onnx_session import OnnxSession
+
+    return OnnxSession.open(chosen.model, chosen.provider.name, chosen.precision, threads)

@@ -1,0 +1,130 @@
+"""A graph on ONNX Runtime: CPU, CUDA, or OpenVINO through its plugin."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from scarseg_runtime.contract import OUTPUTS
+from scarseg_runtime.errors import ModelError, ProviderError
+from scarseg_runtime.model_file import ModelFile, check_contract
+from scarseg_runtime.session import Arrays
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+OPENVINO_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+class OnnxSession:
+    """One graph on one provider of ONNX Runtime. Safe to call from several threads."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        self._outputs = [spec.name for spec in OUTPUTS]
+
+    @classmethod
+    def open(
+        cls, model: ModelFile, provider: str, precision: str, threads: int | None = None
+    ) -> OnnxSession:
+        """Load a model file.
+
+        Raises:
+            ModelError: ONNX Runtime cannot load the file, or it breaks the contract.
+            ProviderError: the provider is not there after all.
+        """
+        options = _options(threads)
+        if provider == "openvino":
+            _add_openvino(options, precision)
+        session = _load(model, options, _providers(provider))
+        check_contract(
+            session.get_inputs(), session.get_outputs(), image_only=model.metadata.image_only
+        )
+        return cls(session)
+
+    def prepare(self, slices: int, height: int, width: int) -> None:
+        """Nothing to do: ONNX Runtime takes any size."""
+
+    def execute(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """All outputs of the graph by name."""
+        values = self._session.run(self._outputs, dict(inputs))
+        return dict(zip(self._outputs, values, strict=True))
+
+
+def _options(threads: int | None) -> onnxruntime.SessionOptions:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or _usable_cores()
+    options.inter_op_num_threads = 1
+    # The arena never returns memory; a host process beside a scanner wants it back.
+    options.enable_cpu_mem_arena = False
+    # Not session.set_denormal_as_zero: it changes the floating-point mode of the caller's thread.
+    options.log_severity_level = 3
+    return options
+
+
+def _providers(provider: str) -> list[Any]:
+    """What InferenceSession takes as ``providers``; nothing where a plugin was added instead."""
+    import onnxruntime
+
+    if provider == "cpu":
+        return ["CPUExecutionProvider"]
+    if provider == "cuda":
+        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            raise ProviderError(
+                "this ONNX Runtime has no CUDA", "pip install 'scarseg-infer[cuda]'"
+            )
+        # TF32 would keep 10 bits of the 23 of FP32: not what the gate of fp32 was measured on.
+        return [("CUDAExecutionProvider", {"use_tf32": "0"})]
+    return []
+
+
+def _add_openvino(options: onnxruntime.SessionOptions, precision: str) -> None:
+    import onnxruntime
+    import onnxruntime_ep_openvino as plugin
+
+    name = plugin.get_ep_name()
+    if not any(device.ep_name == name for device in onnxruntime.get_ep_devices()):
+        onnxruntime.register_execution_provider_library(name, plugin.get_library_path())
+    cpu = onnxruntime.OrtHardwareDeviceType.CPU
+    devices = [
+        device
+        for device in onnxruntime.get_ep_devices()
+        if device.ep_name == name and device.device.type == cpu
+    ]
+    if not devices:
+        raise ProviderError("OpenVINO's plugin finds no Intel CPU", "Use --provider cpu")
+    hints = {"CPU": {"INFERENCE_PRECISION_HINT": OPENVINO_HINTS[precision]}}
+    options.add_provider_for_devices(devices[:1], {"load_config": json.dumps(hints)})
+
+
+def _load(
+    model: ModelFile, options: onnxruntime.SessionOptions, providers: list[Any]
+) -> onnxruntime.InferenceSession:
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+    try:
+        return onnxruntime.InferenceSession(str(model.path), options, providers=providers)
+    except (
+        ort_errors.Fail,
+        ort_errors.InvalidArgument,
+        ort_errors.InvalidGraph,
+        ort_errors.InvalidProtobuf,
+        ort_errors.NotImplemented,
+        RuntimeError,
+    ) as error:
+        raise ModelError(
+            "the model file cannot be loaded by ONNX Runtime",
+            "Check that it is an ONNX file exported by scarseg-export and not cut short",
+        ) from error
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

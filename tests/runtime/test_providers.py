@@ -1,0 +1,134 @@
+"""Which provider a model runs on by itself, and what is said of those passed over."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scarseg_infer.models import model_path
+from scarseg_runtime.errors import ProviderError
+from scarseg_runtime.gates import gate_reason, passes
+from scarseg_runtime.model import Model
+from scarseg_runtime.model_file import ModelFile, with_half_variant
+from scarseg_runtime.providers import PROVIDERS, Candidate, candidates, choose, preferred
+
+GOOD = {
+    "finite": True, "label_agreement": 0.9995, "max_scar_dice_difference": 0.001,
+    "max_burden_difference": 0.1, "worst_study": "twin 3",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def files() -> list[ModelFile]:
+    with model_path(None) as path:
+        return with_half_variant(path)
+
+
+def with_table(model: ModelFile, rows: dict, graph: str | None = None) -> ModelFile:
+    table = {"rows": rows, "graph_sha256": graph or model.graph_sha256}
+    return replace(model, metadata=replace(model.metadata, verification=table))
+
+
+def every(model: ModelFile, unusable: dict[str, str], rows: dict) -> list[Candidate]:
+    """Candidates of a machine on which all but ``unusable`` providers can run."""
+    found = candidates([with_table(model, rows)])
+    return [replace(c, unusable=unusable.get(c.provider.name)) for c in found]
+
+
+def test_the_order_is_the_documented_one() -> None:
+    names = [provider.name for provider in PROVIDERS]
+    assert names == ["tensorrt", "tensorrt-rtx", "cuda", "openvino", "cpu"]
+
+
+def test_the_first_that_runs_and_passed_is_taken(files: list[ModelFile]) -> None:
+    rows = {f"{p.name} fp32": GOOD for p in PROVIDERS}
+    assert choose(every(files[0], {}, rows)).provider.name == "tensorrt"
+    missing = {"tensorrt": "not installed", "tensorrt-rtx": "no NVIDIA GPU or driver"}
+    assert choose(every(files[0], missing, rows)).provider.name == "cuda"
+    rows["cuda fp32"] = GOOD | {"label_agreement": 0.9}
+    assert choose(every(files[0], missing, rows)).provider.name == "openvino"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"finite": False}, {"label_agreement": 0.9989}, {"label_agreement": float("nan")},
+     {"max_scar_dice_difference": 0.0051}, {"max_burden_difference": 0.51}],
+)  # fmt: skip
+def test_every_gate_counts(change: dict) -> None:
+    assert passes(GOOD)
+    assert not passes(GOOD | change)
+
+
+def test_a_table_of_other_weights_counts_nothing(files: list[ModelFile]) -> None:
+    table = {"rows": {"cpu fp32": GOOD}, "graph_sha256": "0" * 64}
+    assert "other weights" in str(gate_reason(table, "1" * 64, "cpu", "fp32"))
+    assert gate_reason(table, "0" * 64, "cpu", "fp32") is None
+    assert "not verified" in str(gate_reason({}, "0" * 64, "cpu", "fp32"))
+    damaged = {"rows": {"cpu fp32": {}}, "graph_sha256": "0" * 64}
+    assert "damaged" in str(gate_reason(damaged, "0" * 64, "cpu", "fp32"))
+    with pytest.raises(ProviderError, match="no provider may run this model"):
+        choose(every(with_table(files[0], {"cpu fp32": GOOD}, "0" * 64), {}, {}))
+
+
+def test_what_failed_runs_only_where_it_is_asked_for(files: list[ModelFile]) -> None:
+    rows = {"cpu fp32": GOOD, "cuda fp32": GOOD | {"finite": False}}
+    found = every(files[0], {"tensorrt": "x", "tensorrt-rtx": "x"}, rows)
+    assert choose(found).provider.name == "cpu"
+    forced = choose(found, "cuda")
+    assert forced.provider.name == "cuda"
+    assert forced.gate == "failed verification (worst study: twin 3)"
+    with pytest.raises(ProviderError, match="tensorrt fp32: x"):
+        choose(found, "tensorrt")
+
+
+def test_the_shipped_files_run_here_by_themselves(files: list[ModelFile]) -> None:
+    assert [model.metadata.precision for model in files] == ["fp32", "fp16"]
+    taken = preferred(candidates(files))
+    assert taken is not None
+    assert taken.reason is None
+
+
+def test_the_fp16_variant_runs_on_the_cpu_where_it_is_asked_for(files: list[ModelFile]) -> None:
+    chosen = Model.load(files[0].path, "cpu", "fp16").chosen
+    assert chosen.model.path.name == "reference.fp16.onnx"
+    assert (chosen.provider.name, chosen.precision) == ("cpu", "fp16")
+
+
+def test_a_variant_of_another_training_is_left_alone(
+    files: list[ModelFile], tmp_path: Path
+) -> None:
+    model = tmp_path / "mine.onnx"
+    model.write_bytes(files[0].path.read_bytes())
+    assert len(with_half_variant(model)) == 1
+    variant = tmp_path / "mine.fp16.onnx"
+    variant.write_bytes(files[1].path.read_bytes())
+    assert len(with_half_variant(model)) == 2
+    own = files[1].metadata.fp32_graph_sha256.encode()
+    variant.write_bytes(files[1].path.read_bytes().replace(own, b"0" * 64))
+    assert len(with_half_variant(model)) == 1
+    variant.write_bytes(b"damaged")
+    assert len(with_half_variant(model)) == 1
+
+
+def test_unknown_names_are_refused_with_the_known_ones(files: list[ModelFile]) -> None:
+    with pytest.raises(ProviderError, match="auto, tensorrt, tensorrt-rtx, cuda, openvino, cpu"):
+        choose(candidates(files), "quantum")
+    with pytest.raises(ProviderError, match="no int4 variant"):
+        choose(candidates(files), "cpu", "int4")
+
+
+def test_providers_are_listed_with_reasons_and_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys; from scarseg_infer.cli import main; main(['--providers']);"
+        "print([m for m in ('onnxruntime', 'numpy', 'onnx', 'torch') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lines = run.stdout.splitlines()
+    assert lines[-1] == "[]"
+    assert {line.split()[0] for line in lines[:-1]} == {provider.name for provider in PROVIDERS}
+    assert sum(line.split()[-1] == "auto" for line in lines) == 1
+    assert all(len(line.split()) > 2 for line in lines[:-1])

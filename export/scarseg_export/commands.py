@@ -95,13 +95,12 @@ def tensorrt(arguments: argparse.Namespace) -> None:
     engine, sidecar = build_engine(model, arguments.runtime, profile, target)
     seconds = time.perf_counter() - start
     write_engine(out, engine, sidecar)
+    stored = out.stat().st_size
     print(
-        f"{out}: {len(engine) / 1e6:.1f} MB in {seconds:.1f} s, {sidecar['precision']}, "
-        f"{sidecar['half_convolutions']} convolutions in FP16"
+        f"{out}: {stored / 1e6:.1f} MB ({len(engine) / 1e6:.1f} MB unpacked) in {seconds:.1f} s, "
+        f"{sidecar['precision']}, {sidecar['half_convolutions']} convolutions in FP16"
     )
-    _write_report(
-        arguments.report, {"seconds": seconds, "bytes": len(engine), "engine": dict(sidecar)}
-    )
+    _write_report(arguments.report, {"seconds": seconds, "bytes": stored, "engine": dict(sidecar)})
 
 
 def inspect(arguments: argparse.Namespace) -> None:

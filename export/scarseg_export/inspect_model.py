@@ -109,7 +109,7 @@ def inspect_engine(path: Path) -> dict[str, Any]:
         ModelError: engine or sidecar are missing or damaged.
     """
     entry = read_engine(path)
-    return {"file": {"bytes": len(entry.engine)}, "engine": dict(entry.sidecar)}
+    return {"file": {"bytes": path.stat().st_size}, "engine": dict(entry.sidecar)}
 
 
 def report_lines(facts: dict[str, Any]) -> list[str]:

@@ -236,7 +236,7 @@ class ScarNet(nn.Module):
         seen = self.see(lge, pixel_spacing, slice_level)
         fused = self.fuse(seen, ecg, gap_days, ecg_valid)
         outputs = self.to_input_grid(lge, seen, fused.scar)
-        wall = (seen.anatomy.argmax(1) == 2).to(torch.float32)
+        wall = wall_of(seen.anatomy).to(torch.float32)
         burden = segment_evidence(seen.segments, wall, (fused.scar > 0.5).to(torch.float32))
         return *outputs, burden, fused.belief, fused.weight, fused.disagreement
 
@@ -254,7 +254,7 @@ class ScarNet(nn.Module):
         dx = axis[None, None, :] - frame.centre_mm[:, None, None, 0]
         dy = axis[None, :, None] - frame.centre_mm[:, None, None, 1]
         segments = segment_map(dx, dy, frame)
-        wall = anatomy.argmax(1) == 2
+        wall = wall_of(anatomy)
         return Seen(
             half_mm, centres, frame, anatomy, features, scar, segments,
             segment_evidence(segments, wall, torch.sigmoid(scar)),
@@ -304,6 +304,12 @@ class ScarNet(nn.Module):
         background = 1.0 - maps[:, :3].sum(1, keepdim=True)
         winner = torch.cat([background, maps[:, :3]], 1).argmax(1)
         return torch.where(winner == 3, int(Label.RV_CAVITY), winner), maps
+
+
+def wall_of(anatomy: Tensor) -> Tensor:
+    """[S, h, w] where myocardium is the likeliest of the anatomy probabilities [S, 4, h, w]."""
+    outside, cavity, wall, right = (anatomy[:, k] for k in range(4))
+    return (wall > torch.maximum(outside, cavity)) & (wall >= right)
 
 
 def change_map(head: nn.Module, seen: Seen, belief: Tensor) -> Tensor:

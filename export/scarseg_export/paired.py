@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from scarseg_export.buffers import StackBuffer, StackSpec, patient_seed, stack_buffer
-from scarseg_export.network import ScarNet
+from scarseg_export.network import ScarNet, wall_of
 from scarseg_export.recipe import Recipe
 from scarseg_export.sampling import view
 from scarseg_export.train_ecg import distort
@@ -89,7 +89,7 @@ def _patient(
     truth = view(
         truth, seen.half_mm, seen.centres_mm, config.crop_size, config.crop_spacing_mm
     ) > 0.5  # fmt: skip
-    wall = seen.anatomy.argmax(1) == 2
+    wall = wall_of(seen.anatomy)
     kept = wall & (torch.rand(wall.shape) < share)
     case = sample_case(seed)
     beats = torch.from_numpy(beats_of([case, case], np.array([False, True])))

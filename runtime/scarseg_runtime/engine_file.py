@@ -1,10 +1,15 @@
-"""A compiled engine and its sidecar: two files that count only together."""
+"""A compiled engine and its sidecar: two files that count only together.
+
+Most of an engine of TensorRT-RTX is CUDA source text that its just-in-time compiler reads, with
+the same header before every kernel. Packed with zlib it is a quarter of the size.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +20,8 @@ from scarseg_runtime.errors import ModelError
 SIDECAR_FORMAT: Final = 1
 SIDECAR_SUFFIX: Final = ".json"
 """Added to the whole name of the engine file."""
+
+MAX_PLAN_BYTES: Final = 1 << 30
 
 Built = tuple[bytes, dict[str, Any]]
 """An engine and the content of its sidecar."""
@@ -67,24 +74,45 @@ def read_pair(path: Path) -> Built | None:
         raise UnusableError("has a sidecar of another format")
     if sidecar.get("engine_sha256") != hashlib.sha256(content).hexdigest():
         raise UnusableError("is damaged")
-    return content, sidecar
+    return _unpack(content, sidecar), sidecar
+
+
+def _unpack(content: bytes, sidecar: Mapping[str, Any]) -> bytes:
+    """The plan, never longer than the sidecar says. Raises UnusableError."""
+    size = sidecar.get("plan_bytes")
+    if not isinstance(size, int) or not 0 < size <= MAX_PLAN_BYTES:
+        raise UnusableError("has a damaged sidecar")
+    unpacker = zlib.decompressobj()
+    try:
+        plan = unpacker.decompress(content, size + 1)
+    except zlib.error as error:
+        raise UnusableError("is damaged") from error
+    if len(plan) != size:
+        raise UnusableError("is damaged")
+    return plan
 
 
 def write_pair(path: Path, content: bytes, sidecar: Mapping[str, Any]) -> None:
-    """Write an engine with its sidecar, to which format and SHA-256 are added: both whole, or
-    what was there before. Raises OSError.
+    """Write an engine, packed, with its sidecar, to which format, size of the plan and SHA-256 of
+    the file are added: both whole, or what was there before. Raises OSError.
 
     The sidecar goes away first and comes back last, so that one never describes the other's
     predecessor.
     """
-    digest = hashlib.sha256(content).hexdigest()
-    entries = {**sidecar, "format": SIDECAR_FORMAT, "engine_sha256": digest}
+    packed = zlib.compress(content)
+    entries = {
+        **sidecar,
+        "format": SIDECAR_FORMAT,
+        "packed": "zlib",
+        "plan_bytes": len(content),
+        "engine_sha256": hashlib.sha256(packed).hexdigest(),
+    }
     text = json.dumps(entries, indent=1, sort_keys=True).encode()
     place = sidecar_path(path)
     parts = {name: name.with_name(f"{name.name}.{os.getpid()}.part") for name in (path, place)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        parts[path].write_bytes(content)
+        parts[path].write_bytes(packed)
         parts[place].write_bytes(text)
         place.unlink(missing_ok=True)
         parts[path].replace(path)

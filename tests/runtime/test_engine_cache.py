@@ -21,7 +21,7 @@ from scarseg_runtime.engine_cache import (
     engine_for,
     key_parts,
 )
-from scarseg_runtime.engine_file import Built, read_pair, sidecar_path, write_pair
+from scarseg_runtime.engine_file import Built, UnusableError, read_pair, sidecar_path, write_pair
 from scarseg_runtime.errors import ModelError
 from scarseg_runtime.gpu import Gpu
 from scarseg_runtime.model_file import ModelFile, read_model_file
@@ -267,7 +267,7 @@ def test_two_processes_that_need_the_same_engine_build_it_once(model, tmp_path) 
 
 
 FULL_DISK = """
-import logging, resource, sys
+import logging, random, resource, sys
 from pathlib import Path
 from scarseg_runtime.engine_cache import engine_for
 from scarseg_runtime.engine_file import write_pair
@@ -279,14 +279,15 @@ from scarseg_runtime.tensorrt_build import write_engine
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 model, folder = read_model_file(Path(sys.argv[1])), Path(sys.argv[2])
 write_pair(folder / "old.engine", b"old", {})
+plan = random.Random(0).randbytes(200_000)  # cannot be packed
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 engine, _ = engine_for(
-    model, "tensorrt-rtx", gpu=Gpu("g", (8, 9), 1), version="1", build=lambda: (b"e" * 200_000, {}),
+    model, "tensorrt-rtx", gpu=Gpu("g", (8, 9), 1), version="1", build=lambda: (plan, {}),
     folder=folder,
 )
-assert engine == b"e" * 200_000
+assert engine == plan
 try:
-    write_engine(folder / "old.engine", b"e" * 200_000, {})
+    write_engine(folder / "old.engine", plan, {})
 except OutputError as error:
     logging.warning("%s", error)
 """
@@ -305,6 +306,18 @@ def test_a_full_disk_costs_the_cache_but_not_the_engine(model, folder) -> None:
     assert read_pair(folder / "old.engine")[0] == b"old"
     left = {path.name for path in folder.iterdir() if path.suffix != ".lock"}
     assert left == {"old.engine", "old.engine.json"}
+
+
+def test_an_engine_never_unpacks_to_more_than_its_sidecar_says(folder) -> None:
+    path = folder / "bomb.engine"
+    write_pair(path, b"e" * 10_000_000, {})
+    place = sidecar_path(path)
+    place.write_text(place.read_text().replace("10000000", "1000"))
+    with pytest.raises(UnusableError, match="is damaged"):
+        read_pair(path)
+    place.write_text(place.read_text().replace("1000", "-1"))
+    with pytest.raises(UnusableError, match="damaged sidecar"):
+        read_pair(path)
 
 
 def test_a_cache_that_takes_no_files_costs_only_time(model, folder, warnings) -> None:

@@ -75,9 +75,12 @@ def test_the_engine_says_what_it_was_made_of(model: ModelFile, built: Built) -> 
     assert sidecar["target"] == dataclasses.asdict(Target())
 
 
-def test_the_engine_is_small(model: ModelFile, built: Built) -> None:
-    engine_bytes, onnx_bytes = len(built[0]), model.path.stat().st_size
-    assert engine_bytes <= onnx_bytes + 8e6
+def test_the_engine_file_is_small(model: ModelFile, built: Built, tmp_path: Path) -> None:
+    path = tmp_path / "m.engine"
+    write_engine(path, *built)
+    assert read_engine(path).engine == built[0]
+    assert path.stat().st_size <= model.path.stat().st_size + 8e6
+    assert path.stat().st_size < 0.4 * len(built[0])
 
 
 def test_profile_and_gpus_are_the_users_choice(model: ModelFile, built: Built) -> None:

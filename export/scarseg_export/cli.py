@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
                         help="which label is what, and what the model was trained on")  # fmt: skip
     nnunet.add_argument("--fold", nargs="+", default=["0"], help="several are averaged (0)")
     nnunet.add_argument("--checkpoint", default="checkpoint_final.pth")
+    nnunet.add_argument("--cases", type=int, default=3, help="twin patients to verify on (3)")
     _report_argument(nnunet)
     tradeoff = add("tradeoff", help="gain of the right ECG against damage by another patient's")
     tradeoff.add_argument("run", type=Path, help="run folder of a finished training")

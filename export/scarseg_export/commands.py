@@ -121,7 +121,7 @@ def nnunet(arguments: argparse.Namespace) -> None:
 
     export_nnunet(
         arguments.folder, arguments.out, arguments.classes,
-        folds=tuple(arguments.fold), checkpoint=arguments.checkpoint,
+        folds=tuple(arguments.fold), checkpoint=arguments.checkpoint, cases=arguments.cases,
     )  # fmt: skip
     _say_model(arguments.out, arguments.report)
 

@@ -8,13 +8,18 @@ BIN := $(VENV)/bin
 endif
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test bench lint format clean
+.PHONY: demo test test-gpu bench lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/scarseg-infer --demo
 
 test: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest
+
+# On a machine with an NVIDIA GPU: fails instead of skipping where there is none.
+test-gpu: $(VENV)/.installed-test
+	$(BIN)/python -m scarseg_runtime.gpu
+	$(BIN)/python -m pytest -m gpu
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python bench/latency.py
@@ -34,7 +39,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) -e '.[export,test]'
+	$(PIP) -e '.[export,nnunet,test]'
 	@touch $@
 
 clean:

@@ -1,9 +1,10 @@
 """Accuracy of the image network against its FLOPs: what width, depth and crop are worth.
 
 Trains every variant for the same number of steps on the same simulated stacks (short of
-convergence: the order is what counts) and scores held-out stacks. Prints one JSON line each.
+convergence: the order is what counts) and scores held-out stacks. Prints one JSON line each, keeps
+them in OUT/rows.jsonl and draws OUT/flops.png of all that are there.
 
-    python bench/flop_curve.py --out runs/curve [--steps 1500] [--only NAME ...]
+    python bench/flop_curve.py --out runs/curve [--steps 1500] [--seed 0] [--only NAME ...]
 """
 
 from __future__ import annotations
@@ -45,8 +46,10 @@ VARIANTS = {
 }
 
 
-def measure(name: str, config: NetworkConfig, out: Path, steps: int, stacks: int) -> dict[str, Any]:
-    """Train one variant and score it."""
+def measure(
+    name: str, config: NetworkConfig, out: Path, steps: int, stacks: int, seed: int
+) -> dict[str, Any]:
+    """Train one variant and score it; ``seed`` is of its first weights and of its batches."""
     recipe = replace(Recipe(), network=config, image_steps=steps)
     train, test = (
         source_of(
@@ -56,15 +59,15 @@ def measure(name: str, config: NetworkConfig, out: Path, steps: int, stacks: int
         )
         for folder, seed, count in (("train", TRAIN_SEED, stacks), ("test", TEST_SEED, 120))
     )
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = ImageNet(config)
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, str]]:
-        rng = np.random.default_rng([TRAIN_SEED, step])
+        rng = np.random.default_rng([TRAIN_SEED, step, seed] if seed else [TRAIN_SEED, step])
         return image_loss(model, *draw_batch(rng, [train], recipe.image_batch, config))
 
     start = time.perf_counter()
-    checkpoint = out / f"{name.replace(' ', '-').replace('/', '-')}.pt"
+    checkpoint = out / f"{name.replace(' ', '-').replace('/', '-')}-{seed}.pt"
     run_steps(name, [Rate(model, recipe.image_rate)], steps, 0, loss_of, checkpoint)
     seconds = time.perf_counter() - start
     counter = FlopCounterMode(display=False)
@@ -76,6 +79,7 @@ def measure(name: str, config: NetworkConfig, out: Path, steps: int, stacks: int
         "parameters": sum(p.numel() for p in model.parameters()),
         **score(model, test, config),
         "steps": steps,
+        "seed": seed,
         "training_s": round(seconds),
     }
 
@@ -101,18 +105,54 @@ def score(model: ImageNet, source: Source, config: NetworkConfig) -> dict[str, f
     return dict(zip(names, (sums[:, 0] / sums[:, 1]).round(4).tolist(), strict=True))
 
 
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Dice of scar and wall against work, one point a variant and seed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(10.5, 4.6), sharex=True, layout="constrained")
+    parts = {"scar_dice": ("scar", "#d55e00"), "wall_dice": ("myocardium", "#0072b2")}
+    for axis, (key, (title, colour)) in zip(axes, parts.items(), strict=True):
+        axis.scatter([r["gflop_per_slice"] for r in rows], [r[key] for r in rows], color=colour)
+        for name in dict.fromkeys(row["variant"] for row in rows):
+            best = max((r for r in rows if r["variant"] == name), key=lambda r: r[key])
+            axis.annotate(
+                name.split(",")[0], (best["gflop_per_slice"], best[key]),
+                xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8,
+                fontweight="bold" if name == "reference" else "normal",
+            )  # fmt: skip
+        axis.set_xscale("log")
+        axis.set_xticks([0.2, 0.5, 1.0, 2.0], ["0.2", "0.5", "1", "2"])
+        axis.minorticks_off()
+        axis.margins(x=0.15, y=0.15)
+        axis.set_xlabel("GFLOP a slice, image network")
+        axis.set_ylabel(f"{title} Dice, held-out stacks of the twin")
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=100)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--stacks", type=int, default=1200)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     for name in options.only:
-        row = measure(name, VARIANTS[name], options.out, options.steps, options.stacks)
+        row = measure(
+            name, VARIANTS[name], options.out, options.steps, options.stacks, options.seed
+        )
         print(json.dumps(row), flush=True)
+        kept = options.out / "rows.jsonl"
+        with kept.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+        lines = kept.read_text(encoding="utf-8").splitlines()
+        draw([json.loads(line) for line in lines], options.out / "flops.png")
 
 
 if __name__ == "__main__":

@@ -84,11 +84,12 @@ def verify(arguments: argparse.Namespace) -> None:
 
 
 def tensorrt(arguments: argparse.Namespace) -> None:
+    from scarseg_runtime.engine_cache import beside_path
     from scarseg_runtime.model_file import read_model_file
     from scarseg_runtime.tensorrt_build import Profile, Target, build_engine, write_engine
 
     model = read_model_file(arguments.model)
-    out = arguments.out or arguments.model.with_suffix(f".{arguments.runtime}.engine")
+    out = arguments.out or beside_path(arguments.model, arguments.runtime)
     profile = Profile(tuple(arguments.min), tuple(arguments.opt), tuple(arguments.max))
     target = Target(tuple(arguments.gpu), arguments.portable, arguments.any_version)
     start = time.perf_counter()

@@ -46,3 +46,7 @@ def nvidia_gpu() -> Gpu | None:
     if any(call() != 0 for call in calls) or count.value < 1:
         return None
     return Gpu(name.value.decode(errors="replace"), (major.value, minor.value), driver.value)
+
+
+if __name__ == "__main__":
+    sys.exit(0 if nvidia_gpu() else "no NVIDIA GPU or driver")

@@ -175,6 +175,10 @@ def two_d(plans: dict[str, Any]) -> dict[str, Any]:
     return plans["configurations"]["2d"]
 
 
+def arguments_of(plans: dict[str, Any]) -> dict[str, Any]:
+    return two_d(plans)["architecture"]["arch_kwargs"]
+
+
 @pytest.mark.parametrize(
     ("name", "edit", "words"),
     [
@@ -183,7 +187,7 @@ def two_d(plans: dict[str, Any]) -> dict[str, Any]:
          "CTNormalization is not supported"),
         ("plans.json", lambda p: two_d(p)["architecture"].update(network_class_name="os.system"),
          "architecture system is not supported"),
-        ("plans.json", lambda p: two_d(p)["architecture"]["arch_kwargs"].update(conv_op="os.system"),
+        ("plans.json", lambda p: arguments_of(p).update(conv_op="os.system"),
          "conv_op is not supported"),
         ("plans.json", lambda p: p.update(transpose_forward=[1, 0, 2]), "swaps axes"),
         ("plans.json", lambda p: two_d(p).pop("patch_size"), "lack something: 'patch_size'"),

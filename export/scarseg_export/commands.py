@@ -38,6 +38,7 @@ def train(arguments: argparse.Namespace) -> None:
 
     from scarseg_export.recipe import load_recipe
     from scarseg_export.train import train as run_training
+    from scarseg_export.workers import peak_memory_gb
 
     recipe = load_recipe(arguments.recipe)
     if arguments.seed is not None:
@@ -45,6 +46,9 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.cine is None:  # the recorded recipe says what was done
         recipe = replace(recipe, cine_share=0.0)
     print(run_training(arguments.out, recipe, arguments.cine))
+    peak = peak_memory_gb()
+    if peak is not None:
+        print(f"peak memory, all processes: at most {peak:.1f} GB")
 
 
 def onnx(arguments: argparse.Namespace) -> None:

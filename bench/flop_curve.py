@@ -30,6 +30,7 @@ from scarseg_export.train_image import image_loss
 
 TRAIN_SEED, TEST_SEED = 41, 42
 FULL_WIDTHS = (16, 32, 48, 64, 96)
+LABELLED_LEFT = ("one level less", "reference", "3/2 width")
 VARIANTS = {
     "half width": NetworkConfig(fine_widths=(8, 16, 24, 32, 48)),
     "3/4 width": NetworkConfig(fine_widths=(12, 24, 36, 48, 72)),
@@ -117,10 +118,13 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     for axis, (key, (title, colour)) in zip(axes, parts.items(), strict=True):
         axis.scatter([r["gflop_per_slice"] for r in rows], [r[key] for r in rows], color=colour)
         for name in dict.fromkeys(row["variant"] for row in rows):
-            best = max((r for r in rows if r["variant"] == name), key=lambda r: r[key])
+            mine = [row for row in rows if row["variant"] == name]
+            work, scores = mine[0]["gflop_per_slice"], [row[key] for row in mine]
+            axis.plot([work, work], [min(scores), max(scores)], color=colour)  # between seeds
+            side = "right" if name in LABELLED_LEFT else "left"
             axis.annotate(
-                name.split(",")[0], (best["gflop_per_slice"], best[key]),
-                xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8,
+                name.split(",")[0], (work, max(scores)), ha=side, fontsize=8,
+                xytext=(-4 if side == "right" else 4, 4), textcoords="offset points",
                 fontweight="bold" if name == "reference" else "normal",
             )  # fmt: skip
         axis.set_xscale("log")

@@ -133,8 +133,9 @@ def _segment_study(arguments: argparse.Namespace, out: Path) -> None:
 
     check_out(out, overwrite=arguments.overwrite)
     segmenter = Segmenter.from_model(
-        arguments.model, provider=arguments.provider, precision=arguments.precision
-    )
+        arguments.model, provider=arguments.provider, precision=arguments.precision,
+        background=True,
+    )  # fmt: skip
     result = segmenter.run(arguments.study, arguments.ecg, gap_days=arguments.gap_days)
     paths = result.write(out, overwrite=arguments.overwrite)
     if arguments.quiet:

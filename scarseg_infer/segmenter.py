@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,8 +40,13 @@ ECG_CHANGE_PERCENT = 2.0
 class Segmenter:
     """A loaded model that segments studies. Load once, run many."""
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, loading: Future[Model]) -> None:
+        self._loading = loading
+
+    @property
+    def _model(self) -> Model:
+        """The model, as soon as it is loaded. Raises what loading it raised."""
+        return self._loading.result()
 
     @classmethod
     def from_model(
@@ -50,6 +56,7 @@ class Segmenter:
         provider: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
+        background: bool = False,
     ) -> Segmenter:
         """Load a model file; without one, the reference model shipped with the package.
 
@@ -61,13 +68,24 @@ class Segmenter:
             precision: ``fp32``, ``fp16``, ``bf16``, or ``auto``. What is asked for by name runs
                 even unverified; every result then carries a warning.
             threads: cores to compute on; default those the process may use.
+            background: come back at once and load while the first study is being read; what is
+                wrong with the model is then raised by the first run.
 
         Raises:
             ModelError: the file is missing, damaged or breaks the contract.
             ProviderError: the provider is unknown or cannot run here.
         """
-        with model_path(model) as path:
-            return cls(Model.load(path, provider, precision, threads=threads))
+
+        def load() -> Model:
+            with model_path(model) as path:
+                return Model.load(path, provider, precision, threads=threads)
+
+        with_one_thread = ThreadPoolExecutor(1, thread_name_prefix="scarseg-load")
+        loading = with_one_thread.submit(load)
+        with_one_thread.shutdown(wait=False)  # the thread ends with its only task
+        if not background:
+            loading.result()
+        return cls(loading)
 
     def run(
         self,

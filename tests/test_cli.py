@@ -116,9 +116,12 @@ def bad_inputs(folder: Path) -> dict[str, tuple[int, str, list[str]]]:
         "existing out": (6, "exists", [demo, "-o", str(folder / "taken")]),
         "foreign out": (6, "not results", [demo, "-o", str(folder / "taken"), "--overwrite"]),
         "unwritable out": (6, "cannot be written", [demo, "-o", "/proc/nowhere/out"]),
-        "unknown provider": (5, "auto, cpu", [demo, "--provider", "quantum"]),
+        "unknown provider": (5, "openvino, cpu", [demo, "--provider", "quantum"]),
         "missing model": (5, "does not exist", [demo, "--model", str(folder / "none.onnx")]),
-        "broken model": (5, "no output named", [demo, "--model", str(folder / "broken.onnx")]),
+        "broken model": (
+            5, "no output named",
+            [demo, "--provider", "cpu", "--model", str(folder / "broken.onnx")],
+        ),
     }  # fmt: skip
 
 

@@ -134,7 +134,7 @@ def test_every_kind_of_bad_input_has_its_error(segmenter: Segmenter, tmp_path: P
 
 
 def test_the_reason_of_the_weight_can_be_recomputed(demo: ScarResult) -> None:
-    from scarseg_infer.segmenter import REFERENCE_MODEL
+    from scarseg_infer.models import REFERENCE_MODEL
     from scarseg_runtime.model import Model
 
     model = Path(__file__).parents[2] / "scarseg_infer" / "models" / REFERENCE_MODEL

@@ -172,7 +172,7 @@ def test_a_model_that_breaks_the_contract_is_refused(
     tmp_path: Path, change: str, words: str
 ) -> None:
     with pytest.raises(ModelError, match=words):
-        Model.load(broken_model(tmp_path, change))
+        Model.load(broken_model(tmp_path, change), "cpu")
 
 
 def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
@@ -187,5 +187,5 @@ def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_provider_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ProviderError, match="auto, cpu"):
+    with pytest.raises(ProviderError, match="auto, tensorrt"):
         Model.load(MODEL, "quantum")

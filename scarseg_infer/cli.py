@@ -57,6 +57,9 @@ def parser() -> argparse.ArgumentParser:
         help="fp32, fp16, bf16 or auto (default: auto)")  # fmt: skip
     add("--providers", action="store_true",
         help="say which providers can run the model here, and why others cannot")  # fmt: skip
+    add("--threads", metavar="N", type=int, help="cores to compute on (default: all it may use)")
+    add("--only", metavar="NAMES", default="",
+        help="write only some of: seg,nifti,json,overlay,bullseye")  # fmt: skip
     add("--overwrite", action="store_true", help="replace the results in an existing OUT")
     add("--demo", action="store_true",
         help="run on the bundled synthetic study and ECG instead of STUDY and ECG")  # fmt: skip
@@ -129,15 +132,19 @@ def _list_providers(arguments: argparse.Namespace) -> None:
 def _segment_study(arguments: argparse.Namespace, out: Path) -> None:
     from scarseg_infer.segmenter import Segmenter
     from scarseg_infer.summary import summary_lines, timing_lines
-    from scarseg_infer.write import check_out
+    from scarseg_infer.write import check_only, check_out
 
+    only = [name for name in arguments.only.split(",") if name]
+    check_only(only)
+    if arguments.threads is not None and arguments.threads < 1:
+        raise UsageError("--threads must be 1 or more", "Leave it out to use all cores")
     check_out(out, overwrite=arguments.overwrite)
     segmenter = Segmenter.from_model(
         arguments.model, provider=arguments.provider, precision=arguments.precision,
-        background=True,
+        threads=arguments.threads, background=True,
     )  # fmt: skip
     result = segmenter.run(arguments.study, arguments.ecg, gap_days=arguments.gap_days)
-    paths = result.write(out, overwrite=arguments.overwrite)
+    paths = result.write(out, overwrite=arguments.overwrite, only=only)
     if arguments.quiet:
         return
     for warning in result.warnings:

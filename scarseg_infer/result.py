@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -81,11 +81,16 @@ class ScarResult:
     timings_ms: Mapping[str, float]
     warnings: tuple[str, ...]
 
-    def write(self, out: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
-        """Write every output into folder ``out``, all of them or none.
+    def write(
+        self, out: str | Path, *, overwrite: bool = False, only: Collection[str] = ()
+    ) -> dict[str, Path]:
+        """Write outputs into folder ``out``, all of them or none.
 
-        Returns the paths by output name. Raises OutputError.
+        Args:
+            only: some of ``seg``, ``nifti``, ``json``, ``overlay``, ``bullseye``; all where empty.
+
+        Returns the paths by output name. Raises OutputError, and UsageError for an unknown name.
         """
         from scarseg_infer.write import write_all
 
-        return write_all(self, Path(out), overwrite=overwrite)
+        return write_all(self, Path(out), overwrite=overwrite, only=only)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from scarseg_infer.result import ScarResult
-from scarseg_runtime.errors import OutputError
+from scarseg_runtime.errors import OutputError, UsageError
 
 NAMES: Final = {
     "seg": "scar.dcm",
@@ -43,8 +43,20 @@ def check_out(out: Path, *, overwrite: bool) -> None:
         raise _cannot_write(error) from error
 
 
-def write_all(result: ScarResult, out: Path, *, overwrite: bool) -> dict[str, Path]:
-    """Write every output of ``result`` into folder ``out``; parents are made where missing.
+def check_only(only: Collection[str]) -> None:
+    """Whether all names are outputs. Raises UsageError naming the first that is not."""
+    for name in only:
+        if name not in NAMES:
+            raise UsageError(f"there is no output {name!r}", f"Known: {', '.join(NAMES)}")
+
+
+def write_all(
+    result: ScarResult, out: Path, *, overwrite: bool, only: Collection[str] = ()
+) -> dict[str, Path]:
+    """Write outputs of ``result`` into folder ``out``; parents are made where missing.
+
+    Args:
+        only: names of the outputs wanted; all where empty.
 
     Files are written into a folder beside ``out`` which is then renamed to ``out``, so nobody
     ever sees half a result, and nothing is left behind on failure or interruption.
@@ -54,11 +66,13 @@ def write_all(result: ScarResult, out: Path, *, overwrite: bool) -> dict[str, Pa
 
     Raises:
         OutputError: see :func:`check_out`; also when the disk is full.
+        UsageError: an unknown name in ``only``.
     """
+    check_only(only)
     check_out(out, overwrite=overwrite)
     try:
         with _staging(out) as folder:
-            files = _write_files(result, folder)
+            files = _write_files(result, folder, only)
             _publish(folder, out)
     except OutputError:
         raise
@@ -67,20 +81,30 @@ def write_all(result: ScarResult, out: Path, *, overwrite: bool) -> dict[str, Pa
     return {name: out / file for name, file in files.items()}
 
 
-def _write_files(result: ScarResult, folder: Path) -> dict[str, str]:
-    from scarseg_infer.bullseye import bullseye_image
-    from scarseg_infer.overlay import overlay_image
-    from scarseg_infer.write_json import write_json
-    from scarseg_infer.write_nifti import write_nifti
-    from scarseg_infer.write_seg import write_seg
-
+def _write_files(result: ScarResult, folder: Path, only: Collection[str]) -> dict[str, str]:
+    """Imports stand with what needs them: a host that wants one file waits for one writer."""
     files = {n: f for n, f in NAMES.items() if n != "seg" or result.stack.source == "dicom"}
+    files = {name: file for name, file in files.items() if not only or name in only}
     if "seg" in files:
+        from scarseg_infer.write_seg import write_seg
+
         write_seg(result, folder / files["seg"])
-    write_nifti(result, folder / files["nifti"])
-    overlay_image(result).save(folder / files["overlay"])
-    bullseye_image(result).save(folder / files["bullseye"])
-    write_json(result, folder / files["json"], files)
+    if "nifti" in files:
+        from scarseg_infer.write_nifti import write_nifti
+
+        write_nifti(result, folder / files["nifti"])
+    if "overlay" in files:
+        from scarseg_infer.overlay import overlay_image
+
+        overlay_image(result).save(folder / files["overlay"])
+    if "bullseye" in files:
+        from scarseg_infer.bullseye import bullseye_image
+
+        bullseye_image(result).save(folder / files["bullseye"])
+    if "json" in files:
+        from scarseg_infer.write_json import write_json
+
+        write_json(result, folder / files["json"], files)
     return files
 
 

@@ -116,6 +116,8 @@ def bad_inputs(folder: Path) -> dict[str, tuple[int, str, list[str]]]:
         "existing out": (6, "exists", [demo, "-o", str(folder / "taken")]),
         "foreign out": (6, "not results", [demo, "-o", str(folder / "taken"), "--overwrite"]),
         "unwritable out": (6, "cannot be written", [demo, "-o", "/proc/nowhere/out"]),
+        "unknown output": (2, "no output 'pdf'", [demo, "--only", "json,pdf"]),
+        "no threads": (2, "--threads", [demo, "--threads", "0"]),
         "unknown provider": (5, "openvino, cpu", [demo, "--provider", "quantum"]),
         "missing model": (5, "does not exist", [demo, "--model", str(folder / "none.onnx")]),
         "broken model": (
@@ -133,7 +135,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str
 NAMES = [
     "no study", "demo and study", "missing", "empty folder", "truncated", "two patients",
     "two studies", "zip traversal", "zip bomb", "dat without hea", "three leads", "existing out",
-    "foreign out", "unwritable out", "unknown provider", "missing model", "broken model",
+    "foreign out", "unwritable out", "unknown output", "no threads",
+    "unknown provider", "missing model", "broken model",
 ]  # fmt: skip
 
 

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     import onnxruntime
 
 OPENVINO_HINTS = {"fp32": "f32", "bf16": "bf16"}
+ONNXRUNTIME_NAMES = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
 
 
 class OnnxSession:
@@ -40,6 +45,7 @@ class OnnxSession:
         if provider == "openvino":
             _add_openvino(options, precision)
         session = _load(model, options, _providers(provider))
+        _check_taken(session, provider)
         check_contract(
             session.get_inputs(), session.get_outputs(), image_only=model.metadata.image_only
         )
@@ -72,14 +78,14 @@ def _providers(provider: str) -> list[Any]:
     import onnxruntime
 
     if provider == "cpu":
-        return ["CPUExecutionProvider"]
+        return [ONNXRUNTIME_NAMES["cpu"]]
     if provider == "cuda":
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        if ONNXRUNTIME_NAMES["cuda"] not in onnxruntime.get_available_providers():
             raise ProviderError(
                 "this ONNX Runtime has no CUDA", "pip install 'scarseg-infer[cuda]'"
             )
         # TF32 would keep 10 bits of the 23 of FP32: not what the gate of fp32 was measured on.
-        return [("CUDAExecutionProvider", {"use_tf32": "0"})]
+        return [(ONNXRUNTIME_NAMES["cuda"], {"use_tf32": "0"})]
     return []
 
 
@@ -100,6 +106,17 @@ def _add_openvino(options: onnxruntime.SessionOptions, precision: str) -> None:
         raise ProviderError("OpenVINO's plugin finds no Intel CPU", "Use --provider cpu")
     hints = {"CPU": {"INFERENCE_PRECISION_HINT": OPENVINO_HINTS[precision]}}
     options.add_provider_for_devices(devices[:1], {"load_config": json.dumps(hints)})
+
+
+def _check_taken(session: onnxruntime.InferenceSession, provider: str) -> None:
+    """ONNX Runtime computes on the CPU, with a line in its log, where a provider does not start:
+    no result of ours may say that another did. Raises ProviderError."""
+    session.disable_fallback()
+    if ONNXRUNTIME_NAMES[provider] not in session.get_providers():
+        raise ProviderError(
+            f"ONNX Runtime could not start its {provider} provider",
+            "Check the driver and libraries that it needs, or use --provider cpu",
+        )
 
 
 def _load(

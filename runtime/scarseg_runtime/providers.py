@@ -101,8 +101,11 @@ def candidates(models: Iterable[ModelFile]) -> list[Candidate]:
     files = list(models)
     found = []
     for provider in PROVIDERS:
-        unusable = unusable_reason(provider)
+        missing = unusable_reason(provider)
         for precision in provider.precisions:
+            unusable = missing
+            if unusable is None and precision == "bf16" and not _computes_bf16():
+                unusable = "this CPU has neither AMX nor AVX512-BF16"
             stored = "fp32" if precision == "bf16" else precision
             for model in files:
                 if model.metadata.precision == stored:
@@ -172,7 +175,17 @@ def _has_intel_cpu() -> bool:
     """Whether the processor is Intel's."""
     if sys.platform == "win32":
         return "GenuineIntel" in os.environ.get("PROCESSOR_IDENTIFIER", "")
+    return "GenuineIntel" in _cpu_facts()
+
+
+def _computes_bf16() -> bool:
+    """Whether the processor multiplies in BF16; Windows does not tell, so not there."""
+    flags = _cpu_facts().split()
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def _cpu_facts() -> str:
     try:
-        return "GenuineIntel" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        return False
+        return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from scarseg_infer import write
 from scarseg_infer.result import ScarResult
-from scarseg_runtime.errors import OutputError
+from scarseg_runtime.errors import OutputError, UsageError
 
 
 @pytest.fixture
@@ -28,6 +29,17 @@ def test_everything_is_written_and_named(result: ScarResult, tmp_path: Path) -> 
     }  # fmt: skip
     assert all(path.is_file() for path in paths.values())
     assert not leftovers(tmp_path, "out")
+
+
+def test_a_host_gets_only_what_it_wants(result: ScarResult, tmp_path: Path) -> None:
+    paths = result.write(tmp_path / "out", only=("json", "bullseye", "seg"))
+    assert set(paths) == {"json", "bullseye"}  # no SEG without DICOM
+    assert leftovers(tmp_path / "out") == {"result.json", "bullseye.png"}
+    document = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
+    assert document["files"] == {"json": "result.json", "bullseye": "bullseye.png"}
+    with pytest.raises(UsageError, match="no output 'pdf'"):
+        result.write(tmp_path / "other", only=["pdf"])
+    assert not (tmp_path / "other").exists()
 
 
 def test_parents_are_made(result: ScarResult, tmp_path: Path) -> None:

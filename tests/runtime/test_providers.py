@@ -132,3 +132,15 @@ def test_providers_are_listed_with_reasons_and_nothing_heavy_is_imported() -> No
     assert {line.split()[0] for line in lines[:-1]} == {provider.name for provider in PROVIDERS}
     assert sum(line.split()[-1] == "auto" for line in lines) == 1
     assert all(len(line.split()) > 2 for line in lines[:-1])
+
+
+def test_a_provider_that_did_not_start_is_never_reported(files: list[ModelFile]) -> None:
+    """What ONNX Runtime does where CUDA's libraries are missing: it loads on the CPU and logs."""
+    import onnxruntime
+
+    from scarseg_runtime.onnx_session import _check_taken
+
+    session = onnxruntime.InferenceSession(str(files[0].path), providers=["CPUExecutionProvider"])
+    _check_taken(session, "cpu")
+    with pytest.raises(ProviderError, match="could not start its cuda provider"):
+        _check_taken(session, "cuda")

@@ -8,7 +8,7 @@ dates ─ gap_between ─ gap policy (TAFF) ──┘
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +28,7 @@ from scarseg_infer.study_reader import read_study
 from scarseg_runtime.atlas import segments_on
 from scarseg_runtime.components import clean_labels
 from scarseg_runtime.contract import MYOCARDIUM
+from scarseg_runtime.errors import ScarsegError
 from scarseg_runtime.model import Model, NetworkOutput
 from scarseg_runtime.preprocess import FAST_BPM, MeanBeat, mean_beat, slice_levels
 from scarseg_runtime.quantify import quantify, slice_heights_mm
@@ -120,6 +121,45 @@ class Segmenter:
         with clock.stage("quantify"):
             return self._result(stack, evidence, shown, clock)
 
+    def warm_up(self, slices: int = 12, height: int = 256, width: int = 216) -> None:
+        """Wait for the model and run it once on a stack of this size, so that the first study does
+        not pay for what a provider does at its first run.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+            ProviderError: the provider fails, or takes no stack of this size.
+        """
+        blank = np.zeros((slices, height, width), np.float32)
+        levels = slice_levels(np.arange(slices))
+        self._model.session.prepare(slices, height, width)
+        self._model.run(blank, (1.5, 1.5), levels, None, decide(None, ecg_given=False))
+
+    def run_many(
+        self, studies: Iterable[tuple[str | Path | LgeStack, str | Path | EcgRecord | None]]
+    ) -> Iterator[ScarResult | ScarsegError]:
+        """Segment pairs of study and ECG, in order; the next pair is read while one is computed.
+
+        A pair that fails gives its error in place of a result, and the others go on. At most one
+        pair is read ahead, so memory does not grow with their number.
+        """
+        with ThreadPoolExecutor(1, thread_name_prefix="scarseg-read") as reader:
+            ahead: Future[tuple[LgeStack, EcgRecord | None]] | None = None
+            for study, ecg in studies:
+                following = reader.submit(_read_pair, study, ecg)
+                if ahead is not None:
+                    yield self._result_or_error(ahead)
+                ahead = following
+            if ahead is not None:
+                yield self._result_or_error(ahead)
+
+    def _result_or_error(
+        self, reading: Future[tuple[LgeStack, EcgRecord | None]]
+    ) -> ScarResult | ScarsegError:
+        try:
+            return self.run(*reading.result())
+        except ScarsegError as error:
+            return error
+
     def _run_network(self, stack: LgeStack, evidence: _EcgEvidence) -> _Shown:
         """Run the graph in display orientation; where no geometry says which end is the base,
         the image decides and the graph runs again if the first guess was wrong."""
@@ -207,6 +247,13 @@ class Segmenter:
             timings_ms=clock.stages_ms,
             warnings=tuple(warnings),
         )
+
+
+def _read_pair(
+    study: str | Path | LgeStack, ecg: str | Path | EcgRecord | None
+) -> tuple[LgeStack, EcgRecord | None]:
+    stack = study if isinstance(study, LgeStack) else read_study(study)
+    return stack, ecg if isinstance(ecg, EcgRecord) or ecg is None else read_ecg(ecg)
 
 
 @dataclass(frozen=True, slots=True)

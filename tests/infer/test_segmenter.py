@@ -48,6 +48,26 @@ def test_quantities_follow_from_the_labels(demo: ScarResult) -> None:
     assert sum(s.scar_ml for s in demo.quantities.segments) == pytest.approx(scar_ml, rel=1e-3)
 
 
+def test_many_studies_come_back_in_order_with_their_errors(
+    segmenter: Segmenter, demo: ScarResult, tmp_path: Path
+) -> None:
+    segmenter.warm_up(4, 96, 80)
+    pairs = [(DEMO_STUDY, DEMO_ECG), (tmp_path, None), (demo.stack, None)]
+    first, error, last = segmenter.run_many(pairs)
+    assert isinstance(first, ScarResult)
+    assert np.array_equal(first.labels, demo.labels)
+    assert isinstance(error, StudyError)
+    assert isinstance(last, ScarResult)
+    assert np.array_equal(last.labels, demo.image_only_labels)
+    assert list(segmenter.run_many([])) == []
+
+
+def test_a_model_that_loads_in_the_background_fails_at_its_first_use(tmp_path: Path) -> None:
+    segmenter = Segmenter.from_model(tmp_path / "nothing.onnx", background=True)
+    with pytest.raises(ModelError, match="does not exist"):
+        segmenter.warm_up()
+
+
 def test_without_ecg_the_fused_result_is_the_image_result(
     segmenter: Segmenter, demo: ScarResult
 ) -> None:

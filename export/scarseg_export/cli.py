@@ -32,6 +32,25 @@ Your own checkpoint of the same architecture (a state dict) needs a TOML of its 
   leads = ["I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"]
 """
 
+NNUNET_HELP = """\
+Export a trained-model folder of nnU-Net v2 (2-D, PlainConv or ResEnc, one channel) as an image-only
+model file, compared with PyTorch. Its labels are explained by a TOML:
+
+  name = "my-lge-nnunet"
+  version = "1"
+  training_data = "100 patients of ..."
+  licence = "CC-BY-4.0"
+  min_scar_ml = 0.0               # optional
+  [classes]                       # every label of dataset.json: background, cavity,
+  background = "background"       # myocardium, scar or rv; several may be one
+  "LV blood pool" = "cavity"
+  "normal myocardium" = "myocardium"
+  infarction = "scar"
+
+Inference is nnU-Net's own without mirroring. The runtime shows slices base to apex in standard
+short-axis display orientation: train on images that lie like that.
+"""
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar; imports nothing heavy."""
@@ -54,7 +73,9 @@ def parser() -> argparse.ArgumentParser:
                         description=ONNX_HELP))  # fmt: skip
     _variant_arguments(add)
     _tensorrt_arguments(add("tensorrt", help="compile a model file for NVIDIA GPUs"))
-    nnunet = add("nnunet", help="export an nnU-Net v2 2-D model as an image-only model file")
+    nnunet = add("nnunet", help="export an nnU-Net v2 2-D model as an image-only model file",
+                 formatter_class=argparse.RawDescriptionHelpFormatter,
+                 description=NNUNET_HELP)  # fmt: skip
     nnunet.add_argument("folder", type=Path, help="with plans.json, dataset.json and fold_0 …")
     nnunet.add_argument("-o", "--out", type=Path, required=True)
     nnunet.add_argument("--classes", type=Path, required=True, metavar="TOML",

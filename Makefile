@@ -22,7 +22,7 @@ test-gpu: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m gpu
 
 bench: $(VENV)/.installed-test
-	$(BIN)/python bench/latency.py
+	$(BIN)/scarseg-bench --out bench-result
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -43,4 +43,4 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist scarseg-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist scarseg-demo bench-result .pytest_cache .mypy_cache .ruff_cache .hypothesis

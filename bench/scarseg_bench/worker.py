@@ -1,0 +1,115 @@
+"""One row of the benchmark in a process of its own: its memory is its own, and so is its first run.
+
+The parent asks for one run at a time, in turn over all rows, so that whatever else the machine does
+hits all rows alike.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from scarseg_bench.cases import Case, case_arrays
+
+Work = Callable[[], dict[str, Any]]
+
+
+def serve(pipe: Connection, kind: str, way: str, precision: str, case: Case, threads: int) -> None:
+    """Answer ``run`` with seconds, ``outputs`` with arrays, ``rss`` with megabytes."""
+    try:
+        start = time.perf_counter()
+        work = _work(kind, way, precision, case, threads)
+        loaded = time.perf_counter()
+        outputs = work()
+        pipe.send({"load_s": loaded - start, "first_s": time.perf_counter() - loaded})
+    except Exception as error:  # noqa: BLE001 - a row that cannot run says why
+        pipe.send({"error": f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"})
+        return
+    while (question := pipe.recv()) != "stop":
+        if question == "run":
+            start = time.perf_counter()
+            outputs = work()
+            pipe.send(time.perf_counter() - start)
+        elif question == "outputs":
+            pipe.send(outputs)
+        else:
+            pipe.send(peak_rss_mb())
+
+
+def _work(kind: str, way: str, precision: str, case: Case, threads: int) -> Work:
+    """What a row does in one run, giving labels and scar probability."""
+    if kind == "warm study":
+        return _study(way, precision, threads)
+    session = _session(way, precision, threads)
+    arrays = case_arrays(case)
+    return lambda: session.execute(arrays)
+
+
+def _session(way: str, precision: str, threads: int) -> Any:
+    from scarseg_infer.models import model_path
+    from scarseg_runtime.model import Model
+
+    with model_path(None) as path:
+        if way.startswith("pytorch "):
+            from scarseg_bench.peers import TorchSession
+
+            return TorchSession(path, way.removeprefix("pytorch "), threads)
+        return Model.load(path, way, precision, threads=threads).session
+
+
+def _study(way: str, precision: str, threads: int) -> Work:
+    from scarseg_infer import Segmenter, read_ecg, read_study
+    from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
+
+    stack, record = read_study(DEMO_STUDY), read_ecg(DEMO_ECG)
+    if way.startswith("pytorch "):
+        from scarseg_bench.peers import torch_segmenter
+
+        segmenter = torch_segmenter(way.removeprefix("pytorch "), threads)
+    else:
+        segmenter = Segmenter.from_model(provider=way, precision=precision, threads=threads)
+
+    def run() -> dict[str, Any]:
+        result = segmenter.run(stack, record)
+        return {"labels": result.labels, "scar_probability": result.scar_probability}
+
+    return run
+
+
+def peak_rss_mb() -> float:
+    """Peak resident memory of this process; NaN where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    import sys
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def current_rss_mb() -> float:
+    """Resident memory of this process now; NaN outside Linux."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as stream:  # noqa: PTH123
+            pages = int(stream.read().split()[1])
+    except OSError:
+        return float("nan")
+    import resource
+
+    return pages * resource.getpagesize() / 1e6
+
+
+def rss_over_studies(pipe: Connection, studies: int, threads: int) -> None:
+    """Send [study, resident MB] while studies are segmented one after the other."""
+    work = _study("auto", "auto", threads)
+    seen = []
+    for index in range(studies):
+        work()
+        if index % max(1, studies // 50) == 0 or index == studies - 1:
+            seen.append([index + 1, current_rss_mb()])
+    pipe.send(np.array(seen).tolist())

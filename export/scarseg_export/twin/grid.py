@@ -57,10 +57,23 @@ def sample_grid(
     )  # fmt: skip
 
 
-def polar(grid: SliceGrid, insertion_deg: float) -> tuple[FloatArray, FloatArray]:
-    """Radius (mm) and heart angle (deg) of every pixel about its slice's LV centre."""
-    columns = (np.arange(grid.columns) + 0.5 - grid.columns / 2) * grid.spacing_mm
-    rows = (np.arange(grid.rows) + 0.5 - grid.rows / 2) * grid.spacing_mm
+def window_about(grid: SliceGrid, reach_mm: float) -> tuple[slice, slice]:
+    """Rows and columns that hold everything within ``reach_mm`` of the LV in every slice."""
+    found = []
+    for axis, count in ((1, grid.rows), (0, grid.columns)):
+        centres = grid.centres_mm[:, axis] / grid.spacing_mm + count / 2
+        first = int(np.floor(centres.min() - reach_mm / grid.spacing_mm))
+        last = int(np.ceil(centres.max() + reach_mm / grid.spacing_mm))
+        found.append(slice(min(max(first, 0), count), min(max(last, 0), count)))
+    return found[0], found[1]
+
+
+def polar(
+    grid: SliceGrid, insertion_deg: float, window: tuple[slice, slice]
+) -> tuple[FloatArray, FloatArray]:
+    """Radius (mm) and heart angle (deg) of the pixels of a window about each slice's LV centre."""
+    columns = (np.arange(grid.columns) + 0.5 - grid.columns / 2)[window[1]] * grid.spacing_mm
+    rows = (np.arange(grid.rows) + 0.5 - grid.rows / 2)[window[0]] * grid.spacing_mm
     dx = (columns[None, :] - grid.centres_mm[:, :1]).astype(np.float32)[:, None, :]
     dy = (rows[None, :] - grid.centres_mm[:, 1:]).astype(np.float32)[:, :, None]
     radius = np.sqrt(dx**2 + dy**2)

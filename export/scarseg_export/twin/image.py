@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from scarseg_export.twin.anatomy import Anatomy
 from scarseg_export.twin.chest import chest
-from scarseg_export.twin.grid import SliceGrid, polar
+from scarseg_export.twin.grid import SliceGrid, polar, window_about
 from scarseg_export.twin.scanner import Look, acquire, smooth
 from scarseg_export.twin.scar import ScarMap
 from scarseg_runtime.atlas import segment_at
@@ -24,6 +24,8 @@ from scarseg_runtime.contract import Label
 FloatArray = NDArray[np.float32]
 
 _TABLE_DEG = np.arange(0.0, 360.0, 0.5, dtype=np.float32)
+SUBLEVELS = (-0.25, 0.25)
+"""Where in a slice's thickness it is sampled: the partial volume of two halves."""
 RV_WALL_MM = 3.0
 RIM_MM = 7.0
 """Depth of the trabeculated, slowly flowing layer of the cavity under the endocardium."""
@@ -60,7 +62,6 @@ class _Scene:
     """[S, h, w] index of each pixel into a flattened per-slice, per-angle table."""
     field: FloatArray
     textures: list[FloatArray]
-    fat_mm: FloatArray
 
     def at_pixels(self, table: FloatArray) -> FloatArray:
         """Per-slice, per-angle table [S, 720] at every pixel."""
@@ -83,31 +84,55 @@ def render(
     look: Look,
 ) -> ImageStack:
     """Render one acquisition. ``mimic`` is painted like scar but never labelled."""
-    radius, angle = polar(grid, anatomy.insertion_deg)
-    slices = np.arange(len(radius), dtype=np.int32)[:, None, None] * len(_TABLE_DEG)
     tilt = np.deg2rad(_TABLE_DEG - rng.uniform(0, 360))
+    image = chest(rng, grid, look)
+    textures = [smooth(rng, image.shape, grid.spacing_mm, size) for size in (9.0, 12.0, 5.0)]
+    fat_mm = rng.uniform(0.0, 7.0) * (1 + 0.5 * np.cos(tilt))
+    levels = [
+        ((grid.heights_mm + part * grid.thickness_mm) / anatomy.length_mm).astype(np.float32)
+        for part in SUBLEVELS
+    ]
+    borders = [_borders(anatomy, (scar, mimic), fat_mm, level) for level in levels]
+    # Beyond this nothing of the heart is seen: most of the image need not be painted.
+    reach = max(float(table.max()) for tables in borders for table in tables) + RV_WALL_MM
+    window = window_about(grid, reach + max(grid.spacing_mm, look.blur_mm) + grid.spacing_mm)
+    inside = (slice(None), *window)
+    radius, angle = polar(grid, anatomy.insertion_deg, window)
+    slices = np.arange(len(radius), dtype=np.int32)[:, None, None] * len(_TABLE_DEG)
     scene = _Scene(
         anatomy, (scar, mimic), look, grid.spacing_mm, radius, angle,
         np.minimum((angle * 2).astype(np.int32), len(_TABLE_DEG) - 1) + slices,
-        chest(rng, grid, look),
-        [smooth(rng, radius.shape, grid.spacing_mm, size) for size in (9.0, 12.0, 5.0)],
-        rng.uniform(0.0, 7.0) * (1 + 0.5 * np.cos(tilt)),
+        image[inside], [texture[inside] for texture in textures],
     )  # fmt: skip
-    image = np.zeros_like(radius)
+    heart = np.zeros_like(radius)
     occupancy = np.zeros((5, *radius.shape), np.float32)
-    sublevels = (-0.25, 0.25)
-    for part in sublevels:
-        levels = (grid.heights_mm + part * grid.thickness_mm) / anatomy.length_mm
-        _paint_heart(image, occupancy, scene, levels.astype(np.float32))
-    image /= len(sublevels)
-    occupancy /= len(sublevels)
-    labels, painted = _labels(occupancy)
+    for level, tables in zip(levels, borders, strict=True):
+        _paint_heart(heart, occupancy, scene, level, tables)
+    image[inside] = heart / len(SUBLEVELS)
+    return _stack(
+        rng, image, grid, look, anatomy, angle, _labels(occupancy / len(SUBLEVELS)), inside
+    )
+
+
+def _stack(
+    rng: np.random.Generator,
+    image: FloatArray,
+    grid: SliceGrid,
+    look: Look,
+    anatomy: Anatomy,
+    angle: FloatArray,
+    found: tuple[NDArray[np.uint8], NDArray[np.bool_]],
+    inside: tuple[slice, ...],
+) -> ImageStack:
+    """The acquired image with the labels and mimics that were found inside the window."""
+    labels, segments = np.zeros(image.shape, np.uint8), np.zeros(image.shape, np.uint8)
+    painted = np.zeros(image.shape, bool)
+    labels[inside], painted[inside] = found
     levels = np.clip(grid.heights_mm / anatomy.length_mm, 0.0, 1.0)[:, None, None]
-    muscle = (labels == Label.VIABLE_MYOCARDIUM) | (labels == Label.SCAR)
-    segments = np.zeros(labels.shape, np.uint8)
-    segments[muscle] = segment_at(
+    muscle = (found[0] == Label.VIABLE_MYOCARDIUM) | (found[0] == Label.SCAR)
+    segments[inside][muscle] = segment_at(
         _standard_septum(angle[muscle], anatomy.septum_deg),
-        np.broadcast_to(levels, labels.shape)[muscle],
+        np.broadcast_to(levels, muscle.shape)[muscle],
     )
     return ImageStack(
         acquire(rng, image, look, grid.spacing_mm), labels, segments, painted,
@@ -126,12 +151,15 @@ def _standard_septum(angle: FloatArray, septum_deg: float) -> FloatArray:
 
 
 def _paint_heart(
-    image: FloatArray, occupancy: FloatArray, scene: _Scene, levels: FloatArray
+    image: FloatArray,
+    occupancy: FloatArray,
+    scene: _Scene,
+    levels: FloatArray,
+    tables: tuple[FloatArray, ...],
 ) -> None:
     """Add one sub-slice to ``image`` and to ``occupancy`` [epi, endo, scar, RV, mimic]."""
     look, radius = scene.look, scene.radius
     above = levels[:, None] < 0  # atrium and outflow tract: blood in a thin wall, never labelled
-    tables = _borders(scene, levels)
     endo, epi, rv, fat = (scene.at_pixels(table) for table in tables)
     exists = (levels < 1.0).astype(np.float32)[:, None, None]
     inside = scene.edge(epi - radius) * exists
@@ -154,15 +182,17 @@ def _paint_heart(
         occupancy[index] += mask * labelled_slice
 
 
-def _borders(scene: _Scene, levels: FloatArray) -> tuple[FloatArray, ...]:
+def _borders(
+    anatomy: Anatomy, maps: tuple[ScarMap, ScarMap], fat_mm: FloatArray, levels: FloatArray
+) -> tuple[FloatArray, ...]:
     """[S, 720] radius in mm of endocardium, epicardium, RV and fat, per slice and angle."""
-    anatomy, angle, level = scene.anatomy, _TABLE_DEG[None, :], levels[:, None]
+    angle, level = _TABLE_DEG[None, :], levels[:, None]
     endo, epi = anatomy.radii(angle, level)
-    for scar_map in scene.maps:  # a mimic thins the wall too, or thinning would give it away
+    for scar_map in maps:  # a mimic thins the wall too, or thinning would give it away
         endo = epi - (epi - endo) * (1.0 - scar_map.thinning_at(angle, level))
     endo = np.where(level < 0, np.maximum(epi - 2.5, 0.0), endo)
     rv = anatomy.rv_outer_radius(angle, level)
-    return endo, epi, rv, rv + scene.fat_mm
+    return endo, epi, rv, rv + fat_mm
 
 
 def _wall(

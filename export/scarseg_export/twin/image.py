@@ -108,10 +108,10 @@ def render(
     occupancy = np.zeros((5, *radius.shape), np.float32)
     for level, tables in zip(levels, borders, strict=True):
         _paint_heart(heart, occupancy, scene, level, tables)
-    image[inside] = heart / len(SUBLEVELS)
-    return _stack(
-        rng, image, grid, look, anatomy, angle, _labels(occupancy / len(SUBLEVELS)), inside
-    )
+    heart /= len(SUBLEVELS)
+    occupancy /= len(SUBLEVELS)
+    image[inside] = heart
+    return _stack(rng, image, grid, look, anatomy, angle, _labels(occupancy), inside)
 
 
 def _stack(

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scarseg_runtime.errors import ModelError
+from scarseg_runtime.errors import ModelError, OutputError
 from scarseg_runtime.model_file import half_variant_path
 
 
@@ -157,5 +157,9 @@ def _say_model(path: Path, report: Path | None) -> None:
 
 
 def _write_report(path: Path | None, content: dict[str, Any]) -> None:
-    if path is not None:
+    if path is None:
+        return
+    try:
         path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError("the JSON report cannot be written", "Check --report") from error

@@ -17,10 +17,11 @@ from scarseg_export.described import INTENDED_USE, load_described
 from scarseg_export.evaluation.model_file import score_model
 from scarseg_export.fold import fold_batch_norm
 from scarseg_export.model_io import load_model, set_metadata, write_model
-from scarseg_export.onnx_weights import name_weights
+from scarseg_export.onnx_weights import name_weights, network_of
 from scarseg_export.studies import TWIN_CASES
 from scarseg_export.verify import verify
 from scarseg_runtime.contract import BEAT_SAMPLES, INPUTS, OUTPUTS, TensorSpec
+from scarseg_runtime.model_file import read_model_file
 
 OPSET = 20
 
@@ -56,8 +57,18 @@ def export_onnx(
     if same_as:
         metadata["recipe"] = {**described.facts["recipe"], "same_as": same_as}
     save_model(model, metadata, target)
+    _check_weights(net, target)
     verify(target, cases=cases)
     return target
+
+
+def _check_weights(net: nn.Module, target: Path) -> None:
+    """Verification compares the file with PyTorch rebuilt from it: so what is rebuilt must be what
+    was exported. Raises RuntimeError."""
+    rebuilt = network_of(load_model(target), read_model_file(target).metadata).state_dict()
+    for name, value in net.state_dict().items():
+        if not torch.allclose(value, rebuilt[name], rtol=1e-6, atol=0.0):
+            raise RuntimeError(f"the exported file holds another {name} than the checkpoint")
 
 
 def exported_graph(

@@ -7,18 +7,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from scarseg_bench.cases import Case
+from scarseg_bench.cases import Case, case_arrays
+from scarseg_bench.nnunet_peer import NNUNET, missing
 from scarseg_bench.peers import COMPILED, EAGER, WAYS
 from scarseg_bench.worker import rss_over_studies, serve
 from scarseg_infer.models import model_path
-from scarseg_runtime.gates import MIN_LABEL_AGREEMENT
+from scarseg_runtime.contract import Label
+from scarseg_runtime.gates import passes
 from scarseg_runtime.model_file import with_half_variant
 from scarseg_runtime.providers import candidates
 
@@ -42,16 +45,28 @@ class Row:
     peak_rss_mb: float | None = None
     label_agreement: float | None = None
     max_abs_probability_difference: float | None = None
+    burden_difference: float = 0.0
+    """Points of LV mass."""
+    finite: bool = True
 
     @property
     def name(self) -> str:
         """As in tables."""
-        return self.way if self.way.startswith("pytorch") else f"{self.way} {self.precision}"
+        return (
+            self.way
+            if self.way.startswith(("pytorch", "nnunet"))
+            else f"{self.way} {self.precision}"
+        )
 
     @property
     def right(self) -> bool:
-        """Whether its labels are those of PyTorch FP32, by the gate."""
-        return self.label_agreement is None or self.label_agreement >= MIN_LABEL_AGREEMENT
+        """Whether its results are those of PyTorch FP32, by the gates (scarseg_runtime.gates)."""
+        return self.label_agreement is None or passes(
+            {
+                "finite": self.finite, "label_agreement": self.label_agreement,
+                "max_scar_dice_difference": 0.0, "max_burden_difference": self.burden_difference,
+            }
+        )  # fmt: skip
 
 
 def all_rows() -> list[Row]:
@@ -66,23 +81,29 @@ def all_rows() -> list[Row]:
         for scope in (NETWORK, STUDY)
         for c in found
     ]
+    rows.append(Row(STUDY, NNUNET, "", error=missing()))
     return [*rows, Row(COLD, REFERENCE, ""), Row(COLD, "scarseg-infer", "auto")]
 
 
 def measure(rows: list[Row], runs: int, threads: int, case: Case) -> None:
     """Fill ``rows`` in: one run of each in turn, ``runs`` times."""
+    arrays = case_arrays(case)
     with ExitStack() as open_workers:
         workers = {}
         for row in rows:
             if row.error is None and row.scope != COLD:
-                worker = _Worker(row, case, threads)
+                worker = _Worker(row, arrays, threads)
                 open_workers.callback(worker.stop)
                 if worker.start():
                     workers[id(row)] = worker
         for index in range(runs):
             for row in rows:
-                if id(row) in workers:
-                    row.times_s.append(workers[id(row)].ask("run"))
+                if id(row) in workers and row.error is None:
+                    answer = workers[id(row)].ask("run")
+                    if isinstance(answer, dict):
+                        row.error, row.times_s = answer["error"], []
+                    else:
+                        row.times_s.append(answer)
                 elif row.scope == COLD and row.error is None and index < max(3, runs // 5):
                     row.times_s.append(_cold_s(row))
         _compare(rows, workers)
@@ -91,14 +112,16 @@ def measure(rows: list[Row], runs: int, threads: int, case: Case) -> None:
 class _Worker:
     """A row's process."""
 
-    def __init__(self, row: Row, case: Case, threads: int) -> None:
+    def __init__(self, row: Row, arrays: dict[str, Any], threads: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._row = row
         self._pipe, theirs = context.Pipe()
-        arguments = (theirs, row.scope, row.way, row.precision, case, threads)
+        arguments = (theirs, row.scope, row.way, row.precision, threads)
         self._process = context.Process(target=serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()  # so that a worker that dies is seen
+        with suppress(OSError):  # it ended already: the first answer says so
+            self._pipe.send(arrays)
 
     def start(self) -> bool:
         """Wait until it is ready; the row then knows load and first run, or why it cannot."""
@@ -110,48 +133,73 @@ class _Worker:
         return True
 
     def ask(self, question: str) -> Any:
-        self._pipe.send(question)
+        try:
+            self._pipe.send(question)
+        except OSError:
+            return {"error": "the process ended"}
         return self._answer()
 
     def stop(self) -> None:
-        if self._process.is_alive():
+        with suppress(OSError):
             self._pipe.send("stop")
         self._process.join(10)
+        if self._process.is_alive():
+            self._process.kill()
 
     def _answer(self) -> Any:
         if not self._pipe.poll(ANSWER_S):
             return {"error": f"no answer in {ANSWER_S:.0f} s"}
         try:
             return self._pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return {"error": "the process ended"}
 
 
 def _compare(rows: list[Row], workers: dict[int, _Worker]) -> None:
     """Parity of every row with PyTorch FP32 of its scope, and its memory."""
     for scope in (NETWORK, STUDY):
-        mine = [row for row in rows if row.scope == scope and id(row) in workers]
+        mine = [r for r in rows if r.scope == scope and id(r) in workers and r.error is None]
         reference = next((row for row in mine if row.way == REFERENCE), None)
         theirs = workers[id(reference)].ask("outputs") if reference else None
         for row in mine:
             ours = workers[id(row)].ask("outputs")
             row.peak_rss_mb = workers[id(row)].ask("rss")
-            if theirs is not None:
+            if theirs is not None and row.way != NNUNET:
+                row.finite = all(bool(np.isfinite(value).all()) for value in ours.values())
+                row.burden_difference = abs(_burden(ours["labels"]) - _burden(theirs["labels"]))
                 row.label_agreement = float((ours["labels"] == theirs["labels"]).mean())
                 apart = np.abs(ours["scar_probability"] - theirs["scar_probability"])
                 row.max_abs_probability_difference = float(apart.max())
 
 
+def _burden(labels: NDArray[np.uint8]) -> float:
+    """Scar, % of LV mass."""
+    scar = int((labels == Label.SCAR).sum())
+    wall = scar + int((labels == Label.VIABLE_MYOCARDIUM).sum())
+    return 100.0 * scar / wall if wall else 0.0
+
+
 def _cold_s(row: Row) -> float:
-    """Start to files on disk, of the bundled demonstration."""
+    """Start to files on disk, of the bundled demonstration. The first time its peak memory is
+    measured too, in one more run that is not timed."""
     with tempfile.TemporaryDirectory() as folder:
         out = str(Path(folder) / "out")
-        command = [sys.executable, "-m", "scarseg_infer.cli", "--demo", "-q", "-o", out]
+        module = ["scarseg_infer.cli", "--demo", "-q", "-o", out]
         if row.way == REFERENCE:
-            command = [sys.executable, "-m", "scarseg_bench.peers", out]
+            module = ["scarseg_bench.peers", out]
+        if row.peak_rss_mb is None:
+            said = _run("-m", "scarseg_bench.memory", *module)
+            row.peak_rss_mb = float(said.split()[-1])
         start = time.perf_counter()
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        _run("-m", *module)
         return time.perf_counter() - start
+
+
+def _run(*arguments: str) -> str:
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ).stdout
 
 
 def memory_over_studies(studies: int, threads: int) -> list[list[float]]:

@@ -12,17 +12,21 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from scarseg_bench.cases import Case, case_arrays
+from scarseg_bench.memory import current_rss_mb, peak_rss_mb
+from scarseg_bench.nnunet_peer import NNUNET, predictor_run
 
 Work = Callable[[], dict[str, Any]]
+Arrays = dict[str, NDArray[Any]]
 
 
-def serve(pipe: Connection, kind: str, way: str, precision: str, case: Case, threads: int) -> None:
+def serve(pipe: Connection, kind: str, way: str, precision: str, threads: int) -> None:
     """Answer ``run`` with seconds, ``outputs`` with arrays, ``rss`` with megabytes."""
     try:
+        arrays: Arrays = pipe.recv()
         start = time.perf_counter()
-        work = _work(kind, way, precision, case, threads)
+        work = _work(kind, way, precision, arrays, threads)
         loaded = time.perf_counter()
         outputs = work()
         pipe.send({"load_s": loaded - start, "first_s": time.perf_counter() - loaded})
@@ -40,12 +44,11 @@ def serve(pipe: Connection, kind: str, way: str, precision: str, case: Case, thr
             pipe.send(peak_rss_mb())
 
 
-def _work(kind: str, way: str, precision: str, case: Case, threads: int) -> Work:
+def _work(kind: str, way: str, precision: str, arrays: Arrays, threads: int) -> Work:
     """What a row does in one run, giving labels and scar probability."""
     if kind == "warm study":
         return _study(way, precision, threads)
     session = _session(way, precision, threads)
-    arrays = case_arrays(case)
     return lambda: session.execute(arrays)
 
 
@@ -66,6 +69,9 @@ def _study(way: str, precision: str, threads: int) -> Work:
     from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
 
     stack, record = read_study(DEMO_STUDY), read_ecg(DEMO_ECG)
+    if way == NNUNET:
+        spacing = (float(np.diff(stack.slice_positions_mm).mean()), *stack.pixel_spacing_mm)
+        return predictor_run(stack.pixels, spacing, threads)
     if way.startswith("pytorch "):
         from scarseg_bench.peers import torch_segmenter
 
@@ -78,30 +84,6 @@ def _study(way: str, precision: str, threads: int) -> Work:
         return {"labels": result.labels, "scar_probability": result.scar_probability}
 
     return run
-
-
-def peak_rss_mb() -> float:
-    """Peak resident memory of this process; NaN where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return float("nan")
-    import sys
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
-def current_rss_mb() -> float:
-    """Resident memory of this process now; NaN outside Linux."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as stream:  # noqa: PTH123
-            pages = int(stream.read().split()[1])
-    except OSError:
-        return float("nan")
-    import resource
-
-    return pages * resource.getpagesize() / 1e6
 
 
 def rss_over_studies(pipe: Connection, studies: int, threads: int) -> None:

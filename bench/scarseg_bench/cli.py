@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from scarseg_bench.cases import Case
+from scarseg_runtime.cores import usable_cores
 
 ON_CPU = ("pytorch", "cpu", "openvino")
 """Rows start so that compute on the CPU."""
@@ -26,18 +26,12 @@ def parser() -> argparse.ArgumentParser:
     add("--out", type=Path, help="folder for bench.json, bench.md and bench.png")
     add("--quick", action="store_true", help="few runs, network and warm study only")
     add("--runs", type=int, help="of each row (default: 15; quick: 4)")
-    add("--threads", type=int, default=_usable_cores(), help="default: all it may use")
+    add("--threads", type=int, default=usable_cores(), help="default: all it may use")
     add("--only", default="", help="rows whose name contains this")
     add("--scope", default="", help="network, warm study or cold process only")
     add("--studies", type=int, help="in a row, for memory (default: 100; quick: 20)")
     add("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two bench.json side by side")
     return top
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:

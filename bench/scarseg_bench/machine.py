@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("scarseg-infer", "numpy", "onnxruntime", "torch", "onnxruntime-ep-openvino",
+from scarseg_runtime.cores import usable_cores
+
+PACKAGES = ("scarseg-infer", "numpy", "onnxruntime", "torch", "openvino",
             "tensorrt", "tensorrt-rtx", "nnunetv2")  # fmt: skip
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
 
@@ -21,11 +22,10 @@ def machine() -> dict[str, Any]:
         text = ""
     pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
     entries = {name.strip(): value.strip() for name, value in pairs}
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cpu": entries.get("model name", platform.processor()),
         "instructions": [flag for flag in FLAGS if flag in entries.get("flags", "").split()],
-        "cores": usable,
+        "cores": usable_cores(),
         "system": platform.system(),
         "python": platform.python_version(),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},

@@ -126,6 +126,10 @@ def open_session(chosen: Candidate, threads: int | None = None) -> Session:
         from scarseg_runtime.tensorrt_engine import TensorrtSession
 
         return TensorrtSession.open(chosen.model, chosen.provider.name)
+    if chosen.provider.name == "openvino":
+        from scarseg_runtime.openvino_session import OpenvinoSession
+
+        return OpenvinoSession.open(chosen.model, chosen.precision, threads)
     from scarseg_runtime.onnx_session import OnnxSession
 
-    return OnnxSession.open(chosen.model, chosen.provider.name, chosen.precision, threads)
+    return OnnxSession.open(chosen.model, chosen.provider.name, threads)

@@ -1,14 +1,13 @@
-"""A graph on ONNX Runtime: CPU, CUDA, or OpenVINO through its plugin."""
+"""A graph on ONNX Runtime: CPU or CUDA."""
 
 from __future__ import annotations
 
-import json
-import os
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from scarseg_runtime.contract import OUTPUTS
+from scarseg_runtime.cores import usable_cores
 from scarseg_runtime.errors import ModelError, ProviderError
 from scarseg_runtime.model_file import ModelFile, check_contract
 from scarseg_runtime.session import Arrays
@@ -16,11 +15,9 @@ from scarseg_runtime.session import Arrays
 if TYPE_CHECKING:
     import onnxruntime
 
-OPENVINO_HINTS = {"fp32": "f32", "bf16": "bf16"}
 ONNXRUNTIME_NAMES = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
 }
 
 
@@ -32,9 +29,7 @@ class OnnxSession:
         self._outputs = [spec.name for spec in OUTPUTS]
 
     @classmethod
-    def open(
-        cls, model: ModelFile, provider: str, precision: str, threads: int | None = None
-    ) -> OnnxSession:
+    def open(cls, model: ModelFile, provider: str, threads: int | None = None) -> OnnxSession:
         """Load a model file.
 
         Raises:
@@ -42,8 +37,6 @@ class OnnxSession:
             ProviderError: the provider is not there after all.
         """
         options = _options(threads)
-        if provider == "openvino":
-            _add_openvino(options, precision)
         session = _load(model, options, _providers(provider))
         _check_taken(session, provider)
         check_contract(
@@ -64,7 +57,7 @@ def _options(threads: int | None) -> onnxruntime.SessionOptions:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or _usable_cores()
+    options.intra_op_num_threads = threads or usable_cores()
     options.inter_op_num_threads = 1
     # The arena never returns memory; a host process beside a scanner wants it back.
     options.enable_cpu_mem_arena = False
@@ -74,38 +67,15 @@ def _options(threads: int | None) -> onnxruntime.SessionOptions:
 
 
 def _providers(provider: str) -> list[Any]:
-    """What InferenceSession takes as ``providers``; nothing where a plugin was added instead."""
+    """What InferenceSession takes as ``providers``."""
     import onnxruntime
 
     if provider == "cpu":
         return [ONNXRUNTIME_NAMES["cpu"]]
-    if provider == "cuda":
-        if ONNXRUNTIME_NAMES["cuda"] not in onnxruntime.get_available_providers():
-            raise ProviderError(
-                "this ONNX Runtime has no CUDA", "pip install 'scarseg-infer[cuda]'"
-            )
-        # TF32 would keep 10 bits of the 23 of FP32: not what the gate of fp32 was measured on.
-        return [(ONNXRUNTIME_NAMES["cuda"], {"use_tf32": "0"})]
-    return []
-
-
-def _add_openvino(options: onnxruntime.SessionOptions, precision: str) -> None:
-    import onnxruntime
-    import onnxruntime_ep_openvino as plugin
-
-    name = plugin.get_ep_name()
-    if not any(device.ep_name == name for device in onnxruntime.get_ep_devices()):
-        onnxruntime.register_execution_provider_library(name, plugin.get_library_path())
-    cpu = onnxruntime.OrtHardwareDeviceType.CPU
-    devices = [
-        device
-        for device in onnxruntime.get_ep_devices()
-        if device.ep_name == name and device.device.type == cpu
-    ]
-    if not devices:
-        raise ProviderError("OpenVINO's plugin finds no Intel CPU", "Use --provider cpu")
-    hints = {"CPU": {"INFERENCE_PRECISION_HINT": OPENVINO_HINTS[precision]}}
-    options.add_provider_for_devices(devices[:1], {"load_config": json.dumps(hints)})
+    if ONNXRUNTIME_NAMES["cuda"] not in onnxruntime.get_available_providers():
+        raise ProviderError("this ONNX Runtime has no CUDA", "pip install 'scarseg-infer[cuda]'")
+    # TF32 would keep 10 bits of the 23 of FP32: not what the gate of fp32 was measured on.
+    return [(ONNXRUNTIME_NAMES["cuda"], {"use_tf32": "0"})]
 
 
 def _check_taken(session: onnxruntime.InferenceSession, provider: str) -> None:
@@ -139,9 +109,3 @@ def _load(
             "the model file cannot be loaded by ONNX Runtime",
             "Check that it is an ONNX file exported by scarseg-export and not cut short",
         ) from error
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -6,8 +6,6 @@ this model passed the parity gates on. Nothing heavy is imported to decide that.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -43,7 +41,7 @@ PROVIDERS: Final = (
         "tensorrt-rtx", ("fp16", "fp32"), ("tensorrt_rtx", "cuda.bindings"), "tensorrt-rtx", True
     ),
     Provider("cuda", ("fp16", "fp32"), ("onnxruntime",), "cuda", True),
-    Provider("openvino", ("bf16", "fp32"), ("onnxruntime_ep_openvino",), "openvino", False),
+    Provider("openvino", ("bf16", "fp32"), ("openvino",), "openvino", False),
     Provider("cpu", ("fp32", "fp16"), ("onnxruntime",), "", False),
 )
 """In order of preference: ``auto`` takes the first that can run here."""
@@ -87,8 +85,6 @@ def unusable_reason(provider: Provider) -> str | None:
         return f"not installed: pip install 'scarseg-infer[{provider.extra}]'"
     if provider.needs_gpu and nvidia_gpu() is None:
         return "no NVIDIA GPU or driver"
-    if provider.name == "openvino" and not _has_intel_cpu():
-        return "no Intel CPU: OpenVINO's plugin for ONNX Runtime takes no other"
     return None
 
 
@@ -169,13 +165,6 @@ def _has_cuda_build() -> bool:
         return False
     folder = Path(next(iter(spec.submodule_search_locations))) / "capi"
     return any(folder.glob("*onnxruntime_providers_cuda*"))
-
-
-def _has_intel_cpu() -> bool:
-    """Whether the processor is Intel's."""
-    if sys.platform == "win32":
-        return "GenuineIntel" in os.environ.get("PROCESSOR_IDENTIFIER", "")
-    return "GenuineIntel" in _cpu_facts()
 
 
 def _computes_bf16() -> bool:

@@ -1,0 +1,124 @@
+"""OpenVINO: the same answers as ONNX Runtime, and a compiled model that is kept."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scarseg_infer.models import model_path
+from scarseg_runtime import openvino_session
+from scarseg_runtime.contract import BEAT_SAMPLES
+from scarseg_runtime.errors import ModelError, ProviderError
+from scarseg_runtime.model import Model, NetworkOutput
+from scarseg_runtime.openvino_session import OpenvinoSession
+from scarseg_runtime.providers import _computes_bf16
+from scarseg_runtime.taff import decide
+
+openvino = pytest.importorskip("openvino", reason="extra openvino is not installed")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own in place of the user's."""
+    monkeypatch.setattr(openvino_session, "cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def load(provider: str = "openvino", precision: str = "fp32", threads: int = 1) -> Model:
+    with model_path(None) as path:
+        return Model.load(path, provider, precision, threads=threads)
+
+
+def run(model: Model, shape: tuple[int, int, int], seed: int = 0) -> NetworkOutput:
+    y, x = np.mgrid[: shape[1], : shape[2]]
+    radius = np.hypot(y - shape[1] / 2, x - shape[2] / 2) * 1.5
+    image = np.select([radius < 22, radius < 32], [300.0, 60.0], 200.0)
+    noise = np.random.default_rng(seed).normal(0, 9, shape)
+    beat = np.linspace(-1, 1.5, 12)[:, None] * np.exp(
+        -0.5 * ((np.arange(BEAT_SAMPLES) - 192) / 9) ** 2
+    )
+    return model.run(
+        (image + noise).astype(np.float32), (1.5, 1.5),
+        np.linspace(0, 1, shape[0], dtype=np.float32), beat.astype(np.float32),
+        decide(3.0, ecg_given=True),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(1, 128, 128), (9, 144, 160), (12, 96, 200)])
+def test_answers_are_those_of_onnx_runtime(shape: tuple[int, int, int]) -> None:
+    ours, theirs = (run(load(name), shape) for name in ("openvino", "cpu"))
+    assert (ours.labels == theirs.labels).mean() >= 0.999
+    assert np.abs(ours.scar_probability - theirs.scar_probability).max() < 0.01
+    assert ours.ecg_weight == pytest.approx(theirs.ecg_weight, abs=1e-6)
+    assert np.array_equal(ours.segments > 0, np.isin(ours.labels, (2, 3)))
+
+
+def test_a_result_is_not_overwritten_by_the_next_run() -> None:
+    model = load()
+    first = run(model, (4, 128, 128), seed=1)
+    kept = first.labels.copy(), first.scar_probability.copy()
+    run(model, (4, 128, 128), seed=2)
+    assert np.array_equal(first.labels, kept[0])
+    assert np.array_equal(first.scar_probability, kept[1])
+
+
+def test_several_threads_get_their_own_answers() -> None:
+    model = load()
+    shapes = [(2, 100 + 8 * i, 120) for i in range(6)]
+    alone = [run(model, shape, seed=i) for i, shape in enumerate(shapes)]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda i: run(model, shapes[i], seed=i), range(6)))
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one.labels, other.labels)
+
+
+def test_the_second_start_compiles_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(load(), (3, 128, 128))
+    assert len(list(cache.glob("*.openvino"))) == 1
+    monkeypatch.setattr(openvino_session, "_compile", lambda *_: pytest.fail("compiled again"))
+    again = run(load(threads=2), (3, 128, 128))
+    assert np.array_equal(first.labels, again.labels)
+
+
+def test_a_damaged_cache_is_compiled_again(cache: Path) -> None:
+    load()
+    (file,) = cache.glob("*.openvino")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    run(load(), (1, 128, 128))
+    assert len(file.read_bytes()) > len(whole) // 2  # and kept once more
+
+
+def test_a_cache_that_cannot_be_written_costs_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(openvino_session, "cache_folder", lambda: tmp_path / "file" / "cache")
+    assert run(load(), (1, 128, 128)).labels.shape == (1, 128, 128)
+
+
+def test_bf16_is_never_claimed_where_fp32_is_computed() -> None:
+    """OpenVINO takes the wish for BF16 on any processor, and computes in FP32 on most."""
+    with model_path(None) as path:
+        chosen = Model.load(path, "cpu").chosen.model
+    if _computes_bf16():
+        OpenvinoSession.open(chosen, "bf16", 1)
+    else:
+        with pytest.raises(ProviderError, match="does not compute in bf16"):
+            OpenvinoSession.open(chosen, "bf16", 1)
+
+
+def test_a_graph_that_openvino_cannot_read_is_an_error_of_the_model(tmp_path: Path) -> None:
+    with model_path(None) as path:
+        content = path.read_bytes()
+        chosen = Model.load(path, "cpu").chosen.model
+    spoilt = tmp_path / "spoilt.onnx"
+    spoilt.write_bytes(re.sub(rb"GridSample", rb"GridSimple", content))
+    with pytest.raises((ModelError, ProviderError), match="OpenVINO"):
+        OpenvinoSession.open(
+            type(chosen)(spoilt, "0" * 64, chosen.graph_sha256, chosen.metadata), "fp32"
+        )

@@ -19,6 +19,18 @@ CAVITY_SHARE = 0.08
 """A slice has a cavity if at least this share of its LV area is cavity."""
 
 
+RINGS = (
+    (1.0, 6.0, -60.0 / 360.0),
+    (7.0, 6.0, -60.0 / 360.0),
+    (13.0, 4.0, (SEPTUM_DEG / 2 - 135.0) / 360.0),
+    (17.0, 1.0, 0.0),
+)
+"""Rings from base to apex: lowest segment number, number of sectors, and where its first sector
+begins, in turns anticlockwise from the anterior RV insertion."""
+ALMOST_ONE = 1.0 - 2.0**-23
+"""The turn of an angle just below zero rounds to 1, which would be a sector too many."""
+
+
 @dataclass(frozen=True)
 class HeartFrame:
     """The LV as located in one stack."""
@@ -57,18 +69,14 @@ def locate(anatomy: Tensor, axis_mm: Tensor, slice_level: Tensor) -> HeartFrame:
 
 def segment_map(dx: Tensor, dy: Tensor, frame: HeartFrame) -> Tensor:
     """AHA segments 1–17 (float) at offsets from the LV centre; dx, dy broadcast to [S, h, w]."""
-    angle = torch.atan2(-dy, dx) * (180.0 / math.pi) - frame.insertion_deg
-    angle = angle - 360.0 * torch.floor(angle / 360.0)
-    sixth = torch.floor(angle / 60.0) + 1.0
-    sixth = torch.where(sixth > 5.5, sixth - 6.0, sixth)
-    turned = angle - (SEPTUM_DEG / 2 - 45.0)
-    turned = turned - 360.0 * torch.floor(turned / 360.0)
-    quarter = torch.floor(turned / 90.0) + 1.0
-    quarter = torch.where(quarter > 3.5, quarter - 4.0, quarter)
-    level = frame.long_axis[:, None, None]
-    segment = torch.where(level < RING_ENDS[0], sixth + 1.0, sixth + 7.0)
-    segment = torch.where(level < RING_ENDS[1], segment, quarter + 13.0)
-    return torch.where(level < RING_ENDS[2], segment, torch.full_like(segment, 17.0))
+    rings = torch.tensor(RINGS, dtype=dx.dtype, device=dx.device)
+    ends = torch.tensor(RING_ENDS, dtype=dx.dtype, device=dx.device)
+    ring = rings[(frame.long_axis[:, None] >= ends).sum(1)]
+    first, sectors, start = (ring[:, k, None, None] for k in range(3))
+    # In turns from where the ring's first segment begins; what is per slice stays small.
+    turns = torch.atan2(-dy, dx) * (0.5 / math.pi) - (frame.insertion_deg / 360.0 + start)
+    turns = (turns - torch.floor(turns)).clamp_max(ALMOST_ONE)
+    return torch.floor(turns * sectors) + first
 
 
 def _long_axis(anatomy: Tensor, axis_mm: Tensor, slice_level: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scarseg_export.aha_map import HeartFrame, locate, segment_map
@@ -27,7 +26,14 @@ from scarseg_export.fusion import (
     segment_evidence,
 )
 from scarseg_export.normalise import robust_zscore
-from scarseg_export.sampling import back, half_extent_mm, offsets_mm, pixel_positions_mm, view
+from scarseg_export.sampling import (
+    back,
+    centred_view,
+    half_extent_mm,
+    offsets_mm,
+    pixel_positions_mm,
+    view,
+)
 from scarseg_export.taff import TemporalWeight, mix
 from scarseg_export.unet import UNet
 from scarseg_runtime.contract import LEADS, Label
@@ -74,11 +80,11 @@ class Localiser(nn.Module):
         return self.head(self.unet(coarse[:, None]))[:, 0]
 
     def coarse_view(self, image: Tensor, half_mm: Tensor) -> Tensor:
-        """Normalised full-field view; sampled twice as finely and averaged against aliasing."""
+        """Normalised full-field view."""
         config = self.config
-        centres = torch.zeros_like(image[:, 0, :2])
-        fine = view(image, half_mm, centres, 2 * config.coarse_size, config.coarse_spacing_mm / 2)
-        return robust_zscore(F.avg_pool2d(fine[:, None], 2)[:, 0])
+        return robust_zscore(
+            centred_view(image, half_mm, config.coarse_size, config.coarse_spacing_mm)
+        )
 
     def forward(self, image: Tensor, half_mm: Tensor) -> Tensor:
         probability = torch.sigmoid(self.logits(self.coarse_view(image, half_mm)))
@@ -243,8 +249,10 @@ class ScarNet(nn.Module):
     def see(self, lge: Tensor, pixel_spacing: Tensor, slice_level: Tensor) -> Seen:
         """The image path: pixels [S, H, W] and spacing in, no ECG anywhere."""
         half_mm = half_extent_mm(lge, pixel_spacing)
-        centres = self.localiser(lge, half_mm)
-        crops = self.crops(lge, half_mm, centres)
+        # Padding, whatever a scanner filled in, becomes 0 and stays exactly that when resampled.
+        image = lge - lge.amin((0, 1, 2))
+        centres = self.localiser(image, half_mm)
+        crops = self.crops(image, half_mm, centres)
         anatomy_logits, features, scar = self.image(crops)
         # Where nothing stands out from anything there is no heart, whatever rounding suggests.
         contrast = (crops.amax((0, 1, 2, 3)) > MIN_CONTRAST_SD).to(lge.dtype)
@@ -279,11 +287,11 @@ class ScarNet(nn.Module):
         """Labels, scar probability, image-only labels and segments on the grid of ``lge``."""
         frame = seen.frame
         image_scar = torch.sigmoid(self.ceiling(seen.scar))
-        decisions = self.ceiling.decision(torch.stack([mixed, image_scar], 1))
-        base, maps = self.resampled(lge, seen, torch.cat([decisions, mixed[:, None]], 1))
-        wall = base == int(Label.VIABLE_MYOCARDIUM)
-        labels = torch.where(wall & (maps[:, 3] > 0.5), int(Label.SCAR), base)
-        image_only = torch.where(wall & (maps[:, 4] > 0.5), int(Label.SCAR), base)
+        decided = [self.ceiling.decision(probability) for probability in (mixed, image_scar)]
+        base, maps = self.resampled(lge, seen, [*decided, mixed])
+        wall = base == float(Label.VIABLE_MYOCARDIUM)
+        labels = torch.where(wall & (maps[:, 3] > 0.5), float(Label.SCAR), base)
+        image_only = torch.where(wall & (maps[:, 4] > 0.5), float(Label.SCAR), base)
         columns, rows = pixel_positions_mm(lge, seen.half_mm)
         place = seen.centres_mm + frame.centre_mm
         dx = columns[None, None, :] - place[:, None, None, 0]
@@ -296,14 +304,22 @@ class ScarNet(nn.Module):
             segments.to(torch.uint8),
         )
 
-    def resampled(self, lge: Tensor, seen: Seen, extra: Tensor) -> tuple[Tensor, Tensor]:
+    def resampled(self, lge: Tensor, seen: Seen, extra: list[Tensor]) -> tuple[Tensor, Tensor]:
         """On the grid of ``lge``: anatomy labels [S, H, W] without scar, and anatomy
-        probabilities followed by the maps ``extra`` [S, C, h, h], as [S, 3 + C, H, W]."""
-        maps = torch.cat([seen.anatomy[:, 1:], extra], 1)
+        probabilities followed by the maps ``extra`` [S, h, h], as [S, 3 + their number, H, W]."""
+        maps = torch.cat([seen.anatomy[:, 1:], *(part[:, None] for part in extra)], 1)
         maps = back(maps, lge, seen.half_mm, seen.centres_mm, self.config.crop_mm)
-        background = 1.0 - maps[:, :3].sum(1, keepdim=True)
-        winner = torch.cat([background, maps[:, :3]], 1).argmax(1)
-        return torch.where(winner == 3, int(Label.RV_CAVITY), winner), maps
+        return most_likely(*(maps[:, k] for k in range(3))), maps
+
+
+def most_likely(cavity: Tensor, wall: Tensor, right: Tensor) -> Tensor:
+    """Anatomy label of every pixel from probabilities of cavity, wall and RV; the rest is
+    background. Comparisons in place of an argmax over channels, which needs a copy of them all."""
+    background = 1.0 - cavity - wall - right
+    inside = torch.maximum(wall, right)
+    label = torch.where(wall >= right, float(Label.VIABLE_MYOCARDIUM), float(Label.RV_CAVITY))
+    label = torch.where(cavity >= inside, float(Label.LV_CAVITY), label)
+    return torch.where(background >= torch.maximum(cavity, inside), float(Label.BACKGROUND), label)
 
 
 def wall_of(anatomy: Tensor) -> Tensor:

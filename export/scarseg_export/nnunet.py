@@ -68,7 +68,7 @@ def export_nnunet(
 
 def _parity(net: TiledNet, target: Path, cases: int) -> dict[str, Any]:
     """ONNX Runtime on the CPU against PyTorch."""
-    session = OnnxSession.open(read_model_file(target), "cpu", "fp32")
+    session = OnnxSession.open(read_model_file(target), "cpu")
     names = [spec.name for spec in OUTPUTS]
     found: list[Difference] = []
     chosen = list(studies(cases))[:cases] + [s for s in edge_studies() if len(s.lge) < 10]

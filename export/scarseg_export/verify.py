@@ -123,7 +123,7 @@ def _reference(model: ModelFile) -> tuple[Callable[[Study], Outputs], str]:
     if model.metadata.image_only:
         from scarseg_runtime.onnx_session import OnnxSession
 
-        session = OnnxSession.open(model, "cpu", "fp32")
+        session = OnnxSession.open(model, "cpu")
         return lambda study: session.execute(study.arrays(image_only=True)), "onnxruntime cpu fp32"
     net = network_of(load_model(model.path), model.metadata)
     names = [spec.name for spec in OUTPUTS]

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scarseg_export.aha_map import HeartFrame, locate, segment_map
-from scarseg_export.network import centres_from
+from scarseg_export.network import ScarNet, centres_from
 from scarseg_export.normalise import robust_zscore
-from scarseg_export.sampling import back, half_extent_mm, offsets_mm, view
+from scarseg_export.sampling import back, centred_view, half_extent_mm, offsets_mm, view
 from scarseg_export.taff import TemporalWeight, mix
 from scarseg_runtime import taff as policy
 from scarseg_runtime.atlas import segment_at
@@ -101,6 +101,32 @@ def test_a_view_and_back_keep_positions() -> None:
     again = back(seen[:, None], image, half, middle, 96.0)[0, 0]
     assert float((again * image[0]).sum() / image.sum()) > 0.9
     assert float(again.sum()) == pytest.approx(float(image.sum()), rel=0.02)
+
+
+@pytest.mark.parametrize("shape", [(3, 120, 100), (2, 300, 420), (1, 40, 44)])
+def test_the_centred_view_is_that_of_sampling_pixel_by_pixel(shape: tuple[int, ...]) -> None:
+    image = torch.from_numpy(np.random.default_rng(0).normal(size=shape).astype(np.float32))
+    half = half_extent_mm(image, torch.tensor([1.3, 0.9]))
+    fine = view(image, half, torch.zeros(shape[0], 2), 64, 1.5)
+    expected = torch.nn.functional.avg_pool2d(fine[:, None], 2)[:, 0]
+    assert torch.allclose(centred_view(image, half, 32, 3.0), expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("padding", [0.0, -1024.0, 1e4 / 3])
+def test_padding_stays_one_value_in_both_views(padding: float) -> None:
+    """So that statistics leave it out; whatever its value is."""
+    net = ScarNet().eval()
+    heart = torch.rand(4, 150, 130) * 300 + padding + 50
+    heart[:, :, :40] = padding
+    spacing = torch.tensor([1.4, 1.7])
+    seen = []
+    for shift in (0.0, 17.0):
+        with torch.no_grad():
+            image = heart + shift
+            half = half_extent_mm(image, spacing)
+            seen.append(net.localiser.coarse_view(image - image.amin((0, 1, 2)), half))
+    assert (seen[0] == 0).float().mean() > 0.25
+    assert torch.allclose(seen[0], seen[1], atol=1e-2)
 
 
 def test_the_heart_is_found_beside_a_false_island() -> None:

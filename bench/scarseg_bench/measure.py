@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scarseg_bench.cases import Case, case_arrays
 from scarseg_bench.nnunet_peer import NNUNET, missing
 from scarseg_bench.peers import COMPILED, EAGER, WAYS
-from scarseg_bench.worker import rss_over_studies, serve
+from scarseg_bench.worker import WITHOUT_GRAPH, rss_over_studies, serve
 from scarseg_infer.models import model_path
 from scarseg_runtime.contract import Label
 from scarseg_runtime.gates import passes
@@ -28,6 +28,7 @@ from scarseg_runtime.providers import candidates
 NETWORK, STUDY, COLD = "network", "warm study", "cold process"
 REFERENCE = f"pytorch {EAGER}"
 ANSWER_S = 600.0
+ON_GPU = ("tensorrt", "tensorrt-rtx", "cuda")
 
 
 @dataclass
@@ -43,6 +44,8 @@ class Row:
     load_s: float | None = None
     first_s: float | None = None
     peak_rss_mb: float | None = None
+    device_mb: float | None = None
+    """Memory taken on the GPU."""
     label_agreement: float | None = None
     max_abs_probability_difference: float | None = None
     burden_difference: float = 0.0
@@ -80,6 +83,11 @@ def all_rows() -> list[Row]:
         Row(scope, c.provider.name, c.precision, error=c.unusable)
         for scope in (NETWORK, STUDY)
         for c in found
+    ]
+    rows += [
+        Row(NETWORK, c.provider.name + WITHOUT_GRAPH, c.precision, error=c.unusable)
+        for c in found
+        if c.provider.name.startswith("tensorrt")
     ]
     rows.append(Row(STUDY, NNUNET, "", error=missing()))
     return [*rows, Row(COLD, REFERENCE, ""), Row(COLD, "scarseg-infer", "auto")]
@@ -163,7 +171,8 @@ def _compare(rows: list[Row], workers: dict[int, _Worker]) -> None:
         theirs = workers[id(reference)].ask("outputs") if reference else None
         for row in mine:
             ours = workers[id(row)].ask("outputs")
-            row.peak_rss_mb = workers[id(row)].ask("rss")
+            row.peak_rss_mb, device_mb = workers[id(row)].ask("memory")
+            row.device_mb = device_mb if row.way.startswith(ON_GPU) else None
             if theirs is not None and row.way != NNUNET:
                 row.finite = all(bool(np.isfinite(value).all()) for value in ours.values())
                 row.burden_difference = abs(_burden(ours["labels"]) - _burden(theirs["labels"]))

@@ -1,7 +1,8 @@
-"""Resident memory of this process, now and at its peak."""
+"""Resident memory of this process, now and at its peak, and memory of the GPU."""
 
 from __future__ import annotations
 
+import ctypes
 import runpy
 import sys
 from pathlib import Path
@@ -29,6 +30,31 @@ def current_rss_mb() -> float:
     """Resident memory now in MB; NaN outside Linux."""
     now = _status_mb("VmRSS")
     return float("nan") if now is None else now
+
+
+class _NvmlMemory(ctypes.Structure):
+    """nvmlMemory_t of NVIDIA's management library."""
+
+    _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
+
+
+def device_used_mb() -> float | None:
+    """Memory in use on the first GPU by all processes, in MB; None without NVIDIA's driver.
+
+    From the management library, which makes no CUDA context of its own as asking CUDA would.
+    """
+    name = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
+    try:
+        nvml = ctypes.CDLL(name)
+    except OSError:
+        return None
+    device, memory = ctypes.c_void_p(), _NvmlMemory()
+    calls = (
+        nvml.nvmlInit_v2(),
+        nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device)),
+        nvml.nvmlDeviceGetMemoryInfo(device, ctypes.byref(memory)),
+    )
+    return None if any(calls) else memory.used / 1e6
 
 
 def _status_mb(name: str) -> float | None:

@@ -14,6 +14,7 @@ def summary(row: Row) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "scope": row.scope, "name": row.name, "error": row.error, "runs": len(row.times_s),
         "load_ms": _ms(row.load_s), "first_ms": _ms(row.first_s), "peak_rss_mb": row.peak_rss_mb,
+        "device_mb": row.device_mb,
         "label_agreement": row.label_agreement,
         "max_abs_probability_difference": row.max_abs_probability_difference, "right": row.right,
     }  # fmt: skip

@@ -21,12 +21,12 @@ def table(rows: list[dict[str, Any]]) -> str:
         lines += [
             f"\n### {scope}\n",
             "| way | times faster | p50 ms | p95 | p99 | a second | first run ms | peak RSS MB "
-            "| labels equal | max Δp |",
-            "|---|---|---|---|---|---|---|---|---|---|",
+            "| on GPU MB | labels equal | max Δp |",
+            "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         ran = sorted((r for r in mine if "p50_ms" in r), key=lambda r: r["p50_ms"])
         lines += [_line(row) for row in ran]
-        lines += [f"| {r['name']} | {r['error']} |" + " |" * 8 for r in mine if "p50_ms" not in r]
+        lines += [f"| {r['name']} | {r['error']} |" + " |" * 9 for r in mine if "p50_ms" not in r]
     return "\n".join(lines)
 
 
@@ -40,6 +40,7 @@ def _line(row: dict[str, Any]) -> str:
         name, number("times_faster", "{:.2f}"), number("p50_ms", "{:.0f}"),
         number("p95_ms", "{:.0f}"), number("p99_ms", "{:.0f}"), number("per_s", "{:.1f}"),
         number("first_ms", "{:.0f}"), number("peak_rss_mb", "{:.0f}"),
+        number("device_mb", "{:.0f}"),
         "" if agreement is None else f"{100 * agreement:.3f} %",
         number("max_abs_probability_difference", "{:.1e}"),
     )  # fmt: skip

@@ -14,17 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_bench.memory import current_rss_mb, peak_rss_mb
+from scarseg_bench.memory import current_rss_mb, device_used_mb, peak_rss_mb
 from scarseg_bench.nnunet_peer import NNUNET, predictor_run
 
 Work = Callable[[], dict[str, Any]]
 Arrays = dict[str, NDArray[Any]]
 
+WITHOUT_GRAPH = ", no CUDA graph"
+"""Ends the name of a TensorRT row that launches kernel by kernel."""
+
 
 def serve(pipe: Connection, kind: str, way: str, precision: str, threads: int) -> None:
-    """Answer ``run`` with seconds, ``outputs`` with arrays, ``rss`` with megabytes."""
+    """Answer ``run`` with seconds, ``outputs`` with arrays, ``memory`` with megabytes of this
+    process at its peak and of the GPU (None without one)."""
     try:
         arrays: Arrays = pipe.recv()
+        before = device_used_mb()
         start = time.perf_counter()
         work = _work(kind, way, precision, arrays, threads)
         loaded = time.perf_counter()
@@ -41,7 +46,9 @@ def serve(pipe: Connection, kind: str, way: str, precision: str, threads: int) -
         elif question == "outputs":
             pipe.send(outputs)
         else:
-            pipe.send(peak_rss_mb())
+            after = device_used_mb()
+            taken = None if before is None or after is None else after - before
+            pipe.send((peak_rss_mb(), taken))
 
 
 def _work(kind: str, way: str, precision: str, arrays: Arrays, threads: int) -> Work:
@@ -55,12 +62,20 @@ def _work(kind: str, way: str, precision: str, arrays: Arrays, threads: int) -> 
 def _session(way: str, precision: str, threads: int) -> Any:
     from scarseg_infer.models import model_path
     from scarseg_runtime.model import Model
+    from scarseg_runtime.model_file import with_half_variant
+    from scarseg_runtime.providers import candidates, choose
 
     with model_path(None) as path:
         if way.startswith("pytorch "):
             from scarseg_bench.peers import TorchSession
 
             return TorchSession(path, way.removeprefix("pytorch "), threads)
+        if way.endswith(WITHOUT_GRAPH):
+            from scarseg_runtime.tensorrt_engine import TensorrtSession
+
+            flavour = way.removesuffix(WITHOUT_GRAPH)
+            chosen = choose(candidates(with_half_variant(path)), flavour, precision)
+            return TensorrtSession.open(chosen.model, flavour, cuda_graph=False)
         return Model.load(path, way, precision, threads=threads).session
 
 

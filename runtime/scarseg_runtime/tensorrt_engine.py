@@ -44,9 +44,10 @@ _DTYPES: Final[dict[str, DTypeLike]] = {"tensor(float)": np.float32, "tensor(uin
 class TensorrtSession:
     """One engine on the first GPU. Safe to call from several threads, one run at a time."""
 
-    def __init__(self, loaded: LoadedEngine, *, image_only: bool) -> None:
+    def __init__(self, loaded: LoadedEngine, *, image_only: bool, cuda_graph: bool = True) -> None:
         """Takes over ``loaded``; see :meth:`open`."""
         self._loaded = loaded
+        self._captures = cuda_graph and loaded.needs_capture
         self._inputs = IMAGE_INPUTS if image_only else INPUTS
         self._lock = threading.Lock()
         self._sizes: Sizes | None = None
@@ -66,11 +67,13 @@ class TensorrtSession:
         resources.callback(self._captured.drop)
 
     @classmethod
-    def open(cls, model: ModelFile, flavour: str) -> TensorrtSession:
+    def open(cls, model: ModelFile, flavour: str, *, cuda_graph: bool = True) -> TensorrtSession:
         """Load the engine of a model file, compiling it where none is stored.
 
         Args:
             flavour: ``tensorrt`` or ``tensorrt-rtx``.
+            cuda_graph: replay the work of a known shape as one launch; without it, to measure
+                what that is worth.
 
         Raises:
             ModelError: the model cannot be compiled.
@@ -83,8 +86,8 @@ class TensorrtSession:
                 "Install NVIDIA's driver, or use another --provider",
             )
         cuda_call(cuda_runtime().cudaSetDevice(0))
-        loaded = LoadedEngine(model, cast(Flavour, flavour), gpu)
-        return cls(loaded, image_only=model.metadata.image_only)
+        loaded = LoadedEngine(model, cast(Flavour, flavour), gpu, cuda_graph=cuda_graph)
+        return cls(loaded, image_only=model.metadata.image_only, cuda_graph=cuda_graph)
 
     def prepare(self, slices: int, height: int, width: int) -> None:
         """Buffers, shapes and addresses for stacks of a size.
@@ -153,7 +156,7 @@ class TensorrtSession:
         """Inputs up, execute, outputs down, wait."""
         captured = self._captured
         # Once plainly first: what TensorRT does on a first run must not be in a capture.
-        if self._loaded.needs_capture and self._runs == 1 and not captured.refused:
+        if self._captures and self._runs == 1 and not captured.refused:
             captured.record(self._stream, self._enqueue)
         if captured.recorded:
             captured.replay(self._stream)

@@ -16,7 +16,9 @@ from scarseg_runtime.tensorrt_build import Profile, Sizes, build_engine
 class LoadedEngine:
     """A TensorRT engine with its context, and the kernels that TensorRT-RTX compiles for it."""
 
-    def __init__(self, model: ModelFile, flavour: Flavour, gpu: Gpu) -> None:
+    def __init__(
+        self, model: ModelFile, flavour: Flavour, gpu: Gpu, *, cuda_graph: bool = True
+    ) -> None:
         trt = import_tensorrt(flavour)
         self.needs_capture = flavour == "tensorrt"
         """Whether the session has to capture CUDA graphs; TensorRT-RTX does so by itself."""
@@ -33,7 +35,7 @@ class LoadedEngine:
             options = trt.ExecutionContextAllocationStrategy.USER_MANAGED
         else:
             self._kernels = KernelCache.of_engine(model, flavour, trt.__version__, gpu, profile)
-            options = self._rtx_config(trt, self._kernels)
+            options = self._rtx_config(trt, self._kernels, cuda_graph=cuda_graph)
         self.context: Any = self._engine.create_execution_context(options)
         must(self.context is not None, f"cannot prepare the engine: {self.messages.last}")
 
@@ -73,14 +75,15 @@ class LoadedEngine:
             "Check the driver's version, or use another --provider",
         )
 
-    def _rtx_config(self, trt: Any, kernels: KernelCache) -> Any:
+    def _rtx_config(self, trt: Any, kernels: KernelCache, *, cuda_graph: bool) -> Any:
         config = self._engine.create_runtime_config()
         # By itself TensorRT would take scratch memory for the largest stack of the profile at
         # once: 2 GB for 40 × 1024 × 1024. The session gives it what the stack at hand needs.
         config.set_execution_context_allocation_strategy(
             trt.ExecutionContextAllocationStrategy.USER_MANAGED
         )
-        config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        if cuda_graph:
+            config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
         self._runtime_cache = config.create_runtime_cache()
         kernels.load(self._runtime_cache)
         must(config.set_runtime_cache(self._runtime_cache), "refuses a runtime cache")

@@ -107,7 +107,7 @@ def test_only_what_was_asked_for_is_measured(copy: Path) -> None:
 def test_rows_measured_elsewhere_are_kept_until_the_graph_changes(copy: Path) -> None:
     write_table(copy, {"tensorrt-rtx fp32": {"passed": True}})
     rows = read_model_file(copy).metadata.verification["rows"]
-    assert set(rows) == {"cpu fp32", "tensorrt-rtx fp32"}
+    assert set(rows) == {"cpu fp32", "openvino fp32", "tensorrt-rtx fp32"}
     model = load_model(copy)
     model.graph.name = "another"
     write_model(model, copy)

@@ -59,7 +59,7 @@ def session(model: ModelFile, flavour: str, cache: Path) -> Iterator[TensorrtSes
 
 @pytest.fixture(scope="module")
 def cpu() -> OnnxSession:
-    return OnnxSession.open(read_model_file(FP32_MODEL), "cpu", "fp32")
+    return OnnxSession.open(read_model_file(FP32_MODEL), "cpu")
 
 
 def study(slices: int = 8, height: int = 128, width: int = 120, seed: int = 0) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_all(options: argparse.Namespace) -> dict[str, Any]:
     """Everything that was asked for, as one JSON document."""
-    from scarseg_bench import measure, numbers
+    from scarseg_bench import measure, numbers, profile
     from scarseg_bench.machine import machine
     from scarseg_bench.peers import AUTOCAST, EAGER
 
@@ -78,8 +78,14 @@ def run_all(options: argparse.Namespace) -> dict[str, Any]:
         "roofline": _roofline(summaries, options.threads, case),
     }
     if not options.quick:
-        ways = (("cpu", "fp32"), (f"pytorch {EAGER}", ""), (f"pytorch {AUTOCAST}", ""))
+        ways = (
+            ("openvino", "fp32"),
+            ("cpu", "fp32"),
+            (f"pytorch {EAGER}", ""),
+            (f"pytorch {AUTOCAST}", ""),
+        )
         document["scaling"] = _scaling(ways, options.threads)
+        document["profile"] = profile.profile(options.threads)
     return document
 
 
@@ -121,6 +127,7 @@ def _scaling(ways: Sequence[tuple[str, str]], threads: int) -> list[dict[str, An
 
 def as_text(document: dict[str, Any]) -> str:
     """The document as Markdown."""
+    from scarseg_bench import profile
     from scarseg_bench.report import table
 
     facts, roof, memory = document["machine"], document["roofline"], document["memory"]
@@ -139,6 +146,8 @@ def as_text(document: dict[str, Any]) -> str:
         f"{memory['seen'][0][1]:.0f} → {memory['seen'][-1][1]:.0f} MB, "
         f"{memory['mb_per_100_studies']:+.1f} MB per 100 studies in the second half.",
     ]
+    if "profile" in document:
+        lines += profile.as_lines(document["profile"])
     if "scaling" in document:
         lines += ["\n| network alone | " + " | ".join(_scaled_names(document)) + " |"]
         lines += ["|---" * (1 + len(_scaled_names(document))) + "|"]

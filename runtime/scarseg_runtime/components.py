@@ -67,7 +67,8 @@ def clean_labels(
     dark core in scar counts as scar. Scar islands below ``min_scar_ml`` become viable
     myocardium.
     """
-    cleaned = labels.copy()
+    whole = labels.copy()
+    cleaned = whole[heart_box(labels)]
     ventricle = np.isin(cleaned, LEFT_VENTRICLE)
     parts = connected_components(ventricle)
     if parts.sizes.size > 1:
@@ -78,7 +79,19 @@ def clean_labels(
     islands = connected_components(scar)
     if islands.sizes.size:
         cleaned[islands.mask(islands.sizes * voxel_ml < min_scar_ml)] = Label.VIABLE_MYOCARDIUM
-    return cleaned
+    return whole
+
+
+def heart_box(labels: NDArray[np.uint8]) -> tuple[slice, slice, slice]:
+    """Rows and columns with labels and a rim of background, of all slices: the rest of the image
+    is most of it, and says nothing."""
+    shown = (labels != Label.BACKGROUND).any(0)
+    box = [slice(None)]
+    for lines in (shown.any(1), shown.any(0)):
+        found = np.flatnonzero(lines)
+        first, last = (found[0], found[-1]) if found.size else (0, 0)
+        box.append(slice(max(int(first) - 1, 0), int(last) + 2))
+    return box[0], box[1], box[2]
 
 
 def _fill_holes(labels: NDArray[np.uint8]) -> None:

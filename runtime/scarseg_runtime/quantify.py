@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scarseg_runtime.atlas import SEGMENT_NAMES, TERRITORIES
+from scarseg_runtime.components import heart_box
 from scarseg_runtime.contract import LEFT_VENTRICLE, SEGMENT_COUNT, Label
 from scarseg_runtime.errors import StudyError
 
@@ -106,6 +107,8 @@ def quantify(
         pixel_spacing_mm: between rows, between columns.
         heights_mm: [S] from :func:`slice_heights_mm`.
     """
+    box = heart_box(labels)
+    labels, segments = labels[box], segments[box]
     voxel_ml = np.asarray(heights_mm) * pixel_spacing_mm[0] * pixel_spacing_mm[1] / 1000.0
     scar = labels == Label.SCAR
     wall = scar | (labels == Label.VIABLE_MYOCARDIUM)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ import wfdb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scarseg_infer.ecg import EcgRecord
-from scarseg_infer.ecg_reader import MAX_DATA_BYTES, read_ecg
+from scarseg_infer.ecg import MAX_ECG_BYTES, EcgRecord
+from scarseg_infer.ecg_date import comment_date
+from scarseg_infer.read_wfdb import read_wfdb
 from scarseg_runtime.errors import EcgError
 
 REAL = ("ecg/ptb-s0010/s0010_re", "ecg/ptbxl-00001/00001_lr")
@@ -25,27 +26,29 @@ def write_record(
     record_line: str = "rec 2 500 12",
     signals: tuple[str, ...] = ("rec.dat 16 1000/mV", "rec.dat 16 1000/mV"),
     data: bytes = SAMPLES.tobytes(),
+    comments: tuple[str, ...] = ("# age: 50",),
 ) -> Path:
     """A record as text and bytes; its signals have neither names nor checksums by default."""
-    (folder / "rec.hea").write_text("\n".join([record_line, *signals, "# age: 50"]))
+    (folder / "rec.hea").write_text("\n".join([record_line, *signals, *comments]))
     (folder / "rec.dat").write_bytes(data)
     return folder / "rec"
 
 
 def read(folder: Path, record_line: str = "rec 2 500 12", **kwargs: object) -> EcgRecord:
-    return read_ecg(write_record(folder, record_line, **kwargs))  # type: ignore[arg-type]
+    return read_wfdb(write_record(folder, record_line, **kwargs))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", REAL)
 @pytest.mark.parametrize("suffix", ["", ".hea", ".dat"])
 def test_real_record_equals_wfdbs_own_reading(shared_data: Path, name: str, suffix: str) -> None:
     truth = wfdb.rdrecord(str(shared_data / name))
-    record = read_ecg(str(shared_data / name) + suffix)
+    record = read_wfdb(str(shared_data / name) + suffix)
     np.testing.assert_array_equal(record.signals_mv, truth.p_signal)
     assert record.lead_names == tuple(truth.sig_name)
     assert record.rate_hz == truth.fs
-    assert record.recorded is None  # PTB's date stands in a comment only
-    assert record.warnings == ()
+    assert record.recorded is None  # PTB's date stands in a comment only, as 01/10/1990
+    doubts = ["either way round" in warning for warning in record.warnings]
+    assert doubts == ([True] if "ptb-" in name else [])
     assert record.source == "wfdb"
 
 
@@ -55,7 +58,7 @@ def test_every_storage_format_survives_a_round_trip(tmp_path: Path, fmt: str) ->
     wfdb.wrsamp(
         "rec", 500, ["mV"] * 3, ["I", "II", "V1"], truth, fmt=[fmt] * 3, write_dir=str(tmp_path)
     )
-    record = read_ecg(tmp_path / "rec.hea")
+    record = read_wfdb(tmp_path / "rec.hea")
     step = np.ptp(truth) / 2 ** {"80": 7, "212": 11, "16": 15, "24": 23, "32": 31}[fmt]
     assert np.abs(record.signals_mv - truth).max() < step
     assert record.warnings == ()
@@ -77,7 +80,7 @@ def test_units_become_millivolts(tmp_path: Path, unit: str, factor: float, encod
     write_record(tmp_path)
     header = f"rec 2 500 12\nrec.dat 16 10(-5)/{unit} 16 0 0 0 0 I\nrec.dat 16 20/mV\n"
     (tmp_path / "rec.hea").write_bytes(header.encode(encoding))
-    signals = read_ecg(tmp_path / "rec").signals_mv
+    signals = read_wfdb(tmp_path / "rec").signals_mv
     np.testing.assert_allclose(signals[:, 0], (SAMPLES[:, 0] + 5) / 10 * factor)
     np.testing.assert_allclose(signals[:, 1], SAMPLES[:, 1] / 20)
 
@@ -134,7 +137,8 @@ def test_date_and_time(
 
 
 @pytest.mark.parametrize(
-    "day", ["00/00/0000", "99/99/2020", "29/02/2021", "10/13/1990", "1/1/90", "//", "a/b/c"]
+    "day",
+    ["01/01/1900", "00/00/0000", "99/99/2020", "29/02/2021", "10/13/1990", "1/1/90", "//", "a/b/c"],
 )
 def test_a_date_that_is_no_date_is_unknown_and_said_so(tmp_path: Path, day: str) -> None:
     record = read(tmp_path, f"rec 2 500 12 10:00:00 {day}")
@@ -150,29 +154,96 @@ def test_a_time_that_is_no_time_leaves_the_date(tmp_path: Path, clock: str) -> N
     assert ["time of day is not a time" in warning for warning in record.warnings] == [True]
 
 
+@pytest.mark.parametrize(
+    ("comment", "recorded", "date_only"),
+    [
+        ("# ECG date: 1990-10-29", datetime(1990, 10, 29), True),
+        ("#date: 1990-01-02", datetime(1990, 1, 2), True),  # ISO has one order only
+        ("# Recording date = 29/10/1990", datetime(1990, 10, 29), True),
+        ("# recording_date: 10/29/1990", datetime(1990, 10, 29), True),
+        ("# ECG date: 29.10.1990", datetime(1990, 10, 29), True),
+        ("# ECG date: 10-10-1990", datetime(1990, 10, 10), True),
+        ("# Date/Time: 1990-10-29T13:45:10.5", datetime(1990, 10, 29, 13, 45, 10), False),
+        ("# ECG date: 29/10/1990 7:05", datetime(1990, 10, 29, 7, 5), False),
+        ("# ECG date: 29/10/1990 00:00:00", datetime(1990, 10, 29), True),
+        ("# ECG date: 29/10/1990 25:00:00", datetime(1990, 10, 29), True),
+    ],
+)
+def test_a_date_in_a_comment_counts_where_it_can_be_read_in_one_way(
+    tmp_path: Path, comment: str, recorded: datetime, date_only: bool
+) -> None:
+    record = read(tmp_path, comments=("# age: 50", comment))
+    assert (record.recorded, record.date_only, record.warnings) == (recorded, date_only, ())
+
+
+@pytest.mark.parametrize(
+    ("comments", "why"),
+    [
+        (("# ECG date: 01/10/1990",), "either way round"),
+        (("# ECG date: 12.11.1990",), "either way round"),
+        (("# ECG date: 29/10/90",), "holds none"),
+        (("# ECG date: 31/31/1990",), "holds none"),
+        (("# ECG date: 1900-01-01",), "holds none"),
+        (("# ECG date: 1990",), "holds none"),
+        (("# ECG date: 1990-10-29", "# Acquisition date: 1990-10-30"), "several dates"),
+        (("# Infarction date: 1990-10-29",), None),
+        (("# Date of birth: 1930-10-29",), None),
+        (("# Update: 1990-10-29",), None),
+        (("# ECG date: n/a",), None),
+        (("# ECG date:",), None),
+    ],
+)
+def test_a_date_in_a_comment_is_never_guessed(
+    tmp_path: Path, comments: tuple[str, ...], why: str | None
+) -> None:
+    record = read(tmp_path, comments=comments)
+    assert record.recorded is None
+    assert [why in warning for warning in record.warnings] == ([True] if why else [])
+
+
+def test_the_date_of_the_header_wins_over_that_of_a_comment(tmp_path: Path) -> None:
+    comments = ("# ECG date: 01/10/1990", "# ECG date: 1980-01-01")
+    for line, recorded in (
+        ("rec 2 500 12 10:00:00 29/02/2020", datetime(2020, 2, 29, 10)),
+        ("rec 2 500 12 10:00:00 99/99/2020", None),
+    ):
+        assert read(tmp_path, line, comments=comments).recorded == recorded
+
+
+@given(day=st.dates(min_value=date(1901, 1, 1)), us=st.booleans(), mark=st.sampled_from("/.-"))
+def test_numbers_are_read_as_a_date_only_if_that_is_the_date(
+    day: date, us: bool, mark: str
+) -> None:
+    order = (day.month, day.day) if us else (day.day, day.month)
+    text = mark.join(map(str, (*order, f"{day.year:04}")))
+    recorded, _, warnings = comment_date([f"# ECG date: {text}"])
+    assert recorded is None or recorded.date() == day
+    assert (recorded is None) == (day.month != day.day and day.day <= 12) == bool(warnings)
+
+
 def test_dat_without_header_says_to_put_the_header_beside_it(tmp_path: Path) -> None:
     stem = write_record(tmp_path)
     (tmp_path / "rec.hea").unlink()
     for path in (stem, stem.with_suffix(".dat"), stem.with_suffix(".hea")):
         with pytest.raises(EcgError, match=r"no header.*\.hea file of the same name") as caught:
-            read_ecg(path)
+            read_wfdb(path)
         assert caught.value.exit_code == 4
 
 
 def test_missing_things_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(EcgError, match="does not exist"):
-        read_ecg(tmp_path / "none.hea")
+        read_wfdb(tmp_path / "none.hea")
     with pytest.raises(EcgError, match="does not exist"):
-        read_ecg("")
+        read_wfdb("")
     with pytest.raises(EcgError, match="does not exist"):
-        read_ecg(tmp_path)
+        read_wfdb(tmp_path)
     (tmp_path / "ecg.xml").write_text("<ecg/>")
     with pytest.raises(EcgError, match="not a WFDB record"):
-        read_ecg(tmp_path / "ecg.xml")
+        read_wfdb(tmp_path / "ecg.xml")
     write_record(tmp_path)
     (tmp_path / "rec.dat").unlink()
     with pytest.raises(EcgError, match="data file 1 of 1 of the ECG record is missing"):
-        read_ecg(tmp_path / "rec.hea")
+        read_wfdb(tmp_path / "rec.hea")
 
 
 def test_truncated_data_is_refused(shared_data: Path, tmp_path: Path) -> None:
@@ -182,7 +253,7 @@ def test_truncated_data_is_refused(shared_data: Path, tmp_path: Path) -> None:
     for size in (0, 1000, len(data) - 1):
         (tmp_path / "00001_lr.dat").write_bytes(data[:size])
         with pytest.raises(EcgError, match=f"cut short: {size} of {len(data)} bytes"):
-            read_ecg(tmp_path / "00001_lr")
+            read_wfdb(tmp_path / "00001_lr")
 
 
 def test_damaged_data_is_noticed_by_its_checksum(shared_data: Path, tmp_path: Path) -> None:
@@ -191,7 +262,7 @@ def test_damaged_data_is_noticed_by_its_checksum(shared_data: Path, tmp_path: Pa
     data = bytearray(source.with_suffix(".dat").read_bytes())
     data[5000] ^= 4
     (tmp_path / "00001_lr.dat").write_bytes(data)
-    assert "checksum" in read_ecg(tmp_path / "00001_lr").warnings[0]
+    assert "checksum" in read_wfdb(tmp_path / "00001_lr").warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -218,7 +289,7 @@ def test_no_address_is_ever_looked_up(tmp_path: Path, monkeypatch: pytest.Monkey
         "gs://a/b",
     ):
         with pytest.raises(EcgError, match="does not exist"):
-            read_ecg(path)
+            read_wfdb(path)
     chained = tmp_path / "a::https:" / "physionet.org"
     chained.mkdir(parents=True)
     assert read(chained).signals_mv.shape == (12, 2)
@@ -229,7 +300,7 @@ def test_odd_file_names_are_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "rec.dat").rename(tmp_path / "Müller.1.dat")
     (tmp_path / "rec.hea").rename(tmp_path / "Müller 1.v2.hea")
     for name in ("Müller 1.v2.hea", "Müller 1.v2"):
-        np.testing.assert_array_equal(read_ecg(tmp_path / name).signals_mv, SAMPLES / 1000.0)
+        np.testing.assert_array_equal(read_wfdb(tmp_path / name).signals_mv, SAMPLES / 1000.0)
 
 
 @pytest.mark.parametrize(
@@ -259,8 +330,8 @@ def test_a_long_recording_is_refused_before_it_is_read(tmp_path: Path) -> None:
     write_record(tmp_path, "rec 2 500 9999999")
     with (tmp_path / "rec.dat").open("wb") as file:
         file.truncate(4 * 9999999)  # sparse
-    with pytest.raises(EcgError, match=f"more than {MAX_DATA_BYTES >> 20} MB"):
-        read_ecg(tmp_path / "rec")
+    with pytest.raises(EcgError, match=f"more than {MAX_ECG_BYTES >> 20} MB"):
+        read_wfdb(tmp_path / "rec")
 
 
 def test_messages_name_neither_file_nor_patient(tmp_path: Path) -> None:
@@ -272,7 +343,7 @@ def test_messages_name_neither_file_nor_patient(tmp_path: Path) -> None:
         if data is not None:
             (folder / "DOE_JANE.dat").write_bytes(data)
         with pytest.raises(EcgError) as caught:
-            read_ecg(folder / "DOE_JANE.hea")
+            read_wfdb(folder / "DOE_JANE.hea")
         assert "DOE" not in str(caught.value)
 
 
@@ -323,7 +394,7 @@ def test_a_real_header_with_fields_replaced_gives_a_record_or_one_ecg_error(
 
 def expect_record_or_error(path: Path) -> None:
     try:
-        record = read_ecg(path)
+        record = read_wfdb(path)
     except EcgError as error:
         assert "\n" not in str(error)
     else:

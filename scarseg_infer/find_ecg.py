@@ -1,0 +1,64 @@
+"""The ECG that lies in the study folder beside the MRI, if there is one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from scarseg_infer.ecg import EcgRecord
+from scarseg_infer.read_ecg_dicom import ECG_CLASSES, read_ecg_dicom
+from scarseg_infer.study_files import StudyFiles
+from scarseg_runtime.contract import LEADS
+from scarseg_runtime.errors import EcgError
+
+_HEAD_BYTES: Final = 8192
+"""The SOP class stands in the file meta information, or, without it, early in group 0008."""
+
+
+def find_ecg(files: StudyFiles) -> tuple[EcgRecord | None, tuple[str, ...]]:
+    """The newest 12-lead ECG among the files of a study, and what to say about the choice.
+
+    An ECG that cannot be read or lacks leads is passed over with a warning: nobody asked for
+    it. Between ECGs of the same date, or without any, the first in name order wins.
+
+    Raises:
+        StudyError: a file of the study cannot be read at all.
+    """
+    usable: list[EcgRecord] = []
+    useless = 0
+    for index in range(len(files)):
+        data = files.read(index)
+        if data is None or not _announces_ecg(data):
+            continue
+        try:
+            record = read_ecg_dicom(data)
+        except EcgError:
+            useless += 1
+            continue
+        if _has_twelve_leads(record):
+            usable.append(record)
+        else:
+            useless += 1
+    warnings = []
+    if useless:
+        what = "1 ECG" if useless == 1 else f"{useless} ECGs"
+        warnings.append(f"{what} in the study cannot be read or lacks leads, and was left out.")
+    if not usable:
+        return None, tuple(warnings)
+    newest = max(usable, key=lambda record: record.recorded or datetime.min)  # the first of equals
+    if len(usable) > 1:
+        chosen = "the newest by date" if newest.recorded else "the first of them, none has a date,"
+        warnings.append(f"The study holds {len(usable)} ECGs: {chosen} was used.")
+    return newest, tuple(warnings)
+
+
+def _announces_ecg(data: bytes) -> bool:
+    head = data[:_HEAD_BYTES]
+    return any(uid.encode() in head for uid in ECG_CLASSES)
+
+
+def _has_twelve_leads(record: EcgRecord) -> bool:
+    """Two limb leads and V1–V6: from these the rest follows."""
+    names = {name.casefold() for name in record.lead_names}
+    limb, chest = ([lead.casefold() in names for lead in part] for part in (LEADS[:6], LEADS[6:]))
+    return sum(limb) >= 2 and all(chest)

@@ -9,6 +9,8 @@ from scarseg_infer.ecg import MAX_ECG_BYTES, EcgRecord
 from scarseg_runtime.errors import EcgError
 
 _HEAD_BYTES: Final = 4096
+_ECG_CLASSES: Final = b"1.2.840.10008.5.1.4.1.1.9.1."
+"""How the UIDs of the ECG waveform classes begin (PS3.4 B.5)."""
 
 
 def read_ecg(path: str | Path) -> EcgRecord:
@@ -68,7 +70,5 @@ def _content(path: Path) -> bytes:
 
 
 def _is_dicom(head: bytes) -> bool:
-    # Old exports lack the preamble and begin with an element of group 0002 or 0008.
-    return head[128:132] == b"DICM" or (
-        head[:4] in (b"\x02\0\0\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0")
-    )
+    # Old exports lack the preamble, and then only the class of the object tells.
+    return head[128:132] == b"DICM" or _ECG_CLASSES in head

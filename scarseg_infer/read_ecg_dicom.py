@@ -58,6 +58,10 @@ LEADS_BY_CODE: Final = {
 """Lead by coding scheme designator and code value."""
 
 
+_HEAD_BYTES: Final = 8192
+"""The SOP class stands in the file meta information, or, without it, early in group 0008."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Group:
     """One multiplex group: channels sampled together."""
@@ -88,7 +92,7 @@ def read_ecg_dicom(data: bytes) -> EcgRecord:
     Raises:
         EcgError: no ECG waveform object, damaged, too long, or leads that are not voltages.
     """
-    with quiet_readers():
+    with quiet_readers(), np.errstate(all="ignore"):
         try:
             dataset = _parse(data)
             found = list(_groups(dataset))
@@ -110,6 +114,21 @@ def read_ecg_dicom(data: bytes) -> EcgRecord:
         )
 
 
+def is_ecg(data: bytes) -> bool:
+    """Is the file, whole or damaged, an ECG waveform object? Cheap for those that are not."""
+    if not any(uid.encode() in data[:_HEAD_BYTES] for uid in ECG_CLASSES):
+        return False
+    with quiet_readers():
+        try:
+            return _sop_class(parse(data)) in ECG_CLASSES
+        except PARSE_ERRORS:
+            return False
+
+
+def _sop_class(dataset: FileDataset) -> str:
+    return text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
+
+
 def _parse(data: bytes) -> FileDataset:
     if len(data) > MAX_ECG_BYTES:
         raise EcgError(
@@ -123,8 +142,7 @@ def _parse(data: bytes) -> FileDataset:
             "Export it uncompressed",
         )
     dataset = parse(data)
-    sop_class = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
-    if sop_class not in ECG_CLASSES:
+    if _sop_class(dataset) not in ECG_CLASSES:
         raise EcgError(
             "the DICOM file is not an ECG waveform", "Give a 12-lead or general ECG waveform object"
         )

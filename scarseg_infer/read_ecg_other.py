@@ -119,7 +119,8 @@ def read_ecg_other(data: bytes) -> EcgRecord:
         raise EcgError("the SCP-ECG file is too large for a resting ECG", "Give a resting ECG")
     parsed, notes = _parse(kind, data)
     try:
-        return _record(kind, parsed, notes, data)
+        with np.errstate(all="ignore"):  # damaged scales; not finite samples are refused later
+            return _record(kind, parsed, notes, data)
     except EcgError:
         raise
     except _PARSE_ERRORS as error:

@@ -12,9 +12,17 @@ import pytest
 @pytest.fixture(scope="session")
 def dicom_factory() -> ModuleType:
     """The module ``dicom_factory`` beside this file, which pytest does not put on the path."""
-    spec = importlib.util.spec_from_file_location(
-        "dicom_factory", Path(__file__).with_name("dicom_factory.py")
-    )
+    return _neighbour("dicom_factory")
+
+
+@pytest.fixture(scope="session")
+def ecg_factory() -> ModuleType:
+    """The module ``ecg_factory`` beside this file."""
+    return _neighbour("ecg_factory")
+
+
+def _neighbour(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

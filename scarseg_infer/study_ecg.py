@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import zipfile
 from datetime import datetime
-from typing import Final
+from pathlib import Path
 
+from scarseg_infer.archive import open_archive
 from scarseg_infer.ecg import EcgRecord
-from scarseg_infer.read_ecg_dicom import ECG_CLASSES, read_ecg_dicom
-from scarseg_infer.study_files import StudyFiles
+from scarseg_infer.read_ecg_dicom import is_ecg, read_ecg_dicom
+from scarseg_infer.study_files import FolderFiles, StudyFiles
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
 
-_HEAD_BYTES: Final = 8192
-"""The SOP class stands in the file meta information, or, without it, early in group 0008."""
+
+def read_study_ecg(path: str | Path) -> tuple[EcgRecord | None, tuple[str, ...]]:
+    """:func:`find_ecg` in a DICOM folder or a zip of one; None for every other kind of study.
+
+    Raises:
+        StudyError: the study cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return find_ecg(FolderFiles(path))
+    if path.is_file() and zipfile.is_zipfile(path):
+        with open_archive(path) as files:
+            return find_ecg(files)
+    return None, ()
 
 
 def find_ecg(files: StudyFiles) -> tuple[EcgRecord | None, tuple[str, ...]]:
@@ -28,7 +42,7 @@ def find_ecg(files: StudyFiles) -> tuple[EcgRecord | None, tuple[str, ...]]:
     useless = 0
     for index in range(len(files)):
         data = files.read(index)
-        if data is None or not _announces_ecg(data):
+        if data is None or not is_ecg(data):
             continue
         try:
             record = read_ecg_dicom(data)
@@ -41,8 +55,10 @@ def find_ecg(files: StudyFiles) -> tuple[EcgRecord | None, tuple[str, ...]]:
             useless += 1
     warnings = []
     if useless:
-        what = "1 ECG" if useless == 1 else f"{useless} ECGs"
-        warnings.append(f"{what} in the study cannot be read or lacks leads, and was left out.")
+        what = "1 ECG was" if useless == 1 else f"{useless} ECGs were"
+        warnings.append(
+            f"{what} found in the study and left out: not readable, or without the leads needed."
+        )
     if not usable:
         return None, tuple(warnings)
     newest = max(usable, key=lambda record: record.recorded or datetime.min)  # the first of equals
@@ -50,11 +66,6 @@ def find_ecg(files: StudyFiles) -> tuple[EcgRecord | None, tuple[str, ...]]:
         chosen = "the newest by date" if newest.recorded else "the first of them, none has a date,"
         warnings.append(f"The study holds {len(usable)} ECGs: {chosen} was used.")
     return newest, tuple(warnings)
-
-
-def _announces_ecg(data: bytes) -> bool:
-    head = data[:_HEAD_BYTES]
-    return any(uid.encode() in head for uid in ECG_CLASSES)
 
 
 def _has_twelve_leads(record: EcgRecord) -> bool:

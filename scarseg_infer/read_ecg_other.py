@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from scarseg_infer.ecg import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord
 from scarseg_infer.ecg_date import FIRST_REAL_YEAR
+from scarseg_infer.philips_xli import expanded_bytes
 from scarseg_infer.xml_guard import check_xml, looks_like_xml
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
@@ -52,7 +53,9 @@ _PARSERS: Final[dict[OtherFormat, tuple[str, str]]] = {
 _EXPORT_AGAIN: Final = "Export the ECG again"
 _STANDARD: Final = frozenset(lead.casefold() for lead in LEADS)
 MAX_SCP_BYTES: Final = 1 << 20
-"""Ten times a usual record; the library takes a second for this much of its Huffman code."""
+"""Ten times a usual record; the library may take some 15 s for this much Huffman code."""
+MAX_EXPANDED_BYTES: Final = 4 << 20
+"""Of compressed leads: minutes of twelve at 500 Hz."""
 _MAX_LEADS: Final = 256
 CALIBRATION_TOLERANCE_MV: Final = 0.02
 """The pulse in the files that we have is exact."""
@@ -111,6 +114,8 @@ def read_ecg_other(data: bytes) -> EcgRecord:
                 "Give Philips (Sierra) XML, GE MUSE XML or HL7 aECG",
             )
         kind, data = _ROOTS[checked.root], checked.utf8
+        if sum(map(expanded_bytes, checked.compressed)) > MAX_EXPANDED_BYTES:
+            raise EcgError("the ECG expands to far more than a resting ECG", _EXPORT_AGAIN)
     elif family is None:
         raise EcgError("the ECG file is of an unknown kind", _EXPORT_AGAIN)
     else:

@@ -19,8 +19,7 @@ MAX_DEPTH: Final = 64
 MAX_ELEMENTS: Final = 200_000
 """The ECG exports that we know have some thousand."""
 MAX_COMPRESSED_CHARS: Final = 1 << 17
-"""Of compressed waveforms in base64: twelve leads of 11 s at 500 Hz take some 35 000. Philips'
-LZW code expands by up to 600, so that even this much can grow to 60 MB."""
+"""Of compressed waveforms in base64: twelve leads of 11 s at 500 Hz take some 35 000."""
 
 _DECLARATION: Final = re.compile(r"\s*<\?xml\b[^>]*\?>")
 _ENCODING: Final = re.compile(rb"<\?xml\b[^>]*\bencoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
@@ -41,6 +40,8 @@ class CheckedXml:
     """Name of the root element, without its namespace."""
     utf8: bytes
     """The document in UTF-8 without an XML declaration: what was checked is what is read."""
+    compressed: tuple[str, ...] = ()
+    """Text of each element that says by an attribute that it is compressed."""
 
 
 def looks_like_xml(head: bytes) -> bool:
@@ -69,7 +70,7 @@ def check_xml(data: bytes) -> CheckedXml:
         parser.Parse(utf8, True)
     except expat.ExpatError as error:
         raise EcgError(*_DAMAGED) from error
-    return CheckedXml(guard.root, utf8)
+    return CheckedXml(guard.root, utf8, tuple(map("".join, guard.compressed)))
 
 
 class _Guard:
@@ -77,6 +78,7 @@ class _Guard:
 
     def __init__(self) -> None:
         self.root = ""
+        self.compressed: list[list[str]] = []
         self._depth = self._elements = self._compressed_chars = 0
         self._compressed_at: int | None = None
 
@@ -91,6 +93,7 @@ class _Guard:
             raise EcgError(*_HOSTILE)
         if self._compressed_at is None and any("compress" in key for key in attributes):
             self._compressed_at = self._depth
+            self.compressed.append([])
 
     def end(self, _: str) -> None:
         if self._compressed_at == self._depth:
@@ -100,6 +103,7 @@ class _Guard:
     def characters(self, text: str) -> None:
         if self._compressed_at is not None:
             self._compressed_chars += len(text)
+            self.compressed[-1].append(text)
             if self._compressed_chars > MAX_COMPRESSED_CHARS:
                 raise EcgError(*_HOSTILE)
 

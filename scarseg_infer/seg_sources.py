@@ -124,10 +124,15 @@ def source_images(stack: LgeStack) -> list[SourceImage]:
     ]
 
 
-def by_series(images: Iterable[SourceImage]) -> list[Dataset]:
+def by_series(
+    images: Iterable[SourceImage], keyword: str = "ReferencedInstanceSequence"
+) -> list[Dataset]:
     """Items of a Referenced Series Sequence (Common Instance Reference, PS3.3 C.12.2).
 
     Some scanners give every slice a series of its own.
+
+    Args:
+        keyword: of the sequence of references in each; reports name it otherwise (C.17.2.1).
     """
     grouped: dict[str, list[Dataset]] = {}
     for image in images:
@@ -136,7 +141,7 @@ def by_series(images: Iterable[SourceImage]) -> list[Dataset]:
     for uid, references in grouped.items():
         item = Dataset()
         item.SeriesInstanceUID = uid
-        item.ReferencedInstanceSequence = references
+        setattr(item, keyword, references)
         items.append(item)
     return items
 

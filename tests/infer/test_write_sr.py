@@ -107,9 +107,11 @@ def test_ventricle(written: tuple[ScarResult, Path, Path | None]) -> None:
     segmentation = pydicom.dcmread(seg)
     assert isinstance(group, highdicom.sr.VolumetricROIMeasurementsAndQualitativeEvaluations)
     assert group.tracking_uid == segmentation.SegmentSequence[0].TrackingUID
-    referenced = group.referenced_segment
-    assert referenced.referenced_sop_instance_uid == segmentation.SOPInstanceUID
-    assert referenced.referenced_segment_number == 1
+    reference = next(
+        item for item in items(pydicom.dcmread(path)) if name(item) == "Referenced Segment"
+    ).ReferencedSOPSequence[0]
+    assert reference.ReferencedSOPInstanceUID == segmentation.SOPInstanceUID
+    assert reference.ReferencedSegmentNumber == 1
 
 
 def test_segments(written: tuple[ScarResult, Path, Path | None]) -> None:

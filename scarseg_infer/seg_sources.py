@@ -1,25 +1,22 @@
-"""Source images as a DICOM Segmentation needs them: complete headers made from real ones.
+"""What the DICOM objects that we write take over from the source images.
 
 Exported and anonymised images lack attributes that the standard makes mandatory, carry dates
-that are not dates, orientations that differ in the last digit, or a series for every slice.
-None of that stands in the way of a segmentation, but all of it is refused where one is built.
-So the builder is given stand-ins: one study, series, frame of reference and orientation, what
-identifies patient and study copied as far as it is valid, everything else left behind.
+that are not dates, or have a series for every slice. None of that stands in the way of a
+segmentation or report: what identifies patient and study is copied as far as it is valid,
+everything else is left behind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 from pydicom.valuerep import DA, TM, DSfloat
 
 from scarseg_infer.dicom_parse import text
-from scarseg_infer.slice_plane import usual_step_mm
 from scarseg_infer.stack import LgeStack
 from scarseg_runtime.errors import StudyError
 
@@ -41,6 +38,8 @@ _COPIED_IF_PRESENT: Final = (
     "PatientIdentityRemoved",
     "DeidentificationMethod",
     "StudyDescription",
+)
+_COMPRESSION: Final = (
     "LossyImageCompression",
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
@@ -48,51 +47,117 @@ _COPIED_IF_PRESENT: Final = (
 _SEXES: Final = frozenset({"M", "F", "O"})  # PS3.3 C.7.1.1.1
 
 
-def stand_ins(stack: LgeStack) -> list[Dataset]:
-    """Headers to build a segmentation from, one a slice in slice order, without pixel data.
+@dataclass(frozen=True, slots=True)
+class SourceImage:
+    """How to refer to one source image."""
 
-    All say one series, which need not be the real one: see :func:`source_series`.
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_uid: str
 
-    Raises:
-        StudyError: the images have no SOP Instance UID by which to refer to them.
-    """
+    def reference(self) -> Dataset:
+        """A new item of a sequence of references (PS3.3, 10.8)."""
+        item = Dataset()
+        item.ReferencedSOPClassUID = self.sop_class_uid
+        item.ReferencedSOPInstanceUID = self.sop_instance_uid
+        return item
+
+
+def patient_and_study(stack: LgeStack) -> Dataset:
+    """Attributes that file an object under the patient and study of the source images."""
     first = stack.datasets[0]
-    shared = Dataset()
+    found = Dataset()
     for keyword in _COPIED:
-        setattr(shared, keyword, _valid_text(first, keyword))
+        setattr(found, keyword, _valid_text(first, keyword))
     for keyword in _COPIED_IF_PRESENT:
         if value := text(first, keyword):
-            setattr(shared, keyword, value)
-    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
-        setattr(shared, keyword, text(first, keyword) or generate_uid())
-    shared.Modality = "MR"
-    shared.Rows, shared.Columns = stack.pixels.shape[1:]
-    shared.PixelSpacing = [_decimal(spacing) for spacing in stack.pixel_spacing_mm]
-    shared.SliceThickness = _decimal(_thickness_mm(stack))
-    directions = (*stack.row_direction, *stack.column_direction)
-    shared.ImageOrientationPatient = [_decimal(cosine) for cosine in directions]
-    return [_stand_in(shared, *pair) for pair in zip(stack.datasets, stack.origins_mm, strict=True)]
+            setattr(found, keyword, value)
+    found.StudyInstanceUID = _uid(first, "StudyInstanceUID", source_images(stack)[0])
+    return found
 
 
-def source_series(stack: LgeStack, absent: str) -> list[str]:
-    """Series Instance UID of each slice; ``absent`` where the image has none."""
-    return [text(dataset, "SeriesInstanceUID") or absent for dataset in stack.datasets]
-
-
-def _stand_in(shared: Dataset, source: Dataset, origin_mm: NDArray[np.float64]) -> Dataset:
+def lossy_compression(stack: LgeStack) -> Dataset:
+    """Whether the source images went through lossy compression, as an image's attributes."""
     found = Dataset()
-    found.update(shared)
-    found.ImagePositionPatient = [_decimal(coordinate) for coordinate in origin_mm]
-    meta = getattr(source, "file_meta", Dataset())
-    for keyword in ("SOPClassUID", "SOPInstanceUID"):
-        uid = text(source, keyword) or text(meta, f"MediaStorage{keyword}")
-        if not uid:
+    found.LossyImageCompression = "00"
+    for keyword in _COMPRESSION:
+        if value := text(stack.datasets[0], keyword):
+            setattr(found, keyword, value)
+    return found
+
+
+def frame_of_reference_uid(stack: LgeStack) -> str:
+    """Frame of Reference UID of the stack; one made for it where the source has none."""
+    return _uid(stack.datasets[0], "FrameOfReferenceUID", source_images(stack)[0])
+
+
+def source_images(stack: LgeStack) -> list[SourceImage]:
+    """How to refer to each slice's image, in slice order.
+
+    Raises:
+        StudyError: there are no DICOM images, or they have no SOP Instance UID.
+    """
+    if not stack.datasets:
+        raise StudyError(
+            "the study has no DICOM images for a DICOM result to refer to",
+            "Ask for the other outputs, or read the study from its DICOM files",
+        )
+    found = []
+    for dataset in stack.datasets:
+        meta = getattr(dataset, "file_meta", Dataset())
+        uids = [
+            text(dataset, keyword) or text(meta, f"MediaStorage{keyword}")
+            for keyword in ("SOPClassUID", "SOPInstanceUID")
+        ]
+        if not all(uids):
             raise StudyError(
                 "the MR images have no SOP Instance UID for a segmentation to refer to",
                 "Export the study again from its source",
             )
-        setattr(found, keyword, uid)
-    return found
+        found.append(SourceImage(uids[0], uids[1], text(dataset, "SeriesInstanceUID")))
+    nameless = _made("SeriesInstanceUID", found[0])
+    return [
+        image
+        if image.series_uid
+        else SourceImage(image.sop_class_uid, image.sop_instance_uid, nameless)
+        for image in found
+    ]
+
+
+def by_series(
+    images: Iterable[SourceImage], keyword: str = "ReferencedInstanceSequence"
+) -> list[Dataset]:
+    """Items of a Referenced Series Sequence (Common Instance Reference, PS3.3 C.12.2).
+
+    Some scanners give every slice a series of its own.
+
+    Args:
+        keyword: of the sequence of references in each; reports name it otherwise (C.17.2.1).
+    """
+    grouped: dict[str, list[Dataset]] = {}
+    for image in images:
+        grouped.setdefault(image.series_uid, []).append(image.reference())
+    items = []
+    for uid, references in grouped.items():
+        item = Dataset()
+        item.SeriesInstanceUID = uid
+        setattr(item, keyword, references)
+        items.append(item)
+    return items
+
+
+def decimal(value: float) -> DSfloat:
+    """A number as a decimal string of at most 16 characters (PS3.5, 6.2)."""
+    return DSfloat(float(value), auto_format=True)
+
+
+def _uid(dataset: Dataset, keyword: str, image: SourceImage) -> str:
+    return text(dataset, keyword) or _made(keyword, image)
+
+
+def _made(keyword: str, image: SourceImage) -> str:
+    """A UID in place of a missing one: the same in every object made from these images."""
+    return str(generate_uid(entropy_srcs=[image.sop_instance_uid, keyword]))
 
 
 def _valid_text(source: Dataset, keyword: str) -> str:
@@ -110,15 +175,3 @@ def _valid_text(source: Dataset, keyword: str) -> str:
     except ValueError:
         return ""
     return value
-
-
-def _thickness_mm(stack: LgeStack) -> float:
-    """Slice thickness; the usual step between slices where the source does not say it."""
-    if stack.slice_thickness_mm is not None:
-        return stack.slice_thickness_mm
-    return usual_step_mm(stack.slice_positions_mm)
-
-
-def _decimal(value: float) -> DSfloat:
-    """A number as a decimal string of at most 16 characters (PS3.5, 6.2)."""
-    return DSfloat(float(value), auto_format=True)

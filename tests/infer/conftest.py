@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -12,11 +18,53 @@ import pytest
 @pytest.fixture(scope="session")
 def dicom_factory() -> ModuleType:
     """The module ``dicom_factory`` beside this file, which pytest does not put on the path."""
-    spec = importlib.util.spec_from_file_location(
-        "dicom_factory", Path(__file__).with_name("dicom_factory.py")
-    )
+    return _neighbour("dicom_factory")
+
+
+@pytest.fixture(scope="session")
+def ecg_factory() -> ModuleType:
+    """The module ``ecg_factory`` beside this file."""
+    return _neighbour("ecg_factory")
+
+
+def _neighbour(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def dicom_tool() -> Callable[..., str]:
+    """Runs a DICOM program that is not Python (dicom3tools, DCMTK) and returns all it says.
+
+    It must succeed. Where it is not installed the test is skipped, in CI it fails.
+    """
+
+    def run(name: str, *arguments: str | Path) -> str:
+        program = shutil.which(name)
+        if program is None:
+            message = f"{name} is not installed (Debian: dicom3tools, dcmtk)"
+            pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+        done = subprocess.run(
+            [program, *map(str, arguments)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def verify_dicom(dicom_tool: Callable[..., str]) -> Callable[[Path], dict[str, Any]]:
+    """Checks a file: dciodvfy finds no error, and what dcm2json reads is returned as its JSON."""
+
+    def verify(path: Path) -> dict[str, Any]:
+        said = dicom_tool("dciodvfy", path)
+        assert not [line for line in said.splitlines() if line.startswith("Error")], said
+        document: dict[str, Any] = json.loads(dicom_tool("dcm2json", path))
+        return document
+
+    return verify

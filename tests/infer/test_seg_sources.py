@@ -79,9 +79,9 @@ def verify(path: Path) -> None:
     assert "00080018" in json.loads(run.stdout)
 
 
-def frames_by_image(path: Path) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-    """Per frame: source SOP Instance UID, pixels, origin in mm, [2, 3] steps to the next row and
-    column in mm. Read with pydicom alone."""
+def frames_by_image(path: Path) -> list[tuple[int, str, np.ndarray, np.ndarray, np.ndarray]]:
+    """Per frame: segment number, source SOP Instance UID, pixels, origin in mm, [2, 3] steps to
+    the next row and column in mm. Read with pydicom alone."""
     seg = pydicom.dcmread(path)
     shared = seg.SharedFunctionalGroupsSequence[0]
     cosines = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
@@ -91,18 +91,21 @@ def frames_by_image(path: Path) -> list[tuple[str, np.ndarray, np.ndarray, np.nd
     for frame, pixels in zip(seg.PerFrameFunctionalGroupsSequence, seg.pixel_array, strict=True):
         source = frame.DerivationImageSequence[0].SourceImageSequence[0]
         origin = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
-        found.append((source.ReferencedSOPInstanceUID, pixels, origin, steps))
+        segment = frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        found.append((segment, source.ReferencedSOPInstanceUID, pixels, origin, steps))
     return found
 
 
 def assert_on_sources(result: ScarResult, path: Path) -> None:
-    """Every frame shows the slice it refers to, in the place where that image itself says it
-    lies; frames run along the stack, in either direction."""
+    """Every frame shows its segment of the slice it refers to, in the place where that image
+    itself says it lies; each segment has a frame for every slice, in the order of the stack."""
     frames = frames_by_image(path)
     images = {image.SOPInstanceUID: image for image in result.stack.datasets}
-    assert [frame[0] for frame in frames] in (list(images), list(images)[::-1])
-    for uid, pixels, origin, steps in frames:
-        assert np.array_equal(pixels, result.labels[list(images).index(uid)] == Label.SCAR)
+    assert [frame[:2] for frame in frames] == [(n, uid) for n in (1, 2, 3) for uid in images]
+    labels = (Label.SCAR, Label.VIABLE_MYOCARDIUM, Label.LV_CAVITY)
+    for segment, uid, pixels, origin, steps in frames:
+        shown = result.labels[list(images).index(uid)] == labels[segment - 1]
+        assert np.array_equal(pixels, shown)
         image = images[uid]
         cosines = np.array(image.ImageOrientationPatient, float)
         corner = np.array([image.Rows - 1, image.Columns - 1])
@@ -125,12 +128,9 @@ def test_complete_study(make_seg: MakeSeg) -> None:
         assert seg[keyword].value == image[keyword].value
     assert seg.SeriesInstanceUID != image.SeriesInstanceUID
     assert seg.SegmentationType == "BINARY"
-    assert seg.NumberOfFrames == len(result.stack.pixels)
+    assert seg.NumberOfFrames == 3 * len(result.stack.pixels)
     assert [frame.any() for frame in seg.pixel_array].count(False) == 1  # kept though empty
-    segment = seg.SegmentSequence[0]
-    assert len(seg.SegmentSequence) == 1
-    assert segment.SegmentAlgorithmType == "AUTOMATIC"
-    assert segment.SegmentedPropertyTypeCodeSequence[0].CodeValue == "12402003"
+    assert [segment.SegmentAlgorithmType for segment in seg.SegmentSequence] == ["AUTOMATIC"] * 3
     assert "research use" in seg.SeriesDescription and RESEARCH_USE in seg.ContentDescription
     assert not seg.get("ContentCreatorName")
 

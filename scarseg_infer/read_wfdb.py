@@ -1,0 +1,270 @@
+"""Reading an ECG from a WFDB record: a header (``.hea``) and the data files it names.
+
+The wfdb package does the decoding, on a private copy of what was checked here. Given the
+record itself it would refuse all of it for an invalid date, read ``µV`` as volts (it drops
+characters beyond ASCII), and hand the path to a library that also understands URLs.
+
+Format: header(5) of the WFDB Applications Guide, https://physionet.org/physiotools/wag/.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime, time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scarseg_infer.ecg import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord
+from scarseg_infer.ecg_date import FIRST_REAL_YEAR, comment_date
+from scarseg_runtime.contract import LEADS
+from scarseg_runtime.errors import EcgError
+
+if TYPE_CHECKING:
+    from wfdb import Record
+
+MAX_HEADER_BYTES: Final = 1 << 20
+MAX_SIGNALS: Final = 64
+
+_BYTES_PER_SAMPLE: Final = {
+    "80": 1.0, "16": 2.0, "61": 2.0, "160": 2.0, "24": 3.0, "32": 4.0, "212": 1.5,
+    "310": 4 / 3, "311": 4 / 3,
+}  # fmt: skip
+_EXPORT_AGAIN: Final = "Export the ECG again as a WFDB record"
+_STANDARD: Final = frozenset(lead.casefold() for lead in LEADS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What is checked before wfdb sees the header."""
+
+    text: str
+    """The header for wfdb: ASCII, without date, time and comments; data files are ``data1`` …"""
+    files: tuple[str, ...]
+    """The real names of those data files, all in the header's folder."""
+    recorded: datetime | None
+    date_only: bool
+    warnings: tuple[str, ...]
+
+
+def read_wfdb(path: str | Path) -> EcgRecord:
+    """Read a WFDB record.
+
+    Args:
+        path: the header (``.hea``), a data file beside it (``.dat``), or the record name, which
+            is the header's path without its suffix.
+
+    Returns:
+        The record in mV, as it stands in the file. Signals that are not voltages (respiration)
+        are left out.
+
+    Raises:
+        EcgError: header or data missing, damaged, in an unsupported format, outside the
+            header's folder, too long, or a lead is not a voltage.
+    """
+    header_path = _find_header(Path(path))
+    header = _check_header(_read_text(header_path))
+    with tempfile.TemporaryDirectory(prefix="scarseg-") as folder:
+        copy = Path(folder, "record")
+        copy.with_suffix(".hea").write_text(header.text, encoding="ascii")
+        record = _decode(copy, [header_path.parent / name for name in header.files])
+    signals_mv, names = _voltages(record)
+    warnings = header.warnings
+    if _is_damaged(record):
+        warnings += ("The ECG samples do not match the checksums in the header.",)
+    return EcgRecord(
+        signals_mv=signals_mv,
+        rate_hz=float(record.fs),
+        lead_names=names,
+        recorded=header.recorded,
+        date_only=header.date_only,
+        source="wfdb",
+        warnings=warnings,
+    )
+
+
+def _find_header(path: Path) -> Path:
+    stem = path.with_suffix("") if path.suffix.lower() in (".hea", ".dat") else path
+    for suffix in (".hea", ".HEA"):
+        header = stem.with_name(stem.name + suffix) if stem.name else stem
+        if header.is_file():
+            return header
+    if stem.name and stem.with_name(stem.name + ".dat").is_file():
+        raise EcgError(
+            "the ECG's .dat file has no header (.hea) beside it",
+            "Put the .hea file of the same name into the same folder",
+        )
+    if path.is_file():
+        raise EcgError(
+            "the ECG file is not a WFDB record, nor in another format that can be read",
+            "Give WFDB (.hea or .dat), DICOM, Philips or GE MUSE XML, HL7 aECG, SCP-ECG or EDF",
+        )
+    raise EcgError("the ECG does not exist", "Check its path; a WFDB record needs its .hea file")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_HEADER_BYTES:
+            raise EcgError("the ECG header is far too large for a WFDB header", _EXPORT_AGAIN)
+        content = path.read_bytes()
+    except OSError as error:
+        raise EcgError("the ECG header cannot be read", "Check the file's permissions") from error
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    return text.replace("\N{MICRO SIGN}V", "uV").replace("\N{GREEK SMALL LETTER MU}V", "uV")
+
+
+def _check_header(text: str) -> _Header:
+    written = [line.strip() for line in text.splitlines()]
+    lines = [line for line in written if line and not line.startswith("#")]
+    record = lines[0].split() if lines else []
+    if len(record) < 2 or not re.fullmatch("[0-9]{1,6}", record[1]):
+        raise EcgError("the ECG header is not a WFDB header", _EXPORT_AGAIN)
+    if "/" in record[0]:
+        raise EcgError("the ECG is a multi-segment record", "Export one segment of it")
+    if not re.fullmatch(r"[0-9]+(\.[0-9]*)?(/\S*)?( [0-9]+)?", " ".join(record[2:4])):
+        raise EcgError("the ECG header gives no sampling rate or length", _EXPORT_AGAIN)
+    count = int(record[1])
+    if len(lines) - 1 != count or not 1 <= count <= MAX_SIGNALS:
+        raise EcgError(
+            f"the ECG header announces {count} signals and describes {len(lines) - 1}",
+            _EXPORT_AGAIN,
+        )
+    warnings: tuple[str, ...] = ()
+    files: list[str] = []
+    for index, line in enumerate(lines[1:], start=1):
+        fields = line.split()
+        if re.search(r"[/\\:]", fields[0]) or fields[0].startswith("."):
+            raise EcgError(
+                "the ECG header names a data file outside its own folder",
+                "Put header and data files into one folder and correct the header",
+            )
+        if len(fields) < 3 or not re.match(r"-?[0-9.]*[1-9]", fields[2]):
+            warnings = ("The ECG header gives no gain for some leads; 200 per mV is assumed.",)
+        if fields[0] not in files:
+            files.append(fields[0])
+        lines[index] = " ".join([f"data{1 + files.index(fields[0])}", *fields[1:]])
+    recorded, date_only, doubts = _when(record[4:], written)
+    # A length of 0 means unknown; wfdb takes it literally.
+    kept = record[:3] if record[3:4] in ([], ["0"]) else record[:4]
+    clean = "\n".join([" ".join(["record", *kept[1:]]), *lines[1:], ""])
+    clean = clean.encode("ascii", "replace").decode()
+    return _Header(clean, tuple(files), recorded, date_only, warnings + doubts)
+
+
+def _when(fields: list[str], lines: list[str]) -> tuple[datetime | None, bool, tuple[str, ...]]:
+    """Recording time, whether it is a date only, and warnings.
+
+    From the base time and base date of the record line; without a base date, from a comment.
+    A time of exactly 00:00:00 stands for no time: the format has no other way to give a date
+    alone, and recorders without a clock write it.
+    """
+    dates = [field for field in fields if "/" in field]
+    times = [field for field in fields if "/" not in field]
+    if not dates:
+        return comment_date(lines)
+    try:
+        day = datetime.strptime(dates[0], "%d/%m/%Y").date()
+        if day.year < FIRST_REAL_YEAR:
+            raise ValueError(day)
+    except ValueError:
+        return None, False, ("The ECG header's date is not a date: the time gap is unknown.",)
+    try:
+        clock = _clock(times[0]) if times else time()
+    except ValueError:
+        doubt = "The ECG header's time of day is not a time: only its date is used."
+        return datetime.combine(day, time()), True, (doubt,)
+    return datetime.combine(day, clock), clock == time(), ()
+
+
+def _clock(text: str) -> time:
+    """[[HH:]MM:]SS[.fff]; raises ValueError."""
+    parts = text.split(":")
+    if not re.fullmatch(r"(\d{1,2}:){0,2}\d{1,2}(\.\d*)?", text, re.ASCII):
+        raise ValueError(text)
+    seconds = float(parts[-1])
+    hours, minutes = ([0, 0] + [int(part) for part in parts[:-1]])[-2:]
+    return time(hours, minutes, int(seconds), int(1e6 * (seconds % 1.0)))
+
+
+def _decode(copy: Path, files: list[Path]) -> Record:
+    """Read the record whose header is ``copy`` after copying its data ``files`` beside it.
+
+    The samples stay integers, over which the header's checksums are taken.
+    """
+    import wfdb
+
+    try:
+        _copy_data(wfdb.rdheader(str(copy)), files, copy.parent)
+        return wfdb.rdrecord(str(copy), physical=False)
+    except EcgError:
+        raise
+    except (ValueError, LookupError, TypeError, ArithmeticError) as error:
+        raise EcgError("the ECG header or its data cannot be understood", _EXPORT_AGAIN) from error
+
+
+def _copy_data(header: Record, files: list[Path], target: Path) -> None:
+    """Copy the data files after checking that they hold what the header promises."""
+    if not header.fs > 0.0:
+        raise EcgError("the ECG header gives no sampling rate", _EXPORT_AGAIN)
+    unknown = sorted(set(header.fmt) - _BYTES_PER_SAMPLE.keys())
+    if unknown:
+        raise EcgError(
+            f"the ECG's storage format {unknown[0]} is not supported",
+            "Convert the record to format 16, for example with WFDB's xform",
+        )
+    if any((skew or 0) > header.fs for skew in header.skew):  # wfdb would pad by as much
+        raise EcgError("the ECG header shifts leads by more than a second", _EXPORT_AGAIN)
+    total = 0
+    for number, file in enumerate(files, start=1):
+        where = f"data file {number} of {len(files)} of the ECG record"
+        signals = [i for i, name in enumerate(header.file_name) if name == f"data{number}"]
+        frame = sum(header.samps_per_frame[i] * _BYTES_PER_SAMPLE[header.fmt[i]] for i in signals)
+        needed = int(frame * (header.sig_len or 1)) + (header.byte_offset[signals[0]] or 0)
+        try:
+            size = file.stat().st_size
+            if size < needed:
+                raise EcgError(
+                    f"{where} is cut short: {size} of {needed} bytes", "Copy or export it again"
+                )
+            total += size
+            if total > MAX_ECG_BYTES:
+                raise EcgError(
+                    f"the ECG record holds more than {MAX_ECG_BYTES >> 20} MB of samples",
+                    "Give a resting ECG: cut 10 s to some minutes out of a long recording",
+                )
+            shutil.copyfile(file, target / f"data{number}")
+        except FileNotFoundError as error:
+            raise EcgError(f"{where} is missing", "Put it into the header's folder") from error
+        except OSError as error:
+            raise EcgError(f"{where} cannot be read", "Check the file's permissions") from error
+
+
+def _voltages(record: Record) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Signals in mV [n, k] and their names, without those that are not voltages."""
+    names = [(name or "").strip() for name in record.sig_name]
+    scale = [MV_PER_UNIT.get((unit or "mV").casefold()) for unit in record.units]
+    for name, unit, factor in zip(names, record.units, scale, strict=True):
+        if factor is None and name.casefold() in _STANDARD:
+            raise EcgError(f"lead {name} of the ECG is in {unit}, not in volts", _EXPORT_AGAIN)
+    kept = [i for i, factor in enumerate(scale) if factor is not None]
+    factors = np.array([scale[i] for i in kept], dtype=np.float64)
+    signals = np.asarray(record.dac(), dtype=np.float64)[:, kept] * factors
+    return signals, tuple(names[i] for i in kept)
+
+
+def _is_damaged(record: Record) -> bool:
+    """Do samples and the header's checksums (16 bits a signal, optional) disagree?"""
+    if any(count != 1 for count in record.samps_per_frame):
+        return False  # read as averages, over which there is no checksum
+    return any(
+        stated is not None and (stated - found) % 65536 != 0
+        for stated, found in zip(record.checksum, record.calc_checksum(), strict=True)
+    )

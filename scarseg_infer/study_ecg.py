@@ -1,0 +1,75 @@
+"""The ECG that lies in the study folder beside the MRI, if there is one."""
+
+from __future__ import annotations
+
+import zipfile
+from datetime import datetime
+from pathlib import Path
+
+from scarseg_infer.archive import open_archive
+from scarseg_infer.ecg import EcgRecord
+from scarseg_infer.read_ecg_dicom import is_ecg, read_ecg_dicom
+from scarseg_infer.study_files import FolderFiles, StudyFiles
+from scarseg_runtime.contract import LEADS
+from scarseg_runtime.errors import EcgError
+
+
+def read_study_ecg(path: str | Path) -> tuple[EcgRecord | None, tuple[str, ...]]:
+    """:func:`find_ecg` in a DICOM folder or a zip of one; None for every other kind of study.
+
+    Raises:
+        StudyError: the study cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return find_ecg(FolderFiles(path))
+    if path.is_file() and zipfile.is_zipfile(path):
+        with open_archive(path) as files:
+            return find_ecg(files)
+    return None, ()
+
+
+def find_ecg(files: StudyFiles) -> tuple[EcgRecord | None, tuple[str, ...]]:
+    """The newest 12-lead ECG among the files of a study, and what to say about the choice.
+
+    An ECG that cannot be read or lacks leads is passed over with a warning: nobody asked for
+    it. Between ECGs of the same date, or without any, the first in name order wins.
+
+    Raises:
+        StudyError: a file of the study cannot be read at all.
+    """
+    usable: list[EcgRecord] = []
+    useless = 0
+    for index in range(len(files)):
+        data = files.read(index)
+        if data is None or not is_ecg(data):
+            continue
+        try:
+            record = read_ecg_dicom(data)
+        except EcgError:
+            useless += 1
+            continue
+        if _has_twelve_leads(record):
+            usable.append(record)
+        else:
+            useless += 1
+    warnings = []
+    if useless:
+        what = "1 ECG was" if useless == 1 else f"{useless} ECGs were"
+        warnings.append(
+            f"{what} found in the study and left out: not readable, or without the leads needed."
+        )
+    if not usable:
+        return None, tuple(warnings)
+    newest = max(usable, key=lambda record: record.recorded or datetime.min)  # the first of equals
+    if len(usable) > 1:
+        chosen = "the newest by date" if newest.recorded else "the first of them, none has a date,"
+        warnings.append(f"The study holds {len(usable)} ECGs: {chosen} was used.")
+    return newest, tuple(warnings)
+
+
+def _has_twelve_leads(record: EcgRecord) -> bool:
+    """Two limb leads and V1–V6: from these the rest follows."""
+    names = {name.casefold() for name in record.lead_names}
+    limb, chest = ([lead.casefold() in names for lead in part] for part in (LEADS[:6], LEADS[6:]))
+    return sum(limb) >= 2 and all(chest)

@@ -1,0 +1,214 @@
+"""DICOM ECG waveform objects: units, leads, groups, dates."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from io import BytesIO
+from types import ModuleType
+
+import numpy as np
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import ImplicitVRLittleEndian, RespiratoryWaveformStorage
+
+from scarseg_infer.ecg_reader import read_ecg
+from scarseg_infer.read_ecg_dicom import LEADS_BY_CODE, read_ecg_dicom
+from scarseg_runtime.contract import LEADS
+from scarseg_runtime.errors import EcgError
+
+
+def test_lead_codes_are_those_of_the_standard() -> None:
+    """Against pydicom's copy of CID 3001, by the names of its concepts."""
+    names = {
+        "aVR": "AvrAugmentedVoltageRight",
+        "aVL": "AvlAugmentedVoltageLeft",
+        "aVF": "AvfAugmentedVoltageFoot",
+    }
+    for lead in LEADS:
+        code = getattr(codes.cid3001, names.get(lead, f"Lead{lead}"))
+        assert LEADS_BY_CODE[code.scheme_designator, code.value] == lead
+        assert re.search(rf"\b{lead}\b", code.meaning)
+    assert len(LEADS_BY_CODE) == 24
+
+
+@pytest.mark.parametrize("scheme", ["MDC", "SCPECG", "99LOCAL", None])
+def test_leads_are_known_by_code_or_else_by_name(ecg_factory: ModuleType, scheme: str) -> None:
+    group = ecg_factory.multiplex_group(ecg_factory.counts())
+    for lead, channel in zip(LEADS, group.ChannelDefinitionSequence, strict=True):
+        source = channel.ChannelSourceSequence[0]
+        if scheme == "SCPECG":
+            source.CodeValue = source.CodeValue.replace("2:", "5.6.3-9-")
+        if scheme in ("MDC", "SCPECG"):
+            source.CodingSchemeDesignator, source.CodeMeaning = scheme, "Lead V1"  # a wrong text
+        elif scheme:
+            source.CodingSchemeDesignator, source.CodeMeaning = scheme, f"Lead {lead} (Einthoven)"
+        else:
+            del channel.ChannelSourceSequence
+            channel.ChannelLabel = lead.upper()
+    record = read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(group)))
+    assert record.lead_names == LEADS
+    truth = ecg_factory.counts() * ecg_factory.STEP_MV
+    np.testing.assert_allclose(record.signals_mv, truth, rtol=0, atol=1e-9)
+
+
+def test_a_lead_that_sounds_like_a_standard_one_is_not_taken_for_it(
+    ecg_factory: ModuleType,
+) -> None:
+    group = ecg_factory.multiplex_group(ecg_factory.counts())
+    other = group.ChannelDefinitionSequence[6].ChannelSourceSequence[0]
+    other.CodeValue, other.CodeMeaning = "2:33", "Derived Lead V1"
+    other = group.ChannelDefinitionSequence[7].ChannelSourceSequence[0]
+    other.CodingSchemeDesignator, other.CodeMeaning = "99LOCAL", "Lead V2R"
+    record = read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(group)))
+    assert record.lead_names[6:9] == ("Derived Lead V1", "Lead V2R", "V3")
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("uV", 1.0), ("mV", 1.0), ("V", 1e3 * 1.0), ("nV", 1e-6)]
+)
+def test_units_baseline_and_correction_become_millivolts(
+    ecg_factory: ModuleType, unit: str, factor: float
+) -> None:
+    counts = ecg_factory.counts()
+    group = ecg_factory.multiplex_group(counts, unit=unit)
+    channel = group.ChannelDefinitionSequence[3]
+    step = float(channel.ChannelSensitivity)
+    channel.ChannelSensitivityCorrectionFactor = "0.5"
+    channel.ChannelBaseline = "7"
+    record = read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(group)))
+    per_unit = {"uV": 1e-3, "mV": 1.0, "V": 1e3, "nV": 1e-6}[unit]
+    expected = (counts[:, 3] * step * 0.5 + 7.0) * per_unit
+    np.testing.assert_allclose(record.signals_mv[:, 3], expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        record.signals_mv[:, 0], counts[:, 0] * ecg_factory.STEP_MV * factor, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("unit", ["mm[Hg]", "%", None])
+def test_a_lead_without_a_unit_of_voltage_is_refused(
+    ecg_factory: ModuleType, unit: str | None
+) -> None:
+    group = ecg_factory.multiplex_group(ecg_factory.counts(), unit=unit or "uV")
+    if unit is None:
+        del group.ChannelDefinitionSequence[0].ChannelSensitivity
+    with pytest.raises(EcgError, match="lead I of the ECG is in no unit of voltage"):
+        read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(group)))
+
+
+def test_the_rhythm_is_taken_not_the_median_beat(ecg_factory: ModuleType) -> None:
+    counts = ecg_factory.counts()
+    rhythm = ecg_factory.multiplex_group(counts)
+    beat = ecg_factory.multiplex_group(counts[:600], label="MEDIAN BEAT")
+    strip = ecg_factory.multiplex_group(np.vstack([counts, counts])[:, :1], LEADS[:1])
+    for groups in ((rhythm, beat, strip), (strip, beat, rhythm), (beat, rhythm)):
+        record = read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(*groups)))
+        assert (record.lead_names, len(record.signals_mv)) == (LEADS, 5000)
+    with pytest.raises(EcgError, match="holds no recording"):
+        read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(beat)))
+
+
+def test_groups_of_the_same_seconds_are_put_together_others_not(ecg_factory: ModuleType) -> None:
+    counts = ecg_factory.counts()
+    parts = [
+        ecg_factory.multiplex_group(counts[:, i : i + 3], LEADS[i : i + 3]) for i in (0, 3, 6, 9)
+    ]
+    record = read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(*parts)))
+    assert record.lead_names == LEADS
+    np.testing.assert_allclose(record.signals_mv, counts * ecg_factory.STEP_MV, atol=1e-9)
+    for i, part in enumerate(parts):
+        part.MultiplexGroupTimeOffset = 2500 * i
+    record = read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(*parts)))
+    assert record.lead_names == LEADS[:3]
+
+
+def test_padding_becomes_nan(ecg_factory: ModuleType) -> None:
+    counts = ecg_factory.counts()
+    counts[40:50, 2] = -32768
+    group = ecg_factory.multiplex_group(counts)
+    group.WaveformPaddingValue = b"\x00\x80"
+    record = read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(group)))
+    invalid = np.argwhere(np.isnan(record.signals_mv))
+    assert invalid.tolist() == [[k, 2] for k in range(40, 50)]
+
+
+@pytest.mark.parametrize(
+    ("written", "recorded", "date_only", "doubt"),
+    [
+        ("20240228104512.5", datetime(2024, 2, 28, 10, 45, 12, 500000), False, False),
+        ("202402281045", datetime(2024, 2, 28, 10, 45), False, False),
+        ("20240228233000+0100", datetime(2024, 2, 28, 23, 30), False, False),
+        ("20240228", datetime(2024, 2, 28), True, False),
+        ("20240228000000", datetime(2024, 2, 28), True, False),
+        ("20240000", None, False, True),
+        ("19000101000000", None, False, True),
+        ("", None, False, False),
+    ],
+)
+def test_only_the_acquisition_says_when(
+    ecg_factory: ModuleType, written: str, recorded: datetime | None, date_only: bool, doubt: bool
+) -> None:
+    """The study's own date, 1 March, may be that of an import."""
+    group = ecg_factory.multiplex_group(ecg_factory.counts())
+    record = read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(group, recorded=written)))
+    assert (record.recorded, record.date_only) == (recorded, date_only)
+    assert ["not a date" in warning for warning in record.warnings] == [True] * doubt
+    assert record.patient_id == ecg_factory.PATIENT_ID
+
+
+def test_acquisition_date_and_time_do_as_well(ecg_factory: ModuleType) -> None:
+    dataset = ecg_factory.dicom(ecg_factory.multiplex_group(ecg_factory.counts()), recorded="")
+    dataset.AcquisitionDate, dataset.AcquisitionTime = "20240228", "104512"
+    record = read_ecg_dicom(ecg_factory.dicom_bytes(dataset))
+    assert (record.recorded, record.date_only) == (ecg_factory.RECORDED, False)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda d: d.pop("WaveformSequence"),
+        lambda d: setattr(d, "WaveformSequence", []),
+        lambda d: d.WaveformSequence[0].pop("WaveformData"),
+        lambda d: d.WaveformSequence[0].pop("ChannelDefinitionSequence"),
+        lambda d: d.WaveformSequence[0].ChannelDefinitionSequence.pop(),
+        lambda d: d.WaveformSequence[0].pop("SamplingFrequency"),
+        lambda d: setattr(d.WaveformSequence[0], "SamplingFrequency", "-500"),
+        lambda d: setattr(d.WaveformSequence[0], "NumberOfWaveformSamples", 2**31),
+        lambda d: setattr(d.WaveformSequence[0], "NumberOfWaveformChannels", 0),
+        lambda d: setattr(d.WaveformSequence[0], "WaveformSampleInterpretation", "MB"),
+        lambda d: setattr(d.WaveformSequence[0], "WaveformBitsAllocated", 12),
+        lambda d: setattr(d, "SOPClassUID", RespiratoryWaveformStorage),
+    ],
+)
+def test_objects_that_contradict_themselves_are_refused(ecg_factory: ModuleType, spoil) -> None:  # type: ignore[no-untyped-def]
+    dataset = ecg_factory.dicom(ecg_factory.multiplex_group(ecg_factory.counts()))
+    spoil(dataset)
+    with pytest.raises(EcgError):
+        read_ecg_dicom(ecg_factory.dicom_bytes(dataset))
+
+
+def test_a_file_without_preamble_is_recognised(ecg_factory: ModuleType, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    dataset = ecg_factory.dicom(ecg_factory.multiplex_group(ecg_factory.counts()))
+    stream = DicomBytesIO()
+    stream.is_little_endian, stream.is_implicit_VR = True, True
+    write_dataset(stream, dataset)
+    path = tmp_path / "IM0001"
+    path.write_bytes(stream.getvalue())
+    assert read_ecg(path).lead_names == LEADS
+
+
+def test_implicit_vr_is_read_alike(ecg_factory: ModuleType) -> None:
+    dataset = ecg_factory.dicom(ecg_factory.multiplex_group(ecg_factory.counts()))
+    explicit = read_ecg_dicom(ecg_factory.dicom_bytes(dataset))
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    stream = BytesIO()
+    dataset.save_as(stream, implicit_vr=True, little_endian=True, enforce_file_format=True)
+    np.testing.assert_array_equal(read_ecg_dicom(stream.getvalue()).signals_mv, explicit.signals_mv)
+
+
+def test_an_image_is_no_ecg() -> None:
+    with open(get_testdata_file("CT_small.dcm"), "rb") as file, pytest.raises(EcgError):  # noqa: PTH123
+        read_ecg_dicom(file.read())

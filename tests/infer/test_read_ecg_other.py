@@ -1,0 +1,196 @@
+"""What the formats read by ecgdatakit can say wrongly, and what becomes of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from scarseg_infer.read_ecg_other import MAX_SCP_BYTES, read_ecg_other
+from scarseg_runtime.errors import EcgError
+
+DAY = datetime(2024, 2, 28)
+LAUGHS = (
+    '<?xml version="1.0"?><!DOCTYPE {0} [<!ENTITY a "ha"><!ENTITY b "{1}"><!ENTITY c "{2}">'
+    '<!ENTITY d "{3}"><!ENTITY e "{4}"><!ENTITY f "{5}"><!ENTITY g "{6}">]><{0}>&g;</{0}>'
+)
+
+
+@pytest.mark.parametrize("root", ["RestingECG", "restingecgdata", "AnnotatedECG"])
+def test_an_entity_bomb_is_refused_before_a_parser_sees_it(root: str) -> None:
+    bomb = LAUGHS.format(root, *(f"&{letter};" * 50 for letter in "abcdef")).encode()
+    with pytest.raises(EcgError, match="declares entities"):
+        read_ecg_other(bomb)
+
+
+Case = tuple[str, dict[str, object], datetime | None, bool, str]
+NOT_A_DATE = "not a date"
+DATES: dict[str, Case] = {
+    "edf, midnight": ("edf", {"clock": "00.00.00"}, DAY, True, ""),
+    "edf, no time": ("edf", {"clock": "", "recording": ""}, DAY, True, ""),
+    "edf, unknown": (
+        "edf", {"date": "01.01.85", "clock": "00.00.00", "recording": ""}, None, False, "",
+    ),
+    "edf, Startdate X": ("edf", {"recording": "Startdate X X X X"}, None, False, ""),
+    "edf, none": ("edf", {"date": "99.99.99", "recording": ""}, None, False, NOT_A_DATE),
+    "aecg, day": ("aecg", {"low": "20240228", "head": ""}, DAY, True, ""),
+    "aecg, hour": ("aecg", {"low": "2024022810", "head": ""}, DAY, True, ""),
+    "aecg, head": (
+        "aecg", {"low": "", "head": "20240228104512"}, datetime(2024, 2, 28, 10, 45, 12), False, "",
+    ),
+    "aecg, zone": (
+        "aecg", {"low": "20240228233000+0100"}, datetime(2024, 2, 28, 23, 30), False, "",
+    ),
+    "aecg, de-identified": ("aecg", {"low": "19000101000000"}, None, False, NOT_A_DATE),
+    "aecg, none": ("aecg", {"low": "", "head": ""}, None, False, ""),
+    "scp, no time": ("scp", {"clock": False}, DAY, True, ""),
+    "scp, no date": ("scp", {"day": (0, 0, 0)}, None, False, ""),
+    "scp, impossible": ("scp", {"day": (1850, 1, 1)}, None, False, NOT_A_DATE),
+    "muse, no time": ("muse", {"clock": ""}, DAY, True, ""),
+    "muse, none": ("muse", {"day": "", "clock": ""}, None, False, ""),
+    "muse, day first": ("muse", {"day": "28-02-2024"}, None, False, NOT_A_DATE),
+    "philips, midnight": ("philips", {"clock": "00:00:00"}, DAY, True, ""),
+    "philips, no time": ("philips", {"clock": ""}, DAY, True, ""),
+    "philips, none": ("philips", {"day": "", "clock": ""}, None, False, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DATES)
+def test_dates_are_read_or_unknown_but_never_guessed(name: str, ecg_factory: ModuleType) -> None:
+    make, options, recorded, date_only, doubt = DATES[name]
+    write = getattr(ecg_factory, make)
+    record = read_ecg_other(write(ecg_factory.counts(), **options))
+    assert (record.recorded, record.date_only) == (recorded, date_only)
+    assert [doubt in warning for warning in record.warnings] == ([True] if doubt else [])
+
+
+@pytest.mark.parametrize("make", ["edf", "aecg"])
+def test_millivolts_and_microvolts_are_the_same_signal(ecg_factory: ModuleType, make: str) -> None:
+    in_uv, in_mv = (
+        read_ecg_other(getattr(ecg_factory, make)(ecg_factory.counts(), unit=unit))
+        for unit in ("uV", "mV")
+    )
+    np.testing.assert_allclose(in_uv.signals_mv, in_mv.signals_mv, rtol=0, atol=1e-5)
+    assert np.abs(in_mv.signals_mv).max() > 0.5
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda f: f.edf(f.counts(), unit="mmHg"),
+        lambda f: f.edf(f.counts(), unit=""),
+        lambda f: f.aecg(f.counts(), unit="mmHg"),
+        lambda f: f.muse(f.counts(), unit="PASCAL"),
+        lambda f: f.muse(f.counts(), unit=""),
+    ],
+)
+def test_leads_in_no_voltage_are_refused(
+    make: Callable[[ModuleType], bytes], ecg_factory: ModuleType
+) -> None:
+    with pytest.raises(EcgError, match="lead I of the ECG is in no unit of voltage"):
+        read_ecg_other(make(ecg_factory))
+
+
+def test_other_signals_in_an_edf_are_left_out(ecg_factory: ModuleType) -> None:
+    labels = [f"ECG {name}" for name in ecg_factory.LEADS[:8]] + ["Resp", "EMG", "V5", "V6"]
+    record = read_ecg_other(ecg_factory.edf(ecg_factory.counts(), labels=labels))
+    # In volts and at the same rate they may stay: the ECG is picked by name later.
+    assert record.lead_names[:8] == ecg_factory.LEADS[:8]
+    with pytest.raises(EcgError, match="none of the 12 leads"):
+        read_ecg_other(ecg_factory.edf(ecg_factory.counts(), labels=["EEG"] * 12))
+
+
+def test_plain_edf_has_no_identifier_but_free_text(ecg_factory: ModuleType) -> None:
+    record = read_ecg_other(ecg_factory.edf(ecg_factory.counts(), plus=False))
+    assert record.patient_id is None
+
+
+def test_an_edf_cut_short_is_read_with_a_warning(ecg_factory: ModuleType) -> None:
+    record = read_ecg_other(ecg_factory.edf(ecg_factory.counts(), records=20))
+    assert record.signals_mv.shape == (5000, 12)
+    assert record.warnings == ("The ECG file is cut short: what is there was read.",)
+
+
+def test_an_interrupted_edf_is_refused(ecg_factory: ModuleType) -> None:
+    """EDF+D: the time of each record stands in an annotation signal (edfplus.html, 2.2)."""
+    counts = ecg_factory.counts()
+    for onsets, whole in ((range(10), True), ((0, 1, 2, 3, 4, 9, 10, 11, 12, 13), False)):
+        marks = np.zeros((10, 500), "<i2")
+        for record, onset in enumerate(onsets):
+            text = f"+{onset}\x14\x14\0".encode()
+            marks[record].view("u1")[: len(text)] = list(text)
+        data = np.column_stack([counts, marks.reshape(-1)])
+        labels = (*ecg_factory.LEADS, "EDF Annotations")
+        content = ecg_factory.edf(data, labels=labels).replace(b"EDF+C", b"EDF+D")
+        if whole:
+            assert read_ecg_other(content).signals_mv.shape == (5000, 12)
+        else:
+            with pytest.raises(EcgError, match="interrupted"):
+                read_ecg_other(content)
+
+
+def test_24_bit_edf_is_refused(ecg_factory: ModuleType) -> None:
+    content = b"\xffBIOSEMI" + ecg_factory.edf(ecg_factory.counts())[8:]
+    with pytest.raises(EcgError, match="EDF file is damaged, cut short or of a variant"):
+        read_ecg_other(content)
+
+
+def test_a_rate_that_is_no_whole_number_is_kept(ecg_factory: ModuleType) -> None:
+    record = read_ecg_other(ecg_factory.aecg(ecg_factory.counts(), increment=("3.9", "ms")))
+    assert record.rate_hz == pytest.approx(1000 / 3.9)
+
+
+def test_several_recordings_in_an_aecg_are_said(ecg_factory: ModuleType) -> None:
+    record = read_ecg_other(ecg_factory.aecg(ecg_factory.counts(), series=2))
+    assert record.warnings == ("The ECG file holds several recordings: the first was read.",)
+
+
+def test_scp_damage_is_noticed_by_its_checksums(ecg_factory: ModuleType) -> None:
+    content = bytearray(ecg_factory.scp(ecg_factory.counts()))
+    content[-100] ^= 1
+    record = read_ecg_other(bytes(content))
+    assert record.warnings == ("The ECG samples do not match the checksums in the file.",)
+    with pytest.raises(EcgError, match="too large"):
+        read_ecg_other(bytes(content) + b"\0" * MAX_SCP_BYTES)
+
+
+@pytest.mark.parametrize(("pulse_mv", "doubtful"), [(None, False), (1.0, False), (2.0, True)])
+def test_the_calibration_pulse_of_philips_is_cut_off_and_checked(
+    ecg_factory: ModuleType, pulse_mv: float | None, doubtful: bool
+) -> None:
+    counts = ecg_factory.counts()
+    record = read_ecg_other(ecg_factory.philips(counts, pulse_mv=pulse_mv))
+    assert 4900 < len(record.signals_mv) <= 5000
+    truth = counts[: len(record.signals_mv)] * ecg_factory.STEP_MV
+    np.testing.assert_allclose(record.signals_mv, truth, rtol=0, atol=1e-9)
+    assert ["2.00 mV high" in warning for warning in record.warnings] == [True] * doubtful
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "GBK"])
+def test_chinese_text_is_no_obstacle(ecg_factory: ModuleType, encoding: str) -> None:
+    plain = read_ecg_other(ecg_factory.muse(ecg_factory.counts()))
+    record = read_ecg_other(ecg_factory.muse(ecg_factory.counts(), encoding=encoding, note="窦性"))
+    np.testing.assert_array_equal(record.signals_mv, plain.signals_mv)
+
+
+def test_a_missing_library_is_named_with_its_remedy(
+    ecg_factory: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "ecgdatakit"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ecgdatakit", None)  # what Python does with a missing one
+    with pytest.raises(EcgError, match=r"GE MUSE XML needs .* 'scarseg-infer\[ecg-formats\]'"):
+        read_ecg_other(ecg_factory.muse(ecg_factory.counts()))
+
+
+def test_other_work_does_not_wait_for_the_library() -> None:
+    code = (
+        "import sys, scarseg_infer.ecg_reader, scarseg_infer.read_ecg_other; "
+        "assert not {'ecgdatakit', 'pydicom', 'wfdb'} & set(sys.modules), sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

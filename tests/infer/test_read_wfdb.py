@@ -1,0 +1,403 @@
+"""Reading WFDB records: real ones, ones written by hand, damaged and hostile ones."""
+
+from __future__ import annotations
+
+import socket
+from datetime import date, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wfdb
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scarseg_infer.ecg import MAX_ECG_BYTES, EcgRecord
+from scarseg_infer.ecg_date import comment_date
+from scarseg_infer.read_wfdb import read_wfdb
+from scarseg_runtime.errors import EcgError
+
+REAL = ("ecg/ptb-s0010/s0010_re", "ecg/ptbxl-00001/00001_lr")
+SAMPLES = np.arange(24, dtype="<i2").reshape(12, 2) * 100 - 700  # two leads, twelve samples
+
+
+def write_record(
+    folder: Path,
+    record_line: str = "rec 2 500 12",
+    signals: tuple[str, ...] = ("rec.dat 16 1000/mV", "rec.dat 16 1000/mV"),
+    data: bytes = SAMPLES.tobytes(),
+    comments: tuple[str, ...] = ("# age: 50",),
+) -> Path:
+    """A record as text and bytes; its signals have neither names nor checksums by default."""
+    (folder / "rec.hea").write_text("\n".join([record_line, *signals, *comments]))
+    (folder / "rec.dat").write_bytes(data)
+    return folder / "rec"
+
+
+def read(folder: Path, record_line: str = "rec 2 500 12", **kwargs: object) -> EcgRecord:
+    return read_wfdb(write_record(folder, record_line, **kwargs))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("suffix", ["", ".hea", ".dat"])
+def test_real_record_equals_wfdbs_own_reading(shared_data: Path, name: str, suffix: str) -> None:
+    truth = wfdb.rdrecord(str(shared_data / name))
+    record = read_wfdb(str(shared_data / name) + suffix)
+    np.testing.assert_array_equal(record.signals_mv, truth.p_signal)
+    assert record.lead_names == tuple(truth.sig_name)
+    assert record.rate_hz == truth.fs
+    assert record.recorded is None  # PTB's date stands in a comment only, as 01/10/1990
+    doubts = ["either way round" in warning for warning in record.warnings]
+    assert doubts == ([True] if "ptb-" in name else [])
+    assert record.source == "wfdb"
+
+
+@pytest.mark.parametrize("fmt", ["80", "212", "16", "24", "32"])
+def test_every_storage_format_survives_a_round_trip(tmp_path: Path, fmt: str) -> None:
+    truth = np.random.default_rng(3).normal(size=(1000, 3))
+    wfdb.wrsamp(
+        "rec", 500, ["mV"] * 3, ["I", "II", "V1"], truth, fmt=[fmt] * 3, write_dir=str(tmp_path)
+    )
+    record = read_wfdb(tmp_path / "rec.hea")
+    step = np.ptp(truth) / 2 ** {"80": 7, "212": 11, "16": 15, "24": 23, "32": 31}[fmt]
+    assert np.abs(record.signals_mv - truth).max() < step
+    assert record.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor", "encoding"),
+    [
+        ("mV", 1.0, "ascii"),
+        ("uV", 1e-3, "ascii"),
+        ("µV", 1e-3, "utf-8"),
+        ("µV", 1e-3, "latin-1"),
+        ("μV", 1e-3, "utf-8"),  # the Greek letter, not the micro sign
+        ("V", 1e3, "ascii"),
+        ("nV", 1e-6, "utf-8-sig"),
+    ],
+)
+def test_units_become_millivolts(tmp_path: Path, unit: str, factor: float, encoding: str) -> None:
+    write_record(tmp_path)
+    header = f"rec 2 500 12\nrec.dat 16 10(-5)/{unit} 16 0 0 0 0 I\nrec.dat 16 20/mV\n"
+    (tmp_path / "rec.hea").write_bytes(header.encode(encoding))
+    signals = read_wfdb(tmp_path / "rec").signals_mv
+    np.testing.assert_allclose(signals[:, 0], (SAMPLES[:, 0] + 5) / 10 * factor)
+    np.testing.assert_allclose(signals[:, 1], SAMPLES[:, 1] / 20)
+
+
+def test_a_lead_that_is_no_voltage_is_refused_and_another_signal_left_out(tmp_path: Path) -> None:
+    with pytest.raises(EcgError, match="lead v2 of the ECG is in mmHg"):
+        read(tmp_path, signals=("rec.dat 16 1/mmHg 16 0 0 0 0 v2", "rec.dat 16 1/mV"))
+    record = read(tmp_path, signals=("rec.dat 16 1/mmHg 16 0 0 0 0 ABP", "rec.dat 16 1/mV"))
+    assert record.signals_mv.shape == (12, 1)
+
+
+def test_invalid_samples_become_nan(tmp_path: Path) -> None:
+    samples = SAMPLES.copy()
+    samples[3, 1] = -32768
+    signals = read(tmp_path, data=samples.tobytes()).signals_mv
+    assert np.argwhere(np.isnan(signals)).tolist() == [[3, 1]]
+
+
+@pytest.mark.parametrize(
+    ("gain", "warns"), [("", True), ("0", True), ("0.0/mV", True), ("2", False)]
+)
+def test_an_uncalibrated_lead_is_read_with_a_warning(
+    tmp_path: Path, gain: str, warns: bool
+) -> None:
+    record = read(tmp_path, signals=(f"rec.dat 16 {gain}", "rec.dat 16 5/mV"))
+    assert record.signals_mv[0, 0] == SAMPLES[0, 0] / (200.0 if warns else 2.0)
+    assert any("no gain" in warning for warning in record.warnings) == warns
+
+
+@pytest.mark.parametrize(
+    ("line", "recorded", "date_only"),
+    [
+        ("rec 2 500 12 13:45:10 01/10/1990", datetime(1990, 10, 1, 13, 45, 10), False),
+        (
+            "rec 2 500/1000(5) 12 1:02:03.25 29/2/2020",
+            datetime(2020, 2, 29, 1, 2, 3, 250000),
+            False,
+        ),
+        ("rec 2 500 12 45:10 01/10/1990", datetime(1990, 10, 1, 0, 45, 10), False),
+        ("rec 2 500 12 00:00:00 01/10/1990", datetime(1990, 10, 1), True),
+        ("rec 2 500 12 01/10/1990", datetime(1990, 10, 1), True),
+        ("rec 2 500 12 13:45:10", None, False),
+        ("rec 2 500 12", None, False),
+        ("rec 2 500", None, False),
+    ],
+)
+def test_date_and_time(
+    tmp_path: Path, line: str, recorded: datetime | None, date_only: bool
+) -> None:
+    record = read(tmp_path, line)
+    assert (record.recorded, record.date_only) == (recorded, date_only)
+    assert record.warnings == ()
+    np.testing.assert_array_equal(record.signals_mv, SAMPLES / 1000.0)
+
+
+@pytest.mark.parametrize(
+    "day",
+    ["01/01/1900", "00/00/0000", "99/99/2020", "29/02/2021", "10/13/1990", "1/1/90", "//", "a/b/c"],
+)
+def test_a_date_that_is_no_date_is_unknown_and_said_so(tmp_path: Path, day: str) -> None:
+    record = read(tmp_path, f"rec 2 500 12 10:00:00 {day}")
+    assert record.recorded is None
+    assert ["date is not a date" in warning for warning in record.warnings] == [True]
+    np.testing.assert_array_equal(record.signals_mv, SAMPLES / 1000.0)
+
+
+@pytest.mark.parametrize("clock", ["24:00:00", "99:99:99", "10:60:00", "abc", "1:2:3:4", "-1:0:0"])
+def test_a_time_that_is_no_time_leaves_the_date(tmp_path: Path, clock: str) -> None:
+    record = read(tmp_path, f"rec 2 500 12 {clock} 01/10/1990")
+    assert (record.recorded, record.date_only) == (datetime(1990, 10, 1), True)
+    assert ["time of day is not a time" in warning for warning in record.warnings] == [True]
+
+
+@pytest.mark.parametrize(
+    ("comment", "recorded", "date_only"),
+    [
+        ("# ECG date: 1990-10-29", datetime(1990, 10, 29), True),
+        ("#date: 1990-01-02", datetime(1990, 1, 2), True),  # ISO has one order only
+        ("# Recording date = 29/10/1990", datetime(1990, 10, 29), True),
+        ("# recording_date: 10/29/1990", datetime(1990, 10, 29), True),
+        ("# ECG date: 29.10.1990", datetime(1990, 10, 29), True),
+        ("# ECG date: 10-10-1990", datetime(1990, 10, 10), True),
+        ("# Date/Time: 1990-10-29T13:45:10.5", datetime(1990, 10, 29, 13, 45, 10), False),
+        ("# ECG date: 29/10/1990 7:05", datetime(1990, 10, 29, 7, 5), False),
+        ("# ECG date: 29/10/1990 00:00:00", datetime(1990, 10, 29), True),
+        ("# ECG date: 29/10/1990 25:00:00", datetime(1990, 10, 29), True),
+    ],
+)
+def test_a_date_in_a_comment_counts_where_it_can_be_read_in_one_way(
+    tmp_path: Path, comment: str, recorded: datetime, date_only: bool
+) -> None:
+    record = read(tmp_path, comments=("# age: 50", comment))
+    assert (record.recorded, record.date_only, record.warnings) == (recorded, date_only, ())
+
+
+@pytest.mark.parametrize(
+    ("comments", "why"),
+    [
+        (("# ECG date: 01/10/1990",), "either way round"),
+        (("# ECG date: 12.11.1990",), "either way round"),
+        (("# ECG date: 29/10/90",), "holds none"),
+        (("# ECG date: 31/31/1990",), "holds none"),
+        (("# ECG date: 1900-01-01",), "holds none"),
+        (("# ECG date: 1990",), "holds none"),
+        (("# ECG date: 1990-10-29", "# Acquisition date: 1990-10-30"), "several dates"),
+        (("# Infarction date: 1990-10-29",), None),
+        (("# Date of birth: 1930-10-29",), None),
+        (("# Update: 1990-10-29",), None),
+        (("# ECG date: n/a",), None),
+        (("# ECG date:",), None),
+    ],
+)
+def test_a_date_in_a_comment_is_never_guessed(
+    tmp_path: Path, comments: tuple[str, ...], why: str | None
+) -> None:
+    record = read(tmp_path, comments=comments)
+    assert record.recorded is None
+    assert [why in warning for warning in record.warnings] == ([True] if why else [])
+
+
+def test_the_date_of_the_header_wins_over_that_of_a_comment(tmp_path: Path) -> None:
+    comments = ("# ECG date: 01/10/1990", "# ECG date: 1980-01-01")
+    for line, recorded in (
+        ("rec 2 500 12 10:00:00 29/02/2020", datetime(2020, 2, 29, 10)),
+        ("rec 2 500 12 10:00:00 99/99/2020", None),
+    ):
+        assert read(tmp_path, line, comments=comments).recorded == recorded
+
+
+@given(day=st.dates(min_value=date(1901, 1, 1)), us=st.booleans(), mark=st.sampled_from("/.-"))
+def test_numbers_are_read_as_a_date_only_if_that_is_the_date(
+    day: date, us: bool, mark: str
+) -> None:
+    order = (day.month, day.day) if us else (day.day, day.month)
+    text = mark.join(map(str, (*order, f"{day.year:04}")))
+    recorded, _, warnings = comment_date([f"# ECG date: {text}"])
+    assert recorded is None or recorded.date() == day
+    assert (recorded is None) == (day.month != day.day and day.day <= 12) == bool(warnings)
+
+
+def test_dat_without_header_says_to_put_the_header_beside_it(tmp_path: Path) -> None:
+    stem = write_record(tmp_path)
+    (tmp_path / "rec.hea").unlink()
+    for path in (stem, stem.with_suffix(".dat"), stem.with_suffix(".hea")):
+        with pytest.raises(EcgError, match=r"no header.*\.hea file of the same name") as caught:
+            read_wfdb(path)
+        assert caught.value.exit_code == 4
+
+
+def test_missing_things_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(EcgError, match="does not exist"):
+        read_wfdb(tmp_path / "none.hea")
+    with pytest.raises(EcgError, match="does not exist"):
+        read_wfdb("")
+    with pytest.raises(EcgError, match="does not exist"):
+        read_wfdb(tmp_path)
+    (tmp_path / "ecg.xml").write_text("<ecg/>")
+    with pytest.raises(EcgError, match="not a WFDB record"):
+        read_wfdb(tmp_path / "ecg.xml")
+    write_record(tmp_path)
+    (tmp_path / "rec.dat").unlink()
+    with pytest.raises(EcgError, match="data file 1 of 1 of the ECG record is missing"):
+        read_wfdb(tmp_path / "rec.hea")
+
+
+def test_truncated_data_is_refused(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / REAL[1]
+    (tmp_path / "00001_lr.hea").write_bytes(source.with_suffix(".hea").read_bytes())
+    data = source.with_suffix(".dat").read_bytes()
+    for size in (0, 1000, len(data) - 1):
+        (tmp_path / "00001_lr.dat").write_bytes(data[:size])
+        with pytest.raises(EcgError, match=f"cut short: {size} of {len(data)} bytes"):
+            read_wfdb(tmp_path / "00001_lr")
+
+
+def test_damaged_data_is_noticed_by_its_checksum(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / REAL[1]
+    (tmp_path / "00001_lr.hea").write_bytes(source.with_suffix(".hea").read_bytes())
+    data = bytearray(source.with_suffix(".dat").read_bytes())
+    data[5000] ^= 4
+    (tmp_path / "00001_lr.dat").write_bytes(data)
+    assert "checksum" in read_wfdb(tmp_path / "00001_lr").warnings[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.dat", "/etc/passwd", "sub/rec.dat", r"..\secret.dat", "C:x.dat", "..", "."]
+)
+def test_a_header_cannot_reach_out_of_its_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret.dat").write_bytes(SAMPLES.tobytes())
+    folder = tmp_path / "inner"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "rec.dat").write_bytes(SAMPLES.tobytes())
+    with pytest.raises(EcgError, match="outside its own folder"):
+        read(folder, signals=(f"{name} 16 1000/mV", f"{name} 16 1000/mV"))
+
+
+def test_no_address_is_ever_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    for path in (
+        "https://physionet.org/files/ptb/1.0.0/s0010_re",
+        "s3://bucket/rec.hea",
+        "gs://a/b",
+    ):
+        with pytest.raises(EcgError, match="does not exist"):
+            read_wfdb(path)
+    chained = tmp_path / "a::https:" / "physionet.org"
+    chained.mkdir(parents=True)
+    assert read(chained).signals_mv.shape == (12, 2)
+
+
+def test_odd_file_names_are_no_obstacle(tmp_path: Path) -> None:
+    write_record(tmp_path, signals=("Müller.1.dat 16 1000/mV", "Müller.1.dat 16 1000/mV"))
+    (tmp_path / "rec.dat").rename(tmp_path / "Müller.1.dat")
+    (tmp_path / "rec.hea").rename(tmp_path / "Müller 1.v2.hea")
+    for name in ("Müller 1.v2.hea", "Müller 1.v2"):
+        np.testing.assert_array_equal(read_wfdb(tmp_path / name).signals_mv, SAMPLES / 1000.0)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "", "rec", "rec two 500 12", "rec 3 500 12", "rec 1 500 12", "rec 0 500 12", "rec 2",
+        "rec 2 0 12", "rec 2 1e3 12", "rec 2 500 many", "rec/2 2 500 12", "rec 2 -500 12",
+        f"rec {'9' * 5000} 500 12", f"rec 2 {'9' * 400} 12", f"rec 2 500 {'9' * 400}",
+    ],
+)  # fmt: skip
+def test_headers_that_do_not_parse_are_refused(tmp_path: Path, line: str) -> None:
+    with pytest.raises(EcgError):
+        read(tmp_path, line)
+
+
+@pytest.mark.parametrize(
+    "signal",
+    ["rec.dat", "rec.dat x", "rec.dat 516 1000/mV", "rec.dat 999 1000", "rec.dat 16x0 1000",
+     "rec.dat 16:999999999999 1000", "rec.dat 16+999999999999 1000"],
+)  # fmt: skip
+def test_signal_lines_that_cannot_be_served_are_refused(tmp_path: Path, signal: str) -> None:
+    with pytest.raises(EcgError):
+        read(tmp_path, signals=(signal, signal))
+
+
+def test_a_long_recording_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    write_record(tmp_path, "rec 2 500 9999999")
+    with (tmp_path / "rec.dat").open("wb") as file:
+        file.truncate(4 * 9999999)  # sparse
+    with pytest.raises(EcgError, match=f"more than {MAX_ECG_BYTES >> 20} MB"):
+        read_wfdb(tmp_path / "rec")
+
+
+def test_messages_name_neither_file_nor_patient(tmp_path: Path) -> None:
+    folder = tmp_path / "DOE_JANE"
+    folder.mkdir()
+    lines = ("DOE_JANE.dat 16 1000/mV", "DOE_JANE.dat 16 1000/mV")
+    (folder / "DOE_JANE.hea").write_text("\n".join(["DOE_JANE 2 500 12", *lines]))
+    for data in (None, b"", SAMPLES.tobytes()[:7]):
+        if data is not None:
+            (folder / "DOE_JANE.dat").write_bytes(data)
+        with pytest.raises(EcgError) as caught:
+            read_wfdb(folder / "DOE_JANE.hea")
+        assert "DOE" not in str(caught.value)
+
+
+FIELD = st.one_of(
+    st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=12),
+    st.sampled_from(
+        ["rec.dat", "16", "212", "16x2:3+4", "1000(0)/mV", "0", "-1", "500", "12", "I"]
+    ),
+    st.integers(-(10**12), 10**12).map(str),
+)
+
+
+@given(lines=st.lists(st.lists(FIELD, max_size=10).map(" ".join), max_size=4), data=st.binary())
+@settings(max_examples=300, deadline=None)
+@pytest.mark.filterwarnings("error")
+def test_any_header_and_data_give_a_record_or_one_ecg_error(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], data: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("fuzz")
+    (folder / "rec.hea").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "rec.dat").write_bytes(data)
+    expect_record_or_error(folder / "rec")
+
+
+MUTATION = st.tuples(st.integers(0, 13), st.integers(0, 8), FIELD)
+
+
+@given(mutations=st.lists(MUTATION, min_size=1, max_size=3))
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@pytest.mark.filterwarnings("error")
+def test_a_real_header_with_fields_replaced_gives_a_record_or_one_ecg_error(
+    shared_data: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    mutations: list[tuple[int, int, str]],
+) -> None:
+    source = shared_data / REAL[1]
+    rows = [line.split() for line in source.with_suffix(".hea").read_text().splitlines()[:13]]
+    for row, column, value in mutations:
+        fields = rows[row % len(rows)]
+        fields[column % len(fields)] = value
+    folder = tmp_path_factory.mktemp("fuzz")
+    (folder / "rec.hea").write_text("\n".join(map(" ".join, rows)), encoding="utf-8")
+    (folder / "00001_lr.dat").write_bytes(source.with_suffix(".dat").read_bytes())
+    expect_record_or_error(folder / "rec")
+
+
+def expect_record_or_error(path: Path) -> None:
+    try:
+        record = read_wfdb(path)
+    except EcgError as error:
+        assert "\n" not in str(error)
+    else:
+        assert record.signals_mv.ndim == 2
+        assert record.signals_mv.shape[1] == len(record.lead_names)
+        assert record.rate_hz > 0.0

@@ -1,8 +1,9 @@
 """Reading an ECG from a WFDB record: a header (``.hea``) and the data files it names.
 
-The wfdb package does the decoding, on a private copy of what was checked here. Given the
-record itself it would refuse all of it for an invalid date, read ``µV`` as volts (it drops
-characters beyond ASCII), and hand the path to a library that also understands URLs.
+The commonest kind is decoded here (wfdb_plain.py), every other by the wfdb package, on a private
+copy of what was checked here. Given the record itself it would refuse all of it for an invalid
+date, read ``µV`` as volts (it drops characters beyond ASCII), and hand the path to a library that
+also understands URLs.
 
 Format: header(5) of the WFDB Applications Guide, https://physionet.org/physiotools/wag/.
 """
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from scarseg_infer.ecg import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord
 from scarseg_infer.ecg_date import FIRST_REAL_YEAR, comment_date
+from scarseg_infer.wfdb_plain import PlainRecord, plain_header, with_samples
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
 
@@ -194,11 +196,15 @@ def _clock(text: str) -> time:
     return time(hours, minutes, int(seconds), int(1e6 * (seconds % 1.0)))
 
 
-def _decode(copy: Path, files: list[Path]) -> Record:
+def _decode(copy: Path, files: list[Path]) -> Record | PlainRecord:
     """Read the record whose header is ``copy`` after copying its data ``files`` beside it.
 
     The samples stay integers, over which the header's checksums are taken.
     """
+    plain = plain_header(copy.with_suffix(".hea").read_text(encoding="ascii"))
+    if plain is not None:
+        _copy_data(plain, files, copy.parent)
+        return with_samples(plain, copy.parent / "data1")
     import wfdb
 
     try:
@@ -210,7 +216,7 @@ def _decode(copy: Path, files: list[Path]) -> Record:
         raise EcgError("the ECG header or its data cannot be understood", _EXPORT_AGAIN) from error
 
 
-def _copy_data(header: Record, files: list[Path], target: Path) -> None:
+def _copy_data(header: Record | PlainRecord, files: list[Path], target: Path) -> None:
     """Copy the data files after checking that they hold what the header promises."""
     if not header.fs > 0.0:
         raise EcgError("the ECG header gives no sampling rate", _EXPORT_AGAIN)
@@ -247,7 +253,7 @@ def _copy_data(header: Record, files: list[Path], target: Path) -> None:
             raise EcgError(f"{where} cannot be read", "Check the file's permissions") from error
 
 
-def _voltages(record: Record) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+def _voltages(record: Record | PlainRecord) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Signals in mV [n, k] and their names, without those that are not voltages."""
     names = [(name or "").strip() for name in record.sig_name]
     scale = [MV_PER_UNIT.get((unit or "mV").casefold()) for unit in record.units]
@@ -260,7 +266,7 @@ def _voltages(record: Record) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     return signals, tuple(names[i] for i in kept)
 
 
-def _is_damaged(record: Record) -> bool:
+def _is_damaged(record: Record | PlainRecord) -> bool:
     """Do samples and the header's checksums (16 bits a signal, optional) disagree?"""
     if any(count != 1 for count in record.samps_per_frame):
         return False  # read as averages, over which there is no checksum

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from scarseg_infer.result import RESEARCH_USE, ScarResult
@@ -46,10 +47,12 @@ def text(
 
 def shrink(image: Image, factor: int) -> Image:
     """An image drawn ``factor`` times too large, reduced with anti-aliasing."""
-    from PIL import Image as PillowImage
+    return image.reduce(factor)
 
-    size = (image.width // factor, image.height // factor)
-    return image.resize(size, PillowImage.Resampling.LANCZOS)
+
+def save_png(image: Image, path: Path) -> None:
+    """Write ``path``. Half of Pillow's time for the last tenth of the size is not spent."""
+    image.save(path, "PNG", compress_level=3)
 
 
 def headline(result: ScarResult) -> str:

@@ -39,24 +39,28 @@ _COPIED_IF_PRESENT: Final = (
     "DeidentificationMethod",
     "StudyDescription",
 )
-_COMPRESSION: Final = (
-    "LossyImageCompression",
-    "LossyImageCompressionRatio",
-    "LossyImageCompressionMethod",
-)
 _SEXES: Final = frozenset({"M", "F", "O"})  # PS3.3 C.7.1.1.1
 
 
 @dataclass(frozen=True, slots=True)
 class SourceImage:
-    """How to refer to one source image."""
+    """How to refer to the image of one slice."""
 
     sop_class_uid: str
     sop_instance_uid: str
     series_uid: str
+    frame: int | None = None
+    """Which frame of its object the slice is, from 1; None where the object has a single one."""
 
     def reference(self) -> Dataset:
-        """A new item of a sequence of references (PS3.3, 10.8)."""
+        """A new item that refers to this slice (PS3.3, 10.3)."""
+        item = self.instance()
+        if self.frame is not None:
+            item.ReferencedFrameNumber = self.frame
+        return item
+
+    def instance(self) -> Dataset:
+        """A new item that refers to the whole object (PS3.3, 10.8)."""
         item = Dataset()
         item.ReferencedSOPClassUID = self.sop_class_uid
         item.ReferencedSOPInstanceUID = self.sop_instance_uid
@@ -72,23 +76,25 @@ def patient_and_study(stack: LgeStack) -> Dataset:
     for keyword in _COPIED_IF_PRESENT:
         if value := text(first, keyword):
             setattr(found, keyword, value)
-    found.StudyInstanceUID = _uid(first, "StudyInstanceUID", source_images(stack)[0])
+    found.StudyInstanceUID = _uid(stack, "StudyInstanceUID")
     return found
 
 
 def lossy_compression(stack: LgeStack) -> Dataset:
     """Whether the source images went through lossy compression, as an image's attributes."""
-    found = Dataset()
+    found, first = Dataset(), stack.datasets[0]
     found.LossyImageCompression = "00"
-    for keyword in _COMPRESSION:
-        if value := text(stack.datasets[0], keyword):
-            setattr(found, keyword, value)
+    if text(first, "LossyImageCompression") == "01":
+        found.LossyImageCompression = "01"
+        for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+            if value := text(first, keyword):
+                setattr(found, keyword, value)
     return found
 
 
 def frame_of_reference_uid(stack: LgeStack) -> str:
     """Frame of Reference UID of the stack; one made for it where the source has none."""
-    return _uid(stack.datasets[0], "FrameOfReferenceUID", source_images(stack)[0])
+    return _uid(stack, "FrameOfReferenceUID")
 
 
 def source_images(stack: LgeStack) -> list[SourceImage]:
@@ -102,26 +108,22 @@ def source_images(stack: LgeStack) -> list[SourceImage]:
             "the study has no DICOM images for a DICOM result to refer to",
             "Ask for the other outputs, or read the study from its DICOM files",
         )
-    found = []
-    for dataset in stack.datasets:
-        meta = getattr(dataset, "file_meta", Dataset())
-        uids = [
-            text(dataset, keyword) or text(meta, f"MediaStorage{keyword}")
-            for keyword in ("SOPClassUID", "SOPInstanceUID")
-        ]
-        if not all(uids):
-            raise StudyError(
-                "the MR images have no SOP Instance UID for a segmentation to refer to",
-                "Export the study again from its source",
-            )
-        found.append(SourceImage(uids[0], uids[1], text(dataset, "SeriesInstanceUID")))
-    nameless = _made("SeriesInstanceUID", found[0])
+    nameless = _made("SeriesInstanceUID", _instance_uid(stack.datasets[0], "SOPInstanceUID"))
+    frames = stack.frame_numbers or (None,) * len(stack.datasets)
     return [
-        image
-        if image.series_uid
-        else SourceImage(image.sop_class_uid, image.sop_instance_uid, nameless)
-        for image in found
+        SourceImage(
+            sop_class_uid=_instance_uid(dataset, "SOPClassUID"),
+            sop_instance_uid=_instance_uid(dataset, "SOPInstanceUID"),
+            series_uid=text(dataset, "SeriesInstanceUID") or nameless,
+            frame=frame,
+        )
+        for dataset, frame in zip(stack.datasets, frames, strict=True)
     ]
+
+
+def instances(images: Iterable[SourceImage]) -> list[SourceImage]:
+    """One for each object, in order: frames of one object are given together."""
+    return list({image.sop_instance_uid: image for image in reversed(list(images))}.values())[::-1]
 
 
 def by_series(
@@ -135,8 +137,8 @@ def by_series(
         keyword: of the sequence of references in each; reports name it otherwise (C.17.2.1).
     """
     grouped: dict[str, list[Dataset]] = {}
-    for image in images:
-        grouped.setdefault(image.series_uid, []).append(image.reference())
+    for image in instances(images):
+        grouped.setdefault(image.series_uid, []).append(image.instance())
     items = []
     for uid, references in grouped.items():
         item = Dataset()
@@ -151,13 +153,25 @@ def decimal(value: float) -> DSfloat:
     return DSfloat(float(value), auto_format=True)
 
 
-def _uid(dataset: Dataset, keyword: str, image: SourceImage) -> str:
-    return text(dataset, keyword) or _made(keyword, image)
+def _uid(stack: LgeStack, keyword: str) -> str:
+    first = stack.datasets[0]
+    return text(first, keyword) or _made(keyword, source_images(stack)[0].sop_instance_uid)
 
 
-def _made(keyword: str, image: SourceImage) -> str:
+def _made(keyword: str, instance_uid: str) -> str:
     """A UID in place of a missing one: the same in every object made from these images."""
-    return str(generate_uid(entropy_srcs=[image.sop_instance_uid, keyword]))
+    return str(generate_uid(entropy_srcs=[instance_uid, keyword]))
+
+
+def _instance_uid(dataset: Dataset, keyword: str) -> str:
+    meta = getattr(dataset, "file_meta", Dataset())
+    uid = text(dataset, keyword) or text(meta, f"MediaStorage{keyword}")
+    if not uid:
+        raise StudyError(
+            "the MR images have no SOP Instance UID for a segmentation to refer to",
+            "Export the study again from its source",
+        )
+    return uid
 
 
 def _valid_text(source: Dataset, keyword: str) -> str:

@@ -59,7 +59,8 @@ def _rows(result: ScarResult) -> Iterator[tuple[str, ...]]:
             _cell(segment.scar_ml * MYOCARDIUM_G_PER_ML),
             _cell(segment.burden, 100.0),
             _cell(segment.transmurality, 100.0),
-            segment.transmurality_class or "",
+            # Spreadsheets take "1-25" for a day in January.
+            (segment.transmurality_class or "").replace("-", " to "),
             _cell(alone.scar_ml),
             _cell(alone.burden, 100.0),
             _cell(None if belief is None else float(belief[segment.number - 1])),

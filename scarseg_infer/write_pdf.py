@@ -30,7 +30,7 @@ def write_pdf(result: ScarResult, path: Path) -> None:
         OSError: ``path`` cannot be written.
     """
     from scarseg_infer.dicom_object import new_object, save
-    from scarseg_infer.seg_sources import source_images
+    from scarseg_infer.seg_sources import instances, source_images
 
     with quiet_readers():
         images = source_images(result.stack)
@@ -47,7 +47,7 @@ def write_pdf(result: ScarResult, path: Path) -> None:
         found.BurnedInAnnotation = "NO"
         found.DocumentTitle = TITLE
         found.ConceptNameCodeSequence = [code_item(REPORT)]
-        found.SourceInstanceSequence = [image.reference() for image in images]
+        found.SourceInstanceSequence = [image.instance() for image in instances(images)]
         found.MIMETypeOfEncapsulatedDocument = "application/pdf"
         found.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
         found.EncapsulatedDocumentLength = len(pdf)

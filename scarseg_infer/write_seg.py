@@ -89,6 +89,7 @@ def write_seg(result: ScarResult, path: Path) -> None:
     from scarseg_infer.seg_sources import (
         by_series,
         frame_of_reference_uid,
+        instances,
         lossy_compression,
         source_images,
     )
@@ -106,6 +107,7 @@ def write_seg(result: ScarResult, path: Path) -> None:
         found.FrameOfReferenceUID = frame_of_reference_uid(result.stack)
         found.PositionReferenceIndicator = ""
         found.ReferencedSeriesSequence = by_series(images)
+        found.SourceImageSequence = [image.instance() for image in instances(images)]
         _describe(found, result.model)
         _add_dimensions(found)
         found.SharedFunctionalGroupsSequence = [_shared_groups(result.stack)]

@@ -9,13 +9,14 @@ identifies patient and study copied as far as it is valid, everything else left 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.uid import generate_uid
+from pydicom.uid import MRImageStorage, generate_uid
 from pydicom.valuerep import DA, TM, DSfloat
 
 from scarseg_infer.dicom_parse import text
@@ -71,7 +72,10 @@ def stand_ins(stack: LgeStack) -> list[Dataset]:
     shared.SliceThickness = _decimal(_thickness_mm(stack))
     directions = (*stack.row_direction, *stack.column_direction)
     shared.ImageOrientationPatient = [_decimal(cosine) for cosine in directions]
-    return [_stand_in(shared, *pair) for pair in zip(stack.datasets, stack.origins_mm, strict=True)]
+    return [
+        _stand_in(shared, reference, origin)
+        for reference, origin in zip(source_references(stack), stack.origins_mm, strict=True)
+    ]
 
 
 def source_series(stack: LgeStack, absent: str) -> list[str]:
@@ -79,20 +83,98 @@ def source_series(stack: LgeStack, absent: str) -> list[str]:
     return [text(dataset, "SeriesInstanceUID") or absent for dataset in stack.datasets]
 
 
-def _stand_in(shared: Dataset, source: Dataset, origin_mm: NDArray[np.float64]) -> Dataset:
+@dataclass(frozen=True, slots=True)
+class SourceReference:
+    """How another DICOM object refers to the image of one slice."""
+
+    class_uid: str
+    instance_uid: str
+    frame: int | None
+    """ReferencedFrameNumber, from 1; None where the image has a single frame."""
+
+
+def source_references(stack: LgeStack) -> list[SourceReference]:
+    """How to refer to the image of each slice, in slice order.
+
+    Raises:
+        StudyError: the images have no SOP Instance UID by which to refer to them.
+    """
+    frames = stack.frame_numbers or (None,) * len(stack.datasets)
+    return [
+        SourceReference(_uid(source, "SOPClassUID"), _uid(source, "SOPInstanceUID"), frame)
+        for source, frame in zip(stack.datasets, frames, strict=True)
+    ]
+
+
+def refer_to_frames(segmentation: Dataset, stack: LgeStack, sources: list[Dataset]) -> None:
+    """Turn references to stand-ins of frames into references to the frames themselves.
+
+    Frames share a SOP Instance UID, so their stand-ins have one of their own each. Nothing
+    changes for images of a single frame.
+
+    Args:
+        segmentation: built from ``sources``; changed in place.
+        stack: where the frames come from.
+        sources: its :func:`stand_ins`.
+    """
+    real = {
+        source.SOPInstanceUID: reference
+        for source, reference in zip(sources, source_references(stack), strict=True)
+        if reference.frame is not None
+    }
+    if not real:
+        return
+    for group in segmentation.PerFrameFunctionalGroupsSequence:
+        for derivation in group.get("DerivationImageSequence", ()):
+            for item in derivation.get("SourceImageSequence", ()):
+                reference = _refer_to_image(item, real)
+                if reference is not None:
+                    item.ReferencedFrameNumber = reference.frame
+    segmentation.SourceImageSequence = _once(segmentation.SourceImageSequence, real)
+    for series in segmentation.ReferencedSeriesSequence:
+        series.ReferencedInstanceSequence = _once(series.ReferencedInstanceSequence, real)
+
+
+def _refer_to_image(item: Dataset, real: dict[str, SourceReference]) -> SourceReference | None:
+    """Put the image in place of a stand-in; returns what it stood for."""
+    reference = real.get(item.ReferencedSOPInstanceUID)
+    if reference is not None:
+        item.ReferencedSOPClassUID = reference.class_uid
+        item.ReferencedSOPInstanceUID = reference.instance_uid
+    return reference
+
+
+def _once(items: Iterable[Dataset], real: dict[str, SourceReference]) -> list[Dataset]:
+    """References to images instead of stand-ins, to each image once."""
+    found: dict[str, Dataset] = {}
+    for item in items:
+        # The same item may stand in several lists and have been changed already.
+        _refer_to_image(item, real)
+        found.setdefault(item.ReferencedSOPInstanceUID, item)
+    return list(found.values())
+
+
+def _stand_in(
+    shared: Dataset, reference: SourceReference, origin_mm: NDArray[np.float64]
+) -> Dataset:
     found = Dataset()
     found.update(shared)
     found.ImagePositionPatient = [_decimal(coordinate) for coordinate in origin_mm]
-    meta = getattr(source, "file_meta", Dataset())
-    for keyword in ("SOPClassUID", "SOPInstanceUID"):
-        uid = text(source, keyword) or text(meta, f"MediaStorage{keyword}")
-        if not uid:
-            raise StudyError(
-                "the MR images have no SOP Instance UID for a segmentation to refer to",
-                "Export the study again from its source",
-            )
-        setattr(found, keyword, uid)
+    single = reference.frame is None
+    found.SOPClassUID = reference.class_uid if single else MRImageStorage
+    found.SOPInstanceUID = reference.instance_uid if single else generate_uid()
     return found
+
+
+def _uid(source: Dataset, keyword: str) -> str:
+    meta = getattr(source, "file_meta", Dataset())
+    uid = text(source, keyword) or text(meta, f"MediaStorage{keyword}")
+    if not uid:
+        raise StudyError(
+            "the MR images have no SOP Instance UID for a segmentation to refer to",
+            "Export the study again from its source",
+        )
+    return uid
 
 
 def _valid_text(source: Dataset, keyword: str) -> str:

@@ -44,7 +44,11 @@ class LgeStack:
     image_kind: str = "unknown type"
     """``PSIR``, ``magnitude``, ``phase`` or ``unknown type``: it shifts intensity thresholds."""
     datasets: tuple[Dataset, ...] = field(default=(), repr=False)
-    """Source headers with pixel data, one a slice in slice order; empty unless DICOM."""
+    """Source headers, one a slice in slice order, with pixel data unless the slice is a frame of
+    an enhanced object; empty unless DICOM."""
+    frame_numbers: tuple[int | None, ...] = ()
+    """For each of ``datasets``, which frame of its enhanced (multi-frame) object it is, from 1;
+    None where the slice is an image of its own."""
     warnings: tuple[str, ...] = ()
 
     @property

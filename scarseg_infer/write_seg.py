@@ -34,7 +34,7 @@ def write_seg(result: ScarResult, path: Path) -> None:
 def _segmentation(result: ScarResult) -> Any:
     import highdicom as hd
 
-    from scarseg_infer.seg_sources import source_series, stand_ins
+    from scarseg_infer.seg_sources import refer_to_frames, source_series, stand_ins
 
     sources = stand_ins(result.stack)
     segmentation = hd.seg.Segmentation(
@@ -59,6 +59,7 @@ def _segmentation(result: ScarResult) -> Any:
     )
     series = source_series(result.stack, absent=sources[0].SeriesInstanceUID)
     _refer_to(segmentation, series)
+    refer_to_frames(segmentation, result.stack, sources)
     return segmentation
 
 

@@ -157,17 +157,6 @@ def test_slice_taken_twice(tmp_path: Path, dicom_factory: ModuleType, refusal: R
     assert "slice 4 was taken more than once (counted from the apex)" in refusal(tmp_path)
 
 
-def test_magnitude_and_psir_are_both_listed(
-    tmp_path: Path, dicom_factory: ModuleType, refusal: Refusal
-) -> None:
-    dicom_factory.write(tmp_path, dicom_factory.series(), prefix="a")
-    magnitude = {"SeriesDescription": "de_mag", "ImageType": ["ORIGINAL", "PRIMARY", "M"]}
-    dicom_factory.write(tmp_path, dicom_factory.series(SeriesNumber=11, **magnitude), prefix="b")
-    message = refusal(tmp_path)
-    assert "series 11 (6 slices, magnitude); series 12 (6 slices, PSIR)" in message
-    assert "only one" in message
-
-
 def test_other_views(tmp_path: Path, dicom_factory: ModuleType, refusal: Refusal) -> None:
     long_axis = dicom_factory.series(
         row_direction=LATERAL_WALL, column_direction=BASE_TO_APEX, step_mm=10 * ANTERIOR_WALL
@@ -187,11 +176,23 @@ def test_steep_heart_is_read_with_a_warning(tmp_path: Path, dicom_factory: Modul
     assert any("tilted by 50°" in warning for warning in read_study(tmp_path).warnings)
 
 
-def test_enhanced_mr(tmp_path: Path, dicom_factory: ModuleType, refusal: Refusal) -> None:
+def test_enhanced_mr_without_functional_groups(
+    tmp_path: Path, dicom_factory: ModuleType, refusal: Refusal
+) -> None:
     dataset = dicom_factory.series()[0]
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
     dicom_factory.write(tmp_path, [dataset])
-    assert "multi-frame" in refusal(tmp_path)
+    assert "file 1 of 1 in name order is an enhanced MR object" in refusal(tmp_path)
+
+
+def test_many_frames_in_a_classic_object(
+    tmp_path: Path, dicom_factory: ModuleType, refusal: Refusal
+) -> None:
+    dataset = dicom_factory.series()[0]
+    dataset.NumberOfFrames = 2
+    dataset.PixelData = dataset.PixelData * 2
+    dicom_factory.write(tmp_path, [dataset])
+    assert "do not say where their frames lie" in refusal(tmp_path)
 
 
 def test_without_position(tmp_path: Path, dicom_factory: ModuleType, refusal: Refusal) -> None:

@@ -25,6 +25,8 @@ class Choice:
     """Why a candidate was not chosen, by its number."""
     notes: list[str] = field(default_factory=list)
     """Warnings for whoever reads the result."""
+    superseded: list[SliceHeader] = field(default_factory=list)
+    """Images of the chosen series that were taken again."""
     error: StudyError | None = None
     """Why there is no stack to read, though one may have been chosen."""
 
@@ -180,7 +182,9 @@ def _take_last(choice: Choice) -> None:
         if len(images) == 1:
             kept.append(images[0])
         elif len(known) == len(images) and moments.count(max(known)) == 1:
-            kept.append(images[moments.index(max(known))])
+            last = images[moments.index(max(known))]
+            kept.append(last)
+            choice.superseded.extend(header for header in images if header is not last)
         else:
             choice.error = StudyError(
                 f"{what}, and which image to use cannot be known",

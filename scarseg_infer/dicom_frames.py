@@ -110,7 +110,7 @@ def _flatten(header: Dataset, groups: Dataset) -> None:
     """Set in ``header`` what the functional groups of ``groups`` say."""
     for sequence in _UNASSIGNED:
         for item in _items(groups, sequence):
-            header.update({tag: item.get_item(tag) for tag in item.keys() if tag not in header})
+            header.update({tag: value for tag, value in item.items() if tag not in header})
     for sequence, names in _FROM_GROUPS.items():
         for item in _items(groups, sequence):
             for keyword, classic in names.items():

@@ -66,7 +66,7 @@ def read_dicom(
         choice = choose(judge(group_slices(placed), prefer), prefer, series)
         if choice.chosen is None:
             raise choice.error or StudyError("the study holds no stack of slices", ADVICE)
-        notes = (*notes, *_left_out(headers, choice.chosen, files), *choice.notes)
+        notes = (*notes, *_left_out(headers, choice, files), *choice.notes)
         return _load(files, choice.chosen, notes)
 
 
@@ -212,12 +212,11 @@ def _were(count: int, names: tuple[str, str], what: str) -> str:
     return f"1 {names[0]} was {what}." if count == 1 else f"{count} {names[1]} were {what}."
 
 
-def _left_out(
-    headers: Sequence[SliceHeader], chosen: Candidate, files: StudyFiles
-) -> tuple[str, ...]:
+def _left_out(headers: Sequence[SliceHeader], choice: Choice, files: StudyFiles) -> tuple[str, ...]:
     """A warning that counts what is not in the stack, unless it should have been."""
-    taken = {(header.file_index, header.frame) for header in chosen.group.slices}
-    series = {header.series_uid for header in chosen.group.slices}
+    slices = choice.chosen.group.slices if choice.chosen else ()
+    taken = {(header.file_index, header.frame) for header in (*slices, *choice.superseded)}
+    series = {header.series_uid for header in slices}
     others = [header for header in headers if (header.file_index, header.frame) not in taken]
     for header in others:
         if header.plane is None and header.series_uid in series:

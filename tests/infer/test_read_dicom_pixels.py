@@ -12,15 +12,12 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from pydicom.data import get_testdata_file
-from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
-    JPEGLosslessSV1,
     RLELossless,
 )
 
-from scarseg_infer.orientation import ANTERIOR_WALL, LATERAL_WALL
 from scarseg_infer.study_reader import read_study
 
 # --- pixel encodings ------------------------------------------------------------------------
@@ -77,38 +74,73 @@ def test_without_preamble(tmp_path: Path, dicom_factory: ModuleType) -> None:
     np.testing.assert_array_equal(read_study(tmp_path).pixels, pixels)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["MR_small_implicit", "MR_small_bigendian", "MR_small_RLE", "MR_small_jpeg_ls_lossless"],
-)
-def test_encodings_of_real_scanners_agree(tmp_path: Path, name: str) -> None:
-    found = []
-    for source in ("MR_small", name):
-        dataset = pydicom.dcmread(str(get_testdata_file(f"{source}.dcm", download=False)))
-        # A slice of a spine: turned into a short axis, since no other view is accepted.
-        dataset.ImageOrientationPatient = [*LATERAL_WALL.round(6), *(-ANTERIOR_WALL).round(6)]
-        folder = tmp_path / source
-        folder.mkdir()
-        dataset.save_as(folder / "x")
-        found.append(read_study(folder).pixels)
-    np.testing.assert_array_equal(found[0], found[1])
+def test_encodings_mixed_in_one_series(tmp_path: Path, dicom_factory: ModuleType) -> None:
+    """Implicit, explicit and big-endian files of one series, 16-bit words swapped as a whole."""
+    pixels = dicom_factory.noise()
+    datasets = dicom_factory.series(pixels)
+    for dataset in datasets[:2]:
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    dicom_factory.write(tmp_path, datasets[:4])
+    for number, dataset in enumerate(datasets[4:]):
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        dataset.PixelData = pixels[4 + number].astype(">i2").tobytes()
+        pydicom.dcmwrite(
+            tmp_path / f"big{number}", dataset, implicit_vr=False, little_endian=False,
+            force_encoding=True,
+        )  # fmt: skip
+    np.testing.assert_array_equal(read_study(tmp_path).pixels, pixels)
 
 
-def test_missing_decoder_is_named(
-    tmp_path: Path, dicom_factory: ModuleType, refusal: Refusal
-) -> None:
-    datasets = dicom_factory.series()
+def test_unsigned_12_bits_under_an_overlay(tmp_path: Path, dicom_factory: ModuleType) -> None:
+    """Bits above BitsStored, where old files keep overlays, are no part of the value."""
+    values = dicom_factory.noise()
+    datasets = dicom_factory.series((values.astype(np.uint16) | 0x8000).astype(np.uint16))
     for dataset in datasets:
-        dataset.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
-        dataset["PixelData"].is_undefined_length = True
-        dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 12, 11, 0
     dicom_factory.write(tmp_path, datasets)
-    message = refusal(tmp_path)
-    if pydicom.pixels.get_decoder(JPEGLosslessSV1).is_available:
-        assert "file 1 of 6" in message  # with a decoder it is the pixels that are bad
-    else:
-        assert "1.2.840.10008.1.2.4.70" in message
-        assert "pip install python-gdcm" in message
+    np.testing.assert_array_equal(read_study(tmp_path).pixels, values)
+
+
+def test_monochrome1_is_turned_around(tmp_path: Path, dicom_factory: ModuleType) -> None:
+    pixels = dicom_factory.noise()
+    dicom_factory.write(
+        tmp_path, dicom_factory.series(4095 - pixels, PhotometricInterpretation="MONOCHROME1")
+    )
+    np.testing.assert_array_equal(read_study(tmp_path).pixels, pixels - 4095.0)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(("value", "limit"), [(-32768, None), (-32768, -30000), (-30000, -32768)])
+def test_padding_is_as_dark_as_the_darkest_pixel(
+    tmp_path: Path, dicom_factory: ModuleType, photometric: str, value: int, limit: int | None
+) -> None:
+    pixels = dicom_factory.noise()
+    padded = pixels.copy()
+    padded[:, :, :3] = value
+    if limit is not None:
+        padded[:, :2] = limit
+    real = (padded >= 0) & (np.arange(6) > 0)[:, None, None]
+    padded[0] = value  # nothing but padding: left as it is
+    elements = {"PixelPaddingValue": value, "PixelPaddingRangeLimit": limit}
+    dicom_factory.write(
+        tmp_path,
+        dicom_factory.series(
+            padded, RescaleSlope=2, RescaleIntercept=5, PhotometricInterpretation=photometric,
+            **elements,
+        ),
+    )  # fmt: skip
+    read = read_study(tmp_path).pixels
+    sign = -1 if photometric == "MONOCHROME1" else 1
+    np.testing.assert_array_equal(read[real], sign * (pixels[real] * 2.0 + 5))
+    for image, kept in zip(read[1:], real[1:], strict=True):
+        assert (image[~kept] == image[kept].min()).all()
+    assert np.unique(read[0]).size == 1
+
+
+def test_padding_value_that_no_pixel_has(tmp_path: Path, dicom_factory: ModuleType) -> None:
+    pixels = dicom_factory.noise()
+    dicom_factory.write(tmp_path, dicom_factory.series(pixels, PixelPaddingValue=-1))
+    np.testing.assert_array_equal(read_study(tmp_path).pixels, pixels)
 
 
 # --- dates ----------------------------------------------------------------------------------

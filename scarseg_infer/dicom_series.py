@@ -146,8 +146,8 @@ def _cluster(
 
 
 def _family(header: SliceHeader) -> tuple[bool, bool]:
-    """Whether its name says late enhancement, and whether it says something else: series of
-    one slice belong together only where both agree."""
+    """Whether its name says late enhancement, and whether it says something else (but for the
+    view, which geometry tells): series of one slice belong together only where both agree."""
     rules = series_rules()
     signs = rules.signs_of(header.names, header.tokens)
     other = any(rules.signs[sign][1].points < rules.least_score for sign in signs - {"long_axis"})

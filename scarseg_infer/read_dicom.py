@@ -14,7 +14,7 @@ from pydicom import Dataset, FileDataset
 from scarseg_infer.dicom_choice import Choice, choose
 from scarseg_infer.dicom_frames import frame_headers
 from scarseg_infer.dicom_header import FileKind, SliceHeader, read_headers
-from scarseg_infer.dicom_parse import PARSE_ERRORS, damaged, parse
+from scarseg_infer.dicom_parse import PARSE_ERRORS, damaged, parse, text
 from scarseg_infer.dicom_pixels import slice_pixels
 from scarseg_infer.dicom_rank import Candidate, judge, orientation_of
 from scarseg_infer.dicom_series import ADVICE, MIN_STACK_SLICES, SliceGroup, group_slices, plane_of
@@ -251,7 +251,7 @@ def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStac
         image_kind=group.image_kind,
         datasets=tuple(datasets),
         frame_numbers=tuple(header.frame for header in group.slices),
-        warnings=(*notes, *_stack_warnings(chosen), *time_notes),
+        warnings=(*notes, *_stack_warnings(chosen), *_loss(datasets), *time_notes),
     )
 
 
@@ -274,6 +274,13 @@ def _read_slices(files: StudyFiles, group: SliceGroup) -> tuple[list[Dataset], N
         pixels.append(slice_pixels(image, dataset, header.frame, plane_of(header), label))
         datasets.append(dataset)
     return datasets, np.stack(pixels)
+
+
+def _loss(datasets: Sequence[Dataset]) -> tuple[str, ...]:
+    """A warning where images have been compressed with loss (PS3.3 C.7.6.1.1.5)."""
+    if not any(text(dataset, "LossyImageCompression") == "01" for dataset in datasets):
+        return ()
+    return ("The images have been compressed with loss: fine detail may be gone.",)
 
 
 def _thickness_mm(group: SliceGroup) -> float | None:

@@ -203,3 +203,8 @@ def test_damaged_code_streams(
         dataset.file_meta.TransferSyntaxUID = syntax
     dicom_factory.write(tmp_path, datasets)
     assert "file 1 of 6 in name order is a damaged DICOM file" in refusal(tmp_path)
+
+
+def test_loss_is_said(tmp_path: Path, dicom_factory: ModuleType) -> None:
+    dicom_factory.write(tmp_path, dicom_factory.series(LossyImageCompression="01"))
+    assert any("compressed with loss" in warning for warning in read_study(tmp_path).warnings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -139,6 +140,51 @@ def test_series_can_be_told(tmp_path: Path, dicom_factory: ModuleType) -> None:
     for unknown in (0, 99, -1, "", "1.2.3", "psir"):
         with pytest.raises(StudyError, match="no such series"):
             read_study(tmp_path, series=unknown)
+
+
+@pytest.mark.parametrize("prefer", ["PSIR", "magnitude"])
+def test_series_that_holds_both_kinds(
+    tmp_path: Path, dicom_factory: ModuleType, prefer: Any
+) -> None:
+    uid = "1.2.826.0.1.9"
+    pixels = {"PSIR": dicom_factory.noise(seed=1), "magnitude": dicom_factory.noise(seed=2)}
+    names = {"SeriesInstanceUID": uid, "SeriesDescription": "LGE sax"}
+    dicom_factory.write(tmp_path / "a", dicom_factory.series(pixels["PSIR"], **names))
+    magnitude = dicom_factory.series(pixels["magnitude"], **names, **MAGNITUDE)
+    dicom_factory.write(tmp_path / "b", magnitude)
+    for series in (None, uid):
+        stack = read_study(tmp_path, series=series, prefer=prefer)
+        assert stack.image_kind == prefer
+        np.testing.assert_array_equal(stack.pixels, pixels[prefer])
+    assert [verdict.kind for verdict in list_series(tmp_path)] == ["PSIR", "magnitude"]
+
+
+def test_repeats_of_both_kinds(tmp_path: Path, dicom_factory: ModuleType) -> None:
+    """PSIR and magnitude, all taken twice: the later PSIR."""
+    for number in range(4):
+        kind = {} if number % 2 else {"SeriesDescription": "de_sax_MAG", **MAGNITUDE}
+        part = dicom_factory.series(
+            dicom_factory.noise(seed=number),
+            SeriesNumber=20 + number,
+            AcquisitionTime=f"1{number // 2}0000",
+            **kind,
+        )
+        dicom_factory.write(tmp_path / f"{number}", part)
+    stack = read_study(tmp_path)
+    np.testing.assert_array_equal(stack.pixels, dicom_factory.noise(seed=3))
+    assert [verdict.series_number for verdict in list_series(tmp_path) if verdict.chosen] == [23]
+
+
+def test_archives_and_other_inputs(tmp_path: Path, dicom_factory: ModuleType) -> None:
+    dicom_factory.write(tmp_path / "study", dicom_factory.series())
+    shutil.make_archive(str(tmp_path / "study"), "zip", tmp_path / "study")
+    assert list_series(tmp_path / "study.zip") == list_series(tmp_path / "study")
+    (tmp_path / "a.nii").write_bytes(b"")
+    for path, what in (("a.nii", "no series to list"), ("nowhere", "does not exist")):
+        with pytest.raises(StudyError, match=what):
+            list_series(tmp_path / path)
+    with pytest.raises(StudyError, match="no series to choose from"):
+        read_study(tmp_path / "a.nii", series=1)
 
 
 def test_every_number_of_the_list_reads_that_series(

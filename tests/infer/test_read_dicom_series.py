@@ -124,6 +124,24 @@ def test_whole_study(tmp_path: Path, dicom_factory: ModuleType, prefer: Any) -> 
     }  # fmt: skip
 
 
+def test_names_of_files_do_not_matter(tmp_path: Path, dicom_factory: ModuleType) -> None:
+    whole_study(tmp_path / "study", dicom_factory)
+    listed = list_series(tmp_path / "study")
+    paths = sorted((tmp_path / "study").rglob("*.dcm"))
+    turned = np.random.default_rng(7).permutation(len(paths))
+    (tmp_path / "turned").mkdir()
+    for number, path in zip(turned, paths, strict=True):
+        path.rename(tmp_path / "turned" / f"{number:05d}")
+
+    # Of the localiser's views, which share a series, any may come first.
+    def content(verdicts: list[SeriesVerdict]) -> list[tuple[Any, ...]]:
+        return [
+            (v.series_uid, v.score, v.chosen, v.reason) for v in verdicts if v.series_number != 1
+        ]
+
+    assert content(list_series(tmp_path / "turned")) == content(listed)
+
+
 def test_series_can_be_told(tmp_path: Path, dicom_factory: ModuleType) -> None:
     pixels = whole_study(tmp_path, dicom_factory)
     verdicts = by_series(list_series(tmp_path))
@@ -356,6 +374,13 @@ def test_real_cine_is_listed_with_its_reason(shared_data: Path) -> None:
         ("tagging_grid", {"tagging"}),
         ("repérage", {"localiser"}),
         ("Übersicht", {"localiser"}),
+        ("DE HighRes SAX", {"late_enhancement", "short_axis"}),
+        ("WIP LE SA", {"late_enhancement", "short_axis"}),
+        ("PSIR_TFE_BH flowcomp", {"late_enhancement"}),
+        ("MDE-4CH", {"late_enhancement", "long_axis"}),
+        ("ir_gre post-gad", {"after_contrast"}),
+        ("axe de référence", set()),
+        ("de-identified", set()),
         ("lateral wall", set()),
         ("vue latérale", set()),
         ("abdomen", set()),

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from scarseg_infer.ecg_reader import read_ecg
     from scarseg_infer.result import EcgUse, ModelUse, ScarResult
     from scarseg_infer.segmenter import Segmenter
+    from scarseg_infer.series_verdict import SeriesVerdict
     from scarseg_infer.stack import LgeStack
-    from scarseg_infer.study_reader import read_study
+    from scarseg_infer.study_reader import list_series, read_study
 
 _LAZY = {
     "EcgRecord": "ecg",
@@ -36,6 +37,8 @@ _LAZY = {
     "ModelUse": "result",
     "ScarResult": "result",
     "Segmenter": "segmenter",
+    "SeriesVerdict": "series_verdict",
+    "list_series": "study_reader",
     "read_ecg": "ecg_reader",
     "read_study": "study_reader",
 }
@@ -53,9 +56,11 @@ __all__ = [
     "ScarResult",
     "ScarsegError",
     "Segmenter",
+    "SeriesVerdict",
     "StudyError",
     "UsageError",
     "__version__",
+    "list_series",
     "read_ecg",
     "read_study",
 ]

@@ -5,22 +5,22 @@ Imported only when a DICOM study is read, so that other work does not pay for py
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum, auto
 from typing import Final
 
 from pydicom import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
-    EnhancedMRColorImageStorage,
-    EnhancedMRImageStorage,
-    LegacyConvertedEnhancedMRImageStorage,
     MediaStorageDirectoryStorage,
     MRImageStorage,
 )
 
+from scarseg_infer.dicom_frames import ENHANCED_CLASSES, frame_headers
 from scarseg_infer.dicom_parse import PARSE_ERRORS, damaged, number, numbers, parse, text
+from scarseg_infer.dicom_rules import fold, series_rules
+from scarseg_infer.dicom_time import moment_of
 from scarseg_infer.slice_plane import (
     MAX_COORDINATE_MM,
     SlicePlane,
@@ -32,29 +32,13 @@ from scarseg_runtime.errors import StudyError
 MAX_MATRIX: Final = 4096
 """Rows or columns beyond this are damage, not an MR slice (LGE has at most some 512)."""
 
-_MULTI_FRAME_CLASSES: Final = (
-    EnhancedMRImageStorage,
-    EnhancedMRColorImageStorage,
-    LegacyConvertedEnhancedMRImageStorage,
-)
-_NAME_KEYWORDS: Final = ("SeriesDescription", "ProtocolName", "SequenceName")
+_NAME_KEYWORDS: Final = ("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName")
 _ACQUISITION_KEYWORDS: Final = (
     "AcquisitionTime",
+    "AcquisitionDateTime",
     "AcquisitionNumber",
     "TemporalPositionIdentifier",
 )
-
-# Names that scanners and sites give to late enhancement series ("de_tfi_psir_sax", "MDE",
-# "2D DelEnh", "viability"); the letter before must not be part of the same word.
-_LGE_NAME: Final = re.compile(
-    r"(?<![a-z])(lge|late(?!ral)|delay|del.?enh|de[_-]|de.?mri|mde|psmde|psir|viab|scar)", re.I
-)
-_LOCALISER_NAME: Final = re.compile(r"(?<![a-z])(locali[sz]er|scout|survey)", re.I)
-_MAGNITUDE_NAME: Final = re.compile(r"(?<![a-z])mag(nitude)?(?![a-z])", re.I)
-_PSIR_NAME: Final = re.compile(r"(?<![a-z])(psir|psmde|phase.?sens)", re.I)
-_PSIR_TOKENS: Final = frozenset({"PSIR", "PS", "R", "R_IR", "CR", "REAL"})
-_MAGNITUDE_TOKENS: Final = frozenset({"M", "M_IR", "M_FFE", "MAG", "MAGNITUDE"})
-_PHASE_TOKENS: Final = frozenset({"P", "PHASE", "PHASE MAP", "I", "IMAGINARY"})
 
 
 class FileKind(Enum):
@@ -67,6 +51,7 @@ class FileKind(Enum):
     OTHER_OBJECT = auto()
     """DICOM, but no grey-scale MR image."""
     MULTI_FRAME = auto()
+    """Several images in one object, without saying of each where it lies."""
     TOO_LARGE = auto()
 
 
@@ -75,6 +60,8 @@ class SliceHeader:
     """What decides to which stack an MR slice belongs. Texts are "" and numbers None if absent."""
 
     file_index: int
+    frame: int | None
+    """Number of the frame in an enhanced (multi-frame) object, from 1; None in a classic one."""
     instance_uid: str
     study_uid: str
     series_uid: str
@@ -84,9 +71,15 @@ class SliceHeader:
     patient_name: str
     image_kind: str
     """"PSIR", "magnitude", "phase" or "unknown type"."""
-    lge_marked: bool
-    """It has an inversion time, or a name that late enhancement series usually have."""
-    localiser: bool
+    description: str
+    """SeriesDescription as it stands: may hold anything that staff typed, also a name."""
+    names: str
+    """Description, protocol and sequence name, folded for comparison with the rules."""
+    tokens: tuple[str, ...]
+    """ImageType from the third value on, upper case."""
+    contrast_agent: bool
+    acquired: datetime | None
+    """When it was taken; None unless a date and a time of day are known."""
     inversion_time_ms: float | None
     echo_time_ms: float | None
     trigger_time_ms: float | None
@@ -99,8 +92,8 @@ class SliceHeader:
     """None when the header does not place the slice in the patient."""
 
 
-def read_header(data: bytes, index: int, label: str) -> tuple[FileKind, SliceHeader | None]:
-    """Sort one file, and read the header when it is an MR slice.
+def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[SliceHeader]]:
+    """Sort one file, and read its header, or those of its frames, when it holds MR slices.
 
     Args:
         data: the whole file.
@@ -111,7 +104,7 @@ def read_header(data: bytes, index: int, label: str) -> tuple[FileKind, SliceHea
         StudyError: it is a DICOM file, but damaged or cut short.
     """
     if not _looks_like_dicom(data):
-        return FileKind.NOT_DICOM, None
+        return FileKind.NOT_DICOM, []
     # Inflating has no bound in pydicom, so a small file could take all memory.
     if DeflatedExplicitVRLittleEndian.encode() in data[:2048]:
         raise StudyError(
@@ -128,13 +121,16 @@ def read_header(data: bytes, index: int, label: str) -> tuple[FileKind, SliceHea
     if not sop_class:
         if data[128:132] == b"DICM":
             raise damaged(label)
-        return FileKind.NOT_DICOM, None
+        return FileKind.NOT_DICOM, []
     kind = _kind_of(dataset, sop_class)
     if kind is not FileKind.MR_SLICE:
-        return kind, None
+        return kind, []
     if "PixelData" not in dataset:  # pydicom stops without an error where a file ends early
         raise damaged(label)
-    return kind, _slice_header(dataset, index)
+    if sop_class in ENHANCED_CLASSES:
+        frames = enumerate(frame_headers(dataset, label), start=1)
+        return kind, [_slice_header(header, index, number) for number, header in frames]
+    return kind, [_slice_header(dataset, index, None)]
 
 
 def _whole(dataset: Dataset, keyword: str) -> int | None:
@@ -150,23 +146,22 @@ def _looks_like_dicom(data: bytes) -> bool:
 def _kind_of(dataset: Dataset, sop_class: str) -> FileKind:
     if sop_class == MediaStorageDirectoryStorage:
         return FileKind.DIRECTORY
-    if sop_class in _MULTI_FRAME_CLASSES:
-        return FileKind.MULTI_FRAME
-    if sop_class != MRImageStorage or (_whole(dataset, "SamplesPerPixel") or 1) != 1:
+    if (_whole(dataset, "SamplesPerPixel") or 1) != 1:
         return FileKind.OTHER_OBJECT
-    return (
-        FileKind.MULTI_FRAME
-        if (number(dataset, "NumberOfFrames") or 1) > 1
-        else (FileKind.MR_SLICE)
-    )
+    if sop_class in ENHANCED_CLASSES:
+        return FileKind.MR_SLICE
+    if sop_class != MRImageStorage:
+        return FileKind.OTHER_OBJECT
+    several = (number(dataset, "NumberOfFrames") or 1) > 1
+    return FileKind.MULTI_FRAME if several else FileKind.MR_SLICE
 
 
-def _slice_header(dataset: Dataset, index: int) -> SliceHeader:
-    names = " ".join(text(dataset, key) for key in _NAME_KEYWORDS)
-    tokens = text(dataset, "ImageType").upper().split("\\")[2:]
-    inversion_time_ms = number(dataset, "InversionTime")
+def _slice_header(dataset: Dataset, index: int, frame: int | None) -> SliceHeader:
+    names = fold(" ".join(text(dataset, key) for key in _NAME_KEYWORDS))
+    tokens = _tokens(dataset)
     return SliceHeader(
         file_index=index,
+        frame=frame,
         instance_uid=text(dataset, "SOPInstanceUID"),
         study_uid=text(dataset, "StudyInstanceUID"),
         series_uid=text(dataset, "SeriesInstanceUID"),
@@ -174,11 +169,13 @@ def _slice_header(dataset: Dataset, index: int) -> SliceHeader:
         series_number=_whole(dataset, "SeriesNumber"),
         patient_id=text(dataset, "PatientID"),
         patient_name=text(dataset, "PatientName"),
-        image_kind=_image_kind(tokens, names),
-        # GE writes an inversion time of 0 in sequences that have no inversion.
-        lge_marked=bool(inversion_time_ms or _LGE_NAME.search(names) or "PSIR" in tokens),
-        localiser="LOCALIZER" in tokens or bool(_LOCALISER_NAME.search(names)),
-        inversion_time_ms=inversion_time_ms,
+        image_kind=series_rules().kind_of(names, tokens),
+        description=text(dataset, "SeriesDescription"),
+        names=names,
+        tokens=tokens,
+        contrast_agent=_contrast_agent(dataset),
+        acquired=moment_of(dataset),
+        inversion_time_ms=number(dataset, "InversionTime"),
         echo_time_ms=number(dataset, "EchoTime"),
         trigger_time_ms=number(dataset, "TriggerTime"),
         phase_count=_whole(dataset, "CardiacNumberOfImages") or 0,
@@ -188,14 +185,16 @@ def _slice_header(dataset: Dataset, index: int) -> SliceHeader:
     )
 
 
-def _image_kind(tokens: list[str], names: str) -> str:
-    if _MAGNITUDE_NAME.search(names):
-        return "magnitude"
-    if _PSIR_NAME.search(names) or _PSIR_TOKENS.intersection(tokens):
-        return "PSIR"
-    if _PHASE_TOKENS.intersection(tokens):
-        return "phase"
-    return "magnitude" if _MAGNITUDE_TOKENS.intersection(tokens) else "unknown type"
+def _tokens(dataset: Dataset) -> tuple[str, ...]:
+    """What kind of image it is: ImageType after its first two values, which say how it was made,
+    and what an enhanced image says of its complex numbers (PS3.3 C.8.13.3.1)."""
+    tokens = text(dataset, "ImageType").upper().split("\\")[2:]
+    return (*tokens, *text(dataset, "ComplexImageComponent").upper().split())
+
+
+def _contrast_agent(dataset: Dataset) -> bool:
+    agent = fold(text(dataset, "ContrastBolusAgent")).strip()
+    return agent not in series_rules().no_agent or "ContrastBolusAgentSequence" in dataset
 
 
 def _plane(dataset: Dataset) -> SlicePlane | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,52 +10,86 @@ from pydicom import Dataset, FileDataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
+    HTJ2K,
     UID,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
     JPEGLSTransferSyntaxes,
     JPEGTransferSyntaxes,
 )
 
-from scarseg_infer.dicom_parse import PARSE_ERRORS, damaged, numbers, text
+from scarseg_infer.dicom_parse import PARSE_ERRORS, damaged, number, numbers, text
 from scarseg_infer.slice_plane import SlicePlane
 from scarseg_runtime.errors import StudyError
 
-# Packages whose licences are as free as ours, by what they decode.
-_DECODER_PACKAGES: Final = (
-    (JPEGTransferSyntaxes, "python-gdcm"),
-    (JPEGLSTransferSyntaxes, "pyjpegls"),
-    (JPEG2000TransferSyntaxes, "pylibjpeg pylibjpeg-openjpeg"),
+INSTALL: Final = "pip install 'scarseg-infer[compressed]'"
+"""The extra with decoders for every encoding of ``_DECODABLE``; their licences are as free as
+ours (pylibjpeg and pyjpegls MIT, openjpeg BSD, gdcm BSD; pylibjpeg-libjpeg is GPL, so not it)."""
+
+_DECODABLE: Final = (
+    *JPEGTransferSyntaxes,
+    *JPEGLSTransferSyntaxes,
+    *JPEG2000TransferSyntaxes,
+    HTJ2K,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
 )
-_HTJ2K_PREFIX: Final = "1.2.840.10008.1.2.4.20"  # 201 to 203: High-Throughput JPEG 2000
 
 
-def slice_pixels(dataset: FileDataset, plane: SlicePlane, label: str) -> NDArray[np.float32]:
+def slice_pixels(
+    image: FileDataset, header: Dataset, frame: int | None, plane: SlicePlane, label: str
+) -> NDArray[np.float32]:
     """Pixel values [rows, columns] after the rescale of PS3.3 C.11.1.
+
+    Padding gets the darkest value of the slice, so that it stretches no scale.
+
+    Args:
+        image: the object that holds the pixels.
+        header: what the slice's own header says; ``image`` itself unless it has several frames.
+        frame: which frame of the image, from 1; None when it has one only.
+        plane: the grid that the slice must have.
+        label: what to call the slice in messages.
 
     Raises:
         StudyError: the pixels are cut short or damaged, or no decoder for them is installed.
     """
     try:
-        syntax = _transfer_syntax(dataset)
+        syntax = _transfer_syntax(image)
         require_decoder(syntax)
-        stored = np.asarray(pixel_array(dataset), dtype=np.float32)
+        stored = pixel_array(image, index=None if frame is None else frame - 1)
+        padding = _padding(header, stored)
     except StudyError:
         raise
     except PARSE_ERRORS as error:
         raise damaged(label) from error
-    slope = _rescale(dataset, "RescaleSlope", 1.0)
-    intercept = _rescale(dataset, "RescaleIntercept", 0.0)
+    slope = _rescale(header, "RescaleSlope", 1.0)
+    intercept = _rescale(header, "RescaleIntercept", 0.0)
     if stored.shape != (plane.rows, plane.columns) or not slope or intercept is None:
         raise damaged(label)
     with np.errstate(over="ignore", invalid="ignore"):
-        values = np.asarray(stored * slope + intercept, dtype=np.float32)
+        values = np.asarray(stored.astype(np.float32) * slope + intercept, dtype=np.float32)
     if not np.isfinite(values).all():
         raise damaged(label)
     # MONOCHROME1 shows low values bright (PS3.3 C.7.6.3.1.2); bright means enhanced here.
-    return -values if text(dataset, "PhotometricInterpretation") == "MONOCHROME1" else values
+    if text(header, "PhotometricInterpretation") == "MONOCHROME1":
+        values = -values
+    if padding.any() and not padding.all():
+        values[padding] = values[~padding].min()
+    return values
+
+
+def _padding(header: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which stored values say that there is no pixel (PS3.3 C.7.5.1.1.2)."""
+    value = number(header, "PixelPaddingValue")
+    if value is None:
+        return np.zeros(stored.shape, np.bool_)
+    limit = number(header, "PixelPaddingRangeLimit")
+    ends = (value, value if limit is None else limit)
+    return np.asarray((stored >= min(ends)) & (stored <= max(ends)), np.bool_)
 
 
 def require_decoder(syntax: UID) -> None:
@@ -67,10 +101,7 @@ def require_decoder(syntax: UID) -> None:
             return
     except NotImplementedError:
         pass
-    package = next((name for syntaxes, name in _DECODER_PACKAGES if syntax in syntaxes), None)
-    if syntax.startswith(_HTJ2K_PREFIX):
-        package = "pylibjpeg pylibjpeg-openjpeg"
-    install = f"Run 'pip install {package}' or export" if package else "Export"
+    install = f"Run {INSTALL} or export" if syntax in _DECODABLE else "Export"
     raise StudyError(
         f"the images are compressed ({syntax.name}, {syntax}) and no decoder for that is installed",
         f"{install} the study uncompressed",

@@ -1,18 +1,19 @@
-"""From MR slices to the one LGE stack of a study, or the reason why there is none."""
+"""From MR slices to groups of them that may be stacks, and what a group is that is none."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scarseg_infer.dicom_header import SliceHeader
-from scarseg_infer.orientation import SHORT_AXIS_LIMIT_DEG, counted_from, short_axis_tilt_deg
+from scarseg_infer.dicom_rules import series_rules
+from scarseg_infer.orientation import short_axis_tilt_deg
 from scarseg_infer.slice_plane import SAME_POSITION_MM, SlicePlane
-from scarseg_runtime.errors import StudyError
 
 MIN_STACK_SLICES: Final = 3
 """Fewer slices are taken only when the study has nothing else; LGE stacks have 5–13."""
@@ -21,6 +22,8 @@ CINE_PHASES: Final = 5
 or a few where a reference image is counted."""
 LONGEST_BEAT_MS: Final = 2000.0
 """Trigger times spread wider than this (30 beats a minute) span several heart beats."""
+LATE_ENHANCEMENT: Final = "late_enhancement"
+"""The sign in ``series_rules.toml`` by which names and image types tell LGE."""
 
 ADVICE: Final = "Export the short-axis LGE series (PSIR or magnitude), one image per slice"
 
@@ -48,20 +51,56 @@ class SliceGroup:
         return self.images_per_position.count(1) * 2 > self.position_count
 
     @property
-    def lge_marked(self) -> bool:
-        """Some header says or hints that this is late enhancement."""
-        return any(header.lge_marked for header in self.slices)
+    def signs(self) -> frozenset[str]:
+        """Ids of the signs in ``series_rules.toml`` that any of its headers bears."""
+        rules = series_rules()
+        said = {(header.names, header.tokens) for header in self.slices}
+        return frozenset().union(*(rules.signs_of(*names) for names in said))
+
+    @property
+    def image_kind(self) -> str:
+        """``PSIR``, ``magnitude``, ``phase`` or ``unknown type``: the same for all slices."""
+        return self.slices[0].image_kind
+
+    @property
+    def series_number(self) -> int | None:
+        """The lowest number of its series."""
+        return min(
+            (h.series_number for h in self.slices if h.series_number is not None), default=None
+        )
+
+    @property
+    def acquired(self) -> datetime | None:
+        """When its earliest slice was taken; None where that is not known of every slice."""
+        moments = [header.acquired for header in self.slices]
+        known = [moment for moment in moments if moment is not None]
+        return min(known) if len(known) == len(moments) else None
+
+    @property
+    def phase_count(self) -> int:
+        """Cardiac phases of the acquisition; 0 when not said."""
+        return max(header.phase_count for header in self.slices)
 
     @property
     def tilt_deg(self) -> float:
         """Angle between the slices and a usual short-axis view."""
         return short_axis_tilt_deg(plane_of(self.slices[0]).normal)
 
-    @property
-    def is_cine_frames(self) -> bool:
-        """Frames picked from a cine: many phases were taken and nothing speaks of LGE."""
-        phases = max(header.phase_count for header in self.slices)
-        return phases >= CINE_PHASES and not self.lge_marked
+    def at_positions(self) -> list[tuple[SliceHeader, ...]]:
+        """The images of each slice position, in order."""
+        ends = np.cumsum(self.images_per_position).tolist()
+        return [
+            self.slices[end - n : end]
+            for end, n in zip(ends, self.images_per_position, strict=True)
+        ]
+
+    def same_slices(self, other: SliceGroup) -> bool:
+        """True when both are stacks of the same slices of the patient."""
+        if not (self.is_stack and other.is_stack and self.position_count == other.position_count):
+            return False
+        # The other one may be sorted along the opposite normal only where grids differ.
+        pairs = zip(self.slices, other.slices, strict=True)
+        return all(plane_of(one).same_place(plane_of(two)) for one, two in pairs)
 
 
 def plane_of(header: SliceHeader) -> SlicePlane:
@@ -84,38 +123,9 @@ def group_slices(headers: Iterable[SliceHeader]) -> list[SliceGroup]:
     groups = [group for group in groups if group.position_count > 1]
     for repeated in (False, True):  # single images are not mixed with cines of one slice
         slices = (h for group in lone if group.is_stack != repeated for h in group.slices)
-        joined = _cluster(slices, lambda h: (h.frame_uid, h.image_kind))
+        joined = _cluster(slices, lambda h: (h.frame_uid, h.image_kind, _family(h)))
         groups.extend(_sorted_group(members) for members in joined)
     return groups
-
-
-def choose_stack(groups: Sequence[SliceGroup]) -> SliceGroup:
-    """The only LGE stack among the groups of a study.
-
-    Raises:
-        StudyError: there is none (it says what there is instead), or more than one.
-    """
-    usable = [
-        group
-        for group in groups
-        if group.is_nearly_stack
-        and group.tilt_deg <= SHORT_AXIS_LIMIT_DEG
-        and not group.is_cine_frames
-        and not any(header.localiser for header in group.slices)
-    ]
-    usable = [group for group in usable if group.position_count >= MIN_STACK_SLICES] or usable
-    usable = [group for group in usable if group.lge_marked] or usable
-    if not usable:
-        raise _no_stack(groups)
-    if len(usable) > 1:
-        listed = "; ".join(sorted(_describe(group) for group in usable))
-        raise StudyError(
-            f"the study holds {len(usable)} stacks that may be the LGE: {listed}",
-            "Pass a folder with only one of them",
-        )
-    if not usable[0].is_stack:
-        raise _taken_again(usable[0])
-    return usable[0]
 
 
 def _cluster(
@@ -135,6 +145,15 @@ def _cluster(
     return [members for alike in clusters.values() for members in alike]
 
 
+def _family(header: SliceHeader) -> tuple[bool, bool]:
+    """Whether its name says late enhancement, and whether it says something else (but for the
+    view, which geometry tells): series of one slice belong together only where both agree."""
+    rules = series_rules()
+    signs = rules.signs_of(header.names, header.tokens)
+    other = any(rules.signs[sign][1].points < rules.least_score for sign in signs - {"long_axis"})
+    return LATE_ENHANCEMENT in signs, other
+
+
 def _sorted_group(slices: Sequence[SliceHeader]) -> SliceGroup:
     origins = np.array([plane_of(header).origin_mm for header in slices])
     positions: NDArray[np.float64] = origins @ plane_of(slices[0]).normal
@@ -148,39 +167,7 @@ def _sorted_group(slices: Sequence[SliceHeader]) -> SliceGroup:
     return SliceGroup(tuple(slices[i] for i in order), tuple(counts))
 
 
-def _describe(group: SliceGroup) -> str:
-    series = sorted({h.series_number for h in group.slices if h.series_number is not None})
-    if not series:
-        where = "series without a number"
-    elif len(series) == 1:
-        where = f"series {series[0]}"
-    else:
-        where = f"series {series[0]} to {series[-1]}"
-    return f"{where} ({group.position_count} slices, {group.slices[0].image_kind})"
-
-
-def _no_stack(groups: Sequence[SliceGroup]) -> StudyError:
-    """Why none of the groups will do, told by the largest of them."""
-    largest = max(groups, key=lambda group: len(group.slices))
-    if not largest.is_nearly_stack:
-        return StudyError(f"{_what_repeats(largest)}, not late gadolinium enhancement", ADVICE)
-    if largest.is_cine_frames:
-        phases = max(header.phase_count for header in largest.slices)
-        return StudyError(
-            f"these are single frames of a cine series (each says it is one of {phases} phases), "
-            "not late gadolinium enhancement",
-            ADVICE,
-        )
-    if any(header.localiser for header in largest.slices):
-        return StudyError("these are localiser images, not late gadolinium enhancement", ADVICE)
-    return StudyError(
-        f"the slices are tilted by {largest.tilt_deg:.0f}° against a usual short-axis view, "
-        "so this is another view of the heart or another part of the body",
-        ADVICE,
-    )
-
-
-def _what_repeats(group: SliceGroup) -> str:
+def what_repeats(group: SliceGroup) -> str:
     """What several images at each slice position are, judged by what differs among them."""
     first = group.slices[: group.images_per_position[0]]
     inversions = _distinct(header.inversion_time_ms for header in first)
@@ -208,13 +195,3 @@ def _what_repeats(group: SliceGroup) -> str:
 def _distinct(values: Iterable[float | None]) -> list[float]:
     """Different values in increasing order, told apart to 0.1 ms."""
     return sorted({round(value, 1) for value in values if value is not None})
-
-
-def _taken_again(group: SliceGroup) -> StudyError:
-    numbers = [str(i) for i, n in enumerate(group.images_per_position, start=1) if n > 1]
-    which = f"slice {numbers[0]} was" if len(numbers) == 1 else f"slices {', '.join(numbers)} were"
-    counted = counted_from(plane_of(group.slices[0]).normal)
-    return StudyError(
-        f"{which} taken more than once ({counted}), and which image to use cannot be known",
-        "Export the LGE series with one image per slice",
-    )

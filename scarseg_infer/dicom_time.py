@@ -61,6 +61,12 @@ def acquisition_time(
     return None, False, ()
 
 
+def moment_of(dataset: Dataset) -> datetime | None:
+    """When an image was taken, with the time of day; None where that is not known."""
+    moments, _, _ = _read(dataset)
+    return moments[0] if moments else None
+
+
 def _read(dataset: Dataset) -> tuple[list[datetime], list[datetime], bool]:
     """Moments with a time of day, mere days, and whether anything was written at all."""
     moments: list[datetime] = []

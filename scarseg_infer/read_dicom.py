@@ -1,4 +1,4 @@
-"""DICOM files → the LGE stack in them. Classic single-frame MR images only."""
+"""DICOM files → the LGE stack in them, or a list of the series that they hold."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
-from pydicom import FileDataset
+from numpy.typing import NDArray
+from pydicom import Dataset, FileDataset
 
-from scarseg_infer.dicom_header import FileKind, SliceHeader, read_header
-from scarseg_infer.dicom_parse import PARSE_ERRORS, damaged, parse
+from scarseg_infer.dicom_choice import Choice, choose
+from scarseg_infer.dicom_frames import frame_headers
+from scarseg_infer.dicom_header import FileKind, SliceHeader, read_headers
+from scarseg_infer.dicom_parse import PARSE_ERRORS, damaged, parse, text
 from scarseg_infer.dicom_pixels import slice_pixels
-from scarseg_infer.dicom_series import (
-    ADVICE,
-    MIN_STACK_SLICES,
-    SliceGroup,
-    choose_stack,
-    group_slices,
-    plane_of,
-)
+from scarseg_infer.dicom_rank import Candidate, judge, orientation_of
+from scarseg_infer.dicom_series import ADVICE, MIN_STACK_SLICES, SliceGroup, group_slices, plane_of
 from scarseg_infer.dicom_time import acquisition_time
 from scarseg_infer.orientation import SHORT_AXIS_TRUST_DEG, counted_from
 from scarseg_infer.quiet import quiet_readers
+from scarseg_infer.series_verdict import PreferredKind, SeriesVerdict
 from scarseg_infer.slice_plane import MAX_SLICE_HEIGHT_MM, step_warnings
 from scarseg_infer.stack import LgeStack
 from scarseg_infer.study_files import StudyFiles, file_label
@@ -40,30 +38,100 @@ _IGNORED: Final = {
 }
 
 
-def read_dicom(files: StudyFiles) -> LgeStack:
-    """Read the only LGE short-axis stack among DICOM files.
+def read_dicom(
+    files: StudyFiles, series: str | int | None = None, prefer: PreferredKind = "PSIR"
+) -> LgeStack:
+    """Read the LGE short-axis stack among DICOM files, chosen by ``series_rules.toml``.
 
     Files of other kinds and other series are ignored with a count in the warnings. Slice
     heights come from positions; SliceThickness matters only to a study of one slice.
 
+    Args:
+        files: the study.
+        series: a number of :func:`list_dicom_series` or a SeriesInstanceUID; None to choose.
+        prefer: which kind of image to take where the same slices are there as both.
+
     Raises:
-        StudyError: nothing readable, two patients or studies, damaged files, or no LGE
-            short-axis stack, or several.
+        StudyError: nothing readable, two patients or studies, damaged files, no LGE short-axis
+            stack, several that nothing tells apart, or no such series.
     """
     with quiet_readers():
-        headers, kinds = _scan(files)
-        _one_patient(headers)
-        headers, notes = _without_copies(headers, files)
+        headers, notes = _headers(files)
         placed = [header for header in headers if header.plane is not None]
         if not placed:
             raise StudyError(
                 "the MR images do not say where they lie in the patient",
                 "Export the original images, not screenshots or reformatted ones",
             )
-        group = choose_stack(group_slices(placed))
-        ignored = [_were(kinds[k], names, "ignored") for k, names in _IGNORED.items() if kinds[k]]
-        notes = (*ignored, *notes, *_left_out(headers, group, files))
-        return _load(files, group, notes)
+        choice = choose(judge(group_slices(placed), prefer), prefer, series)
+        if choice.chosen is None:
+            raise choice.error or StudyError("the study holds no stack of slices", ADVICE)
+        notes = (*notes, *_left_out(headers, choice, files), *choice.notes)
+        return _load(files, choice.chosen, notes)
+
+
+def list_dicom_series(files: StudyFiles, prefer: PreferredKind = "PSIR") -> list[SeriesVerdict]:
+    """Every series among DICOM files, as :func:`read_dicom` would choose among them.
+
+    Raises:
+        StudyError: nothing readable, two patients or studies, or damaged files.
+    """
+    with quiet_readers():
+        headers, _ = _headers(files)
+        placed = [header for header in headers if header.plane is not None]
+        candidates = judge(group_slices(placed), prefer)
+        choice = choose(candidates, prefer, None) if candidates else Choice()
+        verdicts = [_verdict(candidate, choice) for candidate in candidates]
+        return [*verdicts, *_unplaced(headers, len(verdicts))]
+
+
+def _verdict(candidate: Candidate, choice: Choice) -> SeriesVerdict:
+    group = candidate.group
+    first = group.slices[0]
+    return SeriesVerdict(
+        number=candidate.number,
+        series_uid=first.series_uid,
+        series_number=group.series_number,
+        description=first.description,
+        kind=group.image_kind,
+        slices=group.position_count,
+        orientation=orientation_of(group),
+        score=candidate.score,
+        chosen=choice.chosen is not None and choice.chosen.number == candidate.number,
+        reason=choice.reasons[candidate.number],
+    )
+
+
+def _unplaced(headers: Sequence[SliceHeader], listed: int) -> list[SeriesVerdict]:
+    """Verdicts on series whose images do not lie anywhere, after ``listed`` others."""
+    series: dict[str, list[SliceHeader]] = {}
+    for header in headers:
+        if header.plane is None:
+            series.setdefault(header.series_uid, []).append(header)
+    return [
+        SeriesVerdict(
+            number=number,
+            series_uid=uid,
+            series_number=members[0].series_number,
+            description=members[0].description,
+            kind=members[0].image_kind,
+            slices=len(members),
+            orientation="unknown",
+            score=0,
+            chosen=False,
+            reason="its images do not say where they lie in the patient",
+        )
+        for number, (uid, members) in enumerate(series.items(), start=listed + 1)
+    ]
+
+
+def _headers(files: StudyFiles) -> tuple[list[SliceHeader], tuple[str, ...]]:
+    """Headers of all MR slices of one patient, each once, and what was ignored."""
+    headers, kinds = _scan(files)
+    _one_patient(headers)
+    headers, notes = _without_copies(headers, files)
+    ignored = [_were(kinds[k], names, "ignored") for k, names in _IGNORED.items() if kinds[k]]
+    return headers, (*ignored, *notes)
 
 
 def _scan(files: StudyFiles) -> tuple[list[SliceHeader], Counter[FileKind]]:
@@ -77,10 +145,9 @@ def _scan(files: StudyFiles) -> tuple[list[SliceHeader], Counter[FileKind]]:
         if data is None:
             kinds[FileKind.TOO_LARGE] += 1
             continue
-        kind, header = read_header(data, index, file_label(index, files))
+        kind, found = read_headers(data, index, file_label(index, files))
         kinds[kind] += 1
-        if header is not None:
-            headers.append(header)
+        headers.extend(found)
     if not headers:
         raise _nothing(len(files), kinds)
     return headers, kinds
@@ -89,8 +156,8 @@ def _scan(files: StudyFiles) -> tuple[list[SliceHeader], Counter[FileKind]]:
 def _nothing(count: int, kinds: Counter[FileKind]) -> StudyError:
     if kinds[FileKind.MULTI_FRAME]:
         return StudyError(
-            "the study holds enhanced (multi-frame) MR images, which are not supported yet",
-            "Export or convert them to classic single-frame MR images",
+            "the study holds multi-frame MR images that do not say where their frames lie",
+            "Export them as enhanced or as classic single-frame MR images",
         )
     if kinds[FileKind.OTHER_OBJECT]:
         return StudyError("the study holds DICOM objects but no MR images", ADVICE)
@@ -119,10 +186,11 @@ def _without_copies(
     headers: Sequence[SliceHeader], files: StudyFiles
 ) -> tuple[list[SliceHeader], tuple[str, ...]]:
     """Headers with every image once, and a warning when there were copies."""
-    seen: dict[str, SliceHeader] = {}
+    seen: dict[tuple[str, int | None], SliceHeader] = {}
     kept: list[SliceHeader] = []
     for header in headers:
-        first = seen.setdefault(header.instance_uid, header) if header.instance_uid else header
+        name = (header.instance_uid, header.frame)
+        first = seen.setdefault(name, header) if header.instance_uid else header
         if first is header:
             kept.append(header)
         elif replace(header, file_index=first.file_index) != first:
@@ -144,13 +212,12 @@ def _were(count: int, names: tuple[str, str], what: str) -> str:
     return f"1 {names[0]} was {what}." if count == 1 else f"{count} {names[1]} were {what}."
 
 
-def _left_out(
-    headers: Sequence[SliceHeader], group: SliceGroup, files: StudyFiles
-) -> tuple[str, ...]:
+def _left_out(headers: Sequence[SliceHeader], choice: Choice, files: StudyFiles) -> tuple[str, ...]:
     """A warning that counts what is not in the stack, unless it should have been."""
-    chosen = {header.file_index for header in group.slices}
-    series = {header.series_uid for header in group.slices}
-    others = [header for header in headers if header.file_index not in chosen]
+    slices = choice.chosen.group.slices if choice.chosen else ()
+    taken = {(header.file_index, header.frame) for header in (*slices, *choice.superseded)}
+    series = {header.series_uid for header in slices}
+    others = [header for header in headers if (header.file_index, header.frame) not in taken]
     for header in others:
         if header.plane is None and header.series_uid in series:
             raise StudyError(
@@ -165,22 +232,14 @@ def _left_out(
     return (_were(len(others), (f"image {of}", f"images {of}"), "left out"),)
 
 
-def _load(files: StudyFiles, group: SliceGroup, notes: Sequence[str]) -> LgeStack:
+def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStack:
     """Read the pixels of the chosen slices and put the stack together."""
-    datasets: list[FileDataset] = []
-    pixels = []
-    for header in group.slices:
-        label = file_label(header.file_index, files)
-        try:
-            dataset = parse(files.read(header.file_index) or b"")
-        except PARSE_ERRORS as error:
-            raise damaged(label) from error
-        pixels.append(slice_pixels(dataset, plane_of(header), label))
-        datasets.append(dataset)
+    group = chosen.group
+    datasets, pixels = _read_slices(files, group)
     acquired, date_only, time_notes = acquisition_time(datasets)
     plane = plane_of(group.slices[0])
     return LgeStack(
-        pixels=np.stack(pixels),
+        pixels=pixels,
         pixel_spacing_mm=plane.pixel_spacing_mm,
         origins_mm=np.array([plane_of(header).origin_mm for header in group.slices]),
         row_direction=np.array(plane.row_direction),
@@ -189,10 +248,39 @@ def _load(files: StudyFiles, group: SliceGroup, notes: Sequence[str]) -> LgeStac
         source="dicom",
         acquired=acquired,
         date_only=date_only,
-        image_kind=group.slices[0].image_kind,
+        image_kind=group.image_kind,
         datasets=tuple(datasets),
-        warnings=(*notes, *_stack_warnings(group), *time_notes),
+        frame_numbers=tuple(header.frame for header in group.slices),
+        warnings=(*notes, *_stack_warnings(chosen), *_loss(datasets), *time_notes),
     )
+
+
+def _read_slices(files: StudyFiles, group: SliceGroup) -> tuple[list[Dataset], NDArray[np.float32]]:
+    """Headers and pixel values [S, H, W] of a stack; a file of many frames is parsed once."""
+    datasets: list[Dataset] = []
+    pixels = []
+    opened: dict[int, tuple[FileDataset, list[Dataset]]] = {}
+    for header in group.slices:
+        label = file_label(header.file_index, files)
+        if header.file_index not in opened:
+            try:
+                image = parse(files.read(header.file_index) or b"")
+            except PARSE_ERRORS as error:
+                raise damaged(label) from error
+            frames = [] if header.frame is None else frame_headers(image, label)
+            opened[header.file_index] = image, frames
+        image, frames = opened[header.file_index]
+        dataset = image if header.frame is None else frames[header.frame - 1]
+        pixels.append(slice_pixels(image, dataset, header.frame, plane_of(header), label))
+        datasets.append(dataset)
+    return datasets, np.stack(pixels)
+
+
+def _loss(datasets: Sequence[Dataset]) -> tuple[str, ...]:
+    """A warning where images have been compressed with loss (PS3.3 C.7.6.1.1.5)."""
+    if not any(text(dataset, "LossyImageCompression") == "01" for dataset in datasets):
+        return ()
+    return ("The images have been compressed with loss: fine detail may be gone.",)
 
 
 def _thickness_mm(group: SliceGroup) -> float | None:
@@ -204,10 +292,11 @@ def _thickness_mm(group: SliceGroup) -> float | None:
     return None
 
 
-def _stack_warnings(group: SliceGroup) -> list[str]:
+def _stack_warnings(chosen: Candidate) -> list[str]:
+    group = chosen.group
     plane = plane_of(group.slices[0])
     found = []
-    if not group.lge_marked:
+    if not chosen.lge_marked:
         found.append("Nothing in the study marks it as LGE: check that it is.")
     if group.tilt_deg > SHORT_AXIS_TRUST_DEG:
         found.append(

@@ -63,6 +63,11 @@ class SlicePlane:
             and np.dot(self.column_direction, other.column_direction) >= least_cosine
         )
 
+    def same_place(self, other: SlicePlane) -> bool:
+        """True when both show the same slice of the patient, pixel by pixel."""
+        distance = np.subtract(self.origin_mm, other.origin_mm)
+        return self.same_grid(other) and bool(np.linalg.norm(distance) < SAME_POSITION_MM)
+
     @property
     def normal(self) -> NDArray[np.float64]:
         """[3] row direction × column direction."""

@@ -3,62 +3,104 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from scarseg_infer.series_verdict import PreferredKind, SeriesVerdict
 from scarseg_infer.stack import LgeStack
+from scarseg_infer.study_files import FolderFiles, StudyFiles
 from scarseg_runtime.errors import StudyError
 
 _NIFTI_SUFFIXES: Final = (".nii", ".nii.gz")
 _SUPPORTED: Final = "Pass a folder of DICOM files, a zip of one, or a NIfTI file (.nii, .nii.gz)"
 
 
-def read_study(path: str | Path) -> LgeStack:
+def read_study(
+    path: str | Path, series: str | int | None = None, prefer: PreferredKind = "PSIR"
+) -> LgeStack:
     """Read the LGE short-axis stack of a study.
 
     Args:
         path: a folder searched with all its subfolders for DICOM files, a zip archive of such
             a folder, or a NIfTI file (.nii, .nii.gz).
+        series: which series to read where the choice is not to be left to the rules: a number
+            of :func:`list_series` or a SeriesInstanceUID.
+        prefer: which kind of image to read where the same slices are there as PSIR and as
+            magnitude images; ``image_kind`` of the stack says which it was.
 
     Raises:
-        StudyError: the study is missing, unreadable, of an unsupported type, or not one
-            short-axis LGE stack of one patient.
+        StudyError: the study is missing, unreadable, of an unsupported type, not one
+            short-axis LGE stack of one patient, or without that series.
     """
     path = Path(path)
+    if not _is_nifti(path):
+        from scarseg_infer.read_dicom import read_dicom
+
+        with _opened(path) as files:
+            return read_dicom(files, series, prefer)
+    if series is not None:
+        raise StudyError("a NIfTI file has no series to choose from", "Leave the series out")
+    from scarseg_infer.read_nifti import read_nifti
+
+    return read_nifti(path)
+
+
+def list_series(path: str | Path, prefer: PreferredKind = "PSIR") -> list[SeriesVerdict]:
+    """What each series of a DICOM study is taken for, and which of them would be read.
+
+    Args:
+        path: a folder searched with all its subfolders for DICOM files, or a zip archive of
+            such a folder.
+        prefer: as in :func:`read_study`.
+
+    Raises:
+        StudyError: the study is missing, unreadable, of an unsupported type, or mixes patients.
+    """
+    path = Path(path)
+    if _is_nifti(path):
+        raise StudyError("a NIfTI file has no series to list", "Pass a DICOM study")
+    from scarseg_infer.read_dicom import list_dicom_series
+
+    with _opened(path) as files:
+        return list_dicom_series(files, prefer)
+
+
+def _is_nifti(path: Path) -> bool:
+    try:
+        return path.is_file() and path.name.lower().endswith(_NIFTI_SUFFIXES)
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[StudyFiles]:
+    """The files of a folder or zip archive.
+
+    Raises:
+        StudyError: the path is neither, or cannot be read.
+    """
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
         is_zip = is_file and zipfile.is_zipfile(path)
     except OSError as error:
-        raise StudyError(
-            f"the study cannot be read ({error.strerror})", "Check that you may read it"
-        ) from error
+        raise _unreadable(error) from error
     if is_folder:
-        return _read_folder(path)
-    if not is_file:
+        yield FolderFiles(path)
+    elif not is_file:
         raise StudyError("the study does not exist", "Check its path")
-    name = path.name.lower()
-    if name.endswith(_NIFTI_SUFFIXES):
-        from scarseg_infer.read_nifti import read_nifti
+    elif is_zip or path.name.lower().endswith(".zip"):
+        from scarseg_infer.archive import open_archive
 
-        return read_nifti(path)
-    if is_zip or name.endswith(".zip"):
-        return _read_zip(path)
-    raise StudyError(f"the study is {_what_is(path)}", _SUPPORTED)
-
-
-def _read_folder(path: Path) -> LgeStack:
-    from scarseg_infer.read_dicom import read_dicom
-    from scarseg_infer.study_files import FolderFiles
-
-    return read_dicom(FolderFiles(path))
+        with open_archive(path) as files:
+            yield files
+    else:
+        raise StudyError(f"the study is {_what_is(path)}", _SUPPORTED)
 
 
-def _read_zip(path: Path) -> LgeStack:
-    from scarseg_infer.archive import open_archive
-    from scarseg_infer.read_dicom import read_dicom
-
-    with open_archive(path) as files:
-        return read_dicom(files)
+def _unreadable(error: OSError) -> StudyError:
+    return StudyError(f"the study cannot be read ({error.strerror})", "Check that you may read it")
 
 
 def _what_is(path: Path) -> str:

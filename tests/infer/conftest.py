@@ -14,20 +14,29 @@ from typing import Any
 
 import pytest
 
+from scarseg_infer.study_reader import read_study
+from scarseg_runtime.errors import StudyError
+
 
 @pytest.fixture(scope="session")
 def dicom_factory() -> ModuleType:
     """The module ``dicom_factory`` beside this file, which pytest does not put on the path."""
-    return _neighbour("dicom_factory")
+    return _beside("dicom_factory")
+
+
+@pytest.fixture(scope="session")
+def enhanced_factory() -> ModuleType:
+    """Enhanced (multi-frame) MR objects made of classic series."""
+    return _beside("enhanced_factory")
 
 
 @pytest.fixture(scope="session")
 def ecg_factory() -> ModuleType:
     """The module ``ecg_factory`` beside this file."""
-    return _neighbour("ecg_factory")
+    return _beside("ecg_factory")
 
 
-def _neighbour(name: str) -> ModuleType:
+def _beside(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
@@ -68,3 +77,20 @@ def verify_dicom(dicom_tool: Callable[..., str]) -> Callable[[Path], dict[str, A
         return document
 
     return verify
+
+
+@pytest.fixture(scope="session")
+def refusal() -> Callable[[Path], str]:
+    """The one line with which a study is refused; it never names the patient or a file."""
+
+    def refuse(path: Path) -> str:
+        with pytest.raises(StudyError) as caught:
+            read_study(path)
+        message = str(caught.value)
+        assert caught.value.exit_code == 3
+        assert "\n" not in message
+        for secret in ("SECRET", "Secretname", ".dcm", str(path)):
+            assert secret not in message
+        return message
+
+    return refuse

@@ -43,12 +43,22 @@ def parser() -> argparse.ArgumentParser:
     add("study", nargs="?", metavar="STUDY", type=Path,
         help="DICOM folder, zip of one, or NIfTI file")  # fmt: skip
     add("ecg", nargs="?", metavar="ECG", type=Path,
-        help="WFDB record: .dat, .hea, or its name without suffix")  # fmt: skip
+        help="WFDB record (.dat, .hea), DICOM, Philips or GE MUSE XML, HL7 aECG, SCP-ECG or EDF "
+        "file (default: the ECG in the study folder, if there is one)")  # fmt: skip
     add("-o", "--out", metavar="OUT", type=Path,
         help=f"folder for the results (default: {DEFAULT_OUT})")  # fmt: skip
     add("--gap-days", metavar="N", type=float,
         help="days between ECG and MRI, where the files do not tell; unknown means that the "
         "ECG gets no weight")  # fmt: skip
+    add("--series", metavar="N",
+        help="series to read: a number of --list-series or a SeriesInstanceUID")  # fmt: skip
+    add("--list-series", action="store_true",
+        help="say what each series of STUDY is taken for and which would be read; shows series "
+        "descriptions, in which staff sometimes write names")  # fmt: skip
+    add("--prefer", choices=("PSIR", "magnitude"), default="PSIR",
+        help="where the same slices are there as both (default: PSIR)")  # fmt: skip
+    add("--allow-identity-mismatch", action="store_true",
+        help="go on where ECG and MRI carry different patient identifiers")  # fmt: skip
     add("--model", metavar="FILE", type=Path, help="model file (default: the reference model)")
     add("--provider", metavar="NAME", default="auto",
         help="what to compute on: auto, tensorrt, tensorrt-rtx, cuda, openvino, cpu "
@@ -59,7 +69,8 @@ def parser() -> argparse.ArgumentParser:
         help="say which providers can run the model here, and why others cannot")  # fmt: skip
     add("--threads", metavar="N", type=int, help="cores to compute on (default: all it may use)")
     add("--only", metavar="NAMES", default="",
-        help="write only some of: seg,nifti,json,overlay,bullseye")  # fmt: skip
+        help="write only some of page,seg,sr,nifti,json,csv,overlay,bullseye,pdf,dicom-pdf; or "
+        "all (default: all but the PDFs)")  # fmt: skip
     add("--overwrite", action="store_true", help="replace the results in an existing OUT")
     add("--demo", action="store_true",
         help="run on the bundled synthetic study and ECG instead of STUDY and ECG")  # fmt: skip
@@ -76,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.providers:
             _list_providers(arguments)
+        elif arguments.list_series:
+            _list_series(arguments)
         else:
             _segment(arguments)
     except ScarsegError as error:
@@ -129,6 +142,19 @@ def _list_providers(arguments: argparse.Namespace) -> None:
         print(f"{candidate.provider.name:13} {candidate.precision:5} {state}")
 
 
+def _list_series(arguments: argparse.Namespace) -> None:
+    """One line a series; the chosen one is marked."""
+    from scarseg_infer.study_reader import list_series
+
+    if arguments.study is None:
+        raise UsageError("no study was given", "Name a DICOM folder or a zip of one")
+    for verdict in list_series(arguments.study, arguments.prefer):
+        print(
+            f"{'*' if verdict.chosen else ' '} {verdict.number:3}  {verdict.slices:3} slices  "
+            f"{verdict.orientation:18} {verdict.kind:12} {verdict.description!r}: {verdict.reason}"
+        )
+
+
 def _segment_study(arguments: argparse.Namespace, out: Path) -> None:
     from scarseg_infer.segmenter import Segmenter
     from scarseg_infer.summary import summary_lines, timing_lines
@@ -143,7 +169,11 @@ def _segment_study(arguments: argparse.Namespace, out: Path) -> None:
         arguments.model, provider=arguments.provider, precision=arguments.precision,
         threads=arguments.threads, background=True,
     )  # fmt: skip
-    result = segmenter.run(arguments.study, arguments.ecg, gap_days=arguments.gap_days)
+    result = segmenter.run(
+        arguments.study, arguments.ecg, gap_days=arguments.gap_days,
+        series=arguments.series, prefer=arguments.prefer,
+        allow_identity_mismatch=arguments.allow_identity_mismatch,
+    )  # fmt: skip
     paths = result.write(out, overwrite=arguments.overwrite, only=only)
     if arguments.quiet:
         return

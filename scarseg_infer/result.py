@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from scarseg_infer.ecg import EcgSource
     from scarseg_infer.orientation import DisplayTransform
     from scarseg_infer.stack import LgeStack
     from scarseg_runtime.quantify import Quantities
@@ -34,9 +35,14 @@ class EcgUse:
     """Where the gap came from: both time stamps, dates without time, the caller, nowhere."""
     reason: str
     """One sentence: why the weight is what it is."""
+    source: EcgSource | None
+    """Format of the file it came from; None without an ECG."""
     heart_rate_bpm: float | None
     beats_averaged: int | None
     derived_leads: tuple[str, ...]
+    mean_beat_mv: NDArray[np.float32] | None
+    """[12, 512] R-aligned mean beat as the network saw it, mV at 500 Hz, leads as in
+    :data:`scarseg_runtime.contract.LEADS`; None without an ECG."""
     segment_belief: NDArray[np.float32] | None
     """[17] scar belief per AHA segment from the ECG alone, 0–1; None without an ECG."""
     image_disagreement: bool | None
@@ -54,6 +60,8 @@ class ModelUse:
     training_data: str
     provider: str
     precision: str
+    tau_days: float | None
+    """τ of the TAFF weight exp(−Δt/τ); None for a model of the image alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +95,7 @@ class ScarResult:
         """Write outputs into folder ``out``, all of them or none.
 
         Args:
-            only: some of ``seg``, ``nifti``, ``json``, ``overlay``, ``bullseye``; all where empty.
+            only: names of scarseg_infer.write.NAMES, or ``all``; where empty all but the PDFs.
 
         Returns the paths by output name. Raises OutputError, and UsageError for an unknown name.
         """

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from scarseg_infer.ecg import EcgRecord
-from scarseg_infer.ecg_reader import read_ecg
-from scarseg_infer.gap import Gap, gap_between
+from scarseg_infer.ecg_evidence import EcgEvidence, ecg_evidence, find_record
 from scarseg_infer.models import model_path
 from scarseg_infer.orientation import DisplayTransform, display_transform
-from scarseg_infer.result import EcgUse, ModelUse, ScarResult
+from scarseg_infer.result import ModelUse, ScarResult
+from scarseg_infer.series_verdict import PreferredKind
 from scarseg_infer.slice_order import apex_comes_first
 from scarseg_infer.stack import LgeStack
 from scarseg_infer.study_reader import read_study
@@ -30,9 +30,9 @@ from scarseg_runtime.components import clean_labels
 from scarseg_runtime.contract import MYOCARDIUM
 from scarseg_runtime.errors import ScarsegError
 from scarseg_runtime.model import Model, NetworkOutput
-from scarseg_runtime.preprocess import FAST_BPM, MeanBeat, mean_beat, slice_levels
+from scarseg_runtime.preprocess import slice_levels
 from scarseg_runtime.quantify import quantify, slice_heights_mm
-from scarseg_runtime.taff import EcgDecision, decide
+from scarseg_runtime.taff import decide
 
 ECG_CHANGE_PERCENT = 2.0
 """Points of LV mass by which the ECG may change the scar without a warning (design choice)."""
@@ -94,28 +94,39 @@ class Segmenter:
         ecg: str | Path | EcgRecord | None = None,
         *,
         gap_days: float | None = None,
+        series: str | int | None = None,
+        prefer: PreferredKind = "PSIR",
+        allow_identity_mismatch: bool = False,
     ) -> ScarResult:
         """Segment one study.
 
         Args:
             study: a DICOM folder, a zip of one, a NIfTI file, or a stack read before.
-            ecg: a WFDB record (``.dat``, ``.hea`` or record name), or a record read before.
+            ecg: a file that :func:`scarseg_infer.read_ecg` reads, or a record read before. None:
+                the newest DICOM ECG in the study folder, if it holds one.
             gap_days: days between ECG and MRI, used where the files' own dates do not tell.
                 What is unknown, negative or not finite gives the ECG no weight.
+            series, prefer: which series of a DICOM study; see :func:`scarseg_infer.read_study`.
+            allow_identity_mismatch: go on, with a warning, where MRI and ECG carry different
+                patient identifiers.
 
         Raises:
             StudyError: the study cannot be read or is no LGE short-axis stack.
-            EcgError: the ECG cannot be read or is not fit to be used.
+            EcgError: the ECG cannot be read, is not fit to be used, or is of another patient.
         """
         clock = _Clock()
         with clock.stage("read_study"):
-            stack = study if isinstance(study, LgeStack) else read_study(study)
+            stack = study if isinstance(study, LgeStack) else read_study(study, series, prefer)
         with clock.stage("read_ecg"):
-            record = ecg if isinstance(ecg, EcgRecord) or ecg is None else read_ecg(ecg)
+            record, found = find_record(study, ecg)
+        with clock.stage("load_model"):
+            metadata = self._model.metadata
         with clock.stage("prepare_ecg"):
-            evidence = _ecg_evidence(
-                stack, record, gap_days, image_only=self._model.metadata.image_only
-            )
+            evidence = ecg_evidence(
+                stack, record, gap_days, image_only=metadata.image_only,
+                allow_identity_mismatch=allow_identity_mismatch,
+            )  # fmt: skip
+            evidence = replace(evidence, warnings=(*found, *evidence.warnings))
         with clock.stage("network"):
             shown = self._run_network(stack, evidence)
         with clock.stage("quantify"):
@@ -160,7 +171,7 @@ class Segmenter:
         except ScarsegError as error:
             return error
 
-    def _run_network(self, stack: LgeStack, evidence: _EcgEvidence) -> _Shown:
+    def _run_network(self, stack: LgeStack, evidence: EcgEvidence) -> _Shown:
         """Run the graph in display orientation; where no geometry says which end is the base,
         the image decides and the graph runs again if the first guess was wrong."""
         display = display_transform(stack)
@@ -174,7 +185,7 @@ class Segmenter:
         return replace(shown, warnings=(warning,))
 
     def _execute(
-        self, stack: LgeStack, display: DisplayTransform, evidence: _EcgEvidence
+        self, stack: LgeStack, display: DisplayTransform, evidence: EcgEvidence
     ) -> NetworkOutput:
         positions = stack.slice_positions_mm
         base_to_apex = -positions[::-1] if display.reverse_slices else positions
@@ -187,7 +198,7 @@ class Segmenter:
         )
 
     def _result(
-        self, stack: LgeStack, evidence: _EcgEvidence, shown: _Shown, clock: _Clock
+        self, stack: LgeStack, evidence: EcgEvidence, shown: _Shown, clock: _Clock
     ) -> ScarResult:
         output, metadata = shown.output, self._model.metadata
         heights = slice_heights_mm(stack.slice_positions_mm, stack.slice_thickness_mm)
@@ -211,9 +222,6 @@ class Segmenter:
                 f"to give the answers of PyTorch: {chosen.gate}."
             )
         image_quantities = quantify(image_only, segments, spacing, heights)
-        if evidence.beat and not evidence.decision.valid:
-            reason = evidence.decision.reason
-            warnings.append(f"{reason[:1].upper()}{reason[1:]}.")
         fused, alone = (q.scar_percent_of_lv_mass or 0.0 for q in (quantities, image_quantities))
         use = evidence.use(output, metadata.disagreement_threshold)
         if use.image_disagreement:
@@ -243,6 +251,7 @@ class Segmenter:
                 training_data=metadata.training_data,
                 provider=self._model.chosen.provider.name,
                 precision=self._model.chosen.precision,
+                tau_days=None if metadata.image_only else metadata.tau_days,
             ),
             timings_ms=clock.stages_ms,
             warnings=tuple(warnings),
@@ -253,7 +262,8 @@ def _read_pair(
     study: str | Path | LgeStack, ecg: str | Path | EcgRecord | None
 ) -> tuple[LgeStack, EcgRecord | None]:
     stack = study if isinstance(study, LgeStack) else read_study(study)
-    return stack, ecg if isinstance(ecg, EcgRecord) or ecg is None else read_ecg(ecg)
+    record, found = find_record(study, ecg)
+    return replace(stack, warnings=(*stack.warnings, *found)), record
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,53 +273,6 @@ class _Shown:
     display: DisplayTransform
     output: NetworkOutput
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _EcgEvidence:
-    """The ECG as the network will see it, and what was decided about it."""
-
-    beat: MeanBeat | None
-    gap: Gap
-    decision: EcgDecision
-    warnings: tuple[str, ...]
-
-    def use(self, output: NetworkOutput, disagreement_threshold: float) -> EcgUse:
-        used = self.beat is not None and self.decision.valid
-        odd = output.ecg_image_disagreement > disagreement_threshold
-        return EcgUse(
-            given=self.beat is not None,
-            weight=output.ecg_weight,
-            gap_days=self.gap.days,
-            gap_source=self.gap.source,
-            reason=self.decision.reason,
-            heart_rate_bpm=self.beat.heart_rate_bpm if self.beat else None,
-            beats_averaged=self.beat.beats_averaged if self.beat else None,
-            derived_leads=self.beat.derived_leads if self.beat else (),
-            segment_belief=output.ecg_segment_belief if self.beat else None,
-            image_disagreement=odd if used else None,
-        )
-
-
-def _ecg_evidence(
-    stack: LgeStack, record: EcgRecord | None, gap_days: float | None, *, image_only: bool
-) -> _EcgEvidence:
-    gap = gap_between(stack.acquired, record, gap_days, mri_date_only=stack.date_only)
-    if record is None:
-        return _EcgEvidence(None, gap, decide(gap.days, ecg_given=False), gap.warnings)
-    beat = mean_beat(record.signals_mv, record.rate_hz, record.lead_names)
-    findings = []
-    if beat.heart_rate_bpm >= FAST_BPM:
-        findings.append(
-            f"at a heart rate of {beat.heart_rate_bpm:.0f}/min ECG signs of scar do not hold"
-        )
-    if image_only:
-        findings.append("this model looks at the image only")
-    decision = decide(gap.days, ecg_given=True, findings=findings)
-    warnings = (*record.warnings, *beat.warnings, *gap.warnings)
-    if gap.ecg_after_mri:
-        warnings += ("The ECG was recorded after the MRI: it may show what the image cannot.",)
-    return _EcgEvidence(beat, gap, decision, warnings)
 
 
 class _Clock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -14,13 +14,23 @@ from scarseg_infer.result import ScarResult
 from scarseg_runtime.errors import OutputError, UsageError
 
 NAMES: Final = {
+    "page": "report.html",
     "seg": "scar.dcm",
+    "sr": "report-sr.dcm",
     "nifti": "scar.nii.gz",
     "json": "result.json",
+    "csv": "segments.csv",
     "overlay": "overlay.png",
     "bullseye": "bullseye.png",
+    "pdf": "report.pdf",
+    "dicom-pdf": "report-pdf.dcm",
 }
 """File name of each output."""
+ON_REQUEST: Final = frozenset({"pdf", "dicom-pdf"})
+"""Outputs that take long and repeat others: written where they are asked for by name."""
+_DICOM: Final = frozenset({"seg", "sr", "dicom-pdf"})
+"""Outputs that refer to the source images, and so need DICOM ones."""
+ALL: Final = "all"
 
 
 def check_out(out: Path, *, overwrite: bool) -> None:
@@ -46,8 +56,8 @@ def check_out(out: Path, *, overwrite: bool) -> None:
 def check_only(only: Collection[str]) -> None:
     """Whether all names are outputs. Raises UsageError naming the first that is not."""
     for name in only:
-        if name not in NAMES:
-            raise UsageError(f"there is no output {name!r}", f"Known: {', '.join(NAMES)}")
+        if name not in NAMES and name != ALL:
+            raise UsageError(f"there is no output {name!r}", f"Known: {', '.join([*NAMES, ALL])}")
 
 
 def write_all(
@@ -56,13 +66,13 @@ def write_all(
     """Write outputs of ``result`` into folder ``out``; parents are made where missing.
 
     Args:
-        only: names of the outputs wanted; all where empty.
+        only: names of the outputs wanted, or ``all``; all but those of ON_REQUEST where empty.
 
     Files are written into a folder beside ``out`` which is then renamed to ``out``, so nobody
     ever sees half a result, and nothing is left behind on failure or interruption.
 
     Returns:
-        The path of each output that was written, by name; ``seg`` for DICOM input only.
+        The path of each output that was written, by name; DICOM objects for DICOM input only.
 
     Raises:
         OutputError: see :func:`check_out`; also when the disk is full.
@@ -81,31 +91,73 @@ def write_all(
     return {name: out / file for name, file in files.items()}
 
 
+def wanted_files(source: str, only: Collection[str]) -> dict[str, str]:
+    """File names by output of what is written of a result from a kind of ``source``."""
+    return {
+        name: file
+        for name, file in NAMES.items()
+        if (source == "dicom" or name not in _DICOM)
+        and (name in only or ALL in only or (not only and name not in ON_REQUEST))
+    }
+
+
 def _write_files(result: ScarResult, folder: Path, only: Collection[str]) -> dict[str, str]:
     """Imports stand with what needs them: a host that wants one file waits for one writer."""
-    files = {n: f for n, f in NAMES.items() if n != "seg" or result.stack.source == "dicom"}
-    files = {name: file for name, file in files.items() if not only or name in only}
-    if "seg" in files:
-        from scarseg_infer.write_seg import write_seg
-
-        write_seg(result, folder / files["seg"])
-    if "nifti" in files:
-        from scarseg_infer.write_nifti import write_nifti
-
-        write_nifti(result, folder / files["nifti"])
-    if "overlay" in files:
-        from scarseg_infer.overlay import overlay_image
-
-        overlay_image(result).save(folder / files["overlay"])
-    if "bullseye" in files:
-        from scarseg_infer.bullseye import bullseye_image
-
-        bullseye_image(result).save(folder / files["bullseye"])
+    files = wanted_files(result.stack.source, only)
+    for group in (_write_dicom, _write_plain, _write_pictures):
+        group(result, folder, files)
     if "json" in files:
         from scarseg_infer.write_json import write_json
 
         write_json(result, folder / files["json"], files)
     return files
+
+
+def _write_dicom(result: ScarResult, folder: Path, files: Mapping[str, str]) -> None:
+    if "seg" in files:
+        from scarseg_infer.write_seg import write_seg
+
+        write_seg(result, folder / files["seg"])
+    if "sr" in files:
+        from scarseg_infer.write_sr import write_sr
+
+        write_sr(result, folder / files["sr"], folder / files["seg"] if "seg" in files else None)
+    if "dicom-pdf" in files:
+        from scarseg_infer.write_pdf import write_pdf
+
+        write_pdf(result, folder / files["dicom-pdf"])
+
+
+def _write_plain(result: ScarResult, folder: Path, files: Mapping[str, str]) -> None:
+    if "nifti" in files:
+        from scarseg_infer.write_nifti import write_nifti
+
+        write_nifti(result, folder / files["nifti"])
+    if "csv" in files:
+        from scarseg_infer.write_csv import write_csv
+
+        write_csv(result, folder / files["csv"])
+    if "pdf" in files:
+        from scarseg_infer.write_pdf import write_plain_pdf
+
+        write_plain_pdf(result, folder / files["pdf"])
+
+
+def _write_pictures(result: ScarResult, folder: Path, files: Mapping[str, str]) -> None:
+    from scarseg_infer.drawing import save_png
+
+    if "overlay" in files:
+        from scarseg_infer.overlay import overlay_image
+
+        save_png(overlay_image(result), folder / files["overlay"])
+    if "bullseye" in files:
+        from scarseg_infer.bullseye import bullseye_image
+
+        save_png(bullseye_image(result), folder / files["bullseye"])
+    if "page" in files:
+        from scarseg_infer.write_page import write_page
+
+        write_page(result, folder / files["page"])
 
 
 @contextmanager

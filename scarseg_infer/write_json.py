@@ -15,7 +15,7 @@ from scarseg_infer.stack import LgeStack
 from scarseg_runtime.quantify import slice_heights_mm
 from scarseg_runtime.version import __version__
 
-SCHEMA_VERSION: Final = "1.1"
+SCHEMA_VERSION: Final = "1.2"
 _DIGITS: Final = 6
 
 
@@ -88,6 +88,7 @@ def _ecg(ecg: EcgUse) -> dict[str, Any]:
         "gap_days": ecg.gap_days if _is_finite(ecg.gap_days) else None,
         "gap_source": ecg.gap_source,
         "reason": ecg.reason,
+        "source": ecg.source,
         "heart_rate_bpm": ecg.heart_rate_bpm,
         "beats_averaged": ecg.beats_averaged,
         "derived_leads": list(ecg.derived_leads),

@@ -17,7 +17,7 @@ from scarseg_infer.orientation import (
 from scarseg_infer.result import EcgUse, ModelUse, ScarResult
 from scarseg_infer.stack import LgeStack
 from scarseg_runtime.atlas import segment_at
-from scarseg_runtime.contract import Label
+from scarseg_runtime.contract import BEAT_R_INDEX, BEAT_SAMPLES, Label
 from scarseg_runtime.quantify import quantify, slice_heights_mm
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -35,6 +35,11 @@ def shared_data() -> Path:
 def make_result() -> Callable[..., ScarResult]:
     """Builds results of an analytic heart on any stack; see :func:`build_result`."""
     return build_result
+
+
+def a_beat() -> np.ndarray:
+    """[512] something like a QRS complex at the R peak's place."""
+    return np.exp(-0.5 * ((np.arange(BEAT_SAMPLES) - BEAT_R_INDEX) / 9.0) ** 2)
 
 
 def build_result(stack: LgeStack, *, lv: bool = True, ecg: bool = True) -> ScarResult:
@@ -73,12 +78,15 @@ def build_result(stack: LgeStack, *, lv: bool = True, ecg: bool = True) -> ScarR
         ecg=EcgUse(
             given=ecg, weight=0.97 if ecg else 0.0, gap_days=3.0 if ecg else None,
             gap_source="given" if ecg else "unknown", reason="for a test",
+            source="wfdb" if ecg else None,
+            mean_beat_mv=(np.arange(12)[:, None] / 10 * a_beat()).astype(np.float32)
+            if ecg else None,
             heart_rate_bpm=61.0 if ecg else None, beats_averaged=9 if ecg else None,
             derived_leads=("aVF",) if ecg else (),
             segment_belief=np.linspace(0, 1, 17, dtype=np.float32) if ecg else None,
             image_disagreement=False if ecg else None,
         ),
-        model=ModelUse("toy", "1.2.3", "0" * 64, "Simulated.", "cpu", "fp32"),
+        model=ModelUse("toy", "1.2.3", "0" * 64, "Simulated.", "cpu", "fp32", 129.0),
         timings_ms={"network": 12.5},
         warnings=("one warning",),
     )  # fmt: skip

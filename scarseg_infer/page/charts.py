@@ -141,7 +141,7 @@ def _baselines(
 def _reach(traces_mm: NDArray[np.float64], around: int = 24) -> NDArray[np.float64]:
     """[12, 512] highest point of each trace within so many samples."""
     padded = np.pad(traces_mm, ((0, 0), (around, around)), mode="edge")
-    return sliding_window_view(padded, 2 * around + 1, axis=1).max(axis=2)
+    return np.asarray(sliding_window_view(padded, 2 * around + 1, axis=1).max(axis=2))
 
 
 def _trace(lead_mv: NDArray[np.float64], left: float, baseline: float) -> str:

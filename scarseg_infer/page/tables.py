@@ -27,6 +27,7 @@ _UNITS: Final = {
 _MOST_COLUMNS: Final = 64
 _NOTHING: Final = frozenset(("0", "0.0", "–"))
 """Numbers that are set back, so that the others stand out."""
+_SET_BACK: Final = ' class="n none"'
 
 
 def quantities_table(document: Mapping[str, Any]) -> str:
@@ -95,9 +96,12 @@ def table(
     body = []
     for place, row in enumerate(rows, start=1):
         first, *others = row
+        kinds = [
+            _SET_BACK if i in right and words in _NOTHING else align[i]
+            for i, words in enumerate(others, start=1)
+        ]
         cells = "".join(
-            f"<td{' class="n none"' if i in right and w in _NOTHING else align[i]}>{escape(w)}</td>"
-            for i, w in enumerate(others, start=1)
+            f"<td{kind}>{escape(words)}</td>" for kind, words in zip(kinds, others, strict=True)
         )
         mark = f' data-{marks}="{place}"' if marks else ""
         body.append(f'<tr{mark}><th scope="row">{escape(first)}</th>{cells}</tr>')

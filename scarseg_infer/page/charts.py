@@ -24,6 +24,8 @@ _LABEL_MM: Final = 9.0
 """Room above a baseline for the name of the lead."""
 _CLEAR_MM: Final = 2.0
 _LEAST_MM: Final = 15.0
+_WORDS_WIDTH: Final = 120
+"""Of the words at the study's point on the TAFF curve, in units of its drawing."""
 
 
 def ecg_svg(beat_mv: NDArray[np.float32], derived_leads: Sequence[str] = ()) -> str:
@@ -88,28 +90,30 @@ def taff_svg(tau_days: float, gap_days: float | None, ecg_weight: float) -> str:
         parts.append(f'<text class="tick side" x="{x - 8}" y="{y + 4}">{share:g}</text>')
     x, y = place(tau_days, weight(tau_days, tau_days))
     parts.append(f'<path class="tau" d="M{x:.1f} {y:.1f}V172"/>')
-    parts.append(
-        f'<text class="note" x="{x + 6:.1f}" y="{y - 4:.1f}">τ = {tau_days:.0f} days</text>'
+    # Below the curve where there is room for the words, else beside it.
+    spot = (
+        f'note end" x="{x - 6:.1f}" y="165' if x > 140 else f'note" x="{x + 6:.1f}" y="{y - 4:.1f}'
     )
+    parts.append(f'<text class="{spot}">τ = {tau_days:.0f} days</text>')
     parts.append('<text class="tick" x="209" y="206">days between ECG and MRI, Δt</text>')
     parts.append('<text class="tick" transform="translate(12 97) rotate(-90)">ECG weight</text>')
     words = f"Weight of the ECG by its age, time constant {tau_days:.0f} days"
     if gap is not None:
-        parts.append(_point(*place(gap, ecg_weight), f"{gap:.1f} days: {ecg_weight:.2f}"))
+        x, y = place(gap, ecg_weight)
+        # The curve falls: right above the point is room, on its left only above the curve.
+        on_left = x > 250
+        before = max(gap - _WORDS_WIDTH * last / 330, 0.0)
+        height = place(0, weight(before if on_left else gap, tau_days))[1]
+        text = f"{gap:.1f} days: {ecg_weight:.2f}"
+        parts.append(
+            f'<circle class="study" cx="{x:.1f}" cy="{y:.1f}" r="5.5"/>'
+            f'<text class="study{" end" * on_left}" x="{x + (4 if on_left else 9):.1f}" '
+            f'y="{max(min(height, y) - 9, 14):.1f}">{text}</text>'
+        )
         words += f"; this study: {gap:.1f} days, weight {ecg_weight:.2f}"
     return (
         f'<svg class="taff" viewBox="0 0 390 212" role="img" aria-label="{words}">'
         f"{''.join(parts)}</svg>"
-    )
-
-
-def _point(x: float, y: float, words: str) -> str:
-    """The study's mark with its words on the side that has room."""
-    left = x > 230
-    side = 'class="study end"' if left else 'class="study"'
-    return (
-        f'<circle class="study" cx="{x:.1f}" cy="{y:.1f}" r="5.5"/>'
-        f'<text {side} x="{x + (-11 if left else 11):.1f}" y="{max(y - 8, 16):.1f}">{words}</text>'
     )
 
 

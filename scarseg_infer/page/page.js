@@ -78,4 +78,4 @@ map.querySelectorAll('input[name="measure"]').forEach((radio) =>
   radio.addEventListener("change", () => { map.dataset.measure = radio.value; }));
 
 // All slices are printed, with the overlay and window that are on the screen.
-addEventListener("beforeprint", () => viewer.paintStrip(420));
+addEventListener("beforeprint", () => viewer.paintStrip(420, 40));

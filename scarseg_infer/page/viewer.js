@@ -98,14 +98,15 @@ class Viewer {
       if (side > 0) this.paint(this.canvas, this.slice, side, this.part("whole").checked);
       if (!this.stripIsOld) return;
       clearTimeout(this.later);
-      this.later = setTimeout(() => this.paintStrip(200), 60);
+      this.later = setTimeout(() => this.paintStrip(200, 32), 60);
     });
   }
 
-  paintStrip(side) {
+  // Tiles of `side` pixels with numbers of `letters` pixels.
+  paintStrip(side, letters) {
     this.stripIsOld = false;
     this.part("strip").querySelectorAll("canvas").forEach((canvas, index) =>
-      this.paint(canvas, index, side, false));
+      this.paint(canvas, index, side, false, letters));
   }
 
   // Edges of what a canvas shows, in voxels, and the pixels of a millimetre.
@@ -121,7 +122,8 @@ class Viewer {
     };
   }
 
-  paint(canvas, slice, side, whole) {
+  // A tile has bolder lines and no words but its number.
+  paint(canvas, slice, side, whole, letters = 0) {
     if (canvas.width !== side) canvas.width = canvas.height = side;
     const context = canvas.getContext("2d"), view = this.view(side, whole);
     const { rows, columns } = this.volume;
@@ -130,11 +132,12 @@ class Viewer {
     context.imageSmoothingQuality = "high";
     context.drawImage(this.volume.greys(slice), view.x, view.y, columns * view.across, rows * view.down);
     const matrix = new DOMMatrix([view.across, 0, 0, view.down, view.x, view.y]);
-    const unit = side / 460; // line widths look alike in every size
+    const unit = side / (letters ? 220 : 460); // line widths look alike in every size
     if (this.mode !== "none") this.paintOverlay(context, slice, matrix, unit);
     if (this.part("all-segments").checked) this.paintSegments(context, slice, matrix, unit);
     if (this.segment) this.paintChosen(context, slice, matrix, unit);
-    this.paintWords(context, slice, side, view);
+    this.paintNumber(context, slice, letters || side / 30);
+    if (!letters) this.paintWords(context, side, view);
   }
 
   paintOverlay(context, slice, matrix, unit) {
@@ -192,11 +195,14 @@ class Viewer {
     return moved(this.volume.outline(slice, `segment ${number}`, inside), matrix);
   }
 
-  paintWords(context, slice, side, view) {
-    const { packed, slices } = this.volume, big = side > 320, size = big ? side / 34 : side / 9;
+  paintNumber(context, slice, size) {
+    const { packed, slices } = this.volume;
     const end = slices > 1 && slice === 0 ? " base" : slices > 1 && slice === slices - 1 ? " apex" : "";
-    words(context, `${packed.slices[slice].number}${end}`, size * 0.5, size, size * 1.15, "left");
-    if (!big) return;
+    words(context, `${packed.slices[slice].number}${end}`, size * 0.4, size * 0.8, size, "left");
+  }
+
+  paintWords(context, side, view) {
+    const size = side / 34;
     words(context, `W ${this.plain(this.width)}  L ${this.plain(this.level)}`, side - size * 0.5, size, size, "right");
     if (this.segment) {
       const name = `${this.segment} ${this.segments[this.segment - 1].name}`;

@@ -350,7 +350,9 @@ def test_the_study_lies_on_the_taff_curve(tau_days: float, gap_days: float) -> N
     assert np.all(np.diff(curve[:, 1]) >= 0)  # y grows downwards
     near = np.interp([x - 3.2, x + 3.2], curve[:, 0], curve[:, 1])
     assert near[0] - 0.2 <= y <= near[1] + 0.2
-    ticks = [float(t) for t in re.findall(r'class="tick" x="[\d.]+" y="188(?:\.0)?">([\d.e+-]+)<', svg)]
+    ticks = [
+        float(t) for t in re.findall(r'class="tick" x="[\d.]+" y="188(?:\.0)?">([\d.e+-]+)<', svg)
+    ]
     assert ticks[0] == 0 and ticks[-1] >= gap_days
     assert x == pytest.approx(44 + 330 * gap_days / ticks[-1], abs=0.1 + 330e-6 * 2)
 

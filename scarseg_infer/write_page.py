@@ -96,6 +96,7 @@ def page_html(
         polar=polar.polar_svg(document["segments"], document["ecg"]["segment_belief"]),
         scale=polar.scale_html(),
         belief="" if document["ecg"]["segment_belief"] is not None else "hidden",
+        had_say="hidden" if document["ecg"]["weight"] > 0 else "",
         quantities=tables.quantities_table(document),
         segments=tables.segments_table(document),
         characteristics=_characteristics(extra),

@@ -105,6 +105,7 @@ class Viewer {
   // Tiles of `side` pixels with numbers of `letters` pixels.
   paintStrip(side, letters) {
     this.stripIsOld = false;
+    clearTimeout(this.later);
     this.part("strip").querySelectorAll("canvas").forEach((canvas, index) =>
       this.paint(canvas, index, side, false, letters));
   }

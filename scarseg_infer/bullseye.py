@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Final
 from scarseg_infer.drawing import (
     FAINT,
     INK,
+    NO_DATA,
     PAPER,
     WARNING,
     Colour,
+    colour_of,
     footer,
     headline,
+    ink_on,
     shrink,
     text,
 )
@@ -27,12 +30,6 @@ if TYPE_CHECKING:
 _FINE: Final = 3
 """Drawn so many times too large and then reduced."""
 _WIDTH, _HEIGHT = 860, 620
-_NO_DATA: Final[Colour] = (205, 205, 205)
-_STOPS: Final[tuple[Colour, ...]] = (
-    (247, 247, 247), (253, 212, 158), (252, 141, 89), (215, 48, 31), (127, 0, 0),
-)  # fmt: skip
-"""Sequential scale from 0 to 100 %, falling evenly in lightness (ColorBrewer's OrRd)."""
-
 
 UNKNOWN_WALLS: Final = "How the heart lies is not known: walls are assumed"
 
@@ -83,19 +80,6 @@ def bullseye_image(result: ScarResult) -> Image:
     return page
 
 
-def colour_of(share: float | None) -> Colour:
-    """Colour of a share 0–1; grey for no data."""
-    if share is None or math.isnan(share):
-        return _NO_DATA
-    place = min(max(share, 0.0), 1.0) * (len(_STOPS) - 1)
-    low = min(int(place), len(_STOPS) - 2)
-    mixed = [
-        round(a + (b - a) * (place - low))
-        for a, b in zip(_STOPS[low], _STOPS[low + 1], strict=True)
-    ]
-    return mixed[0], mixed[1], mixed[2]
-
-
 def _polar_map(
     draw: ImageDraw,
     centre: tuple[float, float],
@@ -122,9 +106,7 @@ def _polar_map(
 def _segment_words(
     draw: ImageDraw, place: tuple[float, float], number: int, share: float | None
 ) -> None:
-    fill = colour_of(share)
-    dark = 0.299 * fill[0] + 0.587 * fill[1] + 0.114 * fill[2] < 140
-    ink: Colour = (255, 255, 255) if dark else INK
+    ink = ink_on(colour_of(share))
     percent = "no data" if share is None else f"{100 * share:.0f} %"
     _words(draw, (place[0], place[1] - 10), str(number), 12, ink, "mm")
     _words(draw, (place[0], place[1] + 7), percent, 12 if share is None else 16, ink, "mm")
@@ -141,7 +123,7 @@ def _scale(draw: ImageDraw, corner: tuple[float, float]) -> None:
     for share in (0.0, 0.5, 1.0):
         _words(draw, (x + share * width, y + 22), f"{100 * share:.0f} %", 13, FAINT, "ma")
     box = (x * _FINE, (y + 58) * _FINE, (x + 22) * _FINE, (y + 72) * _FINE)
-    draw.rectangle(box, fill=_NO_DATA, outline=INK, width=_FINE)
+    draw.rectangle(box, fill=NO_DATA, outline=INK, width=_FINE)
     _words(draw, (x + 30, y + 65), "segment not imaged", 13, FAINT, "lm")
 
 

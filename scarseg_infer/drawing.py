@@ -1,7 +1,9 @@
-"""Colours, text and page furniture that the pictures share. Pillow only."""
+"""Colours, text and furniture that the pictures and the page share. Pillow only."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,11 +20,60 @@ ENDOCARDIUM: Final[Colour] = (213, 94, 0)
 EPICARDIUM: Final[Colour] = (0, 158, 115)
 SCAR: Final[Colour] = (240, 228, 66)
 IMAGE_ONLY: Final[Colour] = (86, 180, 233)
+ADDED: Final[Colour] = (222, 143, 187)
+"""Scar that the ECG added; what it took away has the colour of IMAGE_ONLY. Okabe and Ito's
+reddish purple, lighter, so that it stands out on black."""
 
 PAPER: Final[Colour] = (255, 255, 255)
 INK: Final[Colour] = (32, 32, 32)
 FAINT: Final[Colour] = (110, 110, 110)
 WARNING: Final[Colour] = (178, 24, 43)
+
+SCALE: Final[tuple[Colour, ...]] = (
+    (247, 247, 247), (253, 212, 158), (252, 141, 89), (215, 48, 31), (127, 0, 0),
+)  # fmt: skip
+"""Sequential scale from 0 to 100 % on paper, falling evenly in lightness (ColorBrewer's OrRd)."""
+NIGHT_SCALE: Final[tuple[Colour, ...]] = (
+    (43, 50, 57), (112, 44, 30), (190, 66, 30), (245, 146, 62), (255, 236, 179),
+)  # fmt: skip
+"""The same for dark screens: lightness rises, so that the eye still goes to the most scar."""
+NO_DATA: Final[Colour] = (205, 205, 205)
+NIGHT_NO_DATA: Final[Colour] = (74, 82, 90)
+
+
+def colour_of(
+    share: float | None, scale: Sequence[Colour] = SCALE, no_data: Colour = NO_DATA
+) -> Colour:
+    """Colour of a share 0–1; ``no_data`` where there is none."""
+    if share is None or math.isnan(share):
+        return no_data
+    place = min(max(share, 0.0), 1.0) * (len(scale) - 1)
+    low = min(int(place), len(scale) - 2)
+    mixed = [
+        round(a + (b - a) * (place - low)) for a, b in zip(scale[low], scale[low + 1], strict=True)
+    ]
+    return mixed[0], mixed[1], mixed[2]
+
+
+def contrast(one: Colour, other: Colour) -> float:
+    """Contrast ratio 1–21 of two colours (WCAG 2.2, definitions of contrast ratio and relative
+    luminance)."""
+    dark, light = sorted((_luminance(one), _luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def ink_on(fill: Colour) -> Colour:
+    """Black or white, whichever reads better on ``fill``: never below WCAG AA (4.5)."""
+    black, white = (0, 0, 0), (255, 255, 255)
+    return max(black, white, key=lambda ink: contrast(ink, fill))
+
+
+def _luminance(colour: Colour) -> float:
+    red, green, blue = (
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (channel / 255 for channel in colour)
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def text(

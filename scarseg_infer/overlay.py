@@ -54,8 +54,8 @@ def overlay_image(result: ScarResult) -> Image:
     if result.ecg.weight == 0:  # the same contour twice
         image_only = np.zeros_like(image_only)
     spacing = result.display.display_spacing(result.stack.pixel_spacing_mm)
-    window = _window(labels, spacing)
-    low, high = _grey_range(pixels[:, window[0], window[1]])
+    window = heart_window(labels, spacing)
+    low, high = grey_range(pixels[:, window[0], window[1]])
     count = len(pixels)
     columns = min(count, max(3, math.ceil(math.sqrt(count * 1.4))))
     lines = math.ceil(count / columns)
@@ -153,21 +153,23 @@ def _paint_edge(canvas: NDArray[np.float64], area: NDArray[np.bool_], colour: Co
     canvas[area & ~core] = colour
 
 
-def _window(labels: NDArray[np.uint8], spacing_mm: tuple[float, float]) -> tuple[slice, slice]:
+def heart_window(
+    labels: NDArray[np.uint8], spacing_mm: tuple[float, float], margin_mm: float = MARGIN_MM
+) -> tuple[slice, slice]:
     """Rows and columns to show: the ventricle with a margin, the same square for all slices;
-    everything where there is no ventricle."""
+    everything where there is no ventricle. May end beyond the image."""
     where = np.nonzero(np.isin(labels, LEFT_VENTRICLE).any(axis=0))
     if where[0].size == 0:
         return slice(None), slice(None)
     centre = [(index.min() + index.max()) / 2 for index in where]
     extent = [np.ptp(index) * spacing for index, spacing in zip(where, spacing_mm, strict=True)]
-    half_mm = max(extent) / 2 + MARGIN_MM
+    half_mm = max(extent) / 2 + margin_mm
     low = [max(0, int(c - half_mm / s)) for c, s in zip(centre, spacing_mm, strict=True)]
     high = [int(c + half_mm / s) + 1 for c, s in zip(centre, spacing_mm, strict=True)]
     return slice(low[0], high[0]), slice(low[1], high[1])
 
 
-def _grey_range(pixels: NDArray[np.float32]) -> tuple[float, float]:
+def grey_range(pixels: NDArray[np.float32]) -> tuple[float, float]:
     """Robust display window over all slices."""
     low, high = np.percentile(pixels, (1.0, 99.0))
     return float(low), float(high)

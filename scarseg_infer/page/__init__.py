@@ -1,0 +1,1 @@
+"""Parts of ``report.html``: template, style and script beside this file, and what fills them."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-_TALKATIVE_LOGGERS: Final = ("pydicom", "highdicom", "nibabel.global")
+_TALKATIVE_LOGGERS: Final = ("pydicom", "nibabel.global")
 _SILENT: Final = logging.CRITICAL + 1
 
 

@@ -8,10 +8,10 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 from xml.sax.saxutils import escape
 
-from reportlab import platypus, rl_config  # type: ignore[import-untyped]
-from reportlab.lib.colors import Color  # type: ignore[import-untyped]
-from reportlab.lib.styles import ParagraphStyle  # type: ignore[import-untyped]
-from reportlab.lib.units import mm  # type: ignore[import-untyped]
+from reportlab import platypus, rl_config
+from reportlab.lib.colors import Color
+from reportlab.lib.styles import ParagraphStyle
+from reportlab.lib.units import mm
 
 from scarseg_infer.drawing import FAINT, INK, PAPER, WARNING, Colour, headline
 from scarseg_infer.result import RESEARCH_USE, ScarResult

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -23,7 +24,10 @@ from scarseg_runtime.contract import Label
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 if CHROMIUM is None:
-    pytest.skip("needs the browser chromium", allow_module_level=True)
+    message = "needs the browser chromium (Debian: chromium)"
+    if os.environ.get("CI"):
+        raise RuntimeError(message)
+    pytest.skip(message, allow_module_level=True)
 
 YELLOW, PINK, BLUE = (240, 228, 66), (222, 143, 187), (86, 180, 233)
 

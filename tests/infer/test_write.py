@@ -25,7 +25,7 @@ def leftovers(folder: Path, *expected: str) -> set[str]:
 def test_everything_is_written_and_named(result: ScarResult, tmp_path: Path) -> None:
     paths = result.write(tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "scar.nii.gz", "result.json", "overlay.png", "bullseye.png"
+        "report.html", "scar.nii.gz", "result.json", "segments.csv", "overlay.png", "bullseye.png"
     }  # fmt: skip
     assert all(path.is_file() for path in paths.values())
     assert not leftovers(tmp_path, "out")
@@ -37,9 +37,11 @@ def test_a_host_gets_only_what_it_wants(result: ScarResult, tmp_path: Path) -> N
     assert leftovers(tmp_path / "out") == {"result.json", "bullseye.png"}
     document = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
     assert document["files"] == {"json": "result.json", "bullseye": "bullseye.png"}
-    with pytest.raises(UsageError, match="no output 'pdf'"):
-        result.write(tmp_path / "other", only=["pdf"])
+    with pytest.raises(UsageError, match="no output 'docx'"):
+        result.write(tmp_path / "other", only=["docx"])
     assert not (tmp_path / "other").exists()
+    assert set(result.write(tmp_path / "pdf", only=["pdf"])) == {"pdf"}
+    assert "pdf" in result.write(tmp_path / "all", only=["all"])
 
 
 def test_parents_are_made(result: ScarResult, tmp_path: Path) -> None:

@@ -18,7 +18,16 @@ import wfdb
 from scarseg_infer.cli import main
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
 
-OUTPUTS = {"scar.dcm", "scar.nii.gz", "result.json", "overlay.png", "bullseye.png"}
+OUTPUTS = {
+    "report.html",
+    "scar.dcm",
+    "report-sr.dcm",
+    "scar.nii.gz",
+    "result.json",
+    "segments.csv",
+    "overlay.png",
+    "bullseye.png",
+}
 
 
 def demo_copy(folder: Path, change: Callable[[int, pydicom.Dataset], bool] | None = None) -> Path:
@@ -116,7 +125,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[int, str, list[str]]]:
         "existing out": (6, "exists", [demo, "-o", str(folder / "taken")]),
         "foreign out": (6, "not results", [demo, "-o", str(folder / "taken"), "--overwrite"]),
         "unwritable out": (6, "cannot be written", [demo, "-o", "/proc/nowhere/out"]),
-        "unknown output": (2, "no output 'pdf'", [demo, "--only", "json,pdf"]),
+        "unknown output": (2, "no output 'docx'", [demo, "--only", "json,docx"]),
         "no threads": (2, "--threads", [demo, "--threads", "0"]),
         "unknown provider": (5, "openvino, cpu", [demo, "--provider", "quantum"]),
         "missing model": (5, "does not exist", [demo, "--model", str(folder / "none.onnx")]),

@@ -27,6 +27,7 @@ from scarseg_runtime.providers import candidates
 
 NETWORK, STUDY, COLD = "network", "warm study", "cold process"
 REFERENCE = f"pytorch {EAGER}"
+OURS = "scarseg-infer --provider"
 ANSWER_S = 600.0
 ON_GPU = ("tensorrt", "tensorrt-rtx", "cuda")
 
@@ -90,7 +91,7 @@ def all_rows() -> list[Row]:
         if c.provider.name.startswith("tensorrt")
     ]
     rows.append(Row(STUDY, NNUNET, "", error=missing()))
-    return [*rows, Row(COLD, REFERENCE, ""), Row(COLD, "scarseg-infer", "auto")]
+    return [*rows, Row(COLD, REFERENCE, ""), Row(COLD, OURS, "auto"), Row(COLD, OURS, "cpu")]
 
 
 def measure(rows: list[Row], runs: int, threads: int, case: Case) -> None:
@@ -193,7 +194,7 @@ def _cold_s(row: Row) -> float:
     measured too, in one more run that is not timed."""
     with tempfile.TemporaryDirectory() as folder:
         out = str(Path(folder) / "out")
-        module = ["scarseg_infer.cli", "--demo", "-q", "-o", out]
+        module = ["scarseg_infer.cli", "--demo", "-q", "-o", out, "--provider", row.precision]
         if row.way == REFERENCE:
             module = ["scarseg_bench.peers", out]
         if row.peak_rss_mb is None:

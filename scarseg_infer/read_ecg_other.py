@@ -60,6 +60,8 @@ _MAX_LEADS: Final = 256
 CALIBRATION_TOLERANCE_MV: Final = 0.02
 """The pulse in the files that we have is exact."""
 _SAME_MV: Final = 1e-6
+_START_KEYS: Final = ("start_sample", "LeadTimeOffset")
+"""Where the library puts it that a lead begins later (SCP-ECG section 3; MUSE)."""
 
 # What parsers of damaged files raise besides the library's own errors.
 _PARSE_ERRORS: Final = (
@@ -204,7 +206,7 @@ def _usable_leads(leads: Sequence[Any]) -> list[Any]:
         raise EcgError("the ECG file holds too many signals", "Give a resting ECG of 12 leads")
     volts = [lead for lead in leads if _unit(lead) in MV_PER_UNIT]
     for lead in leads:
-        if lead.label.casefold() in _STANDARD and lead not in volts:
+        if lead.label.casefold() in _STANDARD and _unit(lead) not in MV_PER_UNIT:
             raise EcgError(f"lead {lead.label} of the ECG is in no unit of voltage", _EXPORT_AGAIN)
     standard = [lead for lead in volts if lead.label.casefold() in _STANDARD]
     if not standard:
@@ -212,6 +214,12 @@ def _usable_leads(leads: Sequence[Any]) -> list[Any]:
     clocks = {(lead.sampling_rate, len(lead.samples)) for lead in standard}
     if len(clocks) > 1 or any(not rate > 0 for rate, _ in clocks):
         raise EcgError("the leads of the ECG differ in rate or length", _EXPORT_AGAIN)
+    starts = {tuple(map(lead.annotations.get, _START_KEYS)) for lead in standard}
+    if len(starts) > 1:
+        raise EcgError(
+            "the leads of the ECG were not recorded at the same time",
+            "Export the simultaneous recording of all leads",
+        )
     return [lead for lead in volts if (lead.sampling_rate, len(lead.samples)) in clocks]
 
 

@@ -122,7 +122,11 @@ SCP_CODES = (1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8)
 
 
 def scp(
-    data: NDArray[np.int16], *, clock: bool = True, day: tuple[int, int, int] = (2024, 2, 28)
+    data: NDArray[np.int16],
+    *,
+    clock: bool = True,
+    day: tuple[int, int, int] = (2024, 2, 28),
+    starts: Sequence[int] = (1,) * 12,
 ) -> bytes:
     """SCP-ECG (EN 1064): sections 0, 1, 3 and 6, neither Huffman code nor differences."""
     samples, leads = data.shape
@@ -135,7 +139,10 @@ def scp(
     demographics += tag(26, bytes((10, 45, 12))) if clock else b""
     demographics += tag(255, b"")
     definition = bytes((leads, 0x04 | leads << 3 & 0xFF))  # all leads recorded together
-    definition += b"".join(struct.pack("<IIB", 1, samples, code) for code in SCP_CODES)
+    definition += b"".join(
+        struct.pack("<IIB", start, start + samples - 1, code)
+        for start, code in zip(starts, SCP_CODES, strict=True)
+    )
     rhythm = struct.pack("<HHBB", round(STEP_MV * 1e6), 1_000_000 // RATE_HZ, 0, 0)
     rhythm += struct.pack(f"<{leads}H", *([2 * samples] * leads))
     rhythm += data.T.astype("<i2").tobytes()
@@ -168,6 +175,7 @@ def muse(
     clock: str = "10:45:12",
     encoding: str = "UTF-8",
     note: str = "",
+    late: int | None = None,
 ) -> bytes:
     """GE MUSE XML with the eight independent leads, as it stores them."""
     scale = {"MICROVOLTS": 1000.0, "MILLIVOLTS": 1.0}.get(unit, 1.0) * STEP_MV
@@ -175,6 +183,7 @@ def muse(
         f"<LeadData><LeadID>{LEADS[i]}</LeadID><LeadSampleSize>2</LeadSampleSize>"
         f"<LeadAmplitudeUnitsPerBit>{scale:g}</LeadAmplitudeUnitsPerBit>"
         f"<LeadAmplitudeUnits>{unit}</LeadAmplitudeUnits>"
+        f"<LeadTimeOffset>{1250 if i == late else 0}</LeadTimeOffset>"
         f"<WaveFormData>{base64.b64encode(data[:, i].astype('<i2').tobytes()).decode()}"
         "</WaveFormData></LeadData>"
         for i in (0, 1, *range(6, 12))

@@ -96,6 +96,29 @@ def test_leads_in_no_voltage_are_refused(
         read_ecg_other(make(ecg_factory))
 
 
+@pytest.mark.parametrize(
+    ("make", "options"), [("scp", {"starts": (1,) * 6 + (1251,) * 6}), ("muse", {"late": 7})]
+)
+def test_leads_recorded_one_after_another_are_refused(
+    ecg_factory: ModuleType, make: str, options: dict[str, object]
+) -> None:
+    with pytest.raises(EcgError, match="not recorded at the same time"):
+        read_ecg_other(getattr(ecg_factory, make)(ecg_factory.counts(), **options))
+    counts = ecg_factory.counts()
+    later = read_ecg_other(ecg_factory.scp(counts, starts=(7,) * 12))  # all alike: no harm
+    np.testing.assert_allclose(later.signals_mv, counts * ecg_factory.STEP_MV, atol=1e-9)
+
+
+def test_leads_of_different_rates_are_refused(ecg_factory: ModuleType) -> None:
+    """The rate of V6 alone is written as half of that of the others."""
+    content = bytearray(ecg_factory.edf(ecg_factory.counts()))
+    rates = 256 + 12 * (16 + 80 + 8 + 8 + 8 + 8 + 8 + 80)
+    assert content[rates + 88 : rates + 96] == b"500     "
+    content[rates + 88 : rates + 96] = b"250     "
+    with pytest.raises(EcgError, match="differ in rate or length"):
+        read_ecg_other(bytes(content))
+
+
 def test_other_signals_in_an_edf_are_left_out(ecg_factory: ModuleType) -> None:
     labels = [f"ECG {name}" for name in ecg_factory.LEADS[:8]] + ["Resp", "EMG", "V5", "V6"]
     record = read_ecg_other(ecg_factory.edf(ecg_factory.counts(), labels=labels))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from scarseg_infer.ecg import EcgSource
     from scarseg_infer.orientation import DisplayTransform
     from scarseg_infer.stack import LgeStack
+    from scarseg_runtime.characteristics import Characteristics
     from scarseg_runtime.quantify import Quantities
 
 GapSource = Literal["timestamps", "dates", "given", "unknown"]
@@ -64,7 +66,7 @@ class ModelUse:
     """τ of the TAFF weight exp(−Δt/τ); None for a model of the image alone."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ScarResult:
     """Scar of one study, on the source grid of the study.
 
@@ -88,6 +90,20 @@ class ScarResult:
     model: ModelUse
     timings_ms: Mapping[str, float]
     warnings: tuple[str, ...]
+
+    @cached_property
+    def characteristics(self) -> Characteristics:
+        """Location and distribution of the scar, core and grey zone by signal thresholds,
+        microvascular obstruction; computed when first asked for."""
+        from scarseg_runtime.atlas import SEGMENT_NAMES
+        from scarseg_runtime.characteristics import characterise
+        from scarseg_runtime.quantify import slice_heights_mm
+
+        heights = slice_heights_mm(self.stack.slice_positions_mm, self.stack.slice_thickness_mm)
+        return characterise(
+            self.stack.pixels, self.labels, self.segments, self.stack.pixel_spacing_mm, heights,
+            tuple(SEGMENT_NAMES),
+        )  # fmt: skip
 
     def write(
         self, out: str | Path, *, overwrite: bool = False, only: Collection[str] = ()

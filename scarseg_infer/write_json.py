@@ -49,6 +49,7 @@ def result_document(result: ScarResult, files: Mapping[str, str] | None = None) 
         "quantities": quantities,
         "segments": list(segments),
         "image_only_quantities": image_only,
+        "characteristics": asdict(result.characteristics),
         "timings_ms": dict(result.timings_ms),
         "warnings": list(result.warnings),
         "files": dict(files or {}),

@@ -26,20 +26,23 @@ TOP_PERCENTILE = 99.5
 HISTOGRAM_BINS = 256
 
 
-def n_sd(pixels: Pixels, wall: Mask, n: float) -> Mask:
+def n_sd(pixels: Pixels, wall: Mask, n: float, remote: tuple[float, float] | None = None) -> Mask:
     """Scar [S, H, W] by signal above remote mean + n · SD.
 
     Args:
         pixels: [S, H, W] in any unit.
         wall: [S, H, W] myocardium, scar included.
+        remote: :func:`remote_statistics`, where they are known already.
     """
     if not wall.any():
         return np.zeros_like(wall)
-    mean, sd = remote_statistics(pixels, wall)
+    mean, sd = remote or remote_statistics(pixels, wall)
     return with_dark_cores(wall & (pixels > mean + n * sd), wall)
 
 
-def fwhm(pixels: Pixels, wall: Mask, share: float = 0.5) -> Mask:
+def fwhm(
+    pixels: Pixels, wall: Mask, share: float = 0.5, remote: tuple[float, float] | None = None
+) -> Mask:
     """Scar by signal above half way (``share``) from remote to the brightest of the wall.
 
     This is the min–max form: half of the plain maximum means nothing on PSIR, whose zero is
@@ -48,9 +51,9 @@ def fwhm(pixels: Pixels, wall: Mask, share: float = 0.5) -> Mask:
     """
     if not wall.any():
         return np.zeros_like(wall)
-    remote, _ = remote_statistics(pixels, wall)
+    mean, _ = remote or remote_statistics(pixels, wall)
     top = float(np.percentile(pixels[wall], TOP_PERCENTILE))
-    return with_dark_cores(wall & (pixels > remote + share * (top - remote)), wall)
+    return with_dark_cores(wall & (pixels > mean + share * (top - mean)), wall)
 
 
 def otsu(pixels: Pixels, wall: Mask) -> Mask:

@@ -1,0 +1,162 @@
+"""Where in the wall the scar lies, and its zones, on hearts whose answer is known."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scarseg_runtime.atlas import SEGMENT_NAMES
+from scarseg_runtime.characteristics import Characteristics, characterise
+from scarseg_runtime.contract import Label
+from scarseg_runtime.wall_depth import wall_depth
+
+NAMES = tuple(SEGMENT_NAMES)
+INNER_MM, OUTER_MM = 22.0, 34.0
+
+
+def ring(
+    inner: float, outer: float, spacing: tuple[float, float] = (1.0, 1.0), degrees: float = 70.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels [3, H, W] of a round ventricle whose scar spans relative depths ``inner`` to
+    ``outer`` over an angle, and the exact depth of every pixel."""
+    shape = tuple(int(80 / step) for step in spacing)
+    y, x = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
+    y, x = (y - shape[0] / 2) * spacing[0], (x - shape[1] / 2) * spacing[1]
+    radius, angle = np.hypot(x, y), np.degrees(np.arctan2(-y, x))
+    depth = (radius - INNER_MM) / (OUTER_MM - INNER_MM)
+    plane = np.select([radius < INNER_MM, radius < OUTER_MM], [Label.LV_CAVITY, 2], 0)
+    scar = (plane == 2) & (depth >= inner) & (depth <= outer) & (np.abs(angle) < degrees / 2)
+    plane[scar] = Label.SCAR
+    return np.stack([plane.astype(np.uint8)] * 3), depth
+
+
+def signal(labels: np.ndarray, scar: float = 400.0) -> np.ndarray:
+    values = np.choose(labels, [150.0, 300.0, 80.0, scar, 300.0])
+    return (values + np.random.default_rng(0).normal(0, 12, labels.shape)).astype(np.float32)
+
+
+def run(labels: np.ndarray, pixels: np.ndarray | None = None, **kwargs: object) -> Characteristics:
+    segments = np.where(np.isin(labels, (2, 3)), 12, 0).astype(np.uint8)
+    spacing = kwargs.get("spacing", (1.0, 1.0))
+    return characterise(
+        signal(labels) if pixels is None else pixels, labels, segments, spacing,
+        np.full(len(labels), 10.0), NAMES,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (1.6, 0.9)])
+@pytest.mark.parametrize(
+    ("inner", "outer", "expected"),
+    [(0, 0.4, "subendocardial"), (0.34, 0.66, "mid-wall"), (0.62, 1, "epicardial"),
+     (0, 1, "transmural"), (0, 0.65, "subendocardial")],
+)  # fmt: skip
+def test_distribution(
+    inner: float, outer: float, expected: str, spacing: tuple[float, float]
+) -> None:
+    labels, _ = ring(inner, outer, spacing)
+    found = run(labels, spacing=spacing)
+    assert found.distribution == expected
+    assert found.segment_distribution[11] == expected
+    assert [d for k, d in enumerate(found.segment_distribution) if k != 11] == [None] * 16
+    assert found.location == (NAMES[11],)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 1.4)])
+def test_depth_is_that_of_a_circle(spacing: tuple[float, float]) -> None:
+    labels, exact = ring(0, 0, spacing)
+    depth = wall_depth(labels, spacing)
+    wall = np.isfinite(depth)
+    assert np.array_equal(wall, np.isin(labels, (2, 3)))
+    assert np.abs(depth[0] - exact)[wall[0]].max() < 0.09
+    assert depth[wall].min() >= 0 and depth[wall].max() <= 1
+
+
+def test_the_rv_is_outside() -> None:
+    labels, _ = ring(0, 1)
+    beside = labels.copy()
+    beside[labels == 0] = Label.RV_CAVITY
+    np.testing.assert_array_equal(wall_depth(labels, (1.0, 1.0)), wall_depth(beside, (1.0, 1.0)))
+
+
+def test_a_dark_core_is_reported_and_stays_scar() -> None:
+    labels, depth = ring(0, 1)
+    core = (labels == Label.SCAR) & (np.abs(depth - 0.5) < 0.2)
+    core[:, :, :-18] = False  # well inside the scar's angle
+    pixels = signal(labels)
+    pixels[core] = 40.0
+    found = run(labels, pixels)
+    assert found.microvascular_obstruction_ml == pytest.approx(core.sum() * 10 / 1000, rel=0.02)
+    assert run(labels).microvascular_obstruction_ml == pytest.approx(0, abs=0.05)
+
+
+def test_zones_of_a_sharp_scar_are_the_scar() -> None:
+    labels, _ = ring(0, 1)
+    truth = (labels == Label.SCAR).sum() * 10 / 1000
+    found = run(labels)
+    assert found.fwhm is not None and found.n_sd is not None and found.sd is not None
+    assert found.fwhm.core.ml == pytest.approx(truth, rel=0.02)
+    assert found.fwhm.grey_zone.ml < 0.02 * truth
+    assert found.n_sd["5"].ml == pytest.approx(truth, rel=0.03)
+    amounts = [found.n_sd[n].ml for n in ("2", "3", "5", "6")]
+    assert amounts == sorted(amounts, reverse=True)
+    assert found.sd.core.ml + found.sd.grey_zone.ml == pytest.approx(found.n_sd["2"].ml)
+    share = found.fwhm.core.percent_of_lv_mass
+    assert share == pytest.approx(100 * truth / (np.isin(labels, (2, 3)).sum() / 100), rel=0.02)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.01, 50), st.floats(-5000, 5000))
+def test_units_of_the_signal_do_not_matter(gain: float, offset: float) -> None:
+    labels, _ = ring(0, 0.5)
+    plain = signal(labels)
+    moved = (plain.astype(np.float64) * gain + offset).astype(np.float64)
+    ours, theirs = run(labels, moved), run(labels, plain)
+    assert ours.distribution == theirs.distribution
+    assert ours.fwhm is not None and theirs.fwhm is not None
+    assert ours.fwhm.core.ml == pytest.approx(theirs.fwhm.core.ml, rel=1e-3)
+    assert ours.microvascular_obstruction_ml == theirs.microvascular_obstruction_ml
+
+
+@pytest.mark.parametrize("wall", [True, False])
+def test_nothing_to_characterise_is_none_without_a_word(wall: bool) -> None:
+    labels, _ = ring(0, 0)
+    labels[labels == Label.SCAR] = Label.VIABLE_MYOCARDIUM
+    if not wall:
+        labels[:] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = run(labels)
+    assert found.distribution is None and found.location == ()
+    assert found.microvascular_obstruction_ml is None
+    assert (found.fwhm is None) == (not wall)
+
+
+def test_an_apical_cap_without_cavity_has_depth() -> None:
+    plane = np.zeros((1, 20, 20), np.uint8)
+    plane[0, 6:14, 6:14] = Label.VIABLE_MYOCARDIUM
+    plane[0, 6, 6:14] = Label.SCAR
+    depth = wall_depth(plane, (1.5, 1.5))
+    assert depth[0, 10, 10] == pytest.approx(0.0, abs=0.2)
+    assert depth[0, 6, 8] > 0.8
+
+
+def test_the_experts_real_scars(shared_data: Path) -> None:
+    """Evaluation only; nothing is tuned on them. FWHM is near the expert, who drew by it or not."""
+    import nibabel
+
+    folder = shared_data / "lge-real"
+    image, expert = (
+        np.asarray(nibabel.load(folder / f"positive_{kind}.nii.gz").dataobj).transpose(2, 1, 0)
+        for kind in ("image", "labels")
+    )
+    labels = np.minimum(expert, 3).astype(np.uint8)
+    found = run(labels, image.astype(np.float32), spacing=(1.41, 1.41))
+    obstruction_ml = (expert == 4).sum() * 1.41**2 * 10 / 1000
+    assert found.distribution in ("subendocardial", "transmural")
+    assert found.microvascular_obstruction_ml is not None
+    assert 0.2 < found.microvascular_obstruction_ml / obstruction_ml < 2

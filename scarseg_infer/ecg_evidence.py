@@ -12,8 +12,9 @@ from scarseg_infer.gap import Gap, gap_between
 from scarseg_infer.identity import check_identity
 from scarseg_infer.result import EcgUse
 from scarseg_infer.stack import LgeStack
+from scarseg_runtime.ecg_quality import EcgQuality, assess
 from scarseg_runtime.model import NetworkOutput
-from scarseg_runtime.preprocess import FAST_BPM, MeanBeat, mean_beat
+from scarseg_runtime.preprocess import MeanBeat, mean_beat
 from scarseg_runtime.taff import EcgDecision, decide
 
 
@@ -23,6 +24,7 @@ class EcgEvidence:
 
     record: EcgRecord | None
     beat: MeanBeat | None
+    quality: EcgQuality | None
     gap: Gap
     decision: EcgDecision
     warnings: tuple[str, ...]
@@ -40,6 +42,7 @@ class EcgEvidence:
             source=self.record.source if self.record else None,
             heart_rate_bpm=self.beat.heart_rate_bpm if self.beat else None,
             beats_averaged=self.beat.beats_averaged if self.beat else None,
+            quality=self.quality,
             derived_leads=self.beat.derived_leads if self.beat else (),
             mean_beat_mv=self.beat.beat_mv if self.beat else None,
             segment_belief=output.ecg_segment_belief if self.beat else None,
@@ -90,23 +93,21 @@ def ecg_evidence(
     """
     gap = gap_between(stack.acquired, record, gap_days, mri_date_only=stack.date_only)
     if record is None:
-        return EcgEvidence(None, None, gap, decide(gap.days, ecg_given=False), gap.warnings)
+        decision = decide(gap.days, ecg_given=False)
+        return EcgEvidence(None, None, None, gap, decision, gap.warnings)
     patient_id = text(stack.datasets[0], "PatientID") if stack.datasets else None
     mismatch = check_identity(patient_id, record, allow_mismatch=allow_identity_mismatch)
     beat = mean_beat(record.signals_mv, record.rate_hz, record.lead_names)
-    findings = []
-    if beat.heart_rate_bpm >= FAST_BPM:
-        findings.append(
-            f"at a heart rate of {beat.heart_rate_bpm:.0f}/min ECG signs of scar do not hold"
-        )
+    quality = assess(record.signals_mv, record.rate_hz, record.lead_names, beat)
+    findings = list(quality.findings)
     if image_only:
         findings.append("this model looks at the image only")
     decision = decide(gap.days, ecg_given=True, findings=findings)
-    warnings = (*record.warnings, *beat.warnings, *gap.warnings)
+    warnings = (*record.warnings, *beat.warnings, *quality.warnings, *gap.warnings)
     if mismatch:
         warnings = (mismatch, *warnings)
     if gap.ecg_after_mri:
         warnings += ("The ECG was recorded after the MRI: it may show what the image cannot.",)
     if not decision.valid:
         warnings += (f"{decision.reason[:1].upper()}{decision.reason[1:]}.",)
-    return EcgEvidence(record, beat, gap, decision, warnings)
+    return EcgEvidence(record, beat, quality, gap, decision, warnings)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scarseg_infer.orientation import DisplayTransform
     from scarseg_infer.stack import LgeStack
     from scarseg_runtime.characteristics import Characteristics
+    from scarseg_runtime.ecg_quality import EcgQuality
     from scarseg_runtime.quantify import Quantities
 
 GapSource = Literal["timestamps", "dates", "given", "unknown"]
@@ -42,6 +43,8 @@ class EcgUse:
     heart_rate_bpm: float | None
     beats_averaged: int | None
     derived_leads: tuple[str, ...]
+    quality: EcgQuality | None
+    """Noise, conduction, pacing and electrodes; None without an ECG."""
     mean_beat_mv: NDArray[np.float32] | None
     """[12, 512] R-aligned mean beat as the network saw it, mV at 500 Hz, leads as in
     :data:`scarseg_runtime.contract.LEADS`; None without an ECG."""

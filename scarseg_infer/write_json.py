@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from scarseg_infer.result import RESEARCH_USE, EcgUse, ScarResult
 from scarseg_infer.stack import LgeStack
+from scarseg_runtime.ecg_quality import EcgQuality
 from scarseg_runtime.quantify import slice_heights_mm
 from scarseg_runtime.version import __version__
 
@@ -93,8 +94,21 @@ def _ecg(ecg: EcgUse) -> dict[str, Any]:
         "heart_rate_bpm": ecg.heart_rate_bpm,
         "beats_averaged": ecg.beats_averaged,
         "derived_leads": list(ecg.derived_leads),
+        "quality": None if ecg.quality is None else _quality(ecg.quality),
         "segment_belief": None if belief is None else [float(b) for b in belief],
         "ecg_image_disagreement": ecg.image_disagreement,
+    }
+
+
+def _quality(quality: EcgQuality) -> dict[str, Any]:
+    """Without what stands elsewhere in the document."""
+    return {
+        "qrs_ms": quality.qrs_ms,
+        "pattern": quality.pattern,
+        "pacing": quality.pacing,
+        "exchanged_electrodes": quality.exchanged_electrodes,
+        "findings": list(quality.findings),
+        "leads": [asdict(lead) for lead in quality.leads],
     }
 
 

@@ -159,6 +159,16 @@ def _taff(document: dict[str, Any], tau_days: float | None) -> str:
     return "".join(parts)
 
 
+def _conduction(quality: dict[str, Any]) -> list[tuple[str, str]]:
+    duration = quality["qrs_ms"]
+    pattern = {"none": "", "nonspecific": ", wide without the shape of a block"}
+    shape = pattern.get(quality["pattern"], f", {quality['pattern']}")
+    return [
+        ("QRS duration", "not measurable" if duration is None else f"{duration:.0f} ms{shape}"),
+        ("Pacing", quality["pacing"]),
+    ]
+
+
 def _ecg_facts(ecg: dict[str, Any]) -> list[tuple[str, str]]:
     """What is known of the ECG, as far as it is known."""
     gap, odd = ecg["gap_days"], ecg["ecg_image_disagreement"]
@@ -168,6 +178,8 @@ def _ecg_facts(ecg: dict[str, Any]) -> list[tuple[str, str]]:
         facts.append(("Heart rate", f"{ecg['heart_rate_bpm']:.0f} beats a minute"))
     if ecg["beats_averaged"] is not None:
         facts.append(("Mean beat of", f"{ecg['beats_averaged']} beats"))
+    if ecg["quality"] is not None:
+        facts += _conduction(ecg["quality"])
     facts.append(("Derived leads", ", ".join(ecg["derived_leads"]) or "none"))
     fit = {None: "not checked", True: "doubtful: see the warnings", False: "nothing against it"}
     facts.append(("Same patient as the image", fit[odd]))

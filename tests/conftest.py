@@ -17,7 +17,9 @@ from scarseg_infer.orientation import (
 from scarseg_infer.result import EcgUse, ModelUse, ScarResult
 from scarseg_infer.stack import LgeStack
 from scarseg_runtime.atlas import segment_at
-from scarseg_runtime.contract import BEAT_R_INDEX, BEAT_SAMPLES, Label
+from scarseg_runtime.contract import BEAT_R_INDEX, BEAT_SAMPLES, LEADS, Label
+from scarseg_runtime.ecg_noise import LeadQuality
+from scarseg_runtime.ecg_quality import EcgQuality
 from scarseg_runtime.quantify import quantify, slice_heights_mm
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -40,6 +42,12 @@ def make_result() -> Callable[..., ScarResult]:
 def a_beat() -> np.ndarray:
     """[512] something like a QRS complex at the R peak's place."""
     return np.exp(-0.5 * ((np.arange(BEAT_SAMPLES) - BEAT_R_INDEX) / 9.0) ** 2)
+
+
+def a_quality() -> EcgQuality:
+    """What is said of a clean ECG."""
+    leads = tuple(LeadQuality(lead, True, False, False, 0.0, 12.0) for lead in LEADS)
+    return EcgQuality(leads, 61.0, 92.0, "none", "not seen", None, (), ())
 
 
 def build_result(stack: LgeStack, *, lv: bool = True, ecg: bool = True) -> ScarResult:
@@ -79,6 +87,7 @@ def build_result(stack: LgeStack, *, lv: bool = True, ecg: bool = True) -> ScarR
             given=ecg, weight=0.97 if ecg else 0.0, gap_days=3.0 if ecg else None,
             gap_source="given" if ecg else "unknown", reason="for a test",
             source="wfdb" if ecg else None,
+            quality=a_quality() if ecg else None,
             mean_beat_mv=(np.arange(12)[:, None] / 10 * a_beat()).astype(np.float32)
             if ecg else None,
             heart_rate_bpm=61.0 if ecg else None, beats_averaged=9 if ecg else None,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scarseg_runtime.components import heart_box
 from scarseg_runtime.contract import MYOCARDIUM, SEGMENT_COUNT, Label
 from scarseg_runtime.quantify import MYOCARDIUM_G_PER_ML
-from scarseg_runtime.threshold_rules import fwhm, n_sd, remote_statistics
+from scarseg_runtime.threshold_rules import fwhm, n_sd, remote_statistics, with_dark_cores
 from scarseg_runtime.wall_depth import wall_depth
 
 Distribution = Literal["subendocardial", "mid-wall", "epicardial", "transmural"]
@@ -66,8 +66,10 @@ class Characteristics:
     segment_distribution: tuple[Distribution | None, ...]
     """[17] of each AHA segment; None where it has no scar."""
     microvascular_obstruction_ml: float | None
-    """Dark core inside the scar, counted as scar: no brighter than remote myocardium."""
+    """Dark core inside the scar, counted as scar: not enhanced by the loosest rule, 2 SD above
+    remote myocardium (design choice)."""
     fwhm: Zones | None
+    """None where the labels show no scar too: the rule presumes that there is some."""
     sd: Zones | None
     n_sd: dict[str, Amount] | None
     """Scar by 2, 3, 5 and 6 SD above remote myocardium, keys ``2`` … ``6``."""
@@ -110,16 +112,31 @@ def characterise(
     remote = remote_statistics(pixels, wall)
     rules = {n: n_sd(pixels, wall, n, remote) for n in SD_RULES}
     half, lower = (fwhm(pixels, wall, share, remote) for share in (0.5, FWHM_GREY))
-    dark = scar & (pixels <= remote[0])
+    dark = pixels <= remote[0] + SD_RULES[0] * remote[1]
+    obstruction = _obstruction(dark, scar, wall, labels == Label.LV_CAVITY)
     return Characteristics(
         location=tuple(names[k] for k in order),
         distribution=found.distribution(wall) if scar.any() else None,
         segment_distribution=each,
-        microvascular_obstruction_ml=measure.amount(dark).ml if scar.any() else None,
-        fwhm=measure.zones(half, lower),
+        microvascular_obstruction_ml=measure.amount(obstruction).ml if scar.any() else None,
+        fwhm=measure.zones(half, lower) if scar.any() else None,
         sd=measure.zones(rules[GREY_SD[1]], rules[GREY_SD[0]]),
         n_sd={str(n): measure.amount(mask) for n, mask in rules.items()},
     )
+
+
+def _obstruction(
+    dark: NDArray[np.bool_],
+    scar: NDArray[np.bool_],
+    wall: NDArray[np.bool_],
+    cavity: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """Dark voxels in scar that touch neither viable wall nor the outside: those that do are more
+    likely the ragged edge of its outline. The cavity may be touched: obstruction lies beneath the
+    endocardium, and blood is bright."""
+    bright = (scar & ~dark) | cavity
+    found: NDArray[np.bool_] = with_dark_cores(bright, scar | cavity) & scar & dark
+    return found
 
 
 class _Measure:

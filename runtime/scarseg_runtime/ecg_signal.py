@@ -170,11 +170,10 @@ def check_recording(signals_mv: NDArray[np.float64], rate_hz: float, leads: Sequ
         invalid = int(np.count_nonzero(~np.isfinite(values)))
         if invalid:
             raise EcgError(f"lead {lead} of the ECG has {invalid} invalid samples", _AGAIN)
-        starts, lengths = _runs(values)
-        if lengths.max() > MAX_STILL_S * rate_hz:
-            still_s = lengths.max() / rate_hz
+        still_s = longest_still(values) / rate_hz
+        if still_s > MAX_STILL_S:
             raise EcgError(f"lead {lead} of the ECG is flat for {still_s:.1f} s", _AGAIN)
-        visits = _rail_visits(values, starts, lengths, rate_hz)
+        visits = clipped_places(values, rate_hz)
         if visits > MAX_RAIL_VISITS:
             raise EcgError(f"lead {lead} of the ECG is clipped in {visits} places", _AGAIN)
 
@@ -198,17 +197,20 @@ _AGAIN: Final = "Export the ECG again, or record it again with good contact on t
 
 def _runs(values: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Start and length of every run of equal values in [n]."""
-    starts = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1])))
+    starts = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1]))[: values.size])
     return starts, np.diff(np.append(starts, values.size))
 
 
-def _rail_visits(
-    values: NDArray[np.float64],
-    starts: NDArray[np.intp],
-    lengths: NDArray[np.intp],
-    rate_hz: float,
-) -> int:
+def longest_still(values: NDArray[np.float64]) -> int:
+    """Samples of the longest run of one value in [n]; invalid samples end a run."""
+    return int(_runs(values)[1].max(initial=0))
+
+
+def clipped_places(values: NDArray[np.float64], rate_hz: float) -> int:
     """How often [n] stays at its maximum or minimum for ``RAIL_MS`` and leaves it steeply."""
+    if not values.size:
+        return 0
+    starts, lengths = _runs(values)
     stride = int(np.ceil(RAIL_MS / 1000.0 * rate_hz))
     low, high = values.min(), values.max()
     at_rail = (values[starts] == low) | (values[starts] == high)

@@ -88,12 +88,21 @@ def test_a_gap_is_used_where_the_files_do_not_tell(segmenter: Segmenter, shared_
     assert "unknown" in unknown.ecg.reason
 
 
+def test_a_bundle_branch_block_takes_all_weight(segmenter: Segmenter, shared_data: Path) -> None:
+    """A real one: 134 ms, rsR' in V1."""
+    record = shared_data / "ecg" / "ptb-s0010" / "s0010_re.dat"
+    result = segmenter.run(DEMO_STUDY, record, gap_days=3.0)
+    assert result.ecg.weight == 0.0
+    assert "right bundle branch block" in result.ecg.reason
+    assert np.array_equal(result.labels, result.image_only_labels)
+
+
 @pytest.mark.parametrize("name,gap", [("negative", None), ("positive", 3.0)])
 def test_real_lge_runs_with_a_real_ecg(
     segmenter: Segmenter, shared_data: Path, name: str, gap: float | None
 ) -> None:
     """Image and ECG are of different people: this is about plumbing, not about accuracy."""
-    record = shared_data / "ecg" / "ptb-s0010" / "s0010_re.dat"
+    record = shared_data / "ecg" / "ptbxl-00001" / "00001_lr.dat"
     result = segmenter.run(shared_data / "lge-real" / f"{name}_image.nii.gz", record, gap_days=gap)
     assert (result.ecg.weight > 0) == (gap is not None)
     assert any("not used" in warning for warning in result.warnings) == (gap is None)

@@ -86,7 +86,7 @@ def test_the_rv_is_outside() -> None:
 def test_a_dark_core_is_reported_and_stays_scar() -> None:
     labels, depth = ring(0, 1)
     core = (labels == Label.SCAR) & (np.abs(depth - 0.5) < 0.2)
-    core[:, :, :-18] = False  # well inside the scar's angle
+    core[:, :32] = core[:, 49:] = False  # well inside the scar's angle
     pixels = signal(labels)
     pixels[core] = 40.0
     found = run(labels, pixels)
@@ -133,7 +133,8 @@ def test_nothing_to_characterise_is_none_without_a_word(wall: bool) -> None:
         found = run(labels)
     assert found.distribution is None and found.location == ()
     assert found.microvascular_obstruction_ml is None
-    assert (found.fwhm is None) == (not wall)
+    assert found.fwhm is None
+    assert (found.n_sd is None) == (not wall)
 
 
 def test_an_apical_cap_without_cavity_has_depth() -> None:

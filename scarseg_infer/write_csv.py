@@ -24,6 +24,7 @@ COLUMNS: Final = (
     "image_only_scar_ml",
     "image_only_burden_percent",
     "ecg_belief",
+    "distribution",
 )
 """Names of the columns, with their units; new ones will only ever be added at the end."""
 _DIGITS: Final = 6
@@ -34,7 +35,7 @@ def write_csv(result: ScarResult, path: Path) -> None:
 
     UTF-8, comma, point as decimal mark, lines end in CR LF (RFC 4180). Myocardium includes scar;
     ``ecg_belief`` is what the ECG alone believes, 0–1. A cell is empty where there is no value:
-    shares of a segment that was not imaged, belief without an ECG.
+    shares of a segment that was not imaged, belief without an ECG, distribution without scar.
 
     Raises:
         OSError: ``path`` cannot be written.
@@ -47,6 +48,7 @@ def write_csv(result: ScarResult, path: Path) -> None:
 
 def _rows(result: ScarResult) -> Iterator[tuple[str, ...]]:
     belief = result.ecg.segment_belief
+    layers = result.characteristics.segment_distribution
     pairs = zip(result.quantities.segments, result.image_only_quantities.segments, strict=True)
     for segment, alone in pairs:
         yield (
@@ -64,6 +66,7 @@ def _rows(result: ScarResult) -> Iterator[tuple[str, ...]]:
             _cell(alone.scar_ml),
             _cell(alone.burden, 100.0),
             _cell(None if belief is None else float(belief[segment.number - 1])),
+            layers[segment.number - 1] or "",
         )
 
 

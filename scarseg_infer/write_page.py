@@ -60,11 +60,7 @@ def page_html(result: ScarResult) -> str:
     document = result_document(result)
     script = "\n".join(_part(name) for name in _SCRIPTS)
     colours = ";".join(f"--{name}:{polar.css(colour)}" for name, colour in _COLOURS.items())
-    model, warnings, extra = (
-        document["model"],
-        document["warnings"],
-        document.get("characteristics"),
-    )
+    model, warnings = document["model"], document["warnings"]
     known = document["input"]["orientation_known"]
     return Template(_part("page.html")).substitute(
         policy=_policy(script),
@@ -82,7 +78,7 @@ def page_html(result: ScarResult) -> str:
         had_say="hidden" if document["ecg"]["weight"] > 0 else "",
         quantities=tables.quantities_table(document),
         segments=tables.segments_table(document),
-        characteristics=_characteristics(extra),
+        characteristics=tables.characteristics(document["characteristics"]),
         taff=_taff(document, result.model.tau_days),
         ecg=_ecg(document, result.ecg.mean_beat_mv),
         technical=tables.technical(document),
@@ -196,14 +192,4 @@ def _ecg(document: dict[str, Any], beat_mv: NDArray[np.float32] | None) -> str:
         f'{charts.ecg_svg(beat_mv, ecg["derived_leads"])}<p class="note">{derived}25 mm/s, '
         "10 mm/mV: a small square is 40 ms by 0.1 mV, a large one 200 ms by 0.5 mV. Printed in "
         "true size.</p>"
-    )
-
-
-def _characteristics(extra: Any) -> str:
-    if not extra:
-        return ""
-    return (
-        '<section id="characteristics" class="panel" aria-labelledby="characteristics-title">'
-        '<h2 id="characteristics-title">Scar characteristics</h2>'
-        f"{tables.characteristics(extra)}</section>"
     )

@@ -62,7 +62,7 @@ class Characteristics:
     location: tuple[str, ...]
     """Names of the AHA segments with scar, most burdened first."""
     distribution: Distribution | None
-    """Of the whole scar."""
+    """Of the whole scar: the one of the segments that holds most scar."""
     segment_distribution: tuple[Distribution | None, ...]
     """[17] of each AHA segment; None where it has no scar."""
     microvascular_obstruction_ml: float | None
@@ -116,13 +116,24 @@ def characterise(
     obstruction = _obstruction(dark, scar, wall, labels == Label.LV_CAVITY)
     return Characteristics(
         location=tuple(names[k] for k in order),
-        distribution=found.distribution(wall) if scar.any() else None,
+        distribution=_commonest(each, scarred) or found.distribution(wall),
         segment_distribution=each,
         microvascular_obstruction_ml=measure.amount(obstruction).ml if scar.any() else None,
         fwhm=measure.zones(half, lower) if scar.any() else None,
         sd=measure.zones(rules[GREY_SD[1]], rules[GREY_SD[0]]),
         n_sd={str(n): measure.amount(mask) for n, mask in rules.items()},
     )
+
+
+def _commonest(
+    each: tuple[Distribution | None, ...], scarred: NDArray[np.intp]
+) -> Distribution | None:
+    """The distribution that holds most of the ``scarred`` voxels of the segments."""
+    held: dict[Distribution, int] = {}
+    for name, voxels in zip(each, scarred.tolist(), strict=True):
+        if name is not None:
+            held[name] = held.get(name, 0) + voxels
+    return max(held, key=held.__getitem__) if held else None
 
 
 def _obstruction(

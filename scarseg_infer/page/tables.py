@@ -14,16 +14,6 @@ _QUANTITIES: Final = (
     ("LV myocardium, g", "myocardium_g", 0),
     ("LV cavity, mL", "lv_cavity_ml", 0),
 )
-_SEGMENT_KEYS: Final = (
-    "number", "name", "territory", "myocardium_ml", "scar_ml", "burden", "transmurality",
-    "transmurality_class",
-)  # fmt: skip
-_UNITS: Final = {
-    "ml": "mL", "g": "g", "mm": "mm", "ms": "ms", "percent": "%", "days": "days", "bpm": "/min",
-    "mv": "mV", "cm2": "cm²", "sd": "SD",
-}  # fmt: skip
-"""Units that the keys of the document carry as their last word."""
-
 _MOST_COLUMNS: Final = 64
 _NOTHING: Final = frozenset(("0", "0.0", "–"))
 """Numbers that are set back, so that the others stand out."""
@@ -44,36 +34,56 @@ def quantities_table(document: Mapping[str, Any]) -> str:
 
 
 def segments_table(document: Mapping[str, Any]) -> str:
-    """One row an AHA segment; whatever else the document says of segments comes last."""
-    segments = document["segments"]
+    """One row an AHA segment."""
     belief = document["ecg"]["segment_belief"]
-    more = [k for k in segments[0] if k not in _SEGMENT_KEYS and not _nested(segments[0][k])]
-    head = ["AHA segment", "Territory", "Wall, mL", "Scar, mL", "Burden, %", "Transmurality, %",
-            "Class, % of wall"]  # fmt: skip
-    head += ["ECG alone, %"] * (belief is not None) + [_with_unit(key) for key in more]
+    layers = document["characteristics"]["segment_distribution"]
+    head = ["AHA segment", "Territory", "Scar lies", "Wall, mL", "Scar, mL", "Burden, %",
+            "Transmurality, %", "Class, % of wall"]  # fmt: skip
+    head += ["ECG alone, %"] * (belief is not None)
     rows = []
-    for index, segment in enumerate(segments):
+    for index, segment in enumerate(document["segments"]):
         row = [
             f"{segment['number']} {segment['name']}",
             segment["territory"],
+            layers[index] or "",
             number(segment["myocardium_ml"], 1),
             number(segment["scar_ml"], 1),
             _share(segment["burden"]),
             _share(segment["transmurality"]),
             (segment["transmurality_class"] or "–").replace("-", "–"),
         ]
-        row += [] if belief is None else [_share(belief[index])]
-        rows.append(row + [_plain(segment.get(key)) for key in more])
-    return table("AHA segments", head, rows, numeric=range(2, len(head)), marks="segment")
+        rows.append(row + ([] if belief is None else [_share(belief[index])]))
+    return table("AHA segments", head, rows, numeric=range(3, len(head)), marks="segment")
 
 
-def characteristics(value: Any, name: str = "Characteristics") -> str:
-    """Any nested values as tables: one for what is single, one for each list of alike things."""
-    rows: list[list[str]] = []
-    inner: list[str] = []
-    _collect(value, (), rows, inner)
-    single = table(name, ("", "Value", "Unit"), rows, numeric=(1,)) if rows else ""
-    return single + "".join(inner)
+def characteristics(found: Mapping[str, Any]) -> str:
+    """Where the scar lies, and how much of it the rules call that readers know."""
+    obstruction = found["microvascular_obstruction_ml"]
+    words = facts(
+        [
+            ("Location", ", ".join(found["location"]) or "no segment with scar"),
+            ("Distribution in the wall", found["distribution"] or "–"),
+            (
+                "Microvascular obstruction",
+                "–" if obstruction is None else f"{obstruction:.1f} mL, counted as scar",
+            ),
+        ]
+    )
+    rows = []
+    for key, name in (("fwhm", "FWHM"), ("sd", "3 SD")):
+        if zones := found[key]:
+            lower = "35 to 50 %" if key == "fwhm" else "2 to 3 SD"
+            rows.append([f"{name}: core", *_amount(zones["core"])])
+            rows.append([f"{name}: grey zone ({lower})", *_amount(zones["grey_zone"])])
+    rows += [[f"{n} SD", *_amount(amount)] for n, amount in (found["n_sd"] or {}).items()]
+    head = ("Rule", "mL", "g", "% of LV mass")
+    rules = table("Scar by signal thresholds in the wall that was found", head, rows,
+                  numeric=(1, 2, 3))  # fmt: skip
+    return words + (rules if rows else "")
+
+
+def _amount(amount: Mapping[str, float]) -> list[str]:
+    return [f"{amount[key]:.1f}" for key in ("ml", "g", "percent_of_lv_mass")]
 
 
 def table(
@@ -171,55 +181,5 @@ def _share(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.0f}"
 
 
-def _collect(value: Any, path: tuple[str, ...], rows: list[list[str]], inner: list[str]) -> None:
-    """Walk nested values: single ones into ``rows``, lists of mappings into tables."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            _collect(item, (*path, str(key)), rows, inner)
-    elif isinstance(value, list) and value and all(isinstance(v, Mapping) for v in value):
-        keys = list(dict.fromkeys(key for item in value for key in item))
-        lines = [[_plain(item.get(key)) for key in keys] for item in value]
-        caption = ": ".join(_words(p) for p in path) or "List"
-        inner.append(
-            table(caption, [_with_unit(k) for k in keys], lines, numeric=range(1, _MOST_COLUMNS))
-        )
-    else:
-        words, unit = _split(path[-1] if path else "value")
-        name = ": ".join([*(_words(p) for p in path[:-1]), words])
-        rows.append([name[:1].upper() + name[1:], _plain(value), unit])
-
-
-def _nested(value: Any) -> bool:
-    return isinstance(value, Mapping | list)
-
-
-def _plain(value: Any) -> str:
-    """A single value in words."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
-    if isinstance(value, list):
-        return ", ".join(_plain(item) for item in value) or "none"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{_words(str(k))} {_plain(v)}" for k, v in value.items())
-    return str(value)
-
-
-def _split(key: str) -> tuple[str, str]:
-    """Words and unit of a key such as ``core_ml``."""
-    words, _, last = key.rpartition("_")
-    if words and last in _UNITS:
-        return words.replace("_", " "), _UNITS[last]
-    return key.replace("_", " "), ""
-
-
 def _words(key: str) -> str:
     return key.replace("_", " ")
-
-
-def _with_unit(key: str) -> str:
-    words, unit = _split(key)
-    return f"{words[:1].upper()}{words[1:]}{', ' + unit if unit else ''}"

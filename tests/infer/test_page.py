@@ -23,7 +23,6 @@ from hypothesis.extra.numpy import arrays
 
 from scarseg_infer.drawing import NIGHT_SCALE, NO_DATA, SCALE, colour_of, contrast, ink_on
 from scarseg_infer.page.charts import ecg_svg, taff_svg
-from scarseg_infer.page.tables import characteristics
 from scarseg_infer.page.volumes import quantise, run_lengths, segment_slices, volumes
 from scarseg_infer.result import ScarResult
 from scarseg_infer.stack import LgeStack
@@ -358,26 +357,17 @@ def test_an_unknown_gap_has_no_place_on_the_curve(gap_days: float | None) -> Non
     assert "circle" not in svg and 'class="curve"' in svg
 
 
-def test_characteristics_of_any_nesting_become_rows() -> None:
-    value = {
-        "rule": "FWHM", "core_ml": 3.25, "mvo": {"present": True, "volume_ml": None},
-        "grey_zone": {"five_sd": {"scar_g": 120.4}},
-        "segments": [{"number": 1, "distribution": "mid-wall"}, {"number": 2, "extent_percent": 7}],
-    }  # fmt: skip
-    page = Page(characteristics(value))
-    for words in ("Core 3.25 mL", "Mvo: present yes", "Mvo: volume – mL", "FWHM", "mid-wall",
-                  "Grey zone: five sd: scar 120 g", "Extent, %"):  # fmt: skip
-        assert words in page.text
-    assert [tag for tag, _ in page.opened].count("caption") == 2
-
-
+@pytest.mark.parametrize("lv", [True, False])
 def test_characteristics_of_the_document_appear(
-    make_result: MakeResult, make_stack: MakeStack, monkeypatch: pytest.MonkeyPatch
+    make_result: MakeResult, make_stack: MakeStack, lv: bool
 ) -> None:
-    from scarseg_infer import write_page as module
-
-    def richer(result: ScarResult) -> dict[str, Any]:
-        return result_document(result) | {"characteristics": {"core_ml": 12.5}}
-
-    monkeypatch.setattr(module, "result_document", richer)
-    assert "Core 12.5 mL" in Page(page_html(make_result(make_stack()))).text
+    result = make_result(make_stack(), lv=lv)
+    found, text = result.characteristics, Page(page_html(result)).text
+    if not lv:
+        assert "no segment with scar" in text and "3 SD: core" not in text
+        return
+    assert found.sd is not None and found.n_sd is not None
+    assert ", ".join(found.location) in text and found.distribution in text
+    for name, amount in (("3 SD: core", found.sd.core), ("5 SD", found.n_sd["5"])):
+        cells = f"{name} {amount.ml:.1f} {amount.g:.1f} {amount.percent_of_lv_mass:.1f}"
+        assert cells in text

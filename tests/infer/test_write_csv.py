@@ -30,6 +30,7 @@ def test_columns_stay_as_they_are() -> None:
         "segment", "name", "territory", "myocardium_ml", "myocardium_g", "scar_ml", "scar_g",
         "burden_percent", "transmurality_percent", "transmurality_class_percent",
         "image_only_scar_ml", "image_only_burden_percent", "ecg_belief",
+        "distribution",
     )  # fmt: skip
 
 

@@ -133,7 +133,7 @@ def _commonest(
     for name, voxels in zip(each, scarred.tolist(), strict=True):
         if name is not None:
             held[name] = held.get(name, 0) + voxels
-    return max(held, key=lambda name: held[name]) if held else None
+    return max(held.items(), key=lambda item: item[1])[0] if held else None
 
 
 def _obstruction(

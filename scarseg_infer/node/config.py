@@ -145,6 +145,7 @@ def _checked(document: dict[str, Any], beside: Path) -> Config:
     tables = {name: Table(name, document.get(name, {})) for name in _TABLES if name != "peers"}
     node, callers, status = (tables[name] for name in ("node", "callers", "status"))
     tls = _tls(tables["tls"], beside) if "tls" in document else None
+    status_on, status_port = status.flag("on", True), status.integer("port", 1, 65535, 8104)
     found = Config(
         ae_title=node.ae_title("ae_title"),
         address=_address(node, "address", "127.0.0.1"),
@@ -158,11 +159,10 @@ def _checked(document: dict[str, Any], beside: Path) -> Config:
         peers=_peers(document.get("peers", []), tls),
         send=_sending(tables["send"]),
         status_address=_address(status, "address", "127.0.0.1"),
-        status_port=status.integer("port", 1, 65535, 8104) if status.flag("on", True) else None,
+        status_port=status_port if status_on else None,
         model=_model(tables["model"], beside),
         ecg_query=_peer(tables["ecg_query"], tls, "ecg_query") if "ecg_query" in document else None,
     )
-    status.integer("port", 1, 65535, 8104)
     for table in tables.values():
         table.finish()
     return found

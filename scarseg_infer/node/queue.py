@@ -105,11 +105,11 @@ class Queue:
         return "known" if rows[0]["sha256"] == digest else "conflict"
 
     def quiet(self, quiet_s: float) -> list[Study]:
-        """Studies with images to which nothing was added for that time, longest waiting first."""
+        """Studies with images to which nothing was added for that time, oldest first."""
         now = time.time()
         rows = self._storage.rows(
             "SELECT * FROM studies WHERE state = ? AND images > 0 AND last_received <= ? "
-            "AND not_before <= ? ORDER BY last_received",
+            "AND not_before <= ? ORDER BY first_received",
             OPEN, now - quiet_s, now,
         )  # fmt: skip
         return [
@@ -174,11 +174,12 @@ class Queue:
         )  # fmt: skip
 
     def after_restart(self) -> int:
-        """Bring times that lie in the future back to now, in case the clock was wrong; how many
-        objects the database speaks of whose file is missing."""
-        now = time.time()
+        """Let the quiet time of open studies begin anew, as nobody could send while the node was
+        down and clocks may have been set. Returns how many objects have lost their file."""
         with self._storage.change() as database:
-            database.execute("UPDATE studies SET last_received = MIN(last_received, ?)", (now,))
+            database.execute(
+                "UPDATE studies SET last_received = ? WHERE state = ?", (time.time(), OPEN)
+            )
         rows = self._storage.rows("SELECT file FROM objects")
         return sum(not (self._storage.root / row["file"]).is_file() for row in rows)
 

@@ -46,6 +46,9 @@ CANNOT_UNDERSTAND: Final = 0xC000
 CONFLICT: Final = 0xC001
 """Another object of the same UID is here (one of the values that PS3.4, B.2.3 leaves to us)."""
 
+REQUEST_S: Final = 10.0
+"""For a caller to ask for an association once connected, and to close after its end."""
+
 _HEADER: Final = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "PatientID", "IssuerOfPatientID",
     "AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "SeriesDate", "SeriesTime",
@@ -167,7 +170,8 @@ def _entity(config: Config) -> AE:
     ae.maximum_associations = config.limits.associations
     ae.maximum_pdu_size = PDU_BYTES
     ae.network_timeout = config.limits.idle_s
-    ae.acse_timeout = ae.dimse_timeout = min(30.0, config.limits.idle_s)
+    ae.acse_timeout = min(REQUEST_S, config.limits.idle_s)
+    ae.dimse_timeout = config.limits.idle_s
     ae.add_supported_context(Verification)
     for uid in IMAGE_CLASSES:
         ae.add_supported_context(uid, [*UNCOMPRESSED, *COMPRESSED])

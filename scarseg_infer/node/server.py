@@ -57,7 +57,16 @@ class _Handler(RequestHandler):
 
         connection.recv = bounded  # type: ignore[method-assign, assignment]
         association.bind(evt.EVT_DIMSE_RECV, start_again)
+        association.bind(evt.EVT_FSM_TRANSITION, _end_with_connection)
         return association
+
+
+def _end_with_connection(event: evt.Event) -> None:
+    """Where a connection ends before it asked for an association, wake the thread that waits for
+    that, which would otherwise hold its place until its timeout (PS3.8, 9.2.2: AA-2 and AA-5)."""
+    if event.action in ("AA-2", "AA-5"):
+        waiting: Any = event.assoc.dul.to_user_queue
+        waiting.put(None)
 
 
 class NodeServer(ThreadedAssociationServer):

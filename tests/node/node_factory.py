@@ -243,3 +243,13 @@ class Archive:
             for item in self.objects:
                 found[item.StudyInstanceUID][item.Modality].add(item.SOPInstanceUID)
         return found
+
+
+def demo_ecg(ecg_factory: Any, patient: str, recorded: str = "") -> Dataset:
+    """A 12-lead ECG of a patient, taken the day before the demo study unless told otherwise."""
+    found = ecg_factory.dicom(ecg_factory.multiplex_group(ecg_factory.counts()))
+    found.PatientID = patient
+    found.AcquisitionDateTime = recorded or "20240228104512"
+    found.SOPInstanceUID, found.StudyInstanceUID = generate_uid(), generate_uid()
+    found.file_meta.MediaStorageSOPInstanceUID = found.SOPInstanceUID
+    return found

@@ -253,3 +253,15 @@ def demo_ecg(ecg_factory: Any, patient: str, recorded: str = "") -> Dataset:
     found.SOPInstanceUID, found.StudyInstanceUID = generate_uid(), generate_uid()
     found.file_meta.MediaStorageSOPInstanceUID = found.SOPInstanceUID
     return found
+
+
+def dataset_bytes(dataset: Dataset, damage: str) -> BytesIO:
+    """A dataset as it goes over the wire in implicit VR, whole or damaged."""
+    from pynetdicom.dsutils import encode
+
+    dataset = pydicom.dcmread(BytesIO(encoded(dataset)))
+    if damage == "no study":
+        del dataset.StudyInstanceUID
+    data = b"\xff\xfe" * 500 if damage == "garbage" else encode(dataset, True, True)
+    assert data is not None
+    return BytesIO(data)

@@ -124,8 +124,14 @@ def finished(node: Any, studies: int) -> bool:
     return bool(done >= studies and waiting == 0)
 
 
-def kill_loop(folder: Path, kills: int, studies: int, seed: int) -> dict[str, Any]:
-    """Kill the node at random points while studies come in and results go out."""
+def kill_loop(
+    folder: Path, kills: int, studies: int, seed: int, longest_s: float = 6.0
+) -> dict[str, Any]:
+    """Kill the node at random points while studies come in and results go out.
+
+    Args:
+        longest_s: from a start to the next kill.
+    """
     import node_factory
 
     chance = random.Random(seed)
@@ -138,7 +144,7 @@ def kill_loop(folder: Path, kills: int, studies: int, seed: int) -> dict[str, An
     start = time.monotonic()
     senders = Senders(node.port, studies, 2)
     for _ in range(kills):
-        time.sleep(chance.uniform(0.0, 6.0))
+        time.sleep(chance.uniform(0.0, longest_s))
         node.kill()
         node.start(wait=False)
     senders.join()

@@ -139,7 +139,7 @@ def make_node(folder: Path, peers: Iterable[str] = (), **tables: str) -> Node:
         "node": f'ae_title = "SCARSEG"\nport = {port}\ndata = "data"',
         "callers": 'ae_titles = ["SENDER"]\naddresses = ["127.0.0.1"]',
         "limits": "min_free_mb = 1\nidle_s = 10",
-        "study": "quiet_s = 1.0",
+        "study": "quiet_s = 0.6",
         "send": "retry_s = 0.3\nretry_max_s = 1.0",
         "status": f"port = {status}",
         "model": "threads = 1",
@@ -218,13 +218,16 @@ class Archive:
     _server: Any = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def start(self) -> None:
+    def start(self, tls: Any = None) -> None:
         ae = AE(ae_title="ARCHIVE")
         for uid in (SegmentationStorage, EncapsulatedPDFStorage, ComprehensiveSRStorage,
                     Comprehensive3DSRStorage, EnhancedSRStorage):  # fmt: skip
             ae.add_supported_context(uid)
         self._server = ae.start_server(
-            ("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
+            ("127.0.0.1", self.port),
+            block=False,
+            ssl_context=tls,
+            evt_handlers=[(evt.EVT_C_STORE, self._store)],
         )
 
     def stop(self) -> None:

@@ -48,7 +48,12 @@ class Node:
         self._queue, self._outbox = Queue(self._storage), Outbox(self._storage)
         self._recover()
         self._receiver = Receiver(config, self._storage, self._queue, self._counters, log)
-        worker = Worker(config, self._storage, segmenter, self._counters, log)
+        fetch = None
+        if config.ecg_query:
+            from scarseg_infer.node.query import EcgQuery
+
+            fetch = EcgQuery(config, config.ecg_query, self._queue, self._counters, log).fetch
+        worker = Worker(config, self._storage, segmenter, self._counters, log, fetch)
         jobs = {"work": worker.run} | {
             f"send {peer.name}": Sender(config, peer, self._outbox, self._counters, log).run
             for peer in config.peers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -13,18 +13,9 @@ from scarseg_runtime.errors import EcgError
 MAX_TRIED: Final = 5
 """ECGs of one patient that are tried, from the newest on, until one is fit to be used."""
 
-Fetch = Callable[[Study], bytes | None]
-"""Asks another system for the newest ECG of the study's patient, as a DICOM file."""
 
-
-def ecgs_for(
-    queue: Queue, study: Study, fetch: Fetch | None = None
-) -> Iterator[tuple[EcgRecord, str]]:
-    """ECGs of the study's patient that can be read, best first, and a digest's word for each.
-
-    Received ones come first, the newest of them first; another system is asked only where none
-    of them could be used.
-    """
+def ecgs_for(queue: Queue, study: Study) -> Iterator[tuple[EcgRecord, str]]:
+    """ECGs of the study's patient that can be read, the newest first, and a digest's word each."""
     from scarseg_infer.read_ecg_dicom import read_ecg_dicom
 
     for path in queue.ecgs(study)[:MAX_TRIED]:
@@ -32,12 +23,6 @@ def ecgs_for(
             yield read_ecg_dicom(path.read_bytes()), path.stem
         except EcgError:
             continue
-    fetched = fetch(study) if fetch else None
-    if fetched is not None:
-        try:
-            yield read_ecg_dicom(fetched), "fetched"
-        except EcgError:
-            return
 
 
 def has_ecg(queue: Queue, study: Study) -> bool:

@@ -131,7 +131,7 @@ class Receiver:
             self._log.write("store_refused", reason="disk nearly full")
             return OUT_OF_RESOURCES
         try:
-            arrival = _arrival(event)
+            arrival = arrival_from(event)
         except PARSE_ERRORS:
             self._log.write("store_refused", reason="not readable")
             return CANNOT_UNDERSTAND
@@ -180,7 +180,7 @@ def _entity(config: Config) -> AE:
     return ae
 
 
-def _arrival(event: evt.Event) -> Arrival | None:
+def arrival_from(event: evt.Event) -> Arrival | None:
     """What came, or None where the UIDs in it are not those that were announced.
 
     Raises one of PARSE_ERRORS where the header cannot be read.

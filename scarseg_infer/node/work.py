@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ from scarseg_infer.node.config import Config
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.outbox import Outbox, ResultFile
-from scarseg_infer.node.pair import Fetch, ecgs_for, has_ecg, link_images
+from scarseg_infer.node.pair import ecgs_for, has_ecg, link_images
 from scarseg_infer.node.queue import Queue, Study
 from scarseg_infer.node.storage import Storage
 from scarseg_infer.result import ScarResult
@@ -33,7 +34,12 @@ SWEEP_S: Final = 600.0
 
 
 class Worker:
-    """Processes one study after another with one warm Segmenter, in a thread of its own."""
+    """Processes one study after another with one warm Segmenter, in a thread of its own.
+
+    Args:
+        fetch: asks another system for an ECG of the study's patient and puts it into the queue;
+            called for complete studies for which no ECG was received.
+    """
 
     def __init__(
         self,
@@ -42,7 +48,7 @@ class Worker:
         segmenter: Segmenter,
         counters: Counters,
         log: Log,
-        fetch: Fetch | None = None,
+        fetch: Callable[[Study], None] | None = None,
     ) -> None:
         self._config, self._storage, self._segmenter = config, storage, segmenter
         self._queue, self._outbox = Queue(storage), Outbox(storage)
@@ -128,7 +134,9 @@ class Worker:
 
     def _run(self, study: Study, images: Path) -> tuple[ScarResult, str]:
         """Segment with the first ECG that is fit for it, without one where none is."""
-        for record, word in ecgs_for(self._queue, study, self._fetch):
+        if self._fetch and not has_ecg(self._queue, study):
+            self._fetch(study)
+        for record, word in ecgs_for(self._queue, study):
             try:
                 return self._segmenter.run(images, record), word
             except EcgError:

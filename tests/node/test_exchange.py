@@ -16,6 +16,7 @@ from urllib.request import Request, urlopen
 
 import pydicom
 import pytest
+from pydicom.uid import generate_uid
 
 Dcmtk = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -29,6 +30,9 @@ class Orthanc:
         url = f"http://127.0.0.1:{self.http_port}{path}"
         with urlopen(Request(url, data), timeout=60) as answer:
             return json.loads(answer.read())
+
+    def upload(self, data: bytes) -> None:
+        urlopen(Request(f"http://127.0.0.1:{self.http_port}/instances", data), timeout=60).close()
 
     def find(self, level: str, **query: str) -> list[dict[str, Any]]:
         body = {"Level": level, "Query": query, "Expand": True}
@@ -58,6 +62,7 @@ def orthanc_and_node(node_factory: ModuleType, tmp_path: Path) -> Iterator[tuple
         tmp_path / "node",
         [node_factory.peer_table(orthanc.dicom_port, "ORTHANC")],
         callers='ae_titles = ["ORTHANC"]\naddresses = ["127.0.0.1"]',
+        ecg_query=f'ae_title = "ORTHANC"\nhost = "127.0.0.1"\nport = {orthanc.dicom_port}',
         send='objects = ["seg", "sr", "dicom-pdf"]\nretry_s = 0.3',
     )
     configuration = {
@@ -102,7 +107,7 @@ def test_archive_pushes_a_study_and_gets_results_back(
     assert sent.returncode == 0, sent.stderr
     everything = [study["ID"] for study in orthanc.find("Study")]
     assert len(everything) == 2
-    answer = orthanc.ask("/modalities/node/store", everything)
+    answer = orthanc.ask("/modalities/node/store", everything)  # MRI and ECG
     assert answer["FailedInstancesCount"] == 0
 
     uid = str(images[0].StudyInstanceUID)
@@ -126,7 +131,38 @@ def test_archive_pushes_a_study_and_gets_results_back(
         assert secret not in told
 
 
-def test_echo_and_store_by_dcmtk(node: Any, dcmtk: Dcmtk) -> None:
+def test_newest_ecg_is_fetched_from_the_archive(
+    node_factory: ModuleType,
+    ecg_factory: ModuleType,
+    orthanc_and_node: tuple[Orthanc, Any],
+    tmp_path: Path,
+) -> None:
+    """Only the images are pushed; the archive holds two ECGs of the patient and one of another."""
+    orthanc, node = orthanc_and_node
+    images = node_factory.demo_study("Fetch-1")
+    ecgs = [
+        node_factory.demo_ecg(ecg_factory, patient, day + "103000")
+        for patient, day in (
+            ("Fetch-1", "20230101"),
+            ("Fetch-1", "20240301"),
+            ("FETCH-12", "20240302"),
+        )
+    ]
+    for ecg in ecgs:
+        ecg.StudyDate = ecg.AcquisitionDateTime[:8]
+        ecg.SeriesInstanceUID = generate_uid()
+    for item in [*images, *ecgs]:
+        orthanc.upload(node_factory.encoded(item))
+    (study,) = orthanc.find("Study", StudyInstanceUID=str(images[0].StudyInstanceUID))
+    orthanc.ask("/modalities/node/store", study["ID"])
+    (done,) = node_factory.wait_for(lambda: node.events("study_done"))
+    assert done["ecg"] is True
+    assert [e["outcome"] for e in node.events("ecg_query")] == ["found"]
+    fetched = node.rows("SELECT sop_uid FROM objects WHERE kind = 'ecg'")
+    assert fetched == [(str(ecgs[1].SOPInstanceUID),)]
+
+
+def test_echo_by_dcmtk(node: Any, dcmtk: Dcmtk) -> None:
     where = ("-aet", "SENDER", "-aec", "SCARSEG", "127.0.0.1", node.port)
     assert dcmtk("echoscu", *where).returncode == 0
 

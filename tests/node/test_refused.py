@@ -7,7 +7,8 @@ import random
 import socket
 import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,13 @@ from typing import Any
 import pytest
 from pydicom.uid import MRImageStorage, generate_uid
 from pynetdicom import AE
+
+from scarseg_infer.node.config import read_config
+from scarseg_infer.node.counters import Counters
+from scarseg_infer.node.log import Log
+from scarseg_infer.node.queue import Queue
+from scarseg_infer.node.receive import Receiver
+from scarseg_infer.node.storage import Storage
 
 Dcmtk = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -31,32 +39,49 @@ def test_unknown_titles_are_rejected(
     assert why in said.stdout + said.stderr
 
 
-def test_foreign_addresses_are_closed_unheard(node_factory: ModuleType, tmp_path: Path) -> None:
-    node = node_factory.make_node(
-        tmp_path, callers='ae_titles = ["SENDER"]\naddresses = ["192.0.2.0/24"]'
-    )
-    node.start()
-    try:
-        with socket.create_connection(("127.0.0.1", node.port), 5) as connection:
-            assert connection.recv(1) == b""
-        assert node.metric('connections_refused_total{reason="address"}') >= 1
-    finally:
-        node.kill()
+@pytest.fixture
+def receiver(
+    node_factory: ModuleType, tmp_path: Path
+) -> Iterator[Callable[..., tuple[Receiver, Storage, Any]]]:
+    """Starts the receiving part alone, in this process."""
+    started: list[Receiver] = []
+
+    def start(**tables: str) -> tuple[Receiver, Storage, Any]:
+        node = node_factory.make_node(tmp_path, **tables)
+        config = read_config(tmp_path / "node.toml")
+        storage = Storage(config.data)
+        log = Log(StringIO())
+        started.append(Receiver(config, storage, Queue(storage), Counters(), log))
+        started[-1].start()
+        return started[-1], storage, node
+
+    yield start
+    for found in started:
+        found.stop(5)
+        assert not found.associations
+
+
+def test_foreign_addresses_are_closed_unheard(receiver: Any) -> None:
+    _, _, node = receiver(callers='ae_titles = ["SENDER"]\naddresses = ["192.0.2.0/24"]')
+    with socket.create_connection(("127.0.0.1", node.port), 5) as connection:
+        assert connection.recv(1) == b""
 
 
 def test_nearly_full_disk_refuses_before_anything_is_lost(
-    node_factory: ModuleType, tmp_path: Path
+    node_factory: ModuleType, receiver: Any
 ) -> None:
-    node = node_factory.make_node(tmp_path, limits=f"min_free_mb = {1 << 39}")
-    node.start()
-    try:
-        assert node_factory.send(node.port, node_factory.demo_study()[:2]) == [0xA700, 0xA700]
-        code, text = node.get("/healthz")
-        assert code == 503
-        assert "disk" in text
-        assert node.rows("SELECT COUNT(*) FROM objects") == [(0,)]
-    finally:
-        node.kill()
+    found, storage, node = receiver(limits=f"min_free_mb = {1 << 39}")
+    assert node_factory.send(node.port, node_factory.demo_study()[:2]) == [0xA700, 0xA700]
+    assert not found.has_room()
+    assert storage.rows("SELECT * FROM objects") == []
+    echo(node)
+
+
+def test_disk_that_cannot_be_written_refuses(node_factory: ModuleType, receiver: Any) -> None:
+    _, storage, node = receiver()
+    (storage.root / "incoming").rmdir()
+    assert node_factory.send(node.port, node_factory.demo_study()[:1]) == [0xA700]
+    assert storage.rows("SELECT * FROM studies") == []
 
 
 def test_second_object_of_the_same_uid(node_factory: ModuleType, node: Any) -> None:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
-import sqlite3
 import subprocess
 import sys
+import time
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from scarseg_infer import Segmenter
+from scarseg_infer.node.config import read_config
+from scarseg_infer.node.counters import Counters
+from scarseg_infer.node.log import Log
+from scarseg_infer.node.queue import Arrival, Queue
+from scarseg_infer.node.storage import Storage
+from scarseg_infer.node.work import Worker
 
 SOAK = Path(__file__).resolve().parents[2] / "bench" / "node_soak.py"
 
@@ -73,17 +82,36 @@ def test_study_that_breaks_the_process_is_given_up(
     node_factory: ModuleType, tmp_path: Path
 ) -> None:
     """A study at which the process died as often as allowed is not tried once more."""
-    node = node_factory.make_node(tmp_path, study="quiet_s = 600\nattempts = 3")
-    node.start()
-    assert set(node_factory.send(node.port, node_factory.demo_study())) == {0}
-    node.kill()
-    with sqlite3.connect(tmp_path / "data" / "queue.sqlite3") as database:
-        database.execute("UPDATE studies SET attempts = 3")
-    text = (tmp_path / "node.toml").read_text()
-    (tmp_path / "node.toml").write_text(text.replace("quiet_s = 600", "quiet_s = 0.2"))
-    node.start()
-    try:
-        node_factory.wait_for(lambda: node.events("study_failed"))
-        assert node.rows("SELECT state FROM studies") == [("failed",)]
-    finally:
-        node.kill()
+    node_factory.make_node(tmp_path, study="quiet_s = 0.1\nattempts = 3")
+    config = read_config(tmp_path / "node.toml")
+    storage, log = Storage(config.data), StringIO()
+    queue = Queue(storage)
+    queue.add(Arrival("1.1", "1.2", "image", "p", "", "", b"data", b""))
+    segmenter = Segmenter.from_model(threads=1, background=True)
+    worker = Worker(config, storage, segmenter, Counters(), Log(log))
+    assert not worker.step()  # not yet quiet
+    time.sleep(0.15)
+    for _ in range(3):
+        (study,) = queue.quiet(0.1)
+        queue.begin(study)  # and then the process is gone
+    assert worker.step()
+    assert not worker.step()
+    assert queue.counts() == {"open": 0, "done": 0, "failed": 1}
+    assert "study_failed" in log.getvalue()
+
+
+def test_what_is_no_dicom_image_fails_with_a_reason(
+    node_factory: ModuleType, tmp_path: Path
+) -> None:
+    node_factory.make_node(tmp_path, study="quiet_s = 0.1")
+    config = read_config(tmp_path / "node.toml")
+    storage = Storage(config.data)
+    queue = Queue(storage)
+    queue.add(Arrival("1.1", "1.2", "image", "p", "", "", b"data", b""))
+    time.sleep(0.15)
+    segmenter = Segmenter.from_model(threads=1, background=True)
+    assert Worker(config, storage, segmenter, Counters(), Log(StringIO())).step()
+    (row,) = queue.listing(5)
+    assert row["state"] == "failed"
+    assert row["why"]
+    assert not list((storage.root / "work").iterdir())

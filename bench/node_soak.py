@@ -33,10 +33,12 @@ class Senders:
         port: of the node.
         studies: how many studies all threads send together.
         threads: how many send at a time.
+        pause_s: at most, between two studies of a sender.
     """
 
-    def __init__(self, port: int, studies: int, threads: int) -> None:
+    def __init__(self, port: int, studies: int, threads: int, pause_s: float = 0.0) -> None:
         self._port, self._left = port, list(range(studies))
+        self._pause_s = pause_s
         self._lock = threading.Lock()
         self.acknowledged: dict[str, str] = {}
         """SHA-256 of the pixels or waveform of each acknowledged object, by its UID."""
@@ -45,10 +47,6 @@ class Senders:
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
-
-    def done(self) -> bool:
-        """Has everything been acknowledged?"""
-        return not any(thread.is_alive() for thread in self._threads)
 
     def join(self) -> None:
         """Wait for the end."""
@@ -62,6 +60,7 @@ class Senders:
                     return
                 number = self._left.pop()
             self._push(number)
+            time.sleep(random.uniform(0, self._pause_s))
 
     def _push(self, number: int) -> None:
         import ecg_factory
@@ -72,7 +71,7 @@ class Senders:
         if number % 2:
             objects.append(node_factory.demo_ecg(ecg_factory, f"SOAK-{number}"))
         while objects:
-            statuses = node_factory.send(self._port, objects)
+            statuses = node_factory.send(self._port, objects, answer_s=2)
             for item, status in zip(objects, statuses, strict=True):
                 if status == 0:
                     self.acknowledged[str(item.SOPInstanceUID)] = _content(item)
@@ -125,12 +124,12 @@ def finished(node: Any, studies: int) -> bool:
 
 
 def kill_loop(
-    folder: Path, kills: int, studies: int, seed: int, longest_s: float = 6.0
+    folder: Path, kills: int, studies: int, seed: int, longest_s: float = 4.0
 ) -> dict[str, Any]:
     """Kill the node at random points while studies come in and results go out.
 
     Args:
-        longest_s: from a start to the next kill.
+        longest_s: from the moment that the node listens (three kills of four) or starts to the kill.
     """
     import node_factory
 
@@ -142,17 +141,21 @@ def kill_loop(
     )
     node.start()
     start = time.monotonic()
-    senders = Senders(node.port, studies, 2)
+    senders = Senders(node.port, studies, 2, pause_s=2.0 if kills > 10 else 0.0)
+    during: Counter[str] = Counter()
     for _ in range(kills):
+        if chance.random() < 0.75:  # the others may hit the start itself
+            node_factory.wait_for(node.listening)
         time.sleep(chance.uniform(0.0, longest_s))
         node.kill()
+        during.update(_interrupted(node))
         node.start(wait=False)
     senders.join()
     node_factory.wait_for(lambda: finished(node, studies), 60 + 5 * studies)
     problems = broken_promises(node, archive, senders)
     twice = Counter(str(item.SOPInstanceUID) for item in archive.objects)
     report = {
-        "kills": kills, "studies": studies, "seed": seed,
+        "kills": kills, "killed_while": dict(during), "studies": studies, "seed": seed,
         "acknowledged": len(senders.acknowledged), "sent_again_by_callers": senders.resent,
         "objects_at_peer": len(twice), "repeated_with_same_uid": sum(twice.values()) - len(twice),
         "restarts": len(node.events("recovered")) - 1,
@@ -163,6 +166,18 @@ def kill_loop(
     node.stop()
     archive.stop()
     return report
+
+
+def _interrupted(node: Any) -> list[str]:
+    """What a node was in the middle of when it was killed."""
+    data = node.folder / "data"
+    found = {
+        "receiving": any((data / "incoming").iterdir()),
+        "processing": any((data / "work").iterdir()),
+        "sending": node.rows("SELECT COUNT(*) FROM deliveries WHERE state = 'pending'")[0][0] > 0,
+        "study open": node.rows("SELECT COUNT(*) FROM studies WHERE state = 'open'")[0][0] > 0,
+    }
+    return [name for name, was in found.items() if was]
 
 
 def soak(folder: Path, studies: int, threads: int) -> dict[str, Any]:
@@ -211,13 +226,15 @@ def main() -> int:
     top = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     top.add_argument("what", choices=("kills", "soak"))
     top.add_argument("--kills", type=int, default=30)
-    top.add_argument("--studies", type=int, help="default: 20 for kills, 200 for soak")
+    top.add_argument("--studies", type=int, help="default: twice the kills; 200 for soak")
     top.add_argument("--senders", type=int, default=4)
     top.add_argument("--seed", type=int, default=1)
     options = top.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if options.what == "kills":
-            report = kill_loop(Path(folder), options.kills, options.studies or 20, options.seed)
+            report = kill_loop(
+                Path(folder), options.kills, options.studies or 2 * options.kills, options.seed
+            )
         else:
             report = soak(Path(folder), options.studies or 200, options.senders)
     print(json.dumps(report, indent=1))

@@ -186,14 +186,15 @@ def encoded(dataset: Dataset) -> bytes:
 
 def send(
     port: int, datasets: Iterable[Dataset], caller: str = "SENDER", called: str = "SCARSEG",
-    tls: Any = None,
+    answer_s: float = 20,
 ) -> list[int | None]:  # fmt: skip
     """C-STORE objects; the status of each, None for those that got no answer."""
     ae = AE(ae_title=caller)
-    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = 20
+    # pynetdicom does not notice that a peer has died while it waits for an answer.
+    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = answer_s
     for uid in (MRImageStorage, TwelveLeadECGWaveformStorage):
         ae.add_requested_context(uid)
-    association = ae.associate("127.0.0.1", port, ae_title=called, tls_args=tls)
+    association = ae.associate("127.0.0.1", port, ae_title=called)
     datasets = list(datasets)
     if not association.is_established:
         return [None] * len(datasets)

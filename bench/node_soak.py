@@ -129,7 +129,7 @@ def kill_loop(
     """Kill the node at random points while studies come in and results go out.
 
     Args:
-        longest_s: from the moment that the node listens (three kills of four) or starts to the kill.
+        longest_s: from when the node listens (three kills of four) or starts to the kill.
     """
     import node_factory
 

@@ -107,6 +107,8 @@ class Config:
     send: Sending
     status_address: str
     status_port: int | None
+    api: bool
+    """Are studies taken and results given over HTTP?"""
     model: ModelChoice
     ecg_query: Peer | None
 
@@ -160,6 +162,7 @@ def _checked(document: dict[str, Any], beside: Path) -> Config:
         send=_sending(tables["send"]),
         status_address=_address(status, "address", "127.0.0.1"),
         status_port=status_port if status_on else None,
+        api=status.flag("api", False),
         model=_model(tables["model"], beside),
         ecg_query=_peer(tables["ecg_query"], tls, "ecg_query") if "ecg_query" in document else None,
     )

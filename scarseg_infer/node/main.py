@@ -66,13 +66,15 @@ class Node:
 
     def run(self, stop: threading.Event) -> None:
         """Serve until ``stop`` is set, then end in order."""
+        from scarseg_infer.node.http_api import StudyApi
         from scarseg_infer.node.status import Status, StatusServer
 
         config = self._config
         status = Status(self._queue, self._outbox, self._counters, self.problems, self.gauges)
         self._receiver.start()
+        api = StudyApi(self._storage, self._queue, self._receiver.has_room) if config.api else None
         page = (
-            StatusServer(status, config.status_address, config.status_port)
+            StatusServer(status, api, config.status_address, config.status_port)
             if config.status_port
             else None
         )

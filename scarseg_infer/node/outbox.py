@@ -17,6 +17,8 @@ from scarseg_infer.node.storage import Storage, remove, sync_file, sync_folder
 
 PENDING: Final = "pending"
 SENT: Final = "sent"
+RESULT_JSON: Final = "result.json"
+"""Lies beside the objects of a result; for the HTTP interface, never sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,8 @@ class Outbox:
         """
         revision = study.revision + 1
         final = self._storage.root / "results" / f"{study.id}-{revision}"
-        for item in files:
-            sync_file(folder / item.file)
+        for path in folder.iterdir():
+            sync_file(path)
         sync_folder(folder)
         if final.exists():  # of a publication that was never recorded
             remove(final)

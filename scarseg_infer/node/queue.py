@@ -159,6 +159,10 @@ class Queue:
                 (time.time() + seconds, why, study.id),
             )
 
+    def number(self, study_uid: str) -> int:
+        """The node's own number of a study that has objects here."""
+        return int(self._storage.rows("SELECT id FROM studies WHERE uid = ?", study_uid)[0]["id"])
+
     def counts(self) -> dict[str, int]:
         """How many studies with images are in each state."""
         rows = self._storage.rows(

@@ -49,11 +49,12 @@ CONFLICT: Final = 0xC001
 REQUEST_S: Final = 10.0
 """For a caller to ask for an association once connected, and to close after its end."""
 
-_HEADER: Final = (
+HEADER: Final = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "PatientID", "IssuerOfPatientID",
     "AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "SeriesDate", "SeriesTime",
     "StudyDate", "StudyTime", "SpecificCharacterSet",
 )  # fmt: skip
+"""All that is read of an object when it comes."""
 
 
 class Receiver:
@@ -187,7 +188,7 @@ def arrival_from(event: evt.Event) -> Arrival | None:
     """
     dataset, whole = event.encoded_dataset(include_meta=False), event.encoded_dataset()
     meta = whole[: len(whole) - len(dataset)]
-    header = dcmread(BytesIO(whole), stop_before_pixels=True, specific_tags=list(_HEADER))
+    header = dcmread(BytesIO(whole), stop_before_pixels=True, specific_tags=list(HEADER))
     return arrival_of(header, dataset, meta, _announced(event))
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from typing import Any, Final
 
 from scarseg_infer.node.counters import Counters
+from scarseg_infer.node.http_api import StudyApi
 from scarseg_infer.node.outbox import PENDING, Outbox
 from scarseg_infer.node.queue import Queue
 from scarseg_runtime.errors import UsageError
@@ -96,9 +99,10 @@ class Status:
 class StatusServer:
     """Serves :class:`Status` in a thread of its own. Raises UsageError where it cannot listen."""
 
-    def __init__(self, status: Status, address: str, port: int) -> None:
+    def __init__(self, status: Status, api: StudyApi | None, address: str, port: int) -> None:
         class Handler(_Handler):
             source = status
+            studies = api
 
         try:
             self._server = ThreadingHTTPServer((address, port), Handler)
@@ -121,13 +125,31 @@ class StatusServer:
 
 class _Handler(BaseHTTPRequestHandler):
     source: Status
+    studies: StudyApi | None
     timeout = _TIMEOUT_S
     server_version = "scarseg-node"
     sys_version = ""
 
+    def do_POST(self) -> None:
+        self.close_connection = True  # what is left of a refused body is not a request
+        if self.studies is None or self.path != "/studies":
+            self._answer(404, "text/plain; charset=utf-8", "not found\n")
+        elif self._own_name():
+            headers = self.headers
+            length = headers.get("Content-Length")
+            try:
+                answer = self.studies.post(headers.get("Content-Type", ""), length, self.rfile)
+            except TimeoutError:
+                return
+            self._answer_json(*answer)
+
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        if path == "/healthz":
+        number = path.removeprefix("/studies/")
+        if self.studies and number != path and number.isascii() and number.isdigit():
+            if self._own_name():
+                self._answer_json(*self.studies.get(int(number[:18])))
+        elif path == "/healthz":
             code, text = self.source.health()
             self._answer(code, "text/plain; charset=utf-8", text)
         elif path == "/metrics":
@@ -136,6 +158,21 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, "text/html; charset=utf-8", self.source.page())
         else:
             self._answer(404, "text/plain; charset=utf-8", "not found\n")
+
+    def _own_name(self) -> bool:
+        """Was this machine asked by its address or as localhost? Else a web page may have had its
+        own name point here, to read what it must not."""
+        name = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
+        try:
+            ip_address(name.strip("[]"))
+        except ValueError:
+            if name != "localhost":
+                self._answer(421, "text/plain; charset=utf-8", "ask by address\n")
+                return False
+        return True
+
+    def _answer_json(self, code: int, document: dict[str, Any]) -> None:
+        self._answer(code, "application/json", json.dumps(document) + "\n")
 
     def _answer(self, code: int, kind: str, text: str) -> None:
         body = text.encode()

@@ -115,11 +115,8 @@ class Worker:
             self._log.write("study_unchanged", study=study.id, objects=len(words))
             return
         out = folder / "results"
-        written = write_all(result, out, overwrite=False, only=self._config.send.objects)
+        written = write_all(result, out, overwrite=False, only=[*self._config.send.objects, "json"])
         files = [_described(name, written[name]) for name in self._config.send.objects]
-        for entry in out.iterdir():
-            if entry.name not in [item.file for item in files]:
-                entry.unlink()
         peers = [peer.name for peer in self._config.peers]
         if not self._outbox.publish(study, out, files, peers, inputs):
             self._log.write("study_grew", study=study.id)

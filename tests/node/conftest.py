@@ -55,6 +55,7 @@ def node(
     found = node_factory.make_node(
         tmp_path_factory.mktemp("node"),
         [node_factory.peer_table(archive.port)],
+        api=True,
         limits="min_free_mb = 1\nidle_s = 3\nobject_mb = 8\nassociations = 4",
     )
     found.start()

@@ -128,7 +128,7 @@ class Node:
         return [line for line in lines if line["event"] == name]
 
 
-def make_node(folder: Path, peers: Iterable[str] = (), **tables: str) -> Node:
+def make_node(folder: Path, peers: Iterable[str] = (), *, api: bool = False, **tables: str) -> Node:
     """Configure a node; ``tables`` replaces the contents of tables of its configuration.
 
     Args:
@@ -141,7 +141,7 @@ def make_node(folder: Path, peers: Iterable[str] = (), **tables: str) -> Node:
         "limits": "min_free_mb = 1\nidle_s = 10",
         "study": "quiet_s = 0.6",
         "send": "retry_s = 0.3\nretry_max_s = 1.0",
-        "status": f"port = {status}",
+        "status": f"port = {status}\napi = {str(api).lower()}",
         "model": "threads = 1",
     } | tables
     text = "".join(f"[{name}]\n{body}\n" for name, body in contents.items())

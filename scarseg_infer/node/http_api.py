@@ -30,7 +30,6 @@ ZIP_TYPE: Final = "application/zip"
 this machine looks at can post studies."""
 MAX_BODY_BYTES: Final = 1 << 30
 _CHUNK: Final = 1 << 20
-_META_START: Final = 132  # after the preamble: (0002,0000) UL, 4 bytes: length of the rest
 
 Answer = tuple[int, dict[str, Any]]
 
@@ -121,10 +120,7 @@ def arrival_in_file(data: bytes) -> Arrival | None:
         sop_class = text(header, "SOPClassUID")
         if sop_class not in (*IMAGE_CLASSES, *ECG_CLASSES):
             return None
-        announced = (sop_class, text(header, "SOPInstanceUID"))
-        rest = int.from_bytes(data[_META_START + 8 : _META_START + 12], "little")
-        start = _META_START + 12 + rest
-        return arrival_of(header, data[start:], data[:start], announced)
+        return arrival_of(header, data, (sop_class, text(header, "SOPInstanceUID")))
     except PARSE_ERRORS:
         return None
 

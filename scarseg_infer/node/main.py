@@ -64,8 +64,9 @@ class Node:
             for name, job in jobs.items()
         ]
 
-    def run(self, stop: threading.Event) -> None:
-        """Serve until ``stop`` is set, then end in order."""
+    def run(self, stop: threading.Event) -> bool:
+        """Serve until ``stop`` is set, then end in order; the same, returning False, where a
+        thread has died, so that whoever started the node can start it again."""
         from scarseg_infer.node.http_api import StudyApi
         from scarseg_infer.node.status import Status, StatusServer
 
@@ -81,8 +82,9 @@ class Node:
         for thread in self._threads:
             thread.start()
         self._log.write("started", version=__version__, port=config.port, peers=len(config.peers))
-        while not stop.wait(1.0):
-            pass
+        healthy = True
+        while healthy and not stop.wait(1.0):
+            healthy = self._receiver.listening and all(t.is_alive() for t in self._threads)
         self._log.write("stopping")
         self._receiver.stop(STOP_S)
         self._stopping.set()
@@ -92,7 +94,8 @@ class Node:
             page.stop()
         if not any(thread.is_alive() for thread in self._threads):
             self._storage.close()
-        self._log.write("stopped")
+        self._log.write("stopped", healthy=healthy)
+        return healthy
 
     def problems(self) -> list[str]:
         """What is wrong now, for /healthz."""
@@ -123,8 +126,8 @@ class Node:
         )
 
 
-def serve(config: Config, log: Log, stop: threading.Event) -> None:
-    """Load the model and run a node until ``stop`` is set.
+def serve(config: Config, log: Log, stop: threading.Event) -> bool:
+    """Load the model and run a node until ``stop`` is set; see :meth:`Node.run`.
 
     Raises:
         ScarsegError: it cannot start; see :class:`Node` and :meth:`Segmenter.from_model`.
@@ -153,7 +156,7 @@ def serve(config: Config, log: Log, stop: threading.Event) -> None:
         )  # fmt: skip
         node = Node(config, segmenter, log)
         segmenter.warm_up()
-        node.run(stop)
+        return node.run(stop)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -184,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         threading.excepthook = _thread_hook(log)
-        serve(config, log, stop)
+        return 0 if serve(config, log, stop) else 1
     except ScarsegError as error:
         sys.stderr.write(f"scarseg-node: {error}\n")
         return error.exit_code
@@ -193,7 +196,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write("scarseg-node: pynetdicom is missing. pip install 'scarseg-infer[node]'\n")
         return UsageError.exit_code
-    return 0
 
 
 def run() -> None:

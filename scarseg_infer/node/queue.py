@@ -33,10 +33,10 @@ class Arrival:
     issuer: str
     taken: str
     """Date and time of an ECG as DICOM writes them, so that the newest sorts last."""
-    dataset: bytes
-    """As it came, without file meta information."""
-    meta: bytes
-    """Preamble and file meta information."""
+    file: bytes
+    """As a DICOM file."""
+    start: int
+    """Where in it the dataset starts, after preamble and file meta information."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,13 @@ class Queue:
         Raises:
             OSError, sqlite3.Error: it was not kept.
         """
-        digest = hashlib.sha256(arrival.dataset).hexdigest()
+        digest = hashlib.sha256(memoryview(arrival.file)[arrival.start :]).hexdigest()
         if known := self._compare(arrival.sop_uid, digest):
             return known
         root = self._storage.root
         part = root / "incoming" / secrets.token_hex(16)
         try:
-            write_synced(part, arrival.meta + arrival.dataset)
+            write_synced(part, arrival.file)
             with self._storage.change() as database:
                 if known := self._compare(arrival.sop_uid, digest):  # came twice at a time
                     return known
@@ -244,6 +244,6 @@ def _insert_object(
         "INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             arrival.sop_uid, study, arrival.kind, arrival.patient, arrival.issuer, arrival.taken,
-            file, digest, len(arrival.dataset), time.time(),
+            file, digest, len(arrival.file), time.time(),
         ),
     )  # fmt: skip

@@ -46,6 +46,9 @@ CANNOT_UNDERSTAND: Final = 0xC000
 CONFLICT: Final = 0xC001
 """Another object of the same UID is here (one of the values that PS3.4, B.2.3 leaves to us)."""
 
+_META_START: Final = 128 + 4 + 12
+"""After the preamble, DICM, and the element with the length of the rest of the meta information
+in its last 4 bytes (PS3.10, 7.1)."""
 REQUEST_S: Final = 10.0
 """For a caller to ask for an association once connected, and to close after its end."""
 
@@ -186,10 +189,9 @@ def arrival_from(event: evt.Event) -> Arrival | None:
 
     Raises one of PARSE_ERRORS where the header cannot be read.
     """
-    dataset, whole = event.encoded_dataset(include_meta=False), event.encoded_dataset()
-    meta = whole[: len(whole) - len(dataset)]
-    header = dcmread(BytesIO(whole), stop_before_pixels=True, specific_tags=list(HEADER))
-    return arrival_of(header, dataset, meta, _announced(event))
+    data = event.encoded_dataset()
+    header = dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=list(HEADER))
+    return arrival_of(header, data, _announced(event))
 
 
 def _announced(event: evt.Event) -> tuple[str, str]:
@@ -197,10 +199,14 @@ def _announced(event: evt.Event) -> tuple[str, str]:
     return str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
 
 
-def arrival_of(
-    header: Dataset, dataset: bytes, meta: bytes, announced: tuple[str, str]
-) -> Arrival | None:
-    """See :class:`~scarseg_infer.node.queue.Arrival`; None where UIDs are missing or differ."""
+def arrival_of(header: Dataset, data: bytes, announced: tuple[str, str]) -> Arrival | None:
+    """What the queue keeps of an object; None where UIDs are missing or differ.
+
+    Args:
+        header: read from ``data``.
+        data: the object as a DICOM file.
+        announced: its SOP class and instance UID as the sender said.
+    """
     sop_class, sop_uid = text(header, "SOPClassUID"), text(header, "SOPInstanceUID")
     study_uid = text(header, "StudyInstanceUID")
     if (sop_class, sop_uid) != announced or not UID(sop_uid).is_valid or not study_uid:
@@ -217,6 +223,6 @@ def arrival_of(
         patient=patient if any(character.isalnum() for character in patient) else "",
         issuer=text(header, "IssuerOfPatientID").strip().casefold(),
         taken=taken,
-        dataset=dataset,
-        meta=meta,
+        file=data,
+        start=_META_START + int.from_bytes(data[_META_START - 4 : _META_START], "little"),
     )

@@ -12,6 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
 
+from scarseg_infer.dicom_parse import PARSE_ERRORS
 from scarseg_infer.node.config import Config, Peer
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
@@ -83,7 +84,12 @@ class Sender:
 
     def _send_one(self, association: Association, delivery: Delivery) -> None:
         try:
-            status = association.send_c_store(dcmread(delivery.path))
+            found = dcmread(delivery.path)
+        except PARSE_ERRORS:
+            self._failed([delivery], "file not readable")
+            return
+        try:
+            status = association.send_c_store(found)
         except ValueError:  # the peer did not accept this class in any syntax that we have
             self._failed([delivery], "class not accepted")
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -86,6 +87,8 @@ class NodeServer(ThreadedAssociationServer):
     def __init__(self, ae: AE, config: Config, handlers: list[Any], on_refused: Any) -> None:
         self._config = config
         self._on_refused = on_refused
+        self._handshakes = 0
+        self._lock = threading.Lock()
         self._tls = server_context(config.tls) if config.tls else None
         self.message_bytes = config.limits.object_bytes + MAX_PDU_BYTES
         super().__init__(
@@ -106,7 +109,7 @@ class NodeServer(ThreadedAssociationServer):
             self._on_refused("address")
             return False
         room = self._config.limits.associations * CONNECTIONS_PER_ASSOCIATION
-        if len(self.active_associations) >= room:
+        if len(self.active_associations) + self._handshakes >= room:
             self._on_refused("connections")
             return False
         return True
@@ -115,14 +118,24 @@ class NodeServer(ThreadedAssociationServer):
         """In a thread of its own: TLS, then the association."""
         if self._tls:
             try:
-                request.settimeout(HANDSHAKE_S)
-                request = self._tls.wrap_socket(request, server_side=True)
-                request.settimeout(self._config.limits.idle_s)
+                request = self._secured(self._tls, request)
             except OSError:  # ssl.SSLError is one
                 self._on_refused("tls")
                 self.shutdown_request(request)
                 return
         super().process_request_thread(request, client_address)
+
+    def _secured(self, tls: ssl.SSLContext, plain: socket.socket) -> ssl.SSLSocket:
+        with self._lock:
+            self._handshakes += 1
+        try:
+            plain.settimeout(HANDSHAKE_S)
+            secured = tls.wrap_socket(plain, server_side=True)
+            secured.settimeout(self._config.limits.idle_s)
+            return secured
+        finally:
+            with self._lock:
+                self._handshakes -= 1
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A connection that failed before its association began is no news."""

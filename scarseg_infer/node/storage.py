@@ -76,7 +76,9 @@ class Storage:
                 f"the data folder cannot be used ({type(error).__name__})",
                 "Check node.data in the configuration, who owns the folder and the disk",
             ) from error
-        sync_folder(root)
+        # Folders made just before a crash may not be on the disk yet.
+        for folder in (root, root / "objects", root / "results"):
+            sync_folder(folder)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(

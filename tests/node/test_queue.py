@@ -25,7 +25,9 @@ def storage(tmp_path: Path) -> Storage:
 def arrival(
     uid: str, study: str = "1.2", patient: str = "p", kind: Kind = "image", taken: str = ""
 ) -> Arrival:
-    return Arrival(uid, study, kind, patient, "", taken, f"data of {uid}".encode(), META)
+    return Arrival(
+        uid, study, kind, patient, "", taken, META + f"data of {uid}".encode(), len(META)
+    )
 
 
 def publish(storage: Storage, uid: str = "9.1", peers: tuple[str, ...] = ("a",)) -> bool:
@@ -53,7 +55,7 @@ def test_same_object_from_many_threads_is_kept_once(storage: Storage) -> None:
 def test_other_object_of_the_same_uid(storage: Storage) -> None:
     queue = Queue(storage)
     queue.add(arrival("1.1"))
-    assert queue.add(replace(arrival("1.1"), dataset=b"else")) == "conflict"
+    assert queue.add(replace(arrival("1.1"), file=META + b"else")) == "conflict"
     (path,) = (storage.root / "objects").glob("*/*")
     assert path.read_bytes() == META + b"data of 1.1"
 

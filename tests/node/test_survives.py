@@ -86,7 +86,7 @@ def test_study_that_breaks_the_process_is_given_up(
     config = read_config(tmp_path / "node.toml")
     storage, log = Storage(config.data), StringIO()
     queue = Queue(storage)
-    queue.add(Arrival("1.1", "1.2", "image", "p", "", "", b"data", b""))
+    queue.add(Arrival("1.1", "1.2", "image", "p", "", "", b"data", 0))
     segmenter = Segmenter.from_model(threads=1, background=True)
     worker = Worker(config, storage, segmenter, Counters(), Log(log))
     assert not worker.step()  # not yet quiet
@@ -107,7 +107,7 @@ def test_what_is_no_dicom_image_fails_with_a_reason(
     config = read_config(tmp_path / "node.toml")
     storage = Storage(config.data)
     queue = Queue(storage)
-    queue.add(Arrival("1.1", "1.2", "image", "p", "", "", b"data", b""))
+    queue.add(Arrival("1.1", "1.2", "image", "p", "", "", b"data", 0))
     time.sleep(0.15)
     segmenter = Segmenter.from_model(threads=1, background=True)
     assert Worker(config, storage, segmenter, Counters(), Log(StringIO())).step()

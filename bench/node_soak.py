@@ -48,6 +48,10 @@ class Senders:
         for thread in self._threads:
             thread.start()
 
+    def running(self) -> bool:
+        """Is there something that was not acknowledged yet?"""
+        return any(thread.is_alive() for thread in self._threads)
+
     def join(self) -> None:
         """Wait for the end."""
         for thread in self._threads:
@@ -129,7 +133,7 @@ def kill_loop(
     """Kill the node at random points while studies come in and results go out.
 
     Args:
-        longest_s: from when the node listens (three kills of four) or starts to the kill.
+        longest_s: see :func:`_wait_for_a_moment`.
     """
     import node_factory
 
@@ -137,16 +141,14 @@ def kill_loop(
     archive = node_factory.Archive(*node_factory.free_ports(1))
     archive.start()
     node = node_factory.make_node(
-        folder, [node_factory.peer_table(archive.port)], study="quiet_s = 1.0\nattempts = 1000"
+        folder, [node_factory.peer_table(archive.port)], study="quiet_s = 0.8\nattempts = 1000"
     )
     node.start()
     start = time.monotonic()
     senders = Senders(node.port, studies, 2, pause_s=2.0 if kills > 10 else 0.0)
     during: Counter[str] = Counter()
     for _ in range(kills):
-        if chance.random() < 0.75:  # the others may hit the start itself
-            node_factory.wait_for(node.listening)
-        time.sleep(chance.uniform(0.0, longest_s))
+        _wait_for_a_moment(chance, node, senders, longest_s)
         node.kill()
         during.update(_interrupted(node))
         node.start(wait=False)
@@ -166,6 +168,24 @@ def kill_loop(
     node.stop()
     archive.stop()
     return report
+
+
+def _wait_for_a_moment(
+    chance: random.Random, node: Any, senders: Senders, longest_s: float
+) -> None:
+    """Until a kill: half of them hit while objects come in, a few the start of the node, and the
+    others come at any time up to ``longest_s`` after it listens."""
+    import node_factory
+
+    kind = chance.random()
+    if kind > 0.15:
+        node_factory.wait_for(node.listening)
+    if kind > 0.5 and senders.running():
+        before = len(senders.acknowledged)
+        node_factory.wait_for(lambda: len(senders.acknowledged) > before or not senders.running())
+        time.sleep(chance.uniform(0.0, 0.2))
+    else:
+        time.sleep(chance.uniform(0.0, longest_s))
 
 
 def _interrupted(node: Any) -> list[str]:

@@ -134,8 +134,6 @@ def serve(config: Config, log: Log, stop: threading.Event) -> bool:
     """
     from filelock import FileLock, Timeout
 
-    from scarseg_infer.segmenter import Segmenter
-
     _quiet()
     try:
         config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -149,6 +147,8 @@ def serve(config: Config, log: Log, stop: threading.Event) -> bool:
             f"node.data cannot be used ({error.strerror})", "Check who may write there"
         ) from error
     with lock:
+        from scarseg_infer.segmenter import Segmenter
+
         chosen = config.model
         segmenter = Segmenter.from_model(
             chosen.file, provider=chosen.provider, precision=chosen.precision,

@@ -56,7 +56,7 @@ def node(
         tmp_path_factory.mktemp("node"),
         [node_factory.peer_table(archive.port)],
         api=True,
-        limits="min_free_mb = 1\nidle_s = 3\nobject_mb = 8\nassociations = 4",
+        limits="min_free_mb = 1\nidle_s = 2\nobject_mb = 8\nassociations = 4",
     )
     found.start()
     yield found

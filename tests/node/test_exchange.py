@@ -173,11 +173,11 @@ def test_echo_by_dcmtk(node: Any, dcmtk: Dcmtk) -> None:
 def test_several_senders_at_once(
     node_factory: ModuleType, node: Any, archive: Any, tmp_path: Path
 ) -> None:
-    """Three DCMTK senders with a study each, at the same time: each gets its own results."""
+    """Two DCMTK senders with a study each, at the same time: each gets its own results."""
     program = shutil.which("storescu")
     if program is None:
         pytest.skip("storescu is not installed (Debian: dcmtk)")
-    studies = [node_factory.demo_study(f"AT-ONCE-{number}") for number in range(3)]
+    studies = [node_factory.demo_study(f"AT-ONCE-{number}") for number in range(2)]
     running = [
         subprocess.Popen(
             [program, "-aet", "SENDER", "-aec", "SCARSEG", "127.0.0.1", str(node.port),
@@ -185,7 +185,7 @@ def test_several_senders_at_once(
         )
         for number, study in enumerate(studies)
     ]  # fmt: skip
-    assert [process.wait(60) for process in running] == [0, 0, 0]
+    assert [process.wait(60) for process in running] == [0, 0]
     uids = {str(study[0].StudyInstanceUID) for study in studies}
     node_factory.wait_for(lambda: all(len(archive.by_study().get(uid, {})) == 2 for uid in uids))
     found = archive.by_study()

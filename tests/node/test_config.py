@@ -8,6 +8,7 @@ import pytest
 
 from scarseg_infer.node import config as node_config
 from scarseg_infer.node.config import read_config
+from scarseg_infer.node.main import main
 from scarseg_runtime.errors import UsageError
 
 EXAMPLE = Path(node_config.__file__).parent / "deploy" / "scarseg-node.toml"
@@ -89,3 +90,13 @@ def test_example_is_a_configuration() -> None:
     found = read_config(EXAMPLE)
     assert found.peers
     assert found.status_address == "127.0.0.1"
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check", str(EXAMPLE)]) == 0
+    assert main([str(tmp_path / "none.toml")]) == 2
+    assert main([str(written(tmp_path, MINIMAL.replace("SCARSEG", "")))]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert [line.partition(":")[0] for line in said.err.splitlines()] == ["scarseg-node"] * 2
+    assert str(tmp_path) not in said.err

@@ -1,0 +1,262 @@
+"""The configuration of the node: a TOML file in, checked values out.
+
+``deploy/scarseg-node.toml`` is an example with every key explained.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from scarseg_infer.node.toml_table import Table
+from scarseg_runtime.errors import UsageError
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+OBJECTS: Final = ("seg", "sr", "dicom-pdf")
+"""What can be sent to peers, by the names of scarseg_infer.write, in the order of sending."""
+_TABLES: Final = (
+    "node", "callers", "limits", "study", "tls", "peers", "send", "status", "model", "ecg_query",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files of this node's identity and of the authority that signs everybody's."""
+
+    certificate: Path
+    key: Path
+    ca: Path
+    client_certificates: bool
+    """Must callers show a certificate signed by ``ca``?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another application entity."""
+
+    name: str
+    """How logs and metrics call it."""
+    ae_title: str
+    host: str
+    port: int
+    tls: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the node takes on before it says no."""
+
+    associations: int
+    object_bytes: int
+    min_free_bytes: int
+    idle_s: float
+    """Silence after which an association is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRules:
+    """When a study is processed, how often it is tried, how long it is kept."""
+
+    quiet_s: float
+    """Time without a new object after which a study is complete."""
+    ecg_wait_s: float
+    """Further time for which a complete study without an ECG waits for one."""
+    attempts: int
+    """Tries at a study during which the process died or the disk failed; then it is given up."""
+    keep_days: float
+    """How long received objects and results stay after the last delivery."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What goes to the peers, and how long to wait after a failure."""
+
+    objects: tuple[str, ...]
+    retry_s: float
+    retry_max_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """As for :meth:`scarseg_infer.Segmenter.from_model`."""
+
+    file: Path | None
+    provider: str
+    precision: str
+    threads: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything the node is told."""
+
+    ae_title: str
+    address: str
+    port: int
+    data: Path
+    caller_titles: tuple[str, ...]
+    caller_networks: tuple[Network, ...]
+    limits: Limits
+    study: StudyRules
+    tls: Tls | None
+    peers: tuple[Peer, ...]
+    send: Sending
+    status_address: str
+    status_port: int | None
+    api: bool
+    """Are studies taken and results given over HTTP?"""
+    model: ModelChoice
+    ecg_query: Peer | None
+
+    def admits(self, address: str) -> bool:
+        """May a caller come from this IP address?"""
+        try:
+            found = ipaddress.ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
+        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
+            found = found.ipv4_mapped
+        return any(found in network for network in self.caller_networks)
+
+
+def read_config(path: Path) -> Config:
+    """Read and check a configuration file; relative paths in it start at its folder.
+
+    Raises:
+        UsageError: it cannot be read, or a value is missing, wrong or unknown; names the key.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"the configuration file cannot be read ({error.strerror})", "Check its path"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the configuration file is not TOML ({error})", "Correct it") from error
+    for name in document:
+        if name not in _TABLES:
+            raise UsageError(f"[{name}] is not known", f"Known: {', '.join(_TABLES)}")
+    return _checked(document, path.resolve().parent)
+
+
+def _checked(document: dict[str, Any], beside: Path) -> Config:
+    tables = {name: Table(name, document.get(name, {})) for name in _TABLES if name != "peers"}
+    node, callers, status = (tables[name] for name in ("node", "callers", "status"))
+    tls = _tls(tables["tls"], beside) if "tls" in document else None
+    status_on, status_port = status.flag("on", True), status.integer("port", 1, 65535, 8104)
+    found = Config(
+        ae_title=node.ae_title("ae_title"),
+        address=_address(node, "address", "127.0.0.1"),
+        port=node.integer("port", 1, 65535, 11112),
+        data=beside / node.text("data"),
+        caller_titles=callers.ae_titles("ae_titles"),
+        caller_networks=_networks(callers, "addresses"),
+        limits=_limits(tables["limits"]),
+        study=_study(tables["study"]),
+        tls=tls,
+        peers=_peers(document.get("peers", []), tls),
+        send=_sending(tables["send"]),
+        status_address=_address(status, "address", "127.0.0.1"),
+        status_port=status_port if status_on else None,
+        api=status.flag("api", False),
+        model=_model(tables["model"], beside),
+        ecg_query=_peer(tables["ecg_query"], tls, "ecg_query") if "ecg_query" in document else None,
+    )
+    for table in tables.values():
+        table.finish()
+    return found
+
+
+def _limits(table: Table) -> Limits:
+    return Limits(
+        associations=table.integer("associations", 1, 100, 8),
+        object_bytes=table.integer("object_mb", 1, 2048, 256) << 20,
+        min_free_bytes=table.integer("min_free_mb", 1, 1 << 40, 2048) << 20,
+        idle_s=table.number("idle_s", 1, 3600, 60),
+    )
+
+
+def _study(table: Table) -> StudyRules:
+    return StudyRules(
+        quiet_s=table.number("quiet_s", 0.1, 86400, 60),
+        ecg_wait_s=table.number("ecg_wait_s", 0, 7 * 86400, 0),
+        attempts=table.integer("attempts", 1, 1000, 5),
+        keep_days=table.number("keep_days", 0, 36500, 7),
+    )
+
+
+def _sending(table: Table) -> Sending:
+    objects = table.texts("objects", ["seg", "sr"])
+    if unknown := [name for name in objects if name not in OBJECTS]:
+        table.wrong("objects", f"holds {unknown[0]!r}; known: {', '.join(OBJECTS)}")
+    retry_s = table.number("retry_s", 0.1, 3600, 10)
+    return Sending(
+        objects=tuple(name for name in OBJECTS if name in objects),
+        retry_s=retry_s,
+        retry_max_s=table.number("retry_max_s", retry_s, 86400, max(900, retry_s)),
+    )
+
+
+def _model(table: Table, beside: Path) -> ModelChoice:
+    return ModelChoice(
+        file=table.file("file", beside) if table.has("file") else None,
+        provider=table.text("provider", "auto"),
+        precision=table.text("precision", "auto"),
+        threads=table.integer("threads", 1, 1024) if table.has("threads") else None,
+    )
+
+
+def _tls(table: Table, beside: Path) -> Tls:
+    return Tls(
+        certificate=table.file("certificate", beside),
+        key=table.file("key", beside),
+        ca=table.file("ca", beside),
+        client_certificates=table.flag("client_certificates", True),
+    )
+
+
+def _peers(values: Any, tls: Tls | None) -> tuple[Peer, ...]:
+    if not isinstance(values, list):
+        raise UsageError("[peers] is not a list of tables", "Write [[peers]]")
+    tables = [Table(f"peers[{number}]", item) for number, item in enumerate(values, 1)]
+    found = tuple(_peer(table, tls) for table in tables)
+    for number, (peer, table) in enumerate(zip(found, tables, strict=True)):
+        table.finish()
+        if peer.name in [other.name for other in found[:number]]:
+            table.wrong("name", "is that of another peer")
+    return found
+
+
+def _peer(table: Table, tls: Tls | None, name: str | None = None) -> Peer:
+    secure = table.flag("tls", False)
+    if secure and tls is None:
+        table.wrong("tls", "is true, but there is no [tls] with the files for it")
+    return Peer(
+        name=name or table.text("name"),
+        ae_title=table.ae_title("ae_title"),
+        host=table.text("host"),
+        port=table.integer("port", 1, 65535),
+        tls=secure,
+    )
+
+
+def _address(table: Table, key: str, default: str) -> str:
+    text = table.text(key, default)
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        table.wrong(key, "must be an IP address of this machine, such as 127.0.0.1 or 0.0.0.0")
+
+
+def _networks(table: Table, key: str) -> tuple[Network, ...]:
+    found = []
+    for text in table.texts(key):
+        try:
+            found.append(ipaddress.ip_network(text))
+        except ValueError:
+            table.wrong(key, "must hold IP addresses or networks, such as 10.0.0.7 or 10.0.0.0/24")
+    return tuple(found)

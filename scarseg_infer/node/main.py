@@ -1,0 +1,228 @@
+"""``scarseg-node CONFIG.toml``: start-up, recovery, threads and an orderly end."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from scarseg_runtime.errors import ScarsegError, UsageError
+from scarseg_runtime.version import __version__
+
+if TYPE_CHECKING:
+    from scarseg_infer.node.config import Config
+    from scarseg_infer.node.log import Log
+    from scarseg_infer.segmenter import Segmenter
+
+STOP_S: Final = 20.0
+"""For running associations, and again for the study being processed, after a signal to stop."""
+
+
+class Node:
+    """Everything that runs, put together from a configuration.
+
+    Raises:
+        UsageError: another node uses the data folder, or an address cannot be listened on.
+        OutputError: the data folder cannot be used.
+    """
+
+    def __init__(self, config: Config, segmenter: Segmenter, log: Log) -> None:
+        from scarseg_infer.node.counters import Counters
+        from scarseg_infer.node.outbox import Outbox
+        from scarseg_infer.node.queue import Queue
+        from scarseg_infer.node.receive import Receiver
+        from scarseg_infer.node.send import Sender
+        from scarseg_infer.node.storage import Storage
+        from scarseg_infer.node.work import Worker
+
+        self._config, self._log = config, log
+        self._storage = Storage(config.data)
+        self._counters = Counters()
+        self._queue, self._outbox = Queue(self._storage), Outbox(self._storage)
+        self._recover()
+        self._receiver = Receiver(config, self._storage, self._queue, self._counters, log)
+        fetch = None
+        if config.ecg_query:
+            from scarseg_infer.node.query import EcgQuery
+
+            fetch = EcgQuery(config, config.ecg_query, self._queue, self._counters, log).fetch
+        worker = Worker(config, self._storage, segmenter, self._counters, log, fetch)
+        jobs = {"work": worker.run} | {
+            f"send {peer.name}": Sender(config, peer, self._outbox, self._counters, log).run
+            for peer in config.peers
+        }
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=job, args=(self._stopping,), name=name, daemon=True)
+            for name, job in jobs.items()
+        ]
+
+    def run(self, stop: threading.Event) -> bool:
+        """Serve until ``stop`` is set, then end in order; the same, returning False, where a
+        thread has died, so that whoever started the node can start it again."""
+        from scarseg_infer.node.http_api import StudyApi
+        from scarseg_infer.node.status import Status, StatusServer
+
+        config = self._config
+        status = Status(self._queue, self._outbox, self._counters, self.problems, self.gauges)
+        self._receiver.start()
+        api = StudyApi(self._storage, self._queue, self._receiver.has_room) if config.api else None
+        page = (
+            StatusServer(status, api, config.status_address, config.status_port)
+            if config.status_port
+            else None
+        )
+        for thread in self._threads:
+            thread.start()
+        self._log.write("started", version=__version__, port=config.port, peers=len(config.peers))
+        healthy = True
+        while healthy and not stop.wait(1.0):
+            healthy = self._receiver.listening and all(t.is_alive() for t in self._threads)
+        self._log.write("stopping")
+        self._receiver.stop(STOP_S)
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(STOP_S)
+        if page:
+            page.stop()
+        if not any(thread.is_alive() for thread in self._threads):
+            self._storage.close()
+        self._log.write("stopped", healthy=healthy)
+        return healthy
+
+    def problems(self) -> list[str]:
+        """What is wrong now, for /healthz."""
+        found = [
+            f"thread {thread.name!r} has died"
+            for thread in self._threads
+            if not thread.is_alive() and not self._stopping.is_set()
+        ]
+        if not self._receiver.listening:
+            found.append("not listening")
+        if not self._receiver.has_room():
+            found.append("disk nearly full: objects are refused")
+        return found
+
+    def gauges(self) -> dict[str, float]:
+        """Numbers of the moment, for /metrics."""
+        return {
+            "associations": self._receiver.associations,
+            "disk_free_bytes": self._storage.free_bytes(),
+        }
+
+    def _recover(self) -> None:
+        leftovers = self._storage.remove_leftovers()
+        missing = self._queue.after_restart()
+        orphans = self._outbox.after_restart([peer.name for peer in self._config.peers])
+        self._log.write(
+            "recovered", leftovers=leftovers, missing_files=missing, deliveries_without_peer=orphans
+        )
+
+
+def serve(config: Config, log: Log, stop: threading.Event) -> bool:
+    """Load the model and run a node until ``stop`` is set; see :meth:`Node.run`.
+
+    Raises:
+        ScarsegError: it cannot start; see :class:`Node` and :meth:`Segmenter.from_model`.
+    """
+    from filelock import FileLock, Timeout
+
+    _quiet()
+    try:
+        config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = FileLock(config.data / "lock", timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise UsageError("another node uses the data folder", "Stop it, or change node.data") \
+            from error  # fmt: skip
+    except OSError as error:
+        raise UsageError(
+            f"node.data cannot be used ({error.strerror})", "Check who may write there"
+        ) from error
+    with lock:
+        from scarseg_infer.segmenter import Segmenter
+
+        chosen = config.model
+        segmenter = Segmenter.from_model(
+            chosen.file, provider=chosen.provider, precision=chosen.precision,
+            threads=chosen.threads, background=True,
+        )  # fmt: skip
+        node = Node(config, segmenter, log)
+        segmenter.warm_up()
+        return node.run(stop)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    arguments = argparse.ArgumentParser(
+        prog="scarseg-node",
+        description="Receive MRI studies and ECGs by DICOM, find scar, send the results back. "
+        "Research use only. Not a medical device.",
+    )
+    arguments.add_argument("config", metavar="CONFIG.toml", type=Path)
+    arguments.add_argument("--check", action="store_true", help="only check the configuration")
+    arguments.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code (see ``scarseg-infer --help``)."""
+    arguments = parser().parse_args(argv)
+    try:
+        from scarseg_infer.node.config import read_config
+        from scarseg_infer.node.log import Log
+
+        config = read_config(arguments.config)
+        if arguments.check:
+            return 0
+        log = Log(sys.stdout)
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        threading.excepthook = _thread_hook(log)
+        return 0 if serve(config, log, stop) else 1
+    except ScarsegError as error:
+        sys.stderr.write(f"scarseg-node: {error}\n")
+        return error.exit_code
+    except ImportError as error:
+        if error.name != "pynetdicom":
+            raise
+        sys.stderr.write("scarseg-node: pynetdicom is missing. pip install 'scarseg-infer[node]'\n")
+        return UsageError.exit_code
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    sys.exit(main())
+
+
+def _quiet() -> None:
+    """Silence the DICOM libraries for good: what they say quotes headers. This is an application,
+    so unlike in the library nothing has to be restored."""
+    warnings.simplefilter("ignore")
+    for name in ("pydicom", "pynetdicom"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.CRITICAL + 1)
+        logger.propagate = False
+
+
+def _thread_hook(log: Log) -> Callable[[threading.ExceptHookArgs], None]:
+    """A thread of a connection that dies is an event, without the text that may quote a header."""
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        frames = traceback.extract_tb(arguments.exc_traceback)
+        place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+        log.write("thread_died", reason=arguments.exc_type.__name__, place=place)
+
+    return hook
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,179 @@
+"""Results and where they still have to go.
+
+A result's files are written once and recorded with the UIDs that are in them; only these files
+are ever sent, so a repeated delivery repeats the same objects.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from scarseg_infer.node.queue import DONE, OPEN, Study
+from scarseg_infer.node.storage import Storage, remove, sync_file, sync_folder
+
+PENDING: Final = "pending"
+SENT: Final = "sent"
+RESULT_JSON: Final = "result.json"
+"""Lies beside the objects of a result; for the HTTP interface, never sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFile:
+    """A DICOM object that was made, in the folder that is handed to :meth:`Outbox.publish`."""
+
+    name: str
+    """``seg``, ``sr`` or ``dicom-pdf``."""
+    file: str
+    sop_uid: str
+    sop_class: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One object that one peer has not acknowledged yet."""
+
+    study: int
+    result: str
+    sop_class: str
+    path: Path
+    attempts: int
+
+
+class Outbox:
+    """Results and deliveries. All methods may be called from any thread."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def publish(
+        self,
+        study: Study,
+        folder: Path,
+        files: Sequence[ResultFile],
+        peers: Sequence[str],
+        inputs: str,
+    ) -> bool:
+        """Take over results and mark the study done, in one step.
+
+        Args:
+            study: as it was when its objects were read.
+            folder: holds the files; moved away.
+            files: in the order in which they are to be sent.
+            peers: names of those who get them.
+            inputs: digest of what the results were made from.
+
+        Returns:
+            False, and the results are dropped, where objects have come in the meantime.
+
+        Raises:
+            OSError, sqlite3.Error: nothing was recorded.
+        """
+        revision = study.revision + 1
+        final = self._storage.root / "results" / f"{study.id}-{revision}"
+        for path in folder.iterdir():
+            sync_file(path)
+        sync_folder(folder)
+        if final.exists():  # of a publication that was never recorded
+            remove(final)
+        folder.rename(final)
+        sync_folder(final.parent)
+        now = time.time()
+        with self._storage.change() as database:
+            done = database.execute(
+                "UPDATE studies SET state = ?, revision = ?, inputs = ?, finished = ?, why = '' "
+                "WHERE id = ? AND objects = ? AND state = ?",
+                (DONE, revision, inputs, now, study.id, study.objects, OPEN),
+            ).rowcount
+            for place, item in enumerate(files if done else ()):
+                file = self._storage.relative(final / item.file)
+                database.execute(
+                    "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?)",
+                    (item.sop_uid, study.id, revision, item.name, item.sop_class, file),
+                )
+                for peer in peers:
+                    database.execute(
+                        "INSERT INTO deliveries VALUES (?, ?, ?, ?, 0, ?, ?, NULL, '')",
+                        (item.sop_uid, peer, place, PENDING, now, now),
+                    )
+        if not done:
+            remove(final)
+        return bool(done)
+
+    def unchanged(self, study: Study) -> bool:
+        """Mark a study done whose new objects do not matter: its results stay as they are.
+
+        Returns False where objects have come in the meantime.
+        """
+        with self._storage.change() as database:
+            done = database.execute(
+                "UPDATE studies SET state = ?, finished = ?, why = '' WHERE id = ? AND objects = ?",
+                (DONE, time.time(), study.id, study.objects),
+            ).rowcount
+        return bool(done)
+
+    def due(self, peer: str) -> list[Delivery]:
+        """What should be sent to a peer now, results of one study together and in order."""
+        rows = self._storage.rows(
+            "SELECT r.study, r.sop_uid, r.sop_class, r.file, d.attempts FROM deliveries d "
+            "JOIN results r ON r.sop_uid = d.result "
+            "WHERE d.state = ? AND d.peer = ? AND d.next_at <= ? "
+            "ORDER BY d.created, r.study, d.place LIMIT 100",
+            PENDING, peer, time.time(),
+        )  # fmt: skip
+        return [
+            Delivery(
+                row["study"], row["sop_uid"], row["sop_class"],
+                self._storage.root / row["file"], row["attempts"],
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def sent(self, delivery: Delivery, peer: str) -> None:
+        """The peer has acknowledged it."""
+        with self._storage.change() as database:
+            database.execute(
+                "UPDATE deliveries SET state = ?, sent = ?, attempts = attempts + 1, why = '' "
+                "WHERE result = ? AND peer = ?",
+                (SENT, time.time(), delivery.result, peer),
+            )
+
+    def refused(self, delivery: Delivery, peer: str, seconds: float, why: str) -> None:
+        """Try this object again after some time."""
+        with self._storage.change() as database:
+            database.execute(
+                "UPDATE deliveries SET attempts = attempts + 1, next_at = ?, why = ? "
+                "WHERE result = ? AND peer = ?",
+                (time.time() + seconds, why, delivery.result, peer),
+            )
+
+    def after_restart(self, peers: Sequence[str]) -> int:
+        """Bring waiting deliveries forward: what was in their way may be gone. Returns how many
+        wait for peers that are no longer in the configuration, and so for ever."""
+        marks = ", ".join("?" for _ in peers)
+        with self._storage.change() as database:
+            database.execute(
+                "UPDATE deliveries SET next_at = ? WHERE state = ?", (time.time(), PENDING)
+            )
+        (row,) = self._storage.rows(
+            f"SELECT COUNT(*) AS n FROM deliveries WHERE state = ? AND peer NOT IN ({marks})",
+            PENDING, *peers,
+        )  # fmt: skip
+        return int(row["n"])
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many deliveries by peer and state."""
+        rows = self._storage.rows(
+            "SELECT peer, state, COUNT(*) AS n FROM deliveries GROUP BY peer, state"
+        )
+        return {(row["peer"], row["state"]): row["n"] for row in rows}
+
+    def oldest_pending_s(self) -> float:
+        """Age of the delivery that waits longest; 0 where none does."""
+        (row,) = self._storage.rows(
+            "SELECT MIN(created) AS first FROM deliveries WHERE state = ?", PENDING
+        )
+        return 0.0 if row["first"] is None else max(0.0, time.time() - row["first"])

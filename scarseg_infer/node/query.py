@@ -1,0 +1,149 @@
+"""Asking an archive for the newest ECG of a patient: C-FIND, then C-GET on the same association.
+
+C-GET and not C-MOVE: the archive need not know where the node listens (PS3.4, C.4.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from pydicom import Dataset, dcmread
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, build_role, evt
+from pynetdicom.association import Association
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+)
+
+from scarseg_infer.dicom_parse import PARSE_ERRORS, text
+from scarseg_infer.node.config import Config, Peer
+from scarseg_infer.node.counters import Counters
+from scarseg_infer.node.log import Log
+from scarseg_infer.node.queue import Arrival, Queue, Study
+from scarseg_infer.node.receive import arrival_from
+from scarseg_infer.node.send import ANSWER_S, CONNECT_S
+from scarseg_infer.node.server import client_context
+from scarseg_infer.read_ecg_dicom import ECG_CLASSES
+
+_FIND: Final = StudyRootQueryRetrieveInformationModelFind
+_GET: Final = StudyRootQueryRetrieveInformationModelGet
+_PENDING: Final = (0xFF00, 0xFF01)
+MAX_STUDIES: Final = 3
+"""Newest studies with an ECG that are looked into, until one gives an ECG."""
+
+
+class EcgQuery:
+    """Fetches ECGs into the queue, where they are found like those that were sent to the node.
+
+    Raises:
+        UsageError: the TLS files do not fit.
+    """
+
+    def __init__(self, config: Config, peer: Peer, queue: Queue, counters: Counters, log: Log):
+        self._config, self._peer, self._queue = config, peer, queue
+        self._counters, self._log = counters, log
+        self._tls = client_context(config.tls) if peer.tls and config.tls else None
+
+    def fetch(self, study: Study) -> None:
+        """Look for an ECG of the study's patient; that there is none, or that the archive does
+        not answer, is no reason not to process the images: it is logged and counted."""
+        outcome = self._outcome(study)
+        self._counters.add("ecg_queries_total", outcome=outcome)
+        self._log.write("ecg_query", study=study.id, outcome=outcome)
+
+    def _outcome(self, study: Study) -> str:
+        patient_id = _patient_id(self._queue.images(study))
+        if not study.patient or any(character in patient_id for character in "*?\\"):
+            return "no identifier"  # wildcards would match other patients (PS3.4, C.2.2.2.4)
+        arrivals: list[Arrival] = []
+        association = self._associate(arrivals)
+        if association is None:
+            return "no association"
+        try:
+            for uid in self._newest_studies(association, patient_id)[:MAX_STUDIES]:
+                for series in self._ecg_series(association, uid):
+                    self._get(association, uid, series)
+                kept = [item for item in arrivals if item.patient == study.patient]
+                for item in kept:
+                    self._queue.add(item)
+                if kept:
+                    return "found"
+        except (RuntimeError, ValueError):  # the association broke, or has no context for it
+            return "broken off"
+        finally:
+            if association.is_established:
+                association.release()
+        return "none"
+
+    def _associate(self, arrivals: list[Arrival]) -> Association | None:
+        def store(event: evt.Event) -> int:
+            try:
+                arrival = arrival_from(event)
+            except PARSE_ERRORS:
+                return 0xC000
+            if arrival is None or arrival.kind != "ecg":
+                return 0xA900
+            arrivals.append(arrival)
+            return 0x0000
+
+        ae = AE(ae_title=self._config.ae_title)
+        ae.connection_timeout = CONNECT_S
+        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ANSWER_S
+        for uid in (_FIND, _GET, *ECG_CLASSES):
+            ae.add_requested_context(uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+        peer = self._peer
+        found = ae.associate(
+            peer.host, peer.port, ae_title=peer.ae_title,
+            tls_args=(self._tls, peer.host) if self._tls else None,
+            ext_neg=[build_role(uid, scp_role=True) for uid in ECG_CLASSES],
+            evt_handlers=[(evt.EVT_C_STORE, store)],
+        )  # fmt: skip
+        return found if found.is_established else None
+
+    def _newest_studies(self, association: Association, patient_id: str) -> list[str]:
+        """UIDs of the patient's studies with an ECG, the newest first."""
+        query = _query(
+            "STUDY", PatientID=patient_id, ModalitiesInStudy="ECG", StudyInstanceUID="",
+            StudyDate="", StudyTime="",
+        )  # fmt: skip
+        found = list(_answers(association, query))
+        found.sort(key=lambda item: text(item, "StudyDate") + text(item, "StudyTime"), reverse=True)
+        return [uid for item in found if (uid := text(item, "StudyInstanceUID"))]
+
+    def _ecg_series(self, association: Association, study_uid: str) -> list[str]:
+        query = _query("SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID="", Modality="ECG")
+        # An archive that ignores the modality answers with all series.
+        return [
+            text(item, "SeriesInstanceUID")
+            for item in _answers(association, query)
+            if text(item, "Modality") in ("ECG", "")
+        ]
+
+    def _get(self, association: Association, study_uid: str, series_uid: str) -> None:
+        query = _query("SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid)
+        for _ in association.send_c_get(query, _GET):
+            pass  # what matters comes by the handler
+
+
+def _query(level: str, **keys: str) -> Dataset:
+    found = Dataset()
+    found.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(found, keyword, value)
+    return found
+
+
+def _answers(association: Association, query: Dataset) -> Iterator[Dataset]:
+    answers: Any = association.send_c_find(query, _FIND)
+    for status, item in answers:
+        if getattr(status, "Status", None) in _PENDING and item is not None:
+            yield item
+
+
+def _patient_id(images: list[Path]) -> str:
+    """As it stands in the images: the queue's has lost its letter case."""
+    header = dcmread(images[0], stop_before_pixels=True, specific_tags=["PatientID"])
+    return text(header, "PatientID").strip()

@@ -1,0 +1,161 @@
+"""Processing: from a complete study to results that wait to be sent."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sqlite3
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from pydicom import dcmread
+
+from scarseg_infer.node.config import Config
+from scarseg_infer.node.counters import Counters
+from scarseg_infer.node.log import Log
+from scarseg_infer.node.outbox import Outbox, ResultFile
+from scarseg_infer.node.pair import ecgs_for, has_ecg, link_images
+from scarseg_infer.node.queue import Queue, Study
+from scarseg_infer.node.storage import Storage
+from scarseg_infer.result import ScarResult
+from scarseg_infer.segmenter import Segmenter
+from scarseg_infer.write import NAMES, write_all
+from scarseg_runtime.errors import EcgError, ModelError, OutputError, ProviderError, ScarsegError
+
+POLL_S: Final = 0.2
+RETRY_S: Final = 30.0
+"""Wait after a failure that may pass, such as a full disk; times the number of attempts."""
+SWEEP_S: Final = 600.0
+"""Time between two looks for what can be deleted."""
+
+
+class Worker:
+    """Processes one study after another with one warm Segmenter, in a thread of its own.
+
+    Args:
+        fetch: asks another system for an ECG of the study's patient and puts it into the queue;
+            called for complete studies for which no ECG was received.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        storage: Storage,
+        segmenter: Segmenter,
+        counters: Counters,
+        log: Log,
+        fetch: Callable[[Study], None] | None = None,
+    ) -> None:
+        self._config, self._storage, self._segmenter = config, storage, segmenter
+        self._queue, self._outbox = Queue(storage), Outbox(storage)
+        self._counters, self._log, self._fetch = counters, log, fetch
+        self._swept = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until told to stop; a study that was begun is finished first."""
+        while not stop.is_set():
+            try:
+                busy = self.step()
+                if time.monotonic() - self._swept > SWEEP_S:
+                    self._queue.forget(self._config.study.keep_days * 86400)
+                    self._swept = time.monotonic()
+            except (OSError, sqlite3.Error) as error:  # the disk; the study stays in the queue
+                self._log.write("queue_failed", reason=type(error).__name__)
+                busy = False
+            if not busy:
+                stop.wait(POLL_S)
+
+    def step(self) -> bool:
+        """Process the study that has waited longest, if one is complete; was there one?"""
+        for study in self._queue.quiet(self._config.study.quiet_s):
+            if self._waits_for_ecg(study):
+                continue
+            self._process(study)
+            return True
+        return False
+
+    def _waits_for_ecg(self, study: Study) -> bool:
+        rules = self._config.study
+        if not rules.ecg_wait_s or has_ecg(self._queue, study):
+            return False
+        return time.time() < study.last_received + rules.quiet_s + rules.ecg_wait_s
+
+    def _process(self, study: Study) -> None:
+        if study.attempts >= self._config.study.attempts:
+            self._give_up(study, "Processing broke off each time it was tried.")
+            return
+        self._queue.begin(study)
+        start = time.monotonic()
+        folder = self._storage.root / "work" / str(study.id)
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            (folder / "images").mkdir(parents=True, mode=0o700)
+            self._segment(study, folder, start)
+        except (OutputError, ModelError, ProviderError, OSError, MemoryError, sqlite3.Error) as e:
+            self._later(study, type(e).__name__)
+        except ScarsegError as error:
+            self._give_up(study, str(error))
+        except Exception as error:  # noqa: BLE001 - one odd study must not stop the others
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{Path(where.filename).name}:{where.lineno}"
+            self._later(study, f"internal error, {type(error).__name__} at {place}")
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _segment(self, study: Study, folder: Path, start: float) -> None:
+        words = link_images(self._queue, study, folder / "images")
+        result, ecg = self._run(study, folder / "images")
+        inputs = self._inputs(result, ecg)
+        if inputs == study.inputs:
+            self._outbox.unchanged(study)
+            self._log.write("study_unchanged", study=study.id, objects=len(words))
+            return
+        out = folder / "results"
+        written = write_all(result, out, overwrite=False, only=[*self._config.send.objects, "json"])
+        files = [_described(name, written[name]) for name in self._config.send.objects]
+        peers = [peer.name for peer in self._config.peers]
+        if not self._outbox.publish(study, out, files, peers, inputs):
+            self._log.write("study_grew", study=study.id)
+            return
+        seconds = time.monotonic() - start
+        self._counters.add("studies_processed_total", ecg="yes" if ecg else "no")
+        self._counters.add("processing_seconds_total", seconds)
+        self._log.write(
+            "study_done", study=study.id, images=len(words), ecg=bool(ecg),
+            seconds=round(seconds, 3), warnings=len(result.warnings),
+        )  # fmt: skip
+
+    def _run(self, study: Study, images: Path) -> tuple[ScarResult, str]:
+        """Segment with the first ECG that is fit for it, without one where none is."""
+        if self._fetch and not has_ecg(self._queue, study):
+            self._fetch(study)
+        for record, word in ecgs_for(self._queue, study):
+            try:
+                return self._segmenter.run(images, record), word
+            except EcgError:
+                self._log.write("ecg_not_used", study=study.id)
+        return self._segmenter.run(images), ""
+
+    def _inputs(self, result: ScarResult, ecg: str) -> str:
+        """Digest of what a result was made from: where it is the same, so is the result."""
+        used = sorted({str(image.SOPInstanceUID) for image in result.stack.datasets})
+        return hashlib.sha256("\n".join([*used, ecg, result.model.sha256]).encode()).hexdigest()
+
+    def _give_up(self, study: Study, why: str) -> None:
+        self._queue.fail(study, why)
+        self._counters.add("studies_failed_total")
+        self._log.write("study_failed", study=study.id, reason=why)
+
+    def _later(self, study: Study, why: str) -> None:
+        seconds = RETRY_S * (study.attempts + 1)
+        self._queue.postpone(study, seconds, why)
+        self._log.write("study_postponed", study=study.id, reason=why, seconds=seconds)
+
+
+def _described(name: str, path: Path) -> ResultFile:
+    header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID"])
+    return ResultFile(name, NAMES[name], str(header.SOPInstanceUID), str(header.SOPClassUID))

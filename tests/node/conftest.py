@@ -1,0 +1,80 @@
+"""A node in a process of its own, peers to talk to it, and studies to send."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def node_factory() -> ModuleType:
+    """The module ``node_factory`` beside this file, which pytest does not put on the path."""
+    pytest.importorskip("pynetdicom")
+    return _load(Path(__file__).with_name("node_factory.py"))
+
+
+@pytest.fixture(scope="session")
+def ecg_factory() -> ModuleType:
+    """The maker of ECG files of the product's tests."""
+    return _load(Path(__file__).parents[1] / "infer" / "ecg_factory.py")
+
+
+@pytest.fixture(scope="session")
+def archive(node_factory: ModuleType) -> Iterator[Any]:
+    """A storage SCP that the shared node sends to."""
+    found = node_factory.Archive(*node_factory.free_ports(1))
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="session")
+def node(
+    node_factory: ModuleType, archive: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    """A node that all tests share which do not kill it."""
+    found = node_factory.make_node(
+        tmp_path_factory.mktemp("node"),
+        [node_factory.peer_table(archive.port)],
+        api=True,
+        limits="min_free_mb = 1\nidle_s = 2\nobject_mb = 8\nassociations = 4",
+    )
+    found.start()
+    yield found
+    assert found.stop() == 0, "it must end in order, whatever it was sent"
+
+
+@pytest.fixture(scope="session")
+def dcmtk() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a program of DCMTK; skipped where it is not installed, failed in CI."""
+
+    def run(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        program = shutil.which(name)
+        if program is None:
+            message = f"{name} is not installed (Debian: dcmtk)"
+            pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+        return subprocess.run(
+            [program, *map(str, arguments)],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+
+    return run

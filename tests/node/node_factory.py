@@ -1,0 +1,271 @@
+"""What the tests of the node talk to: the node itself, an archive of ours, studies and ECGs."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+import pydicom
+from pydicom import Dataset
+from pydicom.uid import (
+    EncapsulatedPDFStorage,
+    MRImageStorage,
+    SegmentationStorage,
+    TwelveLeadECGWaveformStorage,
+    generate_uid,
+)
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
+
+from scarseg_infer.demo import DEMO_STUDY
+
+ROOT = Path(__file__).resolve().parents[2]
+WAIT_S = 60.0
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, all different."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(s.getsockname()[1]) for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def wait_for(what: Callable[[], Any], seconds: float = WAIT_S) -> Any:
+    """Ask until the answer is true, and return it; fails after a time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if answer := what():
+            return answer
+        time.sleep(0.05)
+    raise AssertionError("it did not happen in time")
+
+
+@dataclass
+class Node:
+    """A node that can be started, killed and asked."""
+
+    folder: Path
+    port: int
+    status_port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    def start(self, wait: bool = True) -> None:
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "runtime")]),
+            "OMP_NUM_THREADS": "1",
+        }
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "scarseg_infer.node.main", self.folder / "node.toml"],
+                stdout=log, stderr=log, env=environment,
+            )  # fmt: skip
+        if wait:
+            wait_for(self.listening)
+
+    def listening(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()[-3000:]
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """End in order; returns the exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(60)
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urlopen(f"http://127.0.0.1:{self.status_port}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as error:
+            return error.code, error.read().decode()
+        except URLError:
+            return 0, ""
+
+    def metric(self, line: str) -> float:
+        """Value of a line of /metrics, 0 where it is not there."""
+        for found in self.get("/metrics")[1].splitlines():
+            if found.startswith(f"scarseg_node_{line} "):
+                return float(found.rsplit(" ", 1)[1])
+        return 0.0
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """From the node's database, which is open elsewhere."""
+        with sqlite3.connect(self.folder / "data" / "queue.sqlite3", timeout=30) as database:
+            return database.execute(query).fetchall()
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line]
+        return [line for line in lines if line["event"] == name]
+
+
+def make_node(folder: Path, peers: Iterable[str] = (), *, api: bool = False, **tables: str) -> Node:
+    """Configure a node; ``tables`` replaces the contents of tables of its configuration.
+
+    Args:
+        peers: contents of [[peers]] tables.
+    """
+    port, status = free_ports(2)
+    contents = {
+        "node": f'ae_title = "SCARSEG"\nport = {port}\ndata = "data"',
+        "callers": 'ae_titles = ["SENDER"]\naddresses = ["127.0.0.1"]',
+        "limits": "min_free_mb = 1\nidle_s = 10",
+        "study": "quiet_s = 0.6",
+        "send": "retry_s = 0.3\nretry_max_s = 1.0",
+        "status": f"port = {status}\napi = {str(api).lower()}",
+        "model": "threads = 1",
+    } | tables
+    text = "".join(f"[{name}]\n{body}\n" for name, body in contents.items())
+    text += "".join(f"[[peers]]\n{peer}\n" for peer in peers)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "node.toml").write_text(text)
+    return Node(folder, port, status)
+
+
+def peer_table(port: int, title: str = "ARCHIVE", extra: str = "") -> str:
+    return (
+        f'name = "{title.lower()}"\nae_title = "{title}"\nhost = "127.0.0.1"\n'
+        f"port = {port}\n{extra}"
+    )
+
+
+def demo_study(patient: str = "NODE-1", study: str | None = None) -> list[Dataset]:
+    """The demo study as that of another patient, with UIDs of its own."""
+    study, series = study or generate_uid(), generate_uid()
+    datasets = [pydicom.dcmread(path) for path in sorted(DEMO_STUDY.glob("*.dcm"))]
+    for dataset in datasets:
+        dataset.PatientID, dataset.StudyInstanceUID = patient, study
+        dataset.SeriesInstanceUID, dataset.SOPInstanceUID = series, generate_uid()
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    return datasets
+
+
+def write_all(folder: Path, datasets: Iterable[Dataset]) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, dataset in enumerate(datasets):
+        paths.append(folder / f"{number:03}.dcm")
+        dataset.save_as(paths[-1], enforce_file_format=True)
+    return paths
+
+
+def encoded(dataset: Dataset) -> bytes:
+    stream = BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def send(
+    port: int, datasets: Iterable[Dataset], caller: str = "SENDER", called: str = "SCARSEG",
+    answer_s: float = 20,
+) -> list[int | None]:  # fmt: skip
+    """C-STORE objects; the status of each, None for those that got no answer."""
+    ae = AE(ae_title=caller)
+    # pynetdicom does not notice that a peer has died while it waits for an answer.
+    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = answer_s
+    for uid in (MRImageStorage, TwelveLeadECGWaveformStorage):
+        ae.add_requested_context(uid)
+    association = ae.associate("127.0.0.1", port, ae_title=called)
+    datasets = list(datasets)
+    if not association.is_established:
+        return [None] * len(datasets)
+    found: list[int | None] = []
+    for dataset in datasets:
+        try:
+            found.append(association.send_c_store(dataset).get("Status"))
+        except (RuntimeError, ValueError):
+            found.append(None)
+    if association.is_established:
+        association.release()
+    return found
+
+
+@dataclass
+class Archive:
+    """A storage SCP that remembers what it was sent, also twice."""
+
+    port: int
+    objects: list[Dataset] = field(default_factory=list)
+    status: int = 0x0000
+    _server: Any = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(self, tls: Any = None) -> None:
+        ae = AE(ae_title="ARCHIVE")
+        for uid in (SegmentationStorage, EncapsulatedPDFStorage, ComprehensiveSRStorage,
+                    Comprehensive3DSRStorage, EnhancedSRStorage):  # fmt: skip
+            ae.add_supported_context(uid)
+        self._server = ae.start_server(
+            ("127.0.0.1", self.port),
+            block=False,
+            ssl_context=tls,
+            evt_handlers=[(evt.EVT_C_STORE, self._store)],
+        )
+
+    def stop(self) -> None:
+        self._server.shutdown()
+
+    def _store(self, event: evt.Event) -> int:
+        if self.status == 0:
+            with self._lock:
+                self.objects.append(event.dataset)
+        return self.status
+
+    def by_study(self) -> dict[str, dict[str, set[str]]]:
+        """Study UID → modality → SOP instance UIDs."""
+        found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        with self._lock:
+            for item in self.objects:
+                found[item.StudyInstanceUID][item.Modality].add(item.SOPInstanceUID)
+        return found
+
+
+def demo_ecg(ecg_factory: Any, patient: str, recorded: str = "") -> Dataset:
+    """A 12-lead ECG of a patient, taken the day before the demo study unless told otherwise."""
+    found = ecg_factory.dicom(ecg_factory.multiplex_group(ecg_factory.counts()))
+    found.PatientID = patient
+    found.AcquisitionDateTime = recorded or "20240228104512"
+    found.SOPInstanceUID, found.StudyInstanceUID = generate_uid(), generate_uid()
+    found.file_meta.MediaStorageSOPInstanceUID = found.SOPInstanceUID
+    return found
+
+
+def dataset_bytes(dataset: Dataset, damage: str) -> BytesIO:
+    """A dataset as it goes over the wire in implicit VR, whole or damaged."""
+    from pynetdicom.dsutils import encode
+
+    dataset = pydicom.dcmread(BytesIO(encoded(dataset)))
+    if damage == "no study":
+        del dataset.StudyInstanceUID
+    data = b"\xff\xfe" * 500 if damage == "garbage" else encode(dataset, True, True)
+    assert data is not None
+    return BytesIO(data)

@@ -1,0 +1,102 @@
+"""Every wrong value of the configuration is refused, and the message names its key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scarseg_infer.node import config as node_config
+from scarseg_infer.node.config import read_config
+from scarseg_infer.node.main import main
+from scarseg_runtime.errors import UsageError
+
+EXAMPLE = Path(node_config.__file__).parent / "deploy" / "scarseg-node.toml"
+MINIMAL = """
+[node]
+ae_title = "SCARSEG"
+data = "data"
+[callers]
+ae_titles = ["MR1"]
+addresses = ["10.0.0.0/24", "::1"]
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "node.toml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults_and_paths(tmp_path: Path) -> None:
+    found = read_config(written(tmp_path, MINIMAL))
+    assert (found.port, found.address, found.status_address) == (11112, "127.0.0.1", "127.0.0.1")
+    assert found.data == tmp_path / "data"
+    assert found.tls is None
+    assert found.peers == ()
+
+
+@pytest.mark.parametrize(
+    ("address", "admitted"),
+    [("10.0.0.7", True), ("::ffff:10.0.0.7", True), ("::1", True), ("10.0.1.7", False),
+     ("127.0.0.1", False), ("fe80::1%eth0", False), ("not an address", False)],
+)  # fmt: skip
+def test_addresses(tmp_path: Path, address: str, admitted: bool) -> None:
+    assert read_config(written(tmp_path, MINIMAL)).admits(address) is admitted
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ('ae_title = "SCARSEG"', "", "node.ae_title"),
+        ('"SCARSEG"', '"A TITLE THAT IS TOO LONG"', "node.ae_title"),
+        ('"SCARSEG"', '"BACK\\\\SLASH"', "node.ae_title"),
+        ('"SCARSEG"', "5", "node.ae_title"),
+        ('data = "data"', 'data = "data"\nport = 0', "node.port"),
+        ('data = "data"', 'data = "data"\nport = true', "node.port"),
+        ('data = "data"', 'data = "data"\naddress = "localhost"', "node.address"),
+        ('data = "data"', 'data = "data"\nprot = 5', "node.prot"),
+        ('["MR1"]', "[]", "callers.ae_titles"),
+        ('"10.0.0.0/24"', '"10.0.0.1/24"', "callers.addresses"),
+        ("[callers]", "[limits]\nobject_mb = 0\n[callers]", "limits.object_mb"),
+        ("[callers]", "[limits]\nidle_s = nan\n[callers]", "limits.idle_s"),
+        ("[callers]", '[send]\nobjects = ["nifti"]\n[callers]', "send.objects"),
+        ("[callers]", "[send]\nretry_s = 10\nretry_max_s = 5\n[callers]", "send.retry_max_s"),
+        ("[callers]", '[tls]\ncertificate = "no.pem"\n[callers]', "tls.certificate"),
+        ("[callers]", '[model]\nfile = "no.onnx"\n[callers]', "model.file"),
+        ("[callers]", '[[peers]]\nname = "a"\n[callers]', "peers[1].ae_title"),
+        ("[callers]", "[status]\non = 1\n[callers]", "status.on"),
+        ("[callers]", "[colours]\n[callers]", "[colours]"),
+        ("[callers]", "callers", "TOML"),
+    ],
+)  # fmt: skip
+def test_wrong_values(tmp_path: Path, old: str, new: str, key: str) -> None:
+    assert old in MINIMAL
+    with pytest.raises(UsageError) as caught:
+        read_config(written(tmp_path, MINIMAL.replace(old, new, 1)))
+    assert key in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_tls_peer_needs_files_and_names_are_unique(tmp_path: Path) -> None:
+    peer = '[[peers]]\nname = "a"\nae_title = "A"\nhost = "h"\nport = 104\n'
+    with pytest.raises(UsageError, match=r"peers\[1\]\.tls"):
+        read_config(written(tmp_path, MINIMAL + peer + "tls = true\n"))
+    with pytest.raises(UsageError, match=r"peers\[2\]\.name"):
+        read_config(written(tmp_path, MINIMAL + peer + peer))
+
+
+def test_example_is_a_configuration() -> None:
+    found = read_config(EXAMPLE)
+    assert found.peers
+    assert found.status_address == "127.0.0.1"
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check", str(EXAMPLE)]) == 0
+    assert main([str(tmp_path / "none.toml")]) == 2
+    assert main([str(written(tmp_path, MINIMAL.replace("SCARSEG", "")))]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert [line.partition(":")[0] for line in said.err.splitlines()] == ["scarseg-node"] * 2
+    assert str(tmp_path) not in said.err

@@ -1,0 +1,105 @@
+"""Status page, metrics and studies over HTTP."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from io import BytesIO
+from types import ModuleType
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+
+def zipped(contents: dict[str, bytes]) -> bytes:
+    stream = BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, data in contents.items():
+            archive.writestr(name, data)
+    return stream.getvalue()
+
+
+def ask(
+    node: Any, path: str, data: bytes | None = None, **headers: str
+) -> tuple[int, dict[str, Any]]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = Request(f"http://127.0.0.1:{node.status_port}{path}", data, named)
+    try:
+        with urlopen(request, timeout=30) as answer:
+            return answer.status, json.loads(answer.read())
+    except HTTPError as error:
+        text = error.read().decode()
+        return error.code, json.loads(text) if text.startswith("{") else {}
+
+
+def test_study_by_http(node_factory: ModuleType, node: Any, archive: Any) -> None:
+    study = node_factory.demo_study("HTTP")
+    files = {f"{n}.dcm": node_factory.encoded(item) for n, item in enumerate(study)}
+    body = zipped(files | {"readme.txt": b"no DICOM"})
+    code, answer = ask(node, "/studies", body, Content_Type="application/zip")
+    assert code == 202
+    assert answer["files_left_out"] == 1
+    (taken,) = answer["studies"]
+    assert taken["objects"] == len(study)
+    where = f"/studies/{taken['id']}"
+    assert ask(node, where)[1]["state"] == "open"
+    # By C-STORE the same objects are known already.
+    assert set(node_factory.send(node.port, study)) == {0}
+    node_factory.wait_for(
+        lambda: [d["state"] for d in ask(node, where)[1]["deliveries"]] == ["sent", "sent"]
+    )
+    _, found = ask(node, where)
+    assert found["state"] == "done"
+    assert found["objects"] == len(study)
+    assert found["result"]["quantities"]["scar_ml"] >= 0
+    at_peer = archive.by_study()[str(study[0].StudyInstanceUID)]
+    assert {d["sop_uid"] for d in found["deliveries"]} == at_peer["SEG"] | at_peer["SR"]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "code"),
+    [
+        (b"x", {"Content_Type": "text/plain"}, 415),
+        (b"x", {"Content_Type": "application/zip"}, 422),
+        (zipped({}), {"Content_Type": "application/zip"}, 422),
+        (zipped({"../../etc/x": b"x"}), {"Content_Type": "application/zip"}, 422),
+        (zipped({"a.dcm": b"\0" * 128 + b"DICM" + b"\xff" * 99}),
+         {"Content_Type": "application/zip"}, 422),
+        (b"x", {"Content_Type": "application/zip", "Host": "evil.example:80"}, 421),
+        (b"x", {"Content_Type": "application/zip", "Content_Length": str(1 << 40)}, 413),
+        (b"x", {"Content_Type": "application/zip", "Content_Length": "-5"}, 411),
+    ],
+    ids=["type", "no zip", "empty", "path", "damaged", "host", "too long", "length"],
+)  # fmt: skip
+def test_posts_that_are_refused(node: Any, body: bytes, headers: dict[str, str], code: int) -> None:
+    assert ask(node, "/studies", body, **headers)[0] == code
+
+
+@pytest.mark.parametrize("path", ["/studies/999999", "/studies/x", "/studies", "/x", "/../etc"])
+def test_what_is_not_there(node: Any, path: str) -> None:
+    assert ask(node, path)[0] == 404
+
+
+def test_metrics_are_prometheus_text(node: Any) -> None:
+    code, text = node.get("/metrics")
+    assert code == 200
+    line = re.compile(r'scarseg_node_[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? [0-9.e+-]+')
+    names = []
+    for found in text.splitlines():
+        if found.startswith("# TYPE "):
+            names.append(found.split()[2])
+        else:
+            assert line.fullmatch(found), found
+            assert re.match("[a-z_]+", found)[0] == names[-1]  # type: ignore[index]
+    assert len(names) == len(set(names))
+    assert "scarseg_node_studies" in names
+    assert node.metric("healthy") == 1
+
+
+def test_page_is_html(node: Any) -> None:
+    code, text = node.get("/")
+    assert code == 200
+    assert "Not a medical device" in text

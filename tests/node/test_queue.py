@@ -1,0 +1,180 @@
+"""The queue on a real disk: nothing doubled, nothing forgotten too early, leftovers removed."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scarseg_infer.node.outbox import Outbox, ResultFile
+from scarseg_infer.node.queue import Arrival, Kind, Queue
+from scarseg_infer.node.storage import Storage
+
+META = b"\0" * 128 + b"DICM"
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(tmp_path / "data")
+
+
+def arrival(
+    uid: str, study: str = "1.2", patient: str = "p", kind: Kind = "image", taken: str = ""
+) -> Arrival:
+    return Arrival(
+        uid, study, kind, patient, "", taken, META + f"data of {uid}".encode(), len(META)
+    )
+
+
+def publish(storage: Storage, uid: str = "9.1", peers: tuple[str, ...] = ("a",)) -> bool:
+    (study,) = Queue(storage).quiet(0)
+    folder = storage.root / "work" / "out"
+    folder.mkdir()
+    (folder / "scar.dcm").write_bytes(b"seg")
+    files = [ResultFile("seg", "scar.dcm", uid, "1.2.840")]
+    return Outbox(storage).publish(study, folder, files, peers, "digest")
+
+
+def test_same_object_from_many_threads_is_kept_once(storage: Storage) -> None:
+    queue = Queue(storage)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(queue.add, [arrival(f"1.{n % 5}") for n in range(40)]))
+    assert found.count("new") == 5
+    assert found.count("known") == 35
+    (study,) = queue.quiet(0)
+    assert study.objects == len(queue.images(study)) == 5
+    assert not list((storage.root / "incoming").iterdir())
+    for path in queue.images(study):
+        assert path.read_bytes().startswith(META + b"data of 1.")
+
+
+def test_other_object_of_the_same_uid(storage: Storage) -> None:
+    queue = Queue(storage)
+    queue.add(arrival("1.1"))
+    assert queue.add(replace(arrival("1.1"), file=META + b"else")) == "conflict"
+    (path,) = (storage.root / "objects").glob("*/*")
+    assert path.read_bytes() == META + b"data of 1.1"
+
+
+def test_object_that_cannot_be_written_leaves_nothing(storage: Storage) -> None:
+    blocked = storage.root / "objects"
+    blocked.rmdir()
+    blocked.write_text("a file where the folder was")
+    queue = Queue(storage)
+    with pytest.raises(OSError):
+        queue.add(arrival("1.1"))
+    assert queue.quiet(0) == []
+    assert not list((storage.root / "incoming").iterdir())
+
+
+def test_ecg_alone_is_no_study_and_is_found_by_patient(storage: Storage) -> None:
+    queue = Queue(storage)
+    queue.add(arrival("5.1", "5", "p", "ecg", "20240101"))
+    assert queue.quiet(0) == []
+    queue.add(arrival("1.1"))
+    queue.add(arrival("5.2", "6", "p", "ecg", "20240301"))
+    queue.add(arrival("5.3", "7", "someone else", "ecg", "20240401"))
+    (study,) = queue.quiet(0)
+    names = [path.read_bytes().decode("latin-1").split()[-1] for path in queue.ecgs(study)]
+    assert names == ["5.2", "5.1"]
+
+
+def test_nobody_is_paired_by_a_missing_or_foreign_identifier(storage: Storage) -> None:
+    queue = Queue(storage)
+    queue.add(arrival("1.1", "1.2", ""))
+    queue.add(arrival("5.1", "5", "", "ecg"))
+    assert queue.ecgs(queue.quiet(0)[0]) == []
+    queue.add(replace(arrival("2.1", "2"), issuer="here"))
+    queue.add(replace(arrival("5.2", "6", kind="ecg"), issuer="there"))
+    (study,) = [study for study in queue.quiet(0) if study.issuer == "here"]
+    assert queue.ecgs(study) == []
+
+
+def test_results_made_while_objects_came_are_dropped(storage: Storage) -> None:
+    queue = Queue(storage)
+    queue.add(arrival("1.1"))
+    (before,) = queue.quiet(0)
+    queue.add(arrival("1.2"))
+    folder = storage.root / "work" / "out"
+    folder.mkdir()
+    (folder / "scar.dcm").write_bytes(b"seg")
+    files = [ResultFile("seg", "scar.dcm", "9.1", "1.2.840")]
+    assert not Outbox(storage).publish(before, folder, files, ["a"], "digest")
+    assert Outbox(storage).due("a") == []
+    assert not list((storage.root / "results").iterdir())
+    assert len(queue.quiet(0)) == 1
+
+
+def test_each_peer_gets_a_result_until_it_has_it(storage: Storage) -> None:
+    queue, outbox = Queue(storage), Outbox(storage)
+    queue.add(arrival("1.1"))
+    assert publish(storage, peers=("a", "b"))
+    (delivery,) = outbox.due("a")
+    outbox.sent(delivery, "a")
+    assert outbox.due("a") == []
+    (other,) = outbox.due("b")
+    outbox.refused(other, "b", 100, "down")
+    assert outbox.due("b") == []
+    assert outbox.after_restart(["a", "b"]) == 0
+    assert [found.attempts for found in outbox.due("b")] == [1]
+    assert outbox.after_restart(["a"]) == 1
+
+
+def test_quiet_time(storage: Storage) -> None:
+    queue = Queue(storage)
+    queue.add(arrival("1.1"))
+    assert queue.quiet(0.2) == []
+    time.sleep(0.25)
+    assert len(queue.quiet(0.2)) == 1
+    queue.after_restart()  # nobody could send while the node was down
+    assert queue.quiet(0.2) == []
+
+
+def test_leftovers_of_a_crash_go_and_nothing_else(storage: Storage) -> None:
+    queue = Queue(storage)
+    queue.add(arrival("1.1"))
+    publish(storage)
+    keep = {
+        path for path in storage.root.rglob("*") if path.is_file() and "sqlite" not in path.name
+    }
+    (storage.root / "incoming" / "half").write_bytes(b"x")
+    (storage.root / "objects" / "1" / "never-committed.dcm").write_bytes(b"x")
+    (storage.root / "results" / "1-7").mkdir()
+    (storage.root / "work" / "1").mkdir()
+    storage.close()
+    again = Storage(storage.root)
+    assert again.remove_leftovers() == 4
+    left = {
+        path for path in storage.root.rglob("*") if path.is_file() and "sqlite" not in path.name
+    }
+    assert left == keep
+    assert Queue(again).after_restart() == 0
+    for path in (storage.root / "objects").glob("*/*"):
+        path.unlink()
+    assert Queue(again).after_restart() == 1
+
+
+def test_only_what_nobody_needs_is_forgotten(storage: Storage) -> None:
+    queue, outbox = Queue(storage), Outbox(storage)
+    queue.add(arrival("1.1"))
+    assert queue.forget(0) == 0  # not processed
+    publish(storage)
+    assert queue.forget(0) == 0  # not sent
+    outbox.sent(outbox.due("a")[0], "a")
+    assert queue.forget(3600) == 0  # too young
+    assert queue.forget(0) == 1
+    assert queue.forget(0) == 0
+    assert not list((storage.root / "objects").iterdir())
+    assert not list((storage.root / "results").iterdir())
+    assert queue.add(arrival("1.1")) == "new"  # comes again: the same study
+    (study,) = queue.quiet(0)
+    assert (study.id, study.revision, study.inputs) == (1, 1, "digest")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_others_may_not_read(storage: Storage) -> None:
+    assert storage.root.stat().st_mode & 0o077 == 0

@@ -1,0 +1,214 @@
+"""Who and what the node does not take, and that it goes on for everybody else."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import struct
+import subprocess
+from collections.abc import Callable, Iterator
+from io import StringIO
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from pydicom.uid import MRImageStorage, generate_uid
+from pynetdicom import AE
+
+from scarseg_infer.node.config import read_config
+from scarseg_infer.node.counters import Counters
+from scarseg_infer.node.log import Log
+from scarseg_infer.node.queue import Queue
+from scarseg_infer.node.receive import Receiver
+from scarseg_infer.node.storage import Storage
+
+Dcmtk = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.mark.parametrize(
+    ("caller", "called", "why"),
+    [("STRANGER", "SCARSEG", "Calling AE Title"), ("SENDER", "ELSEWHERE", "Called AE Title")],
+)
+def test_unknown_titles_are_rejected(
+    node: Any, dcmtk: Dcmtk, caller: str, called: str, why: str
+) -> None:
+    said = dcmtk("echoscu", "-v", "-aet", caller, "-aec", called, "127.0.0.1", node.port)
+    assert said.returncode != 0
+    assert why in said.stdout + said.stderr
+
+
+@pytest.fixture
+def receiver(
+    node_factory: ModuleType, tmp_path: Path
+) -> Iterator[Callable[..., tuple[Receiver, Storage, Any]]]:
+    """Starts the receiving part alone, in this process."""
+    started: list[Receiver] = []
+
+    def start(**tables: str) -> tuple[Receiver, Storage, Any]:
+        node = node_factory.make_node(tmp_path, **tables)
+        config = read_config(tmp_path / "node.toml")
+        storage = Storage(config.data)
+        log = Log(StringIO())
+        started.append(Receiver(config, storage, Queue(storage), Counters(), log))
+        started[-1].start()
+        return started[-1], storage, node
+
+    yield start
+    for found in started:
+        found.stop(5)
+        assert not found.associations
+
+
+def test_foreign_addresses_are_closed_unheard(receiver: Any) -> None:
+    _, _, node = receiver(callers='ae_titles = ["SENDER"]\naddresses = ["192.0.2.0/24"]')
+    with socket.create_connection(("127.0.0.1", node.port), 5) as connection:
+        assert connection.recv(1) == b""
+
+
+def test_nearly_full_disk_refuses_before_anything_is_lost(
+    node_factory: ModuleType, receiver: Any
+) -> None:
+    found, storage, node = receiver(limits=f"min_free_mb = {1 << 39}")
+    assert node_factory.send(node.port, node_factory.demo_study()[:2]) == [0xA700, 0xA700]
+    assert not found.has_room()
+    assert storage.rows("SELECT * FROM objects") == []
+    echo(node)
+
+
+def test_disk_that_cannot_be_written_refuses(node_factory: ModuleType, receiver: Any) -> None:
+    _, storage, node = receiver()
+    (storage.root / "incoming").rmdir()
+    assert node_factory.send(node.port, node_factory.demo_study()[:1]) == [0xA700]
+    assert storage.rows("SELECT * FROM studies") == []
+
+
+def test_second_object_of_the_same_uid(node_factory: ModuleType, node: Any) -> None:
+    (image,) = node_factory.demo_study("TWICE")[:1]
+    assert node_factory.send(node.port, [image, image]) == [0, 0]
+    image.InstanceNumber = 99
+    assert node_factory.send(node.port, [image]) == [0xC001]
+    query = f"SELECT COUNT(*) FROM objects WHERE sop_uid = '{image.SOPInstanceUID}'"
+    assert node.rows(query) == [(1,)]
+
+
+def test_uids_that_are_missing_or_differ(node_factory: ModuleType, node: Any) -> None:
+    from pynetdicom.dimse_primitives import C_STORE
+
+    (image,) = node_factory.demo_study("ODD")[:1]
+    ae = AE(ae_title="SENDER")
+    ae.add_requested_context(MRImageStorage)
+    association = ae.associate("127.0.0.1", node.port, ae_title="SCARSEG")
+    for damage in ("other", "no study", "garbage"):
+        payload = node_factory.dataset_bytes(image, damage)
+        request = C_STORE()
+        request.MessageID = 1
+        request.AffectedSOPClassUID = MRImageStorage
+        request.AffectedSOPInstanceUID = (
+            generate_uid() if damage == "other" else image.SOPInstanceUID
+        )
+        request.Priority = 2
+        request.DataSet = payload
+        context = association.accepted_contexts[0].context_id
+        association._reactor_checkpoint.clear()
+        association.dimse.send_msg(request, context)
+        _, answer = association.dimse.get_msg(block=True)
+        association._reactor_checkpoint.set()
+        assert answer.Status in (0xA900, 0xC000), damage
+    association.release()
+
+
+def test_oversized_object_ends_its_association_only(node_factory: ModuleType, node: Any) -> None:
+    (image,) = node_factory.demo_study("LARGE")[:1]
+    image.add_new(0x00191001, "OB", os.urandom(12 << 20))
+    refused = 'connections_refused_total{reason="oversized"}'
+    before = node.metric(refused)
+    assert node_factory.send(node.port, [image]) == [None]
+    assert node.metric(refused) == before + 1
+    echo(node)
+
+
+def test_too_many_associations(node: Any) -> None:
+    ae = AE(ae_title="SENDER")
+    ae.add_requested_context("1.2.840.10008.1.1")
+    found = [ae.associate("127.0.0.1", node.port, ae_title="SCARSEG") for _ in range(5)]
+    assert [association.is_established for association in found] == [True] * 4 + [False]
+    for association in found[:4]:
+        association.release()
+
+
+def garbage() -> list[bytes]:
+    """Bytes that no DICOM peer sends, and parts of what one does."""
+    chance = random.Random(7)
+    request = associate_request()
+    found = [
+        b"",
+        b"\0",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00",  # the start of TLS
+        struct.pack(">BBL", 1, 0, 0xFFFFFFFF) + b"x" * 1000,  # a PDU of 4 GB
+        struct.pack(">BBL", 4, 0, 4) + b"abcd",  # data before an association
+        struct.pack(">BBL", 9, 0, 4) + b"abcd",
+        request[:40],
+        request + struct.pack(">BBL", 4, 0, 12) + struct.pack(">LBB", 8, 1, 3) + b"\0" * 6,
+        request + struct.pack(">BBL", 4, 0, 10) + struct.pack(">LBB", 0x7FFFFFFF, 1, 3) + b"\0" * 4,
+        request + request,
+    ]
+    for _ in range(30):
+        damaged = bytearray(request)
+        for _ in range(chance.randint(1, 8)):
+            damaged[chance.randrange(6, len(damaged))] = chance.randrange(256)
+        found.append(bytes(damaged))
+    found.extend(chance.randbytes(chance.randint(1, 400)) for _ in range(30))
+    return found
+
+
+def associate_request() -> bytes:
+    """A request for an association with the verification class, as it goes over the wire."""
+
+    def item(kind: int, body: bytes) -> bytes:
+        return struct.pack(">BBH", kind, 0, len(body)) + body
+
+    context = item(0x20, b"\x01\0\0\0" + item(0x30, b"1.2.840.10008.1.1")
+                   + item(0x40, b"1.2.840.10008.1.2"))  # fmt: skip
+    user = item(0x50, item(0x51, struct.pack(">L", 16384)) + item(0x52, b"1.2.3.4"))
+    body = struct.pack(">HH", 1, 0) + b"SCARSEG".ljust(16) + b"SENDER".ljust(16) + b"\0" * 32
+    body += item(0x10, b"1.2.840.10008.3.1.1.1") + context + user
+    return struct.pack(">BBL", 1, 0, len(body)) + body
+
+
+def echo(node: Any) -> None:
+    """The node still answers a C-ECHO."""
+    ae = AE(ae_title="SENDER")
+    ae.add_requested_context("1.2.840.10008.1.1")
+    association = ae.associate("127.0.0.1", node.port, ae_title="SCARSEG")
+    assert association.is_established
+    assert association.send_c_echo().Status == 0
+    association.release()
+
+
+def test_garbage_and_half_closed_connections(node_factory: ModuleType, node: Any) -> None:
+    left_open = []
+    for number, data in enumerate(garbage()):
+        connection = socket.create_connection(("127.0.0.1", node.port), 5)
+        connection.sendall(data)
+        if number % 3 == 0:
+            connection.shutdown(socket.SHUT_WR)
+        if number % 8 == 0 and len(left_open) < 6:
+            left_open.append(connection)  # never closed from this side
+        else:
+            connection.close()
+    node_factory.wait_for(lambda: node.metric("associations") == 0, 30)
+    echo(node)
+    for connection in left_open:
+        connection.close()
+    assert node.get("/healthz") == (200, "ok\n")
+
+
+def test_association_that_falls_silent_is_given_up(node_factory: ModuleType, node: Any) -> None:
+    with socket.create_connection(("127.0.0.1", node.port), 5) as connection:
+        connection.sendall(associate_request())
+        assert connection.recv(1) == b"\x02"  # accepted
+        assert node.metric("associations") == 1
+        node_factory.wait_for(lambda: node.metric("associations") == 0, 15)

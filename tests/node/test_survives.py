@@ -1,0 +1,117 @@
+"""Kills, peers that are down, and studies that take the process with them."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import time
+from io import StringIO
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from scarseg_infer import Segmenter
+from scarseg_infer.node.config import read_config
+from scarseg_infer.node.counters import Counters
+from scarseg_infer.node.log import Log
+from scarseg_infer.node.queue import Arrival, Queue
+from scarseg_infer.node.storage import Storage
+from scarseg_infer.node.work import Worker
+
+SOAK = Path(__file__).resolve().parents[2] / "bench" / "node_soak.py"
+
+
+@pytest.fixture(scope="module")
+def node_soak(node_factory: ModuleType, ecg_factory: ModuleType) -> ModuleType:
+    """The module of the long runs; see its text for how to run more of this."""
+    spec = importlib.util.spec_from_file_location("node_soak", SOAK)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_kills_at_random_points(node_soak: ModuleType, tmp_path: Path) -> None:
+    report = node_soak.kill_loop(tmp_path, kills=5, studies=2, seed=3, longest_s=1.0)
+    assert report["broken"] == []
+    assert report["restarts"] >= 1
+    assert report["acknowledged"] == 2 * 10 + 1
+
+
+def test_peer_that_is_down_for_a_while(node_factory: ModuleType, tmp_path: Path) -> None:
+    """First nobody listens, then the peer is out of space, then it takes the objects: once. A
+    second peer is not held up by the first."""
+    down, up = (node_factory.Archive(port) for port in node_factory.free_ports(2))
+    peers = [node_factory.peer_table(down.port), node_factory.peer_table(up.port, "OTHER")]
+    node = node_factory.make_node(tmp_path, [*peers])
+    up.start()
+    node.start()
+    try:
+        assert set(node_factory.send(node.port, node_factory.demo_study())) == {0}
+        node_factory.wait_for(lambda: len(up.objects) == 2)
+        node_factory.wait_for(lambda: node.events("send_postponed"))
+        down.status = 0xA700
+        down.start()
+        node_factory.wait_for(
+            lambda: "status 0xA700" in [e["reason"] for e in node.events("send_postponed")]
+        )
+        assert node.metric('deliveries{peer="archive",state="pending"}') == 2
+        node.kill()  # what waits is still there after a restart
+        down.status = 0
+        node.start()
+        node_factory.wait_for(lambda: len(down.objects) == 2)
+        assert {o.SOPInstanceUID for o in down.objects} == {o.SOPInstanceUID for o in up.objects}
+        node_factory.wait_for(lambda: node.metric('deliveries{peer="archive",state="sent"}') == 2)
+        assert len(up.objects) == len(down.objects) == 2
+        second = subprocess.run(
+            [sys.executable, "-m", "scarseg_infer.node.main", tmp_path / "node.toml"],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert second.returncode == 2
+        assert "another node" in second.stderr
+    finally:
+        node.kill()
+        down.stop()
+        up.stop()
+
+
+def test_study_that_breaks_the_process_is_given_up(
+    node_factory: ModuleType, tmp_path: Path
+) -> None:
+    """A study at which the process died as often as allowed is not tried once more."""
+    node_factory.make_node(tmp_path, study="quiet_s = 0.1\nattempts = 3")
+    config = read_config(tmp_path / "node.toml")
+    storage, log = Storage(config.data), StringIO()
+    queue = Queue(storage)
+    queue.add(Arrival("1.1", "1.2", "image", "p", "", "", b"data", 0))
+    segmenter = Segmenter.from_model(threads=1, background=True)
+    worker = Worker(config, storage, segmenter, Counters(), Log(log))
+    assert not worker.step()  # not yet quiet
+    time.sleep(0.15)
+    for _ in range(3):
+        (study,) = queue.quiet(0.1)
+        queue.begin(study)  # and then the process is gone
+    assert worker.step()
+    assert not worker.step()
+    assert queue.counts() == {"open": 0, "done": 0, "failed": 1}
+    assert "study_failed" in log.getvalue()
+
+
+def test_what_is_no_dicom_image_fails_with_a_reason(
+    node_factory: ModuleType, tmp_path: Path
+) -> None:
+    node_factory.make_node(tmp_path, study="quiet_s = 0.1")
+    config = read_config(tmp_path / "node.toml")
+    storage = Storage(config.data)
+    queue = Queue(storage)
+    queue.add(Arrival("1.1", "1.2", "image", "p", "", "", b"data", 0))
+    time.sleep(0.15)
+    segmenter = Segmenter.from_model(threads=1, background=True)
+    assert Worker(config, storage, segmenter, Counters(), Log(StringIO())).step()
+    (row,) = queue.listing(5)
+    assert row["state"] == "failed"
+    assert row["why"]
+    assert not list((storage.root / "work").iterdir())

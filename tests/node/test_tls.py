@@ -1,0 +1,116 @@
+"""TLS in both directions, with an authority of our own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+Dcmtk = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ca.pem and, signed by it for 127.0.0.1, node.pem and peer.pem with their keys."""
+    program = shutil.which("openssl")
+    if program is None:
+        message = "openssl is not installed"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    folder = tmp_path_factory.mktemp("tls")
+
+    def make(*arguments: str) -> None:
+        new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        subprocess.run(
+            [program, "req", "-x509", *new, "-days", "2", *arguments],
+            cwd=folder, check=True, capture_output=True,
+        )  # fmt: skip
+
+    for ca in ("ca", "other"):
+        make("-keyout", f"{ca}.key", "-out", f"{ca}.pem", "-subj", f"/CN={ca}")
+    for name, ca in (("node", "ca"), ("peer", "ca"), ("stranger", "other")):
+        make(
+            "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}",
+            "-CA", f"{ca}.pem", "-CAkey", f"{ca}.key", "-addext", "subjectAltName=IP:127.0.0.1",
+            "-addext", "basicConstraints=critical,CA:FALSE",
+        )  # fmt: skip
+    return folder
+
+
+def context(folder: Path, name: str, server: bool = False) -> ssl.SSLContext:
+    kind = ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT
+    found = ssl.SSLContext(kind)
+    found.verify_mode = ssl.CERT_REQUIRED
+    found.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
+    found.load_verify_locations(folder / "ca.pem")
+    return found
+
+
+@pytest.fixture(scope="module")
+def secure(
+    node_factory: ModuleType, certificates: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Any, Any]]:
+    """A node and an archive that speak nothing but TLS."""
+    archive = node_factory.Archive(*node_factory.free_ports(1))
+    node = node_factory.make_node(
+        tmp_path_factory.mktemp("node"),
+        [node_factory.peer_table(archive.port, extra="tls = true")],
+        tls="\n".join(
+            f'{key} = "{certificates / file}"'
+            for key, file in (("certificate", "node.pem"), ("key", "node.key"), ("ca", "ca.pem"))
+        ),
+    )
+    archive.start(context(certificates, "peer", server=True))
+    node.start()
+    yield node, archive
+    node.kill()
+    archive.stop()
+
+
+def test_study_goes_in_and_results_come_back(
+    node_factory: ModuleType,
+    secure: tuple[Any, Any],
+    certificates: Path,
+    dcmtk: Dcmtk,
+    tmp_path: Path,
+) -> None:
+    node, archive = secure
+    files = node_factory.write_all(tmp_path, node_factory.demo_study())
+    done = dcmtk(
+        "storescu", "+tls", certificates / "peer.key", certificates / "peer.pem",
+        "+cf", certificates / "ca.pem", "-aet", "SENDER", "-aec", "SCARSEG",
+        "127.0.0.1", node.port, *files,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    node_factory.wait_for(lambda: len(archive.objects) == 2)
+
+
+def test_callers_without_a_certificate_of_ours_are_refused(
+    secure: tuple[Any, Any], certificates: Path, dcmtk: Dcmtk
+) -> None:
+    node, _ = secure
+    where = ("-aet", "SENDER", "-aec", "SCARSEG", "127.0.0.1", node.port)
+    plain, anonymous = (), ("+tla", "-ic")
+    stranger = ("+tls", certificates / "stranger.key", certificates / "stranger.pem", "-ic")
+    for arguments in (plain, anonymous, stranger):
+        assert dcmtk("echoscu", "-to", "5", *arguments, *where).returncode != 0, arguments
+    ours = ("+tls", certificates / "peer.key", certificates / "peer.pem", "-ic")
+    assert dcmtk("echoscu", *ours, *where).returncode == 0
+
+
+def test_handshake_that_never_ends_holds_up_nobody(
+    secure: tuple[Any, Any], certificates: Path, dcmtk: Dcmtk
+) -> None:
+    node, _ = secure
+    ours = ("+tls", certificates / "peer.key", certificates / "peer.pem", "-ic")
+    with socket.create_connection(("127.0.0.1", node.port)) as silent:
+        silent.sendall(b"\x16\x03\x01")
+        where = ("-aet", "SENDER", "-aec", "SCARSEG", "127.0.0.1", node.port)
+        assert dcmtk("echoscu", "-to", "5", *ours, *where).returncode == 0

@@ -126,7 +126,9 @@ class _Worker:
         self._row = row
         self._pipe, theirs = context.Pipe()
         arguments = (theirs, row.scope, row.way, row.precision, threads)
-        self._process = context.Process(target=serve, args=arguments, daemon=True)
+        # nnU-Net starts processes of its own, which a daemon may not.
+        daemon = row.way != NNUNET
+        self._process = context.Process(target=serve, args=arguments, daemon=daemon)
         self._process.start()
         theirs.close()  # so that a worker that dies is seen
         with suppress(OSError):  # it ended already: the first answer says so

@@ -77,7 +77,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         colours = ["#999999" if r["name"].startswith("pytorch") else "#0072b2" for r in mine]
         axis.barh([row["name"] for row in mine], medians, color=colours,
                   xerr=[[0.0] * len(mine), above], ecolor="#333333")  # fmt: skip
-        axis.set_xscale("log")
+        for place, (row, median) in enumerate(zip(mine, medians, strict=True)):
+            axis.text(row["p95_ms"], place, f"  {median:.0f}", va="center", fontsize=8)
         axis.set_title(scope, loc="left", fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
     axes[-1, 0].set_xlabel("ms, median (whisker: 95th percentile); grey: PyTorch")

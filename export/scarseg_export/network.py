@@ -112,6 +112,8 @@ def centres_from(probability: Tensor, axis_mm: Tensor) -> Tensor:
     return (sums + 40.0 * centre) / (mass + 40.0)[:, None]
 
 
+# Plain floats: torch.compile cannot follow an IntEnum.
+_BACKGROUND, _LV_CAVITY, _VIABLE_MYOCARDIUM, _SCAR, _RV_CAVITY = (float(label) for label in Label)
 SCAR_PRIOR_LOGIT = -3.0
 MIN_CONTRAST_SD = 0.1
 """An image whose brightest pixel is no further above the mean shows nothing."""
@@ -289,9 +291,9 @@ class ScarNet(nn.Module):
         image_scar = torch.sigmoid(self.ceiling(seen.scar))
         decided = [self.ceiling.decision(probability) for probability in (mixed, image_scar)]
         base, maps = self.resampled(lge, seen, [*decided, mixed])
-        wall = base == float(Label.VIABLE_MYOCARDIUM)
-        labels = torch.where(wall & (maps[:, 3] > 0.5), float(Label.SCAR), base)
-        image_only = torch.where(wall & (maps[:, 4] > 0.5), float(Label.SCAR), base)
+        wall = base == _VIABLE_MYOCARDIUM
+        labels = torch.where(wall & (maps[:, 3] > 0.5), _SCAR, base)
+        image_only = torch.where(wall & (maps[:, 4] > 0.5), _SCAR, base)
         columns, rows = pixel_positions_mm(lge, seen.half_mm)
         place = seen.centres_mm + frame.centre_mm
         dx = columns[None, None, :] - place[:, None, None, 0]
@@ -317,9 +319,9 @@ def most_likely(cavity: Tensor, wall: Tensor, right: Tensor) -> Tensor:
     background. Comparisons in place of an argmax over channels, which needs a copy of them all."""
     background = 1.0 - cavity - wall - right
     inside = torch.maximum(wall, right)
-    label = torch.where(wall >= right, float(Label.VIABLE_MYOCARDIUM), float(Label.RV_CAVITY))
-    label = torch.where(cavity >= inside, float(Label.LV_CAVITY), label)
-    return torch.where(background >= torch.maximum(cavity, inside), float(Label.BACKGROUND), label)
+    label = torch.where(wall >= right, _VIABLE_MYOCARDIUM, _RV_CAVITY)
+    label = torch.where(cavity >= inside, _LV_CAVITY, label)
+    return torch.where(background >= torch.maximum(cavity, inside), _BACKGROUND, label)
 
 
 def wall_of(anatomy: Tensor) -> Tensor:

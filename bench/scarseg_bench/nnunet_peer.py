@@ -9,7 +9,9 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,8 @@ def predictor_run(
     import torch
 
     torch.set_num_threads(threads)
-    with tempfile.TemporaryDirectory() as folder:
+    # It prints its plans.
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
         plans = _default_plans(Path(folder), pixels, spacing_mm)
         predictor = _predictor(Path(folder) / "model", plans)
     properties = {"spacing": list(spacing_mm)}

@@ -9,6 +9,8 @@ from typing import Any
 from scarseg_bench.measure import COLD, NETWORK, STUDY
 
 SCOPES = (NETWORK, STUDY, COLD)
+OTHERS = ("pytorch", "nnunet")
+"""Rows start so that are not ours."""
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -74,14 +76,14 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         mine = sorted(mine, key=lambda row: -row["p50_ms"])
         medians = [row["p50_ms"] for row in mine]
         above = [row["p95_ms"] - row["p50_ms"] for row in mine]
-        colours = ["#999999" if r["name"].startswith("pytorch") else "#0072b2" for r in mine]
+        colours = ["#999999" if r["name"].startswith(OTHERS) else "#0072b2" for r in mine]
         axis.barh([row["name"] for row in mine], medians, color=colours,
                   xerr=[[0.0] * len(mine), above], ecolor="#333333")  # fmt: skip
         for place, (row, median) in enumerate(zip(mine, medians, strict=True)):
             axis.text(row["p95_ms"], place, f"  {median:.0f}", va="center", fontsize=8)
         axis.set_title(scope, loc="left", fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[-1, 0].set_xlabel("ms, median (whisker: 95th percentile); grey: PyTorch")
+    axes[-1, 0].set_xlabel("ms, median (whisker: 95th percentile); grey: PyTorch and nnU-Net")
     figure.savefig(path, dpi=100)
 
 

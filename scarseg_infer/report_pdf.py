@@ -15,6 +15,7 @@ from reportlab.lib.units import mm
 
 from scarseg_infer.drawing import FAINT, INK, PAPER, WARNING, Colour, headline
 from scarseg_infer.result import RESEARCH_USE, ScarResult
+from scarseg_infer.summary import scar_sentence
 from scarseg_runtime.quantify import Quantities, SegmentQuantities
 from scarseg_runtime.version import __version__
 
@@ -53,6 +54,7 @@ def report_pdf(result: ScarResult) -> bytes:
         platypus.Spacer(1, 3 * mm),
         _table(_quantity_rows(result), (74, 32, 32), words=1),
         platypus.Spacer(1, 3 * mm),
+        _paragraph(scar_sentence(result)),
         _paragraph(_ecg_words(result)),
         platypus.Spacer(1, 3 * mm),
         _picture(overlay_image(result), _OVERLAY_HEIGHT_MM),

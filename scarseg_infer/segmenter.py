@@ -39,7 +39,13 @@ ECG_CHANGE_PERCENT = 2.0
 
 
 class Segmenter:
-    """A loaded model that segments studies. Load once, run many."""
+    """A loaded model that segments studies. Load once, run many.
+
+    Several threads may call :meth:`run` of one Segmenter on stacks and records that were read
+    before: ONNX Runtime computes them side by side, OpenVINO and TensorRT one after another.
+    Reading files is for one thread at a time, because it keeps the DICOM library quiet by settings
+    of the whole process; :meth:`run_many` reads ahead in a thread of its own.
+    """
 
     def __init__(self, loading: Future[Model]) -> None:
         self._loading = loading

@@ -26,6 +26,18 @@ def summary_lines(result: ScarResult) -> list[str]:
     ]
 
 
+def scar_sentence(result: ScarResult) -> str:
+    """Location, distribution and image type in words, as SCMR asks a reader to report them."""
+    found = result.characteristics
+    kind = f"Read on {result.stack.image_kind} images."
+    if found.distribution is None:
+        return f"No scar in any AHA segment. {kind}"
+    where = ", ".join(found.location)
+    obstruction = found.microvascular_obstruction_ml or 0.0
+    dark = f" Microvascular obstruction {obstruction:.1f} mL, counted as scar." * (obstruction > 0)
+    return f"Scar in {where}; distribution in the wall: {found.distribution}.{dark} {kind}"
+
+
 def timing_lines(result: ScarResult) -> list[str]:
     """Wall time of each stage."""
     return [f"{stage:<12}{ms:8.0f} ms" for stage, ms in result.timings_ms.items()]

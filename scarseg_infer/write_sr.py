@@ -218,8 +218,10 @@ def _numbers(*measured: tuple[Code, float | None, Code]) -> Iterable[Dataset]:
 def _statements(result: ScarResult) -> Iterable[Dataset]:
     """What has to be read with the numbers."""
     from scarseg_infer.sr_items import words
+    from scarseg_infer.summary import scar_sentence
 
     yield words(coded.COMMENT, RESEARCH_USE)
+    yield words(coded.COMMENT, scar_sentence(result))
     yield words(coded.ECG_REASON, result.ecg.reason)
     for warning in result.warnings:
         yield words(coded.COMMENT, warning)

@@ -179,6 +179,8 @@ def test_words_to_read_with_the_numbers(written: tuple[ScarResult, Path, Path | 
     )
     said = [(name(item), item.TextValue) for item in container.ContentSequence]
     assert said[0] == ("Comment", RESEARCH_USE)
+    assert result.characteristics.distribution in said[1][1]
+    assert all(name in said[1][1] for name in result.characteristics.location)
     assert ("Reason for the weight of the ECG", result.ecg.reason) in said
     assert all(("Comment", warning) in said for warning in result.warnings)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -49,7 +49,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ablations = Ablations(net)
         ablations.load_state_dict(content["ablations"])
         threshold = float(content["disagreement_threshold"])
-    except (OSError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
+    except (OSError, KeyError, TypeError, RuntimeError, UnpicklingError) as error:
         raise ModelError(
             "the checkpoint is missing, damaged, or not one of this network",
             "Pass the model.pt that scarseg-export train wrote",

@@ -23,11 +23,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import pickle
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -152,7 +152,7 @@ def _network_config(entries: Mapping[str, Any]) -> NetworkConfig:
 def _read_state(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
         raise ModelError(
             "the checkpoint is missing, damaged, or holds more than tensors",
             "Save a state dict with torch.save(net.state_dict(), ...)",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import pickle
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -195,7 +195,7 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
         with torch.serialization.safe_globals(numbers):
             content = torch.load(path, map_location="cpu", weights_only=True)
         state = content["network_weights"]
-    except (OSError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, KeyError, TypeError, RuntimeError, EOFError, UnpicklingError) as error:
         raise ModelError(
             "the nnU-Net checkpoint is missing, damaged, or holds more than tensors",
             "Check --fold and --checkpoint",

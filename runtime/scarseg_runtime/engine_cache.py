@@ -236,10 +236,12 @@ def _check_fits(
     if gpu is None:
         return
     chosen = target.get("gpus")
+    if chosen and not isinstance(chosen, list):
+        raise UnusableError("has a damaged sidecar")
     if chosen and "SM{}{}".format(*gpu.compute_capability) not in chosen:
         raise UnusableError("was compiled for other GPUs")
     origin = sidecar.get("built_on")
     if isinstance(origin, dict) and not target.get("portable"):
         same = origin.get("name") == gpu.name
-        if not same or tuple(origin.get("compute_capability", ())) != gpu.compute_capability:
+        if not same or origin.get("compute_capability") != list(gpu.compute_capability):
             raise UnusableError("was compiled on another GPU")

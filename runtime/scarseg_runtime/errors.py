@@ -61,3 +61,11 @@ class OutputError(ScarsegError, OSError):
     """The results cannot be written."""
 
     exit_code = 6
+
+
+class CancelledError(ScarsegError):
+    """The caller cancelled the run; nothing is wrong with study, ECG or model."""
+
+
+class RunTimeoutError(CancelledError, TimeoutError):
+    """The run took longer than the caller allowed."""

@@ -13,6 +13,7 @@ from scarseg_runtime.contract import BEAT_SAMPLES, LEADS
 from scarseg_runtime.errors import StudyError
 from scarseg_runtime.model_file import ModelMetadata, with_half_variant
 from scarseg_runtime.providers import Candidate, candidates, choose
+from scarseg_runtime.run_control import NO_LIMITS, RunControl
 from scarseg_runtime.session import Session
 from scarseg_runtime.taff import EcgDecision
 
@@ -79,6 +80,7 @@ class Model:
         slice_level: NDArray[np.float32],
         beat_mv: NDArray[np.float32] | None,
         decision: EcgDecision,
+        control: RunControl = NO_LIMITS,
     ) -> NetworkOutput:
         """Run the graph on one study.
 
@@ -88,10 +90,12 @@ class Model:
             slice_level: [S], 0 base … 1 apex.
             beat_mv: [12, 512] mean beat, or None.
             decision: what the gap policy says of the ECG (scarseg_runtime.taff.decide).
+            control: what may stop it before its end.
 
         Raises:
             StudyError: ``lge`` is not three-dimensional, empty or not finite.
             ProviderError: the provider failed, or its engine is not built for so large a stack.
+            CancelledError, RunTimeoutError: ``control`` stopped it.
         """
         if lge.ndim != 3 or min(lge.shape) < 1 or not np.isfinite(lge).all():
             raise StudyError("the image is not a finite three-dimensional stack")
@@ -102,7 +106,7 @@ class Model:
         }
         if not self.metadata.image_only:
             inputs |= _ecg_inputs(beat_mv, decision)
-        outputs: dict[str, Any] = self.session.execute(inputs)
+        outputs: dict[str, Any] = self.session.execute(inputs, control)
         for name in ("ecg_weight", "ecg_image_disagreement"):
             outputs[name] = float(outputs[name][0])
         return NetworkOutput(**outputs)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -21,7 +24,7 @@ from scarseg_runtime.contract import (
     TensorSpec,
 )
 from scarseg_runtime.errors import ModelError
-from scarseg_runtime.onnx_envelope import read_envelope
+from scarseg_runtime.onnx_envelope import read_envelope, read_model_bytes
 
 PREFIX: Final = "scarseg."
 """All our keys in the ONNX ``metadata_props`` start so; each value is a JSON text."""
@@ -31,6 +34,16 @@ HALF_SUFFIX: Final = ".fp16.onnx"
 _NUMBERS: Final = (
     "tau_days", "delta_max", "disagreement_threshold", "working_spacing_mm", "min_scar_ml",
 )  # fmt: skip
+
+_TEXTS: Final = (
+    "name", "version", "training_data", "licence", "intended_use", "recipe_revision", "precision",
+    "fp32_graph_sha256",
+)  # fmt: skip
+
+MAX_ENTRY_CHARS: Final = 1 << 20
+"""Of one entry's JSON text; a longer one counts as missing."""
+MAX_TEXT_CHARS: Final = 4000
+_SHOWN_CHARS: Final = 60
 
 _ADVICE: Final = "Export it again with scarseg-export onnx"
 
@@ -98,6 +111,15 @@ def read_model_file(path: Path) -> ModelFile:
     return ModelFile(path, metadata, envelope.sha256, envelope.graph_sha256)
 
 
+def checked_bytes(model: ModelFile) -> bytes:
+    """The file again, for a library to load: the bytes that were checked, whatever lies at the
+    path by now. Raises ModelError where they changed or are gone."""
+    content = read_model_bytes(model.path)
+    if hashlib.sha256(content).hexdigest() != model.sha256:
+        raise ModelError("the model file has changed since it was checked", "Try again")
+    return content
+
+
 def half_variant_path(path: Path) -> Path:
     """Where the FP16 variant of ``model.onnx`` is looked for: ``model.fp16.onnx``."""
     return path.with_suffix(HALF_SUFFIX)
@@ -133,14 +155,15 @@ def parse_metadata(properties: Mapping[str, str]) -> ModelMetadata:
         entries = {
             key.removeprefix(PREFIX): json.loads(value)
             for key, value in properties.items()
-            if key.startswith(PREFIX)
+            if key.startswith(PREFIX) and len(value) <= MAX_ENTRY_CHARS
         }
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError("the model file's metadata is damaged", _ADVICE) from error
-    version = entries.pop("format_version")
+    version = entries.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise ModelError(
-            f"the model file has format version {version}, this runtime reads {FORMAT_VERSION}",
+            f"the model file has format version {shown(version)}, this runtime reads "
+            f"{FORMAT_VERSION}",
             "Use the matching release, or export the model again",
         )
     if entries.pop("ecg", None) != _ecg_contract():
@@ -154,20 +177,70 @@ def _build(entries: dict[str, Any]) -> ModelMetadata:
     if missing:
         raise ModelError(f"the model file's metadata lacks {', '.join(missing)}", _ADVICE)
     values = {name: entries[name] for name in names}
-    try:
-        for name in _NUMBERS:
-            values[name] = float(values[name])
-        values["classes"] = tuple(values["classes"])
-        labels = {int(entry["value"]) for entry in values["classes"]}
-    except (TypeError, ValueError, KeyError) as error:
-        raise ModelError("the model file's metadata has values of a wrong type", _ADVICE) from error
-    if labels != {int(label) for label in Label}:
+    _check_types(values)
+    for name in _NUMBERS:
+        values[name] = float(values[name])
+    values["classes"] = tuple(values["classes"])
+    if sorted(entry["value"] for entry in values["classes"]) != sorted(map(int, Label)):
         raise ModelError("the model file's classes are not those of the contract", _ADVICE)
     if values["precision"] not in ("fp32", "fp16"):
         raise ModelError("the model file's precision is neither fp32 nor fp16", _ADVICE)
     if not values["tau_days"] > 0:
         raise ModelError("the model file's time constant is not positive", _ADVICE)
     return ModelMetadata(**values)
+
+
+def _check_types(values: Mapping[str, Any]) -> None:
+    """Raises ModelError naming the first entry that is not what :class:`ModelMetadata` says."""
+    checks: dict[Callable[[Any], bool], tuple[str, ...]] = {
+        _is_number: _NUMBERS,
+        _is_text: _TEXTS,
+        lambda value: type(value) is int and value >= 0: ("half_convolutions",),
+        lambda value: isinstance(value, bool): ("image_only",),
+        lambda value: isinstance(value, dict): ("recipe", "twin_scores"),
+        _is_table: ("verification",),
+        lambda value: isinstance(value, list) and all(map(_is_class, value)): ("classes",),
+    }
+    for fits, names in checks.items():
+        for name in names:
+            if not fits(values[name]):
+                raise ModelError(f"the model file's {name} is of a wrong type or size", _ADVICE)
+
+
+def _is_number(value: Any) -> bool:
+    """An integer too large for a float is none."""
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _is_text(value: Any) -> bool:
+    """It stands in results and on terminals: no control characters."""
+    return isinstance(value, str) and len(value) <= MAX_TEXT_CHARS and value.isprintable()
+
+
+def _is_class(value: Any) -> bool:
+    """The colour goes into pictures and pages as it is."""
+    return (
+        isinstance(value, dict)
+        and type(value.get("value")) is int
+        and _is_text(value.get("name"))
+        and isinstance(value.get("colour"), str)
+        and re.fullmatch("#[0-9a-fA-F]{6}", value["colour"]) is not None
+    )
+
+
+def _is_table(value: Any) -> bool:
+    """Rows by provider and precision; what a row lacks, its gate finds out."""
+    rows = value.get("rows", {}) if isinstance(value, dict) else None
+    return isinstance(rows, dict) and all(isinstance(row, dict) for row in rows.values())
+
+
+def shown(value: Any) -> str:
+    """What a file says, short and on one line, for a message."""
+    text = str(value)[:_SHOWN_CHARS]
+    return text if text.isprintable() else ascii(text)
 
 
 def check_contract(
@@ -183,7 +256,8 @@ def check_contract(
                 raise ModelError(f"the model file has no {kind} named {spec.name}", _ADVICE)
             _check_tensor(kind, spec, found.pop(spec.name))
         if found:
-            raise ModelError(f"the model file has an unknown {kind} {sorted(found)[0]}", _ADVICE)
+            odd = shown(sorted(found)[0])
+            raise ModelError(f"the model file has an unknown {kind} {odd}", _ADVICE)
 
 
 def _check_tensor(kind: str, spec: TensorSpec, tensor: _Tensor) -> None:
@@ -194,7 +268,7 @@ def _check_tensor(kind: str, spec: TensorSpec, tensor: _Tensor) -> None:
     )
     if tensor.type != spec.type or not fits:
         raise ModelError(
-            f"the model file's {kind} {spec.name} is {tensor.type} {list(shape)}, "
+            f"the model file's {kind} {spec.name} is {shown(f'{tensor.type} {list(shape)}')}, "
             f"the contract says {spec.type} {list(spec.shape)}",
             _ADVICE,
         )

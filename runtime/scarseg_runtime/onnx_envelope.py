@@ -2,24 +2,28 @@
 
 An ONNX file is one protobuf message, ``ModelProto`` (onnx.proto3 of the ONNX project). Choosing a
 provider needs its metadata and a hash of its graph, at a moment where neither ONNX Runtime nor
-any other reader should have to be imported. So the top-level fields are walked, and nothing below
-them but the key and value of each metadata entry.
+any other reader should have to be imported. On the way onnx_guard.py checks what the file holds, so
+that no library ever loads a graph that was not checked.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from scarseg_runtime.errors import ModelError
+from scarseg_runtime.onnx_guard import check_graph, check_model_fields, check_opset
+from scarseg_runtime.protobuf import Value, fields
+
+MAX_MODEL_BYTES: Final = (1 << 31) - 1
+"""Protobuf's own limit."""
 
 _GRAPH: Final = 7
+_OPSET: Final = 8
 _METADATA: Final = 14
 _KEY, _VALUE = 1, 2
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +42,27 @@ def read_envelope(path: Path) -> Envelope:
     """Read the outer layer of ONNX file ``path``.
 
     Raises:
-        ModelError: the file is missing, cannot be read, or is no ONNX file.
+        ModelError: the file is missing, cannot be read, is no ONNX file, or holds what no model
+            of ours does (scarseg_runtime.onnx_guard).
     """
-    try:
-        content = memoryview(path.read_bytes())
-    except FileNotFoundError as error:
-        raise ModelError("the model file does not exist", "Check the path of the model") from error
-    except OSError as error:
-        raise ModelError("the model file cannot be read", "Check that it is a file") from error
+    content = memoryview(read_model_bytes(path))
     properties: dict[str, str] = {}
     graph: memoryview | None = None
     try:
-        for number, value in _fields(content):
+        top = list(fields(content))
+        check_model_fields([number for number, _ in top])
+        for number, value in top:
             if number == _GRAPH:
-                graph = value
+                graph = _message(value)
+                check_graph(graph)
+            elif number == _OPSET:
+                check_opset(_message(value))
             elif number == _METADATA:
-                entry = dict(_fields(value))
-                properties[str(entry[_KEY], "utf-8")] = str(entry.get(_VALUE, b""), "utf-8")
+                entry = dict(fields(_message(value)))
+                properties[_text(entry[_KEY])] = _text(entry.get(_VALUE, memoryview(b"")))
     except (IndexError, KeyError, ValueError) as error:
+        if isinstance(error, ModelError):
+            raise
         raise _no_onnx() from error
     if graph is None:
         raise _no_onnx()
@@ -64,41 +71,30 @@ def read_envelope(path: Path) -> Envelope:
     )
 
 
+def read_model_bytes(path: Path) -> bytes:
+    """The whole file. Raises ModelError where it is missing, cannot be read, or is too large."""
+    try:
+        if path.stat().st_size > MAX_MODEL_BYTES:
+            raise ModelError("the model file is larger than an ONNX file can be", "Check the path")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelError("the model file does not exist", "Check the path of the model") from error
+    except OSError as error:
+        raise ModelError("the model file cannot be read", "Check that it is a file") from error
+
+
+def _message(value: Value) -> memoryview:
+    if isinstance(value, int):
+        raise ValueError("no message")
+    return value
+
+
+def _text(value: Value) -> str:
+    return str(_message(value), "utf-8")
+
+
 def _no_onnx() -> ModelError:
     return ModelError(
         "the model file cannot be loaded: it is no ONNX file",
         "Check that it was exported by scarseg-export and is not cut short",
     )
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """(field number, content) of a message's length-delimited fields, others skipped."""
-    at = 0
-    while at < len(message):
-        tag, at = _varint(message, at)
-        kind = tag & 7
-        if kind == _BYTES:
-            length, at = _varint(message, at)
-            if at + length > len(message):
-                raise ValueError("cut short")
-            yield tag >> 3, message[at : at + length]
-            at += length
-        elif kind == _VARINT:
-            _, at = _varint(message, at)
-        elif kind in (_FIXED64, _FIXED32):
-            at += 8 if kind == _FIXED64 else 4
-        else:
-            raise ValueError("unknown wire type")
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """A variable-length integer at ``at`` and the place behind it."""
-    value, shift = 0, 0
-    while shift < 70:
-        byte = message[at]
-        value |= (byte & 0x7F) << shift
-        at += 1
-        if not byte & 0x80:
-            return value, at
-        shift += 7
-    raise ValueError("number too long")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from numpy.typing import NDArray
 
 from scarseg_runtime.contract import OUTPUTS
 from scarseg_runtime.cores import usable_cores
 from scarseg_runtime.errors import ModelError, ProviderError
-from scarseg_runtime.model_file import ModelFile, check_contract
+from scarseg_runtime.model_file import ModelFile, check_contract, checked_bytes
+from scarseg_runtime.run_control import NO_LIMITS, RunControl
 from scarseg_runtime.session import Arrays
 
 if TYPE_CHECKING:
     import onnxruntime
+
+_FATAL: Final = 4
+"""Severity from which ONNX Runtime writes to stderr by itself: what it says we raise."""
 
 ONNXRUNTIME_NAMES = {
     "cpu": "CPUExecutionProvider",
@@ -47,9 +51,24 @@ class OnnxSession:
     def prepare(self, slices: int, height: int, width: int) -> None:
         """Nothing to do: ONNX Runtime takes any size."""
 
-    def execute(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """All outputs of the graph by name."""
-        values = self._session.run(self._outputs, dict(inputs))
+    def execute(self, inputs: Arrays, control: RunControl = NO_LIMITS) -> dict[str, NDArray[Any]]:
+        """All outputs of the graph by name. See :meth:`Session.execute`."""
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = _FATAL
+
+        def stop() -> None:
+            options.terminate = True  # looked at before every operator
+
+        with control.stopping(stop):
+            try:
+                values = self._session.run(self._outputs, dict(inputs), options)
+            except _errors() as error:
+                raise ProviderError(
+                    "ONNX Runtime failed on this study",
+                    "Check that there is memory enough for a stack of its size",
+                ) from error
         return dict(zip(self._outputs, values, strict=True))
 
 
@@ -65,7 +84,7 @@ def _options(threads: int | None) -> onnxruntime.SessionOptions:
     # Not session.set_denormal_as_zero: it changes the floating-point mode of the caller's thread,
     # and measured no faster. Nor was binding inputs and outputs to buffers: both are small beside
     # what lies between them.
-    options.log_severity_level = 3
+    options.log_severity_level = _FATAL
     return options
 
 
@@ -96,19 +115,31 @@ def _load(
     model: ModelFile, options: onnxruntime.SessionOptions, providers: list[Any]
 ) -> onnxruntime.InferenceSession:
     import onnxruntime
+
+    content = checked_bytes(model)
+    onnxruntime.disable_telemetry_events()  # which only its builds for Windows have
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=providers)
+    except _errors() as error:
+        raise ModelError(
+            "the model file cannot be loaded by ONNX Runtime",
+            "Check that it is an ONNX file exported by scarseg-export and not cut short",
+        ) from error
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises; its own errors have no common ancestor but Exception."""
     from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-    try:
-        return onnxruntime.InferenceSession(str(model.path), options, providers=providers)
-    except (
+    return (
+        ort_errors.EPFail,
+        ort_errors.EngineError,
         ort_errors.Fail,
         ort_errors.InvalidArgument,
         ort_errors.InvalidGraph,
         ort_errors.InvalidProtobuf,
         ort_errors.NotImplemented,
+        ort_errors.RuntimeException,
         RuntimeError,
-    ) as error:
-        raise ModelError(
-            "the model file cannot be loaded by ONNX Runtime",
-            "Check that it is an ONNX file exported by scarseg-export and not cut short",
-        ) from error
+        MemoryError,
+    )

@@ -17,7 +17,9 @@ from scarseg_runtime.cores import usable_cores
 from scarseg_runtime.engine_cache import CacheEntry, cache_folder
 from scarseg_runtime.engine_file import SIDECAR_FORMAT, UnusableError
 from scarseg_runtime.errors import ModelError, ProviderError
-from scarseg_runtime.model_file import ModelFile, check_contract
+from scarseg_runtime.model_file import ModelFile, check_contract, checked_bytes
+from scarseg_runtime.openvino_api import import_openvino
+from scarseg_runtime.run_control import NO_LIMITS, POLL_S, RunControl
 from scarseg_runtime.session import Arrays
 
 if TYPE_CHECKING:
@@ -48,9 +50,7 @@ class OpenvinoSession:
             ModelError: OpenVINO cannot read the file, or it breaks the contract.
             ProviderError: OpenVINO cannot compile it in this precision on this processor.
         """
-        import openvino
-
-        core = openvino.Core()
+        core = import_openvino().Core()
         compiled = _compiled(core, model, _hints(precision, threads))
         _check_precision(compiled, precision)
         check_contract(
@@ -63,18 +63,32 @@ class OpenvinoSession:
     def prepare(self, slices: int, height: int, width: int) -> None:
         """Nothing to do: kernels for a new size are made within its first run."""
 
-    def execute(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """All outputs of the graph by name. Raises ProviderError where OpenVINO fails."""
-        with self._turn:
-            try:
-                # Inputs are read where they lie; outputs are copied out of the request's buffers,
-                # which the next run will overwrite.
-                self._request.infer(dict(inputs), share_inputs=True)
-            except RuntimeError as error:
-                raise ProviderError(
-                    "OpenVINO failed on this study", "Use --provider cpu"
-                ) from error
+    def execute(self, inputs: Arrays, control: RunControl = NO_LIMITS) -> dict[str, NDArray[Any]]:
+        """All outputs of the graph by name. See :meth:`Session.execute`."""
+        control.wait(lambda limit_s: self._turn.acquire(timeout=limit_s))
+        try:
+            self._infer(inputs, control)
+            # Copied out of the request's buffers, which the next run will overwrite.
             return {name: np.array(self._request.get_tensor(name).data) for name in self._outputs}
+        finally:
+            self._turn.release()
+
+    def _infer(self, inputs: Arrays, control: RunControl) -> None:
+        """Run the request. Inputs are read where they lie."""
+        try:
+            if not control.can_stop:
+                self._request.infer(dict(inputs), share_inputs=True)
+                return
+            self._request.start_async(dict(inputs), share_inputs=True)
+            while not self._request.wait_for(int(POLL_S * 1000)):
+                if control.stopped:
+                    self._request.cancel()
+                    break
+            self._request.wait()
+        except RuntimeError as error:
+            control.check()
+            raise ProviderError("OpenVINO failed on this study", "Use --provider cpu") from error
+        control.check()
 
 
 class _Port:
@@ -115,13 +129,11 @@ def _compiled(
 
 def _key_parts(core: openvino.Core, model: ModelFile, hints: dict[str, Any]) -> dict[str, Any]:
     """All that a compiled model depends on; the number of threads is set when it is loaded."""
-    import openvino
-
     return {
         "format": SIDECAR_FORMAT,
         "onnx_sha256": model.sha256,
         "flavour": "openvino",
-        "version": openvino.get_version(),
+        "version": import_openvino().get_version(),
         "cpu": core.get_property("CPU", "FULL_DEVICE_NAME"),
         "capabilities": sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
         "precision": hints["INFERENCE_PRECISION_HINT"],
@@ -141,8 +153,9 @@ def _imported(
 def _compile(
     core: openvino.Core, model: ModelFile, hints: dict[str, Any]
 ) -> openvino.CompiledModel:
+    content = checked_bytes(model)
     try:
-        graph = core.read_model(str(model.path))
+        graph = core.read_model(content)
     except RuntimeError as error:
         raise ModelError(
             "the model file cannot be loaded by OpenVINO",

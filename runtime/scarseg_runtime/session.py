@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from scarseg_runtime.run_control import NO_LIMITS, RunControl
+
 Arrays = Mapping[str, NDArray[Any]]
 """Arrays by the names of the contract (scarseg_runtime.contract)."""
 
@@ -18,5 +20,10 @@ class Session(Protocol):
         """Get ready for stacks of a size: buffers, shapes, compilation. Optional; ``execute``
         prepares by itself where the size is new. Raises ProviderError where it is too large."""
 
-    def execute(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """All outputs of the graph for contiguous inputs of the contract's types."""
+    def execute(self, inputs: Arrays, control: RunControl = NO_LIMITS) -> dict[str, NDArray[Any]]:
+        """All outputs of the graph for contiguous inputs of the contract's types.
+
+        Raises:
+            ProviderError: the provider failed.
+            CancelledError, RunTimeoutError: ``control`` stopped it; the session stays usable.
+        """

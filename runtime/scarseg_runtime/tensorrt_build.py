@@ -9,7 +9,6 @@ Engines of the enterprise flavour, and the speed of either, are not yet measured
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 from scarseg_runtime.engine_file import Built, why, write_pair
 from scarseg_runtime.errors import ModelError, OutputError, ProviderError, UsageError
 from scarseg_runtime.gpu import nvidia_gpu
-from scarseg_runtime.model_file import ModelFile, check_contract
+from scarseg_runtime.model_file import ModelFile, check_contract, checked_bytes
 from scarseg_runtime.tensorrt_api import Flavour, Messages, as_onnx, import_tensorrt
 
 Sizes = tuple[int, int, int]
@@ -123,12 +122,7 @@ def write_engine(path: Path, engine: bytes, sidecar: Mapping[str, Any]) -> None:
 
 
 def _parse(parser: Any, model: ModelFile) -> None:
-    try:
-        content = model.path.read_bytes()
-    except OSError as error:
-        raise ModelError("the model file cannot be read any more", "Check its path") from error
-    if hashlib.sha256(content).hexdigest() != model.sha256:
-        raise ModelError("the model file has changed since it was opened", "Try again")
+    content = checked_bytes(model)
     if not parser.parse(content):
         refused = [parser.get_error(index) for index in range(parser.num_errors)]
         named = [error for error in refused if error.node_operator()]

@@ -33,6 +33,7 @@ from scarseg_runtime.cuda_buffers import (
 from scarseg_runtime.errors import ProviderError
 from scarseg_runtime.gpu import nvidia_gpu
 from scarseg_runtime.model_file import ModelFile
+from scarseg_runtime.run_control import NO_LIMITS, RunControl
 from scarseg_runtime.session import Arrays
 from scarseg_runtime.tensorrt_api import Flavour
 from scarseg_runtime.tensorrt_build import Sizes
@@ -98,19 +99,27 @@ class TensorrtSession:
         with self._lock:
             self._prepare((slices, height, width))
 
-    def execute(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+    def execute(self, inputs: Arrays, control: RunControl = NO_LIMITS) -> dict[str, NDArray[Any]]:
         """All outputs of the graph, in memory of their own.
+
+        What is on the GPU cannot be stopped: ``control`` is looked at before and after.
 
         Raises:
             ProviderError: the engine is not built for so large a stack, or CUDA fails.
+            CancelledError, RunTimeoutError: ``control`` stopped it.
         """
-        with self._lock:
+        control.wait(lambda limit_s: self._lock.acquire(timeout=limit_s))
+        try:
+            control.check()
             slices, height, width = inputs["lge"].shape
             self._prepare((slices, height, width))
             for spec in self._inputs:
                 np.copyto(self._up.view(self._slots[spec.name]), inputs[spec.name])
             self._run()
+            control.check()
             return {spec.name: self._down.view(self._slots[spec.name]).copy() for spec in OUTPUTS}
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Give the GPU's memory back and keep the kernels compiled meanwhile. Also done when the

@@ -62,7 +62,8 @@ class LoadedEngine:
             content, sidecar = engine_for(
                 model, flavour, gpu=gpu, version=trt.__version__, build=build, fresh=fresh
             )
-            if sidecar.get("target", {}).get("any_version"):
+            target = sidecar.get("target")
+            if isinstance(target, dict) and target.get("any_version"):
                 self._runtime.engine_host_code_allowed = True  # its own lean runtime
             engine = self._runtime.deserialize_cuda_engine(content)
             if engine is not None:

@@ -1,0 +1,365 @@
+"""Model files from elsewhere: refused with one clear error, before any library loads a graph."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from scarseg_infer.models import model_path
+from scarseg_runtime.engine_cache import beside_model, beside_path
+from scarseg_runtime.engine_file import write_pair
+from scarseg_runtime.errors import ModelError, ProviderError
+from scarseg_runtime.gates import gate_reason
+from scarseg_runtime.gpu import Gpu
+from scarseg_runtime.model import Model
+from scarseg_runtime.model_file import PREFIX, ModelFile, read_model_file
+from scarseg_runtime.onnx_guard import MAX_NODES, OPERATORS
+from scarseg_runtime.onnx_session import OnnxSession
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "scarseg_infer" / "models"
+GB = 1 << 30
+
+
+@pytest.fixture(scope="module")
+def shipped() -> onnx.ModelProto:
+    with model_path(None) as path:
+        return onnx.load(path)
+
+
+@pytest.fixture
+def model(shipped: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy to be changed."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(shipped)
+    return copy
+
+
+def refusal(folder: Path, content: onnx.ModelProto | bytes) -> str:
+    """What a file is refused with: by the reader already, in little time, in one line."""
+    path = folder / "Secretname.onnx"
+    path.write_bytes(content if isinstance(content, bytes) else content.SerializeToString())
+    start = time.perf_counter()
+    with pytest.raises(ModelError) as caught:
+        read_model_file(path)
+    assert time.perf_counter() - start < 3.0
+    message = str(caught.value)
+    assert "Secretname" not in message and message.isprintable() and len(message) < 400
+    return message
+
+
+def insert(model: onnx.ModelProto, *nodes: onnx.NodeProto) -> None:
+    """Nodes in front of the graph; nothing uses what they make."""
+    rest = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes, *rest])
+
+
+def constant(model: onnx.ModelProto, name: str, *values: int) -> str:
+    model.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
+    return name
+
+
+@pytest.mark.parametrize(
+    "location", ["weights.bin", "../weights.bin", "/etc/hostname", "C:\\x", "//host/share/x"]
+)
+@pytest.mark.parametrize("flagged", [True, False])
+def test_data_outside_of_the_file(
+    model: onnx.ModelProto, tmp_path: Path, location: str, flagged: bool
+) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.external_data.add(key="location", value=location)
+    if flagged:
+        tensor.data_location = TensorProto.EXTERNAL
+    (tmp_path / "weights.bin").write_bytes(bytes(1 << 20))
+    assert "data outside of the file" in refusal(tmp_path, model)
+
+
+def test_data_outside_of_the_file_by_the_flag_alone_or_in_an_attribute(
+    model: onnx.ModelProto, tmp_path: Path
+) -> None:
+    model.graph.initializer[0].data_location = TensorProto.EXTERNAL
+    assert "data outside of the file" in refusal(tmp_path, model)
+    model.graph.initializer[0].data_location = TensorProto.DEFAULT
+    outside = TensorProto(dims=[1], data_type=TensorProto.FLOAT)
+    outside.external_data.add(key="location", value="weights.bin")
+    insert(model, helper.make_node("Constant", [], ["c"], value=outside))
+    assert "data outside of the file" in refusal(tmp_path, model)
+
+
+@pytest.mark.parametrize("domain", ["com.microsoft", "ai.onnx.ml", "evil", "ai.onnx.training"])
+def test_operators_of_another_domain(model: onnx.ModelProto, tmp_path: Path, domain: str) -> None:
+    model.opset_import.append(helper.make_opsetid(domain, 1))
+    assert "not of ONNX itself" in refusal(tmp_path, model)
+    del model.opset_import[-1]
+    insert(model, helper.make_node("Add", ["lge", "lge"], ["x"], domain=domain))
+    assert "not of ONNX itself" in refusal(tmp_path, model)
+
+
+def _subgraph(name: str) -> onnx.GraphProto:
+    flag = helper.make_tensor_value_info("go", TensorProto.BOOL, [])
+    return helper.make_graph([helper.make_node("Identity", ["go"], ["on"])], name, [flag], [flag])
+
+
+GRAPH = _subgraph("b")
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        helper.make_node("Loop", ["", "go"], ["x"], body=_subgraph("for ever")),
+        helper.make_node("If", ["go"], ["x"], then_branch=_subgraph("a"), else_branch=GRAPH),
+        helper.make_node("Scan", ["lge"], ["x"], body=_subgraph("s"), num_scan_inputs=1),
+        helper.make_node("Add", ["lge", "lge"], ["x"], body=_subgraph("hidden")),
+        helper.make_node("RandomNormal", [], ["x"], shape=[4]),
+        helper.make_node("StringConcat", ["lge", "lge"], ["x"]),
+        helper.make_node("PyOp", ["lge"], ["x"]),
+        helper.make_node("", ["lge"], ["x"]),
+    ],
+    ids=["Loop", "If", "Scan", "graph in Add", "RandomNormal", "StringConcat", "PyOp", "nameless"],
+)  # fmt: skip
+def test_operators_that_no_model_of_ours_has(
+    model: onnx.ModelProto, tmp_path: Path, node: onnx.NodeProto
+) -> None:
+    insert(model, node)
+    assert re.search("no model of ours|graphs inside", refusal(tmp_path, model))
+
+
+def test_functions_training_and_other_parts_of_onnx(model: onnx.ModelProto, tmp_path: Path) -> None:
+    model.functions.append(
+        helper.make_function(
+            "evil", "F", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])],
+            [helper.make_opsetid("", 20)],
+        )
+    )  # fmt: skip
+    assert "functions" in refusal(tmp_path, model)
+    del model.functions[:]
+    model.training_info.add()
+    assert "training" in refusal(tmp_path, model)
+    del model.training_info[:]
+    model.graph.sparse_initializer.add()
+    assert "sparse" in refusal(tmp_path, model)
+
+
+def test_two_graphs_which_a_library_would_merge(
+    shipped: onnx.ModelProto, model: onnx.ModelProto, tmp_path: Path
+) -> None:
+    """The table of verification would be bound to the second alone."""
+    extra = onnx.ModelProto()
+    extra.graph.node.append(helper.make_node("Relu", ["lge"], ["x"]))
+    doubled = extra.SerializeToString() + shipped.SerializeToString()
+    model.ParseFromString(doubled)
+    assert len(model.graph.node) == len(shipped.graph.node) + 1
+    assert "more than one graph" in refusal(tmp_path, doubled)
+
+
+Bomb = Callable[[onnx.ModelProto], onnx.NodeProto]
+BOMBS: dict[str, Bomb] = {
+    "Expand": lambda m: helper.make_node("Expand", ["lge", constant(m, "n", GB, GB)], ["x"]),
+    "ConstantOfShape": lambda m: helper.make_node(
+        "ConstantOfShape", [constant(m, "n", 1 << 20, 1 << 20)], ["x"]
+    ),
+    "Range": lambda m: helper.make_node(
+        "Range", [*(constant(m, n, v) for n, v in (("a", 0), ("b", 1 << 42), ("c", 1)))], ["x"]
+    ),
+    "Tile": lambda m: helper.make_node("Tile", ["lge", constant(m, "n", 1, GB, GB)], ["x"]),
+    "Resize": lambda m: helper.make_node(
+        "Resize", ["lge", "", "", constant(m, "n", 1, GB, GB)], ["x"]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_tensors_of_terabytes(model: onnx.ModelProto, tmp_path: Path, name: str) -> None:
+    insert(model, BOMBS[name](model))
+    assert "larger than any study" in refusal(tmp_path, model)
+
+
+def test_a_size_that_comes_from_a_constant_node(model: onnx.ModelProto, tmp_path: Path) -> None:
+    shape = numpy_helper.from_array(np.array([GB, GB], np.int64))
+    for given in ({"value": shape}, {"value_ints": [GB, GB]}):
+        made = helper.make_node("Constant", [], ["n"], **given)
+        insert(model, made, helper.make_node("ConstantOfShape", ["n"], ["x"]))
+        assert "larger than any study" in refusal(tmp_path, model)
+        del model.graph.node[:2]
+
+
+@pytest.mark.parametrize("dims", [[GB, GB], [1 << 62, 1 << 62], [-1], [2] * 100_000])
+def test_tensors_that_declare_more_than_they_hold(
+    model: onnx.ModelProto, tmp_path: Path, dims: list[int]
+) -> None:
+    model.graph.initializer.append(TensorProto(name="x", data_type=1, dims=dims, raw_data=b"1234"))
+    assert "larger than their data" in refusal(tmp_path, model)
+
+
+def test_more_operators_than_any_network(model: onnx.ModelProto, tmp_path: Path) -> None:
+    node = helper.make_node("Relu", ["lge"], ["x"])
+    model.graph.node.extend([node] * MAX_NODES)
+    assert "too many operators" in refusal(tmp_path, model)
+
+
+ODD = {
+    "tau_days": ["NaN", "Infinity", "1e999", "true", '"120"', "0", "-1", "9" * 4000],
+    "delta_max": ["NaN", "[]"],
+    "name": ["1", "null", '"\\u001b[2J"', '"two\\nlines"', json.dumps("x" * 5000)],
+    "training_data": [json.dumps("x" * (2 << 20))],
+    "classes": ["{}", '[{"value": 1e400}]', "[[]]", "null"],
+    "image_only": ['"no"', "0"],
+    "half_convolutions": ["-1", "1.5", '"2"', "true"],
+    "verification": ["[]", '{"rows": []}', '{"rows": {"cpu fp32": 1}}', "null"],
+    "recipe": ["[]", "[" * 100_000, '{"a":' * 100_000],
+    "twin_scores": ["9" * 100_000],
+    "precision": ["[]", '"int8"'],
+    "format_version": ['"99\\n"', json.dumps("9" * 10_000), "[" * 100_000],
+}
+
+
+@pytest.mark.parametrize(("key", "text"), [(k, text) for k, texts in ODD.items() for text in texts])
+def test_odd_metadata(model: onnx.ModelProto, tmp_path: Path, key: str, text: str) -> None:
+    for entry in model.metadata_props:
+        if entry.key == PREFIX + key:
+            entry.value = text
+    refusal(tmp_path, model)
+
+
+def test_a_colour_that_is_none_would_stand_in_the_page(
+    model: onnx.ModelProto, tmp_path: Path
+) -> None:
+    for entry in model.metadata_props:
+        if entry.key == PREFIX + "classes":
+            entry.value = re.sub("#[0-9a-f]{6}", "red;}</style><script>", entry.value, count=1)
+    assert "classes" in refusal(tmp_path, model)
+
+
+def test_files_of_other_kinds(tmp_path: Path) -> None:
+    zipped, marker = io.BytesIO(), tmp_path / "executed"
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(marker),)
+
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(Evil()))
+    for content in (zipped.getvalue(), pickle.dumps(Evil()), b"", b"\x80\x02", b"MZ" + bytes(99)):
+        assert "it is no ONNX file" in refusal(tmp_path, content)
+    assert not marker.exists()
+
+
+def test_a_file_cut_short_anywhere(shipped: onnx.ModelProto, tmp_path: Path) -> None:
+    content = shipped.SerializeToString()
+    for share in range(1, 20):
+        refusal(tmp_path, content[: len(content) * share // 20])
+
+
+def test_every_model_of_ours_passes() -> None:
+    for path in sorted(FOLDER.glob("*.onnx")):
+        used = {node.op_type.encode() for node in onnx.load(path).graph.node}
+        assert used <= OPERATORS
+        assert read_model_file(path).metadata.name == "scarseg-reference"
+
+
+def test_a_file_exchanged_after_it_was_checked_does_not_load(
+    model: onnx.ModelProto, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.onnx"
+    shutil.copy(FOLDER / "reference.onnx", path)
+    checked = read_model_file(path)
+    insert(model, helper.make_node("Relu", ["lge"], ["x"], domain="evil"))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match="has changed since"):
+        OnnxSession.open(checked, "cpu")
+
+
+def test_the_table_of_verification_does_not_cover_another_graph(
+    model: onnx.ModelProto, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.onnx"
+    insert(model, helper.make_node("Relu", ["lge"], ["x"]))
+    path.write_bytes(model.SerializeToString())
+    found = read_model_file(path)
+    gate = gate_reason(found.metadata.verification, found.graph_sha256, "cpu", "fp32")
+    assert gate is not None and "other weights" in gate
+    with pytest.raises(ProviderError, match="other weights"):
+        Model.load(path)
+
+
+def test_an_engine_of_another_model_is_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    shutil.copy(FOLDER / "reference.fp16.onnx", path)
+    model = read_model_file(path)
+    place = beside_path(path, "tensorrt-rtx")
+
+    def found(onnx_sha256: str, file: ModelFile = model) -> bool:
+        target = {"gpus": [], "portable": False, "any_version": False}
+        sidecar = {"onnx_sha256": onnx_sha256, "runtime": "tensorrt-rtx", "version": "1.7",
+                   "target": target, "built_on": None}  # fmt: skip
+        write_pair(place, b"engine", sidecar)
+        return beside_model(file, "tensorrt-rtx", Gpu("GPU", (8, 9), 13000), "1.7") is not None
+
+    assert found(model.sha256)
+    assert not found("0" * 64)
+    place.write_bytes(place.read_bytes() + b"x")
+    assert beside_model(model, "tensorrt-rtx", None, "1.7") is None
+
+
+def test_memory_that_a_graph_asks_for_in_vain_is_one_clear_error(tmp_path: Path) -> None:
+    """A chain of operators can ask for more than any constant says; ONNX Runtime notices."""
+    code = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (3 << 30,) * 2)\n"
+        "from onnx import helper\n"
+        "import onnx, numpy as np\n"
+        "from pathlib import Path\n"
+        "from scarseg_runtime.contract import INPUTS\n"
+        "from scarseg_runtime.errors import ProviderError\n"
+        "from scarseg_runtime.model_file import read_model_file\n"
+        "from scarseg_runtime.onnx_session import OnnxSession\n"
+        "m = onnx.load(sys.argv[1])\n"
+        "last = 'lge'\n"
+        "for k in range(40):\n"
+        "    m.graph.node.append(helper.make_node('Concat', [last] * 2, [f'd{k}'], axis=2))\n"
+        "    last = f'd{k}'\n"
+        "for name in [n for n in m.graph.node if 'scar_probability' in n.output]:\n"
+        "    name.output[:] = ['was']\n"
+        "m.graph.node.append(helper.make_node('ReduceMax', [last], ['top'], keepdims=0))\n"
+        "m.graph.node.append(helper.make_node('Add', ['was', 'top'], ['scar_probability']))\n"
+        "path = Path(sys.argv[2])\n"
+        "path.write_bytes(m.SerializeToString())\n"
+        "session = OnnxSession.open(read_model_file(path), 'cpu', 1)\n"
+        "size = {'S': 1, 'H': 64, 'W': 64}\n"
+        "shapes = {s.name: [size.get(n, n) for n in s.shape] for s in INPUTS}\n"
+        "try: session.execute({n: np.ones(s, np.float32) for n, s in shapes.items()})\n"
+        "except ProviderError as error: print(error)\n"
+    )
+    arguments = [sys.executable, "-c", code, str(FOLDER / "reference.onnx"), str(tmp_path / "m")]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert "memory enough" in done.stdout
+
+
+def test_no_library_of_operators_is_ever_registered() -> None:
+    """ONNX Runtime would run code of whoever made such a library."""
+    names = {"register_custom_ops_library", "add_extension", "load_plugin_library",
+             "register_execution_provider_library"}  # fmt: skip
+    for source in sorted((ROOT / "runtime").rglob("*.py")) + sorted(
+        (ROOT / "scarseg_infer").rglob("*.py")
+    ):
+        tree = ast.parse(source.read_text(encoding="utf-8"))
+        used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        assert not used & names, source.name

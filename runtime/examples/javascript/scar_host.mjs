@@ -1,0 +1,150 @@
+// Myocardial scar from JavaScript: scarseg-infer's model file on ONNX Runtime. Research use only.
+// Build  npm install --ignore-scripts    (its script would fetch CUDA; the package holds the CPU)
+// Run    node scar_host.mjs reference.onnx STUDY labels.u8 > result.json    (STUDY: ../README.md)
+//
+// The graph holds all from raw pixels to labels. Python does more: it reads and turns the images,
+// makes the mean beat and checks it (preprocess.py, ecg_quality.py), and cleans these labels
+// (components.py): one LV without holes, no scar island below scarseg.min_scar_ml.
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import ort from "onnxruntime-node";
+
+/** An expected failure: 2 usage, 3 study, 4 ECG, 5 model, 6 output. */
+class Failure extends Error {
+  constructor(code, text) {
+    super(text);
+    this.code = code;
+  }
+}
+
+function require(holds, code, text) {
+  if (!holds) throw new Failure(code, text);
+}
+
+/** What `action` returns; what it throws is said in words that name no file. */
+function attempt(action, code, text) {
+  try {
+    return action();
+  } catch {
+    throw new Failure(code, text);
+  }
+}
+
+const float = (values, shape = [values.length]) =>
+  new ort.Tensor("float32", Float32Array.from(values), shape);
+
+function readTensor(file, shape, code) {
+  const count = shape.reduce((all, size) => all * size);
+  const wrong = `${basename(file)} is missing or does not have the size that study.txt says`;
+  const fits = attempt(() => statSync(file).size === 4 * count, code, wrong);
+  require(fits, code, wrong); // before memory is taken
+  const bytes = attempt(() => readFileSync(file), code, `${basename(file)} cannot be read`);
+  const values = new Float32Array(new Uint8Array(bytes).buffer);
+  require(values.every(Number.isFinite), code, `${basename(file)} holds NaN or infinity`);
+  return new ort.Tensor("float32", values, shape);
+}
+
+// Levels and heights as preprocess.slice_levels and quantify.slice_heights_mm: a missing slice
+// leaves its gap; a single one is taken for mid-ventricular, and needs its thickness.
+function placeSlices(atMm, thicknessMm) {
+  const last = atMm.length - 1;
+  const length = atMm[last] - atMm[0];
+  const steps = atMm.slice(1).map((at, s) => (at - atMm[s]) * Math.sign(length));
+  const sorted = last === 0 ? [thicknessMm] : [...steps].sort((a, b) => a - b);
+  require(sorted[0] > 0, 3, "the slices are not in order, or one is of unknown thickness");
+  const usual = (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
+  return {
+    levels: atMm.map((at) => (last === 0 ? 0.5 : (at - atMm[0]) / length)),
+    heightsMm: atMm.map((_, s) => ((steps[s - 1] ?? usual) + (steps[s] ?? usual)) / 2),
+  };
+}
+
+function readStudy(folder) {
+  const file = join(folder, "study.txt");
+  const text = attempt(() => readFileSync(file, "utf8"), 3, "study.txt is missing");
+  const n = text.trim().split(/\s+/).map(Number);
+  const within = (first, count, least, most) =>
+    n.slice(first, first + count).every((value) => value >= least && value <= most);
+  require(n.length > 3 && n.every(Number.isFinite) && within(0, 3, 1, 4096) &&
+    n[0] * n[1] * n[2] <= 2 ** 26, 3,
+    "study.txt is missing or does not begin with three sizes up to 4096, 2^26 in all");
+  const shape = n.slice(0, 3);
+  const end = 5 + shape[0]; // thickness, validity and, where they are known, days
+  require(n.length === end + 2 || n.length === end + 3, 3, "study.txt has too many or few numbers");
+  require(within(3, 2, 0.1, 10) && within(5, shape[0], -1e4, 1e4) && within(end, 1, 0, 50), 3,
+    "pixel spacing, slice positions or thickness in study.txt are not in mm");
+  const { levels, heightsMm } = placeSlices(n.slice(5, end), n[end]);
+  const given = existsSync(join(folder, "ecg.f32"));
+  // As taff.decide: a time that is unknown or negative is no time of zero days.
+  const valid = given && n[end + 1] === 1 && n.length === end + 3 && n[end + 2] >= 0;
+  const inputs = {
+    lge: readTensor(join(folder, "lge.f32"), shape, 3),
+    pixel_spacing: float(n.slice(3, 5)),
+    slice_level: float(levels),
+    ecg: given ? readTensor(join(folder, "ecg.f32"), [12, 512], 4)
+      : float(new Float32Array(12 * 512), [12, 512]),
+    gap_days: float([valid ? n[end + 2] : 0]),
+    ecg_valid: float([valid ? 1 : 0]),
+  };
+  return { inputs, voxelMl: heightsMm.map((height) => (height * n[3] * n[4]) / 1000) };
+}
+
+const volumes = (outputs) => [outputs.labels, outputs.image_only_labels, outputs.segments];
+
+/** Outputs of the graph. A host of many studies keeps the session. */
+async function infer(file, inputs) {
+  const bytes = attempt(() => readFileSync(file), 5, "the model file is missing");
+  // onnxruntime-node does not give metadata: this is the entry's end as it stands in the file.
+  require(bytes.includes('scarseg.format_version\x12\x03"3"'), 5,
+    "the model file is none of scarseg-export, or has another format version than this host");
+  try {
+    const options = { enableCpuMemArena: false, logSeverityLevel: 4 }; // arenas never shrink
+    const session = await ort.InferenceSession.create(bytes, options);
+    // An image-only model has the first three inputs.
+    const asked = session.inputNames.map((name) => [name, inputs[name]]);
+    const outputs = await session.run(Object.fromEntries(asked));
+    if (volumes(outputs).every(({ type, size }) => type === "uint8" && size === inputs.lge.size))
+      return outputs;
+  } catch {} // its text has many lines and names files
+  throw new Failure(5, "ONNX Runtime cannot run the model file: take one of scarseg-export onnx");
+}
+
+/** As quantify.py; burden, the scar's share of the myocardium, is null where there is none. */
+function quantities(outputs, voxelMl) {
+  const [labels, alone, segments] = volumes(outputs).map(({ data }) => data);
+  const plane = labels.length / voxelMl.length;
+  const scar = new Float64Array(256); // mL by AHA segment, and in [0] of all
+  const wall = new Float64Array(256); // with the scar
+  let imageOnlyScar = 0;
+  for (let i = 0; i < labels.length; i++) {
+    const ml = voxelMl[Math.floor(i / plane)];
+    if (labels[i] === 2 || labels[i] === 3) wall[segments[i]] += ml;
+    if (labels[i] === 3) scar[segments[i]] += ml;
+    if (alone[i] === 3) imageOnlyScar += ml;
+  }
+  for (const ml of [scar, wall]) ml[0] = ml.reduce((all, part) => all + part);
+  const burden = Array.from(wall.subarray(0, 18), (ml, n) => (ml > 0 ? scar[n] / ml : null));
+  return {
+    scar_ml: scar[0],
+    myocardium_g: wall[0] * 1.05,
+    image_only_scar_ml: imageOnlyScar,
+    ecg_weight: outputs.ecg_weight.data[0],
+    ecg_image_disagreement: outputs.ecg_image_disagreement.data[0],
+    burden: burden[0],
+    segment_burden: burden.slice(1),
+  };
+}
+
+try {
+  const [model, folder, target, ...more] = process.argv.slice(2);
+  require(target && more.length === 0, 2, "usage: node scar_host.mjs MODEL STUDY LABELS");
+  const { inputs, voxelMl } = readStudy(folder);
+  const outputs = await infer(model, inputs);
+  const result = quantities(outputs, voxelMl);
+  attempt(() => writeFileSync(target, outputs.labels.data), 6, "the labels cannot be written");
+  console.log(JSON.stringify(result));
+} catch (error) {
+  if (!(error instanceof Failure)) throw error; // a defect of this host
+  console.error(`${error.message}.`);
+  process.exitCode = error.code;
+}

@@ -47,6 +47,17 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
+class EcgSource:
+    """An archive that is asked for ECGs."""
+
+    peer: Peer
+    move: bool
+    """Retrieve by C-MOVE to this node's own AE title, and not by C-GET?"""
+    always: bool
+    """Ask also where an ECG of the patient was received?"""
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What the node takes on before it says no."""
 
@@ -63,12 +74,21 @@ class StudyRules:
 
     quiet_s: float
     """Time without a new object after which a study is complete."""
+    mpps_wait_s: float
+    """Time without news after which a procedure step in progress holds its study up no longer."""
     ecg_wait_s: float
     """Further time for which a complete study without an ECG waits for one."""
+    timeout_s: float
+    """Time for which a study may be processed; then it is given up."""
     attempts: int
     """Tries at a study during which the process died or the disk failed; then it is given up."""
     keep_days: float
     """How long received objects and results stay after the last delivery."""
+
+    @property
+    def steps_keep_s(self) -> float:
+        """How long procedure steps stay of whose studies nothing is here."""
+        return max(self.keep_days * 86400, self.mpps_wait_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +130,7 @@ class Config:
     api: bool
     """Are studies taken and results given over HTTP?"""
     model: ModelChoice
-    ecg_query: Peer | None
+    ecg_query: EcgSource | None
 
     def admits(self, address: str) -> bool:
         """May a caller come from this IP address?"""
@@ -164,7 +184,7 @@ def _checked(document: dict[str, Any], beside: Path) -> Config:
         status_port=status_port if status_on else None,
         api=status.flag("api", False),
         model=_model(tables["model"], beside),
-        ecg_query=_peer(tables["ecg_query"], tls, "ecg_query") if "ecg_query" in document else None,
+        ecg_query=_ecg_source(tables["ecg_query"], tls) if "ecg_query" in document else None,
     )
     for table in tables.values():
         table.finish()
@@ -183,7 +203,9 @@ def _limits(table: Table) -> Limits:
 def _study(table: Table) -> StudyRules:
     return StudyRules(
         quiet_s=table.number("quiet_s", 0.1, 86400, 60),
+        mpps_wait_s=table.number("mpps_wait_s", 0, 7 * 86400, 3600),
         ecg_wait_s=table.number("ecg_wait_s", 0, 7 * 86400, 0),
+        timeout_s=table.number("timeout_s", 1, 86400, 600),
         attempts=table.integer("attempts", 1, 1000, 5),
         keep_days=table.number("keep_days", 0, 36500, 7),
     )
@@ -241,6 +263,14 @@ def _peer(table: Table, tls: Tls | None, name: str | None = None) -> Peer:
         host=table.text("host"),
         port=table.integer("port", 1, 65535),
         tls=secure,
+    )
+
+
+def _ecg_source(table: Table, tls: Tls | None) -> EcgSource:
+    return EcgSource(
+        peer=_peer(table, tls, "ecg_query"),
+        move=table.choice("retrieve", ("get", "move")) == "move",
+        always=table.choice("when", ("missing", "always")) == "always",
     )
 
 

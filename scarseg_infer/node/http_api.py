@@ -1,23 +1,33 @@
-"""Studies over HTTP, for hosts on this machine that speak no DICOM: POST /studies, GET /studies/N.
+"""Studies over HTTP, for hosts on this machine that speak no DICOM.
 
 What is posted goes through the same queue as what comes by C-STORE, and its results go to the
-same peers. Off unless ``status.api`` is set: no password protects it.
+same peers. Off unless ``status.api`` is set: no password protects it. A host in a shell::
+
+    curl -H 'Content-Type: application/zip' --data-binary @study.zip http://127.0.0.1:8104/studies
+    curl http://127.0.0.1:8104/studies/1               # until "state" is "done" or "failed"
+    curl -o scar.dcm http://127.0.0.1:8104/studies/1/seg
+
+``openapi.json`` beside this file says all that can be asked and answered.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import secrets
 import sqlite3
+import threading
 from collections.abc import Callable
+from email.message import Message
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import Any, Final
 
 from pydicom import dcmread
 
-from scarseg_infer.archive import open_archive
+from scarseg_infer.archive import ArchiveFiles, open_archive
 from scarseg_infer.dicom_parse import PARSE_ERRORS, text
+from scarseg_infer.node.http_answer import Answer, Request, Routes, document, problem
 from scarseg_infer.node.outbox import RESULT_JSON
 from scarseg_infer.node.queue import Arrival, Queue
 from scarseg_infer.node.receive import HEADER, IMAGE_CLASSES, arrival_of
@@ -30,91 +40,183 @@ ZIP_TYPE: Final = "application/zip"
 this machine looks at can post studies."""
 MAX_BODY_BYTES: Final = 1 << 30
 _CHUNK: Final = 1 << 20
-
-Answer = tuple[int, dict[str, Any]]
+_DIGITS: Final = 18
+"""As many fit into a number of SQLite."""
+_KINDS: Final = {
+    "seg": "application/dicom", "sr": "application/dicom", "dicom-pdf": "application/dicom",
+    "pdf": "application/pdf",
+}  # fmt: skip
+_KEPT_IN: Final = {"pdf": "dicom-pdf"}
+"""Files that lie inside another one."""
+_FULL: Final = "The disk is nearly full."
 
 
 class StudyApi:
-    """Answers as (HTTP status, JSON document)."""
+    """What :meth:`routes` lead to."""
 
     def __init__(self, storage: Storage, queue: Queue, has_room: Callable[[], bool]) -> None:
         self._storage, self._queue, self._has_room = storage, queue, has_room
+        self._unpacking = threading.Lock()
 
-    def post(self, kind: str, length: str | None, body: BufferedIOBase) -> Answer:
-        """Take a zip of DICOM files; 202 with the number of each study in it.
+    def routes(self) -> Routes:
+        """Paths of the studies."""
+        return {
+            "/studies": {"POST": self._post},
+            "/studies/{id}": {"GET": self._get},
+            "/studies/{id}/{name}": {"GET": self._get_file},
+        }
 
-        Args:
-            kind: Content-Type.
-            length: Content-Length.
-        """
-        if kind.partition(";")[0].strip().lower() != ZIP_TYPE:
-            return 415, {"error": f"Send a zip of DICOM files as {ZIP_TYPE}."}
-        if length is None or not length.isascii() or not length.isdigit():
-            return 411, {"error": "Send Content-Length."}
-        if int(length) > MAX_BODY_BYTES:
-            return 413, {"error": f"At most {MAX_BODY_BYTES >> 20} MB are taken."}
-        if not self._has_room():
-            return 507, {"error": "The disk is nearly full."}
+    def _post(self, request: Request) -> Answer:
+        """Take a zip of DICOM files; 202 with the number of each study in it."""
+        length = announced_length(request.headers)
+        if isinstance(length, Answer):
+            return length
         path = self._storage.root / "incoming" / secrets.token_hex(16)
         try:
-            if not _save(body, int(length), path):
-                return 400, {"error": "The body ended early."}
-            return self._take(path)
+            return self._save(request.body, length, path) or self._take(path)
         except StudyError as error:
-            return 422, {"error": str(error)}
+            return problem(422, str(error))
+        except (TimeoutError, ConnectionError):  # of the body; the others are of the disk
+            raise
         except (OSError, sqlite3.Error):
-            return 507, {"error": "The study cannot be stored; nothing is promised for it."}
+            return problem(507, "The study cannot be stored; nothing is promised for it.")
         finally:
             path.unlink(missing_ok=True)
 
-    def _take(self, path: Path) -> Answer:
-        studies: dict[str, int] = {}
-        left_out = 0
-        with open_archive(path) as files:
-            for index in range(len(files)):
-                data = files.read(index)
-                arrival = arrival_in_file(data) if data else None
-                if arrival is None or self._queue.add(arrival) == "conflict":
-                    left_out += 1
-                else:
-                    studies[arrival.study_uid] = studies.get(arrival.study_uid, 0) + 1
-        if not studies:
-            return 422, {"error": "The zip holds no MR images or ECGs in DICOM."}
-        numbers = [self._queue.number(uid) for uid in studies]
-        listed = [
-            {"id": number, "objects": count}
-            for number, count in zip(numbers, studies.values(), strict=True)
-        ]
-        return 202, {"studies": listed, "files_left_out": left_out}
+    def _save(
+        self, body: Callable[[int], BufferedIOBase], length: int, path: Path
+    ) -> Answer | None:
+        """Write what comes to a file; an answer where that is not all that was announced."""
+        if not self._has_room():
+            return problem(507, _FULL)
+        stream = body(length)
+        with path.open("wb") as file:
+            while length:
+                chunk = stream.read1(min(length, _CHUNK))
+                if not chunk:
+                    return problem(400, "The body ended early.")
+                if not self._has_room():
+                    return problem(507, _FULL)
+                file.write(chunk)
+                length -= len(chunk)
+        return None
 
-    def get(self, number: int) -> Answer:
+    def _take(self, path: Path) -> Answer:
+        # One at a time: files are unpacked in memory. All are looked at before the first is kept,
+        # so that a damaged archive leaves nothing behind.
+        with self._unpacking, open_archive(path) as files:
+            wanted = [n for n in range(len(files)) if arrival_in_file(files.read(n))]
+            if not wanted:
+                return problem(422, "The zip holds no MR images or ECGs in DICOM.")
+            studies = self._add(files, wanted)
+            if not studies:
+                return problem(409, "Other objects with the UIDs of these are here already.")
+            left_out = len(files) - sum(studies.values())
+        listed = [
+            {"id": self._queue.number(uid), "objects": count} for uid, count in studies.items()
+        ]
+        headers = {"Location": f"/studies/{listed[0]['id']}"} if len(listed) == 1 else {}
+        return document(202, {"studies": listed, "files_left_out": left_out}, **headers)
+
+    def _add(self, files: ArchiveFiles, wanted: list[int]) -> dict[str, int]:
+        """Objects that are in the queue now, by study UID. Raises OSError, sqlite3.Error."""
+        found: dict[str, int] = {}
+        for index in wanted:
+            if not self._has_room():  # for what the zip grows to, too
+                raise OSError(errno.ENOSPC, _FULL)
+            arrival = arrival_in_file(files.read(index))
+            if arrival and self._queue.add(arrival) != "conflict":
+                found[arrival.study_uid] = found.get(arrival.study_uid, 0) + 1
+        return found
+
+    def _get(self, request: Request) -> Answer:
         """State of a study and, once it is done, its result (see the schema of result.json)."""
-        rows = self._storage.rows(
-            "SELECT state, objects, revision, why FROM studies WHERE id = ?", number
-        )
-        if not rows:
-            return 404, {"error": "There is no such study."}
-        (row,) = rows
-        deliveries = self._storage.rows(
-            "SELECT r.name, r.sop_uid, d.peer, d.state FROM results r "
-            "LEFT JOIN deliveries d ON d.result = r.sop_uid "
-            "WHERE r.study = ? AND r.revision = ? ORDER BY d.peer, d.place",
-            number, row["revision"],
+        row = self._row(*request.values)
+        if row is None:
+            return problem(404, "There is no such study.")
+        number, revision = row["id"], row["revision"]
+        made = self._storage.rows(
+            "SELECT name, sop_uid, file FROM results WHERE study = ? AND revision = ?",
+            number, revision,
         )  # fmt: skip
-        file = self._storage.root / "results" / f"{number}-{row['revision']}" / RESULT_JSON
-        result = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-        return 200, {
+        deliveries = self._storage.rows(
+            "SELECT r.name, r.sop_uid, d.peer, d.state FROM deliveries d "
+            "JOIN results r ON d.result = r.sop_uid "
+            "WHERE r.study = ? AND r.revision = ? ORDER BY d.peer, d.place",
+            number, revision,
+        )  # fmt: skip
+        here = {found["name"] for found in made if (self._storage.root / found["file"]).is_file()}
+        return document(200, {
             "id": number,
             "state": row["state"],
             "objects": row["objects"],
+            "revision": revision,
             "reason": row["why"] or None,
-            "result": result,
+            "result": self._result(number, revision),
+            "files": [
+                {"path": f"/studies/{number}/{name}", "media_type": kind}
+                for name, kind in _KINDS.items()
+                if _KEPT_IN.get(name, name) in here
+            ],
             "deliveries": [dict(found) for found in deliveries],
-        }
+        })  # fmt: skip
+
+    def _result(self, number: int, revision: int) -> Any:
+        file = self._storage.root / "results" / f"{number}-{revision}" / RESULT_JSON
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+
+    def _get_file(self, request: Request) -> Answer:
+        """A file of the last result."""
+        digits, name = request.values
+        row = self._row(digits)
+        found = row and self._storage.rows(
+            "SELECT file FROM results WHERE study = ? AND revision = ? AND name = ?",
+            row["id"], row["revision"], _KEPT_IN.get(name, name),
+        )  # fmt: skip
+        if row is None or not found or name not in _KINDS:
+            return problem(404, "There is no such file of a result.")
+        try:
+            data = (self._storage.root / found[0]["file"]).read_bytes()
+        except FileNotFoundError:  # deleted after study.keep_days
+            return problem(404, "There is no such file of a result.")
+        ending = "pdf" if name == "pdf" else "dcm"
+        disposition = f'attachment; filename="study-{row["id"]}-{name}.{ending}"'
+        body = embedded_pdf(data) if name == "pdf" else data
+        return Answer(200, body, _KINDS[name], {"Content-Disposition": disposition})
+
+    def _row(self, digits: str) -> sqlite3.Row | None:
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > _DIGITS or digits[0] == "0":
+            return None
+        rows = self._storage.rows(
+            "SELECT id, state, objects, revision, why FROM studies WHERE id = ?", int(digits)
+        )
+        return rows[0] if rows else None
 
 
-def arrival_in_file(data: bytes) -> Arrival | None:
+def announced_length(headers: Message) -> int | Answer:
+    """How long the zip is that follows, or why it is not wanted."""
+    if headers.get("Content-Type", "").partition(";")[0].strip().lower() != ZIP_TYPE:
+        return problem(415, f"Send a zip of DICOM files as {ZIP_TYPE}.")
+    if headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        return problem(415, "Send the zip without Content-Encoding.")
+    lengths = headers.get_all("Content-Length", [])
+    if "Transfer-Encoding" in headers or not lengths:
+        # Both at once may be an attempt to smuggle a request (RFC 9112, 6.3).
+        return problem(400 if lengths else 411, "Send Content-Length, not Transfer-Encoding.")
+    if len(lengths) > 1 or not (lengths[0].isascii() and lengths[0].isdigit()):
+        return problem(400, "Content-Length is no number of bytes.")
+    if len(lengths[0]) > _DIGITS or int(lengths[0]) > MAX_BODY_BYTES:
+        return problem(413, f"At most {MAX_BODY_BYTES >> 20} MB are taken.")
+    return int(lengths[0])
+
+
+def arrival_in_file(data: bytes | None) -> Arrival | None:
     """A DICOM file as if it had come by C-STORE; None for anything but MR images and ECGs."""
+    if not data:
+        return None
     try:
         header = dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=list(HEADER))
         sop_class = text(header, "SOPClassUID")
@@ -125,12 +227,9 @@ def arrival_in_file(data: bytes) -> Arrival | None:
         return None
 
 
-def _save(body: BufferedIOBase, length: int, path: Path) -> bool:
-    with path.open("wb") as file:
-        while length:
-            chunk = body.read(min(length, _CHUNK))
-            if not chunk:
-                return False
-            file.write(chunk)
-            length -= len(chunk)
-    return True
+def embedded_pdf(data: bytes) -> bytes:
+    """The document in an Encapsulated PDF object that we wrote, without the byte that made its
+    length even (PS3.3, C.24.2)."""
+    found = dcmread(BytesIO(data))
+    content = bytes(found.EncapsulatedDocument)
+    return content[: int(found.get("EncapsulatedDocumentLength", len(content)))]

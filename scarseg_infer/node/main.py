@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scarseg_infer.segmenter import Segmenter
 
 STOP_S: Final = 20.0
-"""For running associations, and again for the study being processed, after a signal to stop."""
+"""For running associations, and again for objects being sent, after a signal to stop."""
 
 
 class Node:
@@ -86,8 +86,8 @@ class Node:
         while healthy and not stop.wait(1.0):
             healthy = self._receiver.listening and all(t.is_alive() for t in self._threads)
         self._log.write("stopping")
-        self._receiver.stop(STOP_S)
         self._stopping.set()
+        self._receiver.stop(STOP_S)
         for thread in self._threads:
             thread.join(STOP_S)
         if page:
@@ -120,10 +120,11 @@ class Node:
     def _recover(self) -> None:
         leftovers = self._storage.remove_leftovers()
         missing = self._queue.after_restart()
-        orphans = self._outbox.after_restart([peer.name for peer in self._config.peers])
-        self._log.write(
-            "recovered", leftovers=leftovers, missing_files=missing, deliveries_without_peer=orphans
-        )
+        removed = self._outbox.after_restart([peer.name for peer in self._config.peers])
+        self._log.write("recovered", leftovers=leftovers, missing_files=missing)
+        for peer, count in removed.items():
+            self._counters.add("deliveries_removed_total", count, peer=peer)
+            self._log.write("deliveries_removed", peer=peer, objects=count)
 
 
 def serve(config: Config, log: Log, stop: threading.Event) -> bool:

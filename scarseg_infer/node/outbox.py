@@ -17,6 +17,8 @@ from scarseg_infer.node.storage import Storage, remove, sync_file, sync_folder
 
 PENDING: Final = "pending"
 SENT: Final = "sent"
+REMOVED: Final = "removed"
+"""The peer is no longer in the configuration; ``sent`` then says when that was noticed."""
 RESULT_JSON: Final = "result.json"
 """Lies beside the objects of a result; for the HTTP interface, never sent."""
 
@@ -150,19 +152,34 @@ class Outbox:
                 (time.time() + seconds, why, delivery.result, peer),
             )
 
-    def after_restart(self, peers: Sequence[str]) -> int:
-        """Bring waiting deliveries forward: what was in their way may be gone. Returns how many
-        wait for peers that are no longer in the configuration, and so for ever."""
-        marks = ", ".join("?" for _ in peers)
+    def after_restart(self, peers: Sequence[str]) -> dict[str, int]:
+        """Bring waiting deliveries forward: what was in their way may be gone.
+
+        Those to peers that are no longer in the configuration are closed, so that their studies
+        can be forgotten; they are opened again where the peer is back in time.
+
+        Returns:
+            How many were closed, by the name of the peer.
+        """
+        marks, now = ", ".join("?" for _ in peers), time.time()
         with self._storage.change() as database:
             database.execute(
-                "UPDATE deliveries SET next_at = ? WHERE state = ?", (time.time(), PENDING)
+                "UPDATE deliveries SET state = ?, sent = NULL "
+                f"WHERE state = ? AND peer IN ({marks})",
+                (PENDING, REMOVED, *peers),
             )
-        (row,) = self._storage.rows(
-            f"SELECT COUNT(*) AS n FROM deliveries WHERE state = ? AND peer NOT IN ({marks})",
-            PENDING, *peers,
-        )  # fmt: skip
-        return int(row["n"])
+            database.execute("UPDATE deliveries SET next_at = ? WHERE state = ?", (now, PENDING))
+            gone = database.execute(
+                "SELECT peer, COUNT(*) AS n FROM deliveries "
+                f"WHERE state = ? AND peer NOT IN ({marks}) GROUP BY peer",
+                (PENDING, *peers),
+            ).fetchall()
+            database.execute(
+                "UPDATE deliveries SET state = ?, sent = ? "
+                f"WHERE state = ? AND peer NOT IN ({marks})",
+                (REMOVED, now, PENDING, *peers),
+            )
+        return {row["peer"]: row["n"] for row in gone}
 
     def counts(self) -> dict[tuple[str, str], int]:
         """How many deliveries by peer and state."""

@@ -1,6 +1,7 @@
 """Asking an archive for the newest ECG of a patient: C-FIND, then C-GET on the same association.
 
-C-GET and not C-MOVE: the archive need not know where the node listens (PS3.4, C.4.3).
+For C-GET the archive need not know where the node listens (PS3.4, C.4.3). For one that does not
+offer it there is C-MOVE: what it sends then comes in like everything else.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
 )
 
 from scarseg_infer.dicom_parse import PARSE_ERRORS, text
-from scarseg_infer.node.config import Config, Peer
+from scarseg_infer.node.config import Config, EcgSource
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
+from scarseg_infer.node.pair import has_ecg
 from scarseg_infer.node.queue import Arrival, Queue, Study
 from scarseg_infer.node.receive import arrival_from
 from scarseg_infer.node.send import ANSWER_S, CONNECT_S
@@ -30,6 +33,7 @@ from scarseg_infer.read_ecg_dicom import ECG_CLASSES
 
 _FIND: Final = StudyRootQueryRetrieveInformationModelFind
 _GET: Final = StudyRootQueryRetrieveInformationModelGet
+_MOVE: Final = StudyRootQueryRetrieveInformationModelMove
 _PENDING: Final = (0xFF00, 0xFF01)
 MAX_STUDIES: Final = 3
 """Newest studies with an ECG that are looked into, until one gives an ECG."""
@@ -42,14 +46,21 @@ class EcgQuery:
         UsageError: the TLS files do not fit.
     """
 
-    def __init__(self, config: Config, peer: Peer, queue: Queue, counters: Counters, log: Log):
-        self._config, self._peer, self._queue = config, peer, queue
+    def __init__(
+        self, config: Config, source: EcgSource, queue: Queue, counters: Counters, log: Log
+    ) -> None:
+        self._config, self._source, self._queue = config, source, queue
         self._counters, self._log = counters, log
-        self._tls = client_context(config.tls) if peer.tls and config.tls else None
+        self._tls = client_context(config.tls) if source.peer.tls and config.tls else None
 
     def fetch(self, study: Study) -> None:
-        """Look for an ECG of the study's patient; that there is none, or that the archive does
-        not answer, is no reason not to process the images: it is logged and counted."""
+        """Look for an ECG of the study's patient, if none was received or it is always to be done.
+
+        That there is none, or that the archive does not answer, is no reason not to process the
+        images: it is logged and counted.
+        """
+        if has_ecg(self._queue, study) and not self._source.always:
+            return
         outcome = self._outcome(study)
         self._counters.add("ecg_queries_total", outcome=outcome)
         self._log.write("ecg_query", study=study.id, outcome=outcome)
@@ -64,12 +75,12 @@ class EcgQuery:
             return "no association"
         try:
             for uid in self._newest_studies(association, patient_id)[:MAX_STUDIES]:
-                for series in self._ecg_series(association, uid):
-                    self._get(association, uid, series)
+                series = self._ecg_series(association, uid)
+                moved = sum([self._retrieve(association, uid, item) for item in series])
                 kept = [item for item in arrivals if item.patient == study.patient]
                 for item in kept:
                     self._queue.add(item)
-                if kept:
+                if kept or (moved and has_ecg(self._queue, study)):
                     return "found"
         except (RuntimeError, ValueError):  # the association broke, or has no context for it
             return "broken off"
@@ -92,13 +103,14 @@ class EcgQuery:
         ae = AE(ae_title=self._config.ae_title)
         ae.connection_timeout = CONNECT_S
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ANSWER_S
-        for uid in (_FIND, _GET, *ECG_CLASSES):
+        stored = () if self._source.move else ECG_CLASSES
+        for uid in (_FIND, _MOVE if self._source.move else _GET, *stored):
             ae.add_requested_context(uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-        peer = self._peer
+        peer = self._source.peer
         found = ae.associate(
             peer.host, peer.port, ae_title=peer.ae_title,
             tls_args=(self._tls, peer.host) if self._tls else None,
-            ext_neg=[build_role(uid, scp_role=True) for uid in ECG_CLASSES],
+            ext_neg=[build_role(uid, scp_role=True) for uid in stored],
             evt_handlers=[(evt.EVT_C_STORE, store)],
         )  # fmt: skip
         return found if found.is_established else None
@@ -122,10 +134,16 @@ class EcgQuery:
             if text(item, "Modality") in ("ECG", "")
         ]
 
-    def _get(self, association: Association, study_uid: str, series_uid: str) -> None:
+    def _retrieve(self, association: Association, study_uid: str, series_uid: str) -> int:
+        """Get a series by the handler, or have it moved; returns how many objects were moved."""
         query = _query("SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid)
-        for _ in association.send_c_get(query, _GET):
-            pass  # what matters comes by the handler
+        if not self._source.move:
+            for _ in association.send_c_get(query, _GET):
+                pass  # what matters comes by the handler
+            return 0
+        moving: Any = association.send_c_move(query, self._config.ae_title, _MOVE)
+        *_, (last, _) = moving
+        return int(last.get("NumberOfCompletedSuboperations") or 0)
 
 
 def _query(level: str, **keys: str) -> Dataset:

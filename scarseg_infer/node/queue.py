@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from scarseg_infer.node.steps import Steps
 from scarseg_infer.node.storage import Storage, remove, sync_folder, write_synced
 
 Kind = Literal["image", "ecg"]
@@ -50,7 +51,7 @@ class Study:
     revision: int
     """Of the results made last; 0 before the first."""
     attempts: int
-    last_received: float
+    complete_since: float
     inputs: str
     """Digest of what the last results were made from."""
 
@@ -63,6 +64,7 @@ class Queue:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self._steps = Steps(storage)
 
     def add(self, arrival: Arrival) -> Received:
         """Keep an object. When this returns it survives a crash and a loss of power.
@@ -104,21 +106,27 @@ class Queue:
             return None
         return "known" if rows[0]["sha256"] == digest else "conflict"
 
-    def quiet(self, quiet_s: float) -> list[Study]:
-        """Studies with images to which nothing was added for that time, oldest first."""
+    def complete(self, quiet_s: float, step_wait_s: float = 0.0) -> list[Study]:
+        """Studies with images that are complete and not postponed, oldest first.
+
+        Args:
+            quiet_s: time without a new object that completes a study; less where its steps say so.
+            step_wait_s: time without any news after which a step in progress is forgotten.
+        """
         now = time.time()
         rows = self._storage.rows(
-            "SELECT * FROM studies WHERE state = ? AND images > 0 AND last_received <= ? "
-            "AND not_before <= ? ORDER BY first_received",
-            OPEN, now - quiet_s, now,
+            "SELECT * FROM studies WHERE state = ? AND images > 0 AND not_before <= ? "
+            "ORDER BY first_received",
+            OPEN, now,
         )  # fmt: skip
+        since = [(row, self._steps.complete_since(row, quiet_s, step_wait_s)) for row in rows]
         return [
             Study(
                 id=row["id"], patient=row["patient"], issuer=row["issuer"],
                 objects=row["objects"], revision=row["revision"], attempts=row["attempts"],
-                last_received=row["last_received"], inputs=row["inputs"],
+                complete_since=moment, inputs=row["inputs"],
             )
-            for row in rows
+            for row, moment in since if moment <= now
         ]  # fmt: skip
 
     def images(self, study: Study) -> list[Path]:
@@ -142,6 +150,14 @@ class Queue:
         """Note the attempt before it starts: it may take the process with it."""
         with self._storage.change() as database:
             database.execute("UPDATE studies SET attempts = attempts + 1 WHERE id = ?", (study.id,))
+
+    def not_tried(self, study: Study) -> None:
+        """Take an attempt back that was broken off for no fault of the study's."""
+        with self._storage.change() as database:
+            database.execute(  # where objects have come since, it is forgotten already
+                "UPDATE studies SET attempts = ? WHERE id = ? AND attempts = ?",
+                (study.attempts, study.id, study.attempts + 1),
+            )
 
     def fail(self, study: Study, why: str) -> None:
         """Give a study up until new objects of it come."""
@@ -190,16 +206,16 @@ class Queue:
     def forget(self, keep_s: float) -> int:
         """Delete objects and results that nobody needs any more; returns how many studies.
 
-        A study goes when it is done or failed, or holds nothing but ECGs, all its results have
-        arrived, and nothing has happened to it for ``keep_s``. Its row stays, so that numbers are
-        never used twice and the same images need no new results.
+        A study goes when it is done or failed, or holds nothing but ECGs, no result of it has
+        still to be sent, and nothing has happened to it for ``keep_s``. Its row stays, so that
+        numbers are never used twice and the same images need no new results.
         """
         before = time.time() - keep_s
         rows = self._storage.rows(
             "SELECT id FROM studies s WHERE (state != ? OR images = 0) AND objects > 0 "
             "AND last_received <= ? AND COALESCE(finished, 0) <= ? AND NOT EXISTS ("
             "  SELECT 1 FROM results r JOIN deliveries d ON d.result = r.sop_uid "
-            "  WHERE r.study = s.id AND (d.state != 'sent' OR d.sent > ?))",
+            "  WHERE r.study = s.id AND (d.sent IS NULL OR d.sent > ?))",
             OPEN, before, before, before,
         )  # fmt: skip
         for row in rows:
@@ -211,6 +227,11 @@ class Queue:
         with self._storage.alone():  # or an object that comes now would go with the folder
             with self._storage.change() as database:
                 database.execute("DELETE FROM objects WHERE study = ?", (study,))
+                database.execute(  # or they would be opened again when the peer comes back
+                    "DELETE FROM deliveries WHERE state = 'removed' "
+                    "AND result IN (SELECT sop_uid FROM results WHERE study = ?)",
+                    (study,),
+                )
                 database.execute(
                     "UPDATE studies SET objects = 0, images = 0 WHERE id = ?", (study,)
                 )

@@ -27,8 +27,10 @@ from scarseg_infer.dicom_parse import PARSE_ERRORS, text
 from scarseg_infer.node.config import Config
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
+from scarseg_infer.node.mpps import SERVICES, StepReceiver
 from scarseg_infer.node.queue import Arrival, Kind, Queue
 from scarseg_infer.node.server import PDU_BYTES, NodeServer
+from scarseg_infer.node.steps import Steps
 from scarseg_infer.node.storage import Storage
 from scarseg_infer.read_ecg_dicom import ECG_CLASSES
 from scarseg_runtime.errors import UsageError
@@ -61,7 +63,7 @@ HEADER: Final = (
 
 
 class Receiver:
-    """The storage and verification SCP. Serves from :meth:`start` to :meth:`stop`.
+    """The SCP of storage, verification and procedure steps, from :meth:`start` to :meth:`stop`.
 
     Raises:
         UsageError: the TLS files do not fit.
@@ -74,6 +76,7 @@ class Receiver:
         self._counters, self._log = counters, log
         self._server: NodeServer | None = None
         self._thread: threading.Thread | None = None
+        self._steps = StepReceiver(Steps(storage), IMAGE_CLASSES, self.has_room, counters, log)
         self._ae = _entity(config)
 
     def start(self) -> None:
@@ -83,6 +86,7 @@ class Receiver:
             (evt.EVT_C_ECHO, self._echo),
             (evt.EVT_REJECTED, self._rejected),
             (evt.EVT_ACCEPTED, self._accepted),
+            *self._steps.handlers(),
         ]
         try:
             self._server = NodeServer(self._ae, self._config, handlers, self._refused)
@@ -176,7 +180,8 @@ def _entity(config: Config) -> AE:
     ae.network_timeout = config.limits.idle_s
     ae.acse_timeout = min(REQUEST_S, config.limits.idle_s)
     ae.dimse_timeout = config.limits.idle_s
-    ae.add_supported_context(Verification)
+    for uid in (Verification, *SERVICES):
+        ae.add_supported_context(uid, list(UNCOMPRESSED))
     for uid in IMAGE_CLASSES:
         ae.add_supported_context(uid, [*UNCOMPRESSED, *COMPRESSED])
     for uid in ECG_CLASSES:

@@ -1,25 +1,27 @@
-"""Status over HTTP: /healthz, /metrics for Prometheus and a page at /; no patient is named."""
+"""Status over HTTP: /healthz, /metrics for Prometheus and a page at /; no patient is named.
+
+``openapi.json`` beside this file describes these paths and those of the studies.
+"""
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from html import escape
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from typing import Any, Final
 
 from scarseg_infer.node.counters import Counters
+from scarseg_infer.node.http_answer import JSON, TEXT, Answer, Request, Routes
 from scarseg_infer.node.http_api import StudyApi
+from scarseg_infer.node.http_handler import HttpServer
+from scarseg_infer.node.openapi import description
 from scarseg_infer.node.outbox import PENDING, Outbox
 from scarseg_infer.node.queue import Queue
 from scarseg_runtime.errors import UsageError
 from scarseg_runtime.version import __version__
 
 PREFIX: Final = "scarseg_node_"
-_TIMEOUT_S: Final = 10.0
 _ON_PAGE: Final = 100
 
 
@@ -97,21 +99,24 @@ class Status:
 
 
 class StatusServer:
-    """Serves :class:`Status` in a thread of its own. Raises UsageError where it cannot listen."""
+    """Serves :class:`Status`, and studies where there is an api, in a thread of its own.
+
+    Raises:
+        UsageError: the address cannot be listened on.
+    """
 
     def __init__(self, status: Status, api: StudyApi | None, address: str, port: int) -> None:
-        class Handler(_Handler):
-            source = status
-            studies = api
-
+        monitoring = _monitoring(status)
+        routes: dict[str, Any] = {**monitoring, **(api.routes() if api else {})}
+        described = description([*routes, "/openapi.json"])
+        routes["/openapi.json"] = {"GET": lambda _: Answer(200, described, JSON)}
         try:
-            self._server = ThreadingHTTPServer((address, port), Handler)
+            self._server = HttpServer(address, port, routes, frozenset(monitoring))
         except OSError as error:
             raise UsageError(
                 f"status.address and status.port cannot be listened on ({error.strerror})",
                 "Choose a free port, or set status.on = false",
             ) from error
-        self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.2,), name="status", daemon=True
         )
@@ -123,69 +128,18 @@ class StatusServer:
         self._server.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    source: Status
-    studies: StudyApi | None
-    timeout = _TIMEOUT_S
-    server_version = "scarseg-node"
-    sys_version = ""
+def _monitoring(status: Status) -> Routes:
+    def health(_: Request) -> Answer:
+        code, text = status.health()
+        return Answer(code, text.encode(), TEXT)
 
-    def do_POST(self) -> None:
-        self.close_connection = True  # what is left of a refused body is not a request
-        if self.studies is None or self.path != "/studies":
-            self._answer(404, "text/plain; charset=utf-8", "not found\n")
-        elif self._own_name():
-            headers = self.headers
-            length = headers.get("Content-Length")
-            try:
-                answer = self.studies.post(headers.get("Content-Type", ""), length, self.rfile)
-            except TimeoutError:
-                return
-            self._answer_json(*answer)
+    def metrics(_: Request) -> Answer:
+        return Answer(200, status.metrics().encode(), "text/plain; version=0.0.4; charset=utf-8")
 
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        number = path.removeprefix("/studies/")
-        if self.studies and number != path and number.isascii() and number.isdigit():
-            if self._own_name():
-                self._answer_json(*self.studies.get(int(number[:18])))
-        elif path == "/healthz":
-            code, text = self.source.health()
-            self._answer(code, "text/plain; charset=utf-8", text)
-        elif path == "/metrics":
-            self._answer(200, "text/plain; version=0.0.4; charset=utf-8", self.source.metrics())
-        elif path == "/":
-            self._answer(200, "text/html; charset=utf-8", self.source.page())
-        else:
-            self._answer(404, "text/plain; charset=utf-8", "not found\n")
+    def page(_: Request) -> Answer:
+        return Answer(200, status.page().encode(), "text/html; charset=utf-8")
 
-    def _own_name(self) -> bool:
-        """Was this machine asked by its address or as localhost? Else a web page may have had its
-        own name point here, to read what it must not."""
-        name = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
-        try:
-            ip_address(name.strip("[]"))
-        except ValueError:
-            if name != "localhost":
-                self._answer(421, "text/plain; charset=utf-8", "ask by address\n")
-                return False
-        return True
-
-    def _answer_json(self, code: int, document: dict[str, Any]) -> None:
-        self._answer(code, "application/json", json.dumps(document) + "\n")
-
-    def _answer(self, code: int, kind: str, text: str) -> None:
-        body = text.encode()
-        self.send_response(code)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Not a line for every look of a monitor."""
+    return {"/": {"GET": page}, "/healthz": {"GET": health}, "/metrics": {"GET": metrics}}
 
 
 def _label(text: str) -> str:

@@ -20,8 +20,7 @@ from typing import Any, Final
 
 from scarseg_runtime.errors import OutputError, UsageError
 
-SCHEMA_VERSION: Final = 1
-_SCHEMA: Final = """
+_OBJECTS_AND_RESULTS: Final = """
 CREATE TABLE studies (
     id INTEGER PRIMARY KEY AUTOINCREMENT, uid TEXT NOT NULL UNIQUE,
     patient TEXT NOT NULL, issuer TEXT NOT NULL,
@@ -47,6 +46,18 @@ CREATE TABLE deliveries (
     PRIMARY KEY (result, peer));
 CREATE INDEX deliveries_by_state ON deliveries (state, peer, next_at);
 """
+_STEPS: Final = """
+CREATE TABLE steps (uid TEXT PRIMARY KEY, state TEXT NOT NULL, changed REAL NOT NULL);
+CREATE TABLE step_studies (
+    step TEXT NOT NULL REFERENCES steps (uid), study_uid TEXT NOT NULL,
+    PRIMARY KEY (step, study_uid));
+CREATE INDEX step_studies_by_study ON step_studies (study_uid);
+CREATE TABLE step_images (
+    step TEXT NOT NULL REFERENCES steps (uid), sop_uid TEXT NOT NULL, PRIMARY KEY (step, sop_uid));
+"""
+_SCHEMAS: Final = (_OBJECTS_AND_RESULTS, _STEPS)
+"""What each version of the database adds to the one before."""
+SCHEMA_VERSION: Final = len(_SCHEMAS)
 
 
 class Storage:
@@ -90,9 +101,9 @@ class Storage:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
             raise UsageError("the data folder is of a newer version", "Use that version")
-        if version == 0:
+        for added in range(version, SCHEMA_VERSION):
             connection.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
+                f"BEGIN IMMEDIATE; {_SCHEMAS[added]} PRAGMA user_version={added + 1}; COMMIT;"
             )
         return connection
 

@@ -41,6 +41,13 @@ class Table:
             self.wrong(key, "must be a text in quotes")
         return value.strip()
 
+    def choice(self, key: str, known: tuple[str, ...]) -> str:
+        """One of the ``known`` texts; the first where the file has none."""
+        value = self._get(key, known[0])
+        if not isinstance(value, str) or value not in known:
+            self.wrong(key, f"must be one of: {', '.join(known)}")
+        return value
+
     def ae_title(self, key: str, default: str | None = None) -> str:
         """An application entity title (PS3.5, 6.2: at most 16 characters, no backslash)."""
         return self._checked_title(key, self.text(key, default))

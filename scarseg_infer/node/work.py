@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 import sqlite3
 import threading
@@ -14,17 +15,27 @@ from typing import Final
 
 from pydicom import dcmread
 
+from scarseg_infer.ecg import EcgRecord
 from scarseg_infer.node.config import Config
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.outbox import Outbox, ResultFile
 from scarseg_infer.node.pair import ecgs_for, has_ecg, link_images
 from scarseg_infer.node.queue import Queue, Study
+from scarseg_infer.node.steps import Steps
 from scarseg_infer.node.storage import Storage
 from scarseg_infer.result import ScarResult
 from scarseg_infer.segmenter import Segmenter
 from scarseg_infer.write import NAMES, write_all
-from scarseg_runtime.errors import EcgError, ModelError, OutputError, ProviderError, ScarsegError
+from scarseg_runtime.errors import (
+    CancelledError,
+    EcgError,
+    ModelError,
+    OutputError,
+    ProviderError,
+    RunTimeoutError,
+    ScarsegError,
+)
 
 POLL_S: Final = 0.2
 RETRY_S: Final = 30.0
@@ -38,7 +49,7 @@ class Worker:
 
     Args:
         fetch: asks another system for an ECG of the study's patient and puts it into the queue;
-            called for complete studies for which no ECG was received.
+            called for complete studies before they are processed.
     """
 
     def __init__(
@@ -51,17 +62,20 @@ class Worker:
         fetch: Callable[[Study], None] | None = None,
     ) -> None:
         self._config, self._storage, self._segmenter = config, storage, segmenter
-        self._queue, self._outbox = Queue(storage), Outbox(storage)
+        self._queue, self._outbox, self._steps = Queue(storage), Outbox(storage), Steps(storage)
         self._counters, self._log, self._fetch = counters, log, fetch
-        self._swept = 0.0
+        self._stop = threading.Event()
+        self._swept = -math.inf
 
     def run(self, stop: threading.Event) -> None:
-        """Work until told to stop; a study that was begun is finished first."""
+        """Work until told to stop; a study that was begun stays in the queue as it was."""
+        self._stop = stop
         while not stop.is_set():
             try:
                 busy = self.step()
                 if time.monotonic() - self._swept > SWEEP_S:
                     self._queue.forget(self._config.study.keep_days * 86400)
+                    self._steps.forget(self._config.study.steps_keep_s)
                     self._swept = time.monotonic()
             except (OSError, sqlite3.Error) as error:  # the disk; the study stays in the queue
                 self._log.write("queue_failed", reason=type(error).__name__)
@@ -71,7 +85,8 @@ class Worker:
 
     def step(self) -> bool:
         """Process the study that has waited longest, if one is complete; was there one?"""
-        for study in self._queue.quiet(self._config.study.quiet_s):
+        rules = self._config.study
+        for study in self._queue.complete(rules.quiet_s, rules.mpps_wait_s):
             if self._waits_for_ecg(study):
                 continue
             self._process(study)
@@ -82,7 +97,7 @@ class Worker:
         rules = self._config.study
         if not rules.ecg_wait_s or has_ecg(self._queue, study):
             return False
-        return time.time() < study.last_received + rules.quiet_s + rules.ecg_wait_s
+        return time.time() < study.complete_since + rules.ecg_wait_s
 
     def _process(self, study: Study) -> None:
         if study.attempts >= self._config.study.attempts:
@@ -95,6 +110,12 @@ class Worker:
         try:
             (folder / "images").mkdir(parents=True, mode=0o700)
             self._segment(study, folder, start)
+        except RunTimeoutError:  # before OSError, which it is too
+            limit = self._config.study.timeout_s
+            self._give_up(study, f"Processing took longer than study.timeout_s ({limit:g} s).")
+        except CancelledError:
+            self._queue.not_tried(study)
+            self._log.write("study_broken_off", study=study.id)
         except (OutputError, ModelError, ProviderError, OSError, MemoryError, sqlite3.Error) as e:
             self._later(study, type(e).__name__)
         except ScarsegError as error:
@@ -131,14 +152,18 @@ class Worker:
 
     def _run(self, study: Study, images: Path) -> tuple[ScarResult, str]:
         """Segment with the first ECG that is fit for it, without one where none is."""
-        if self._fetch and not has_ecg(self._queue, study):
+        if self._fetch:
             self._fetch(study)
         for record, word in ecgs_for(self._queue, study):
             try:
-                return self._segmenter.run(images, record), word
+                return self._limited(images, record), word
             except EcgError:
                 self._log.write("ecg_not_used", study=study.id)
-        return self._segmenter.run(images), ""
+        return self._limited(images), ""
+
+    def _limited(self, images: Path, record: EcgRecord | None = None) -> ScarResult:
+        limit = self._config.study.timeout_s
+        return self._segmenter.run(images, record, cancel=self._stop, timeout_s=limit)
 
     def _inputs(self, result: ScarResult, ecg: str) -> str:
         """Digest of what a result was made from: where it is the same, so is the result."""

@@ -20,6 +20,7 @@ data = "data"
 ae_titles = ["MR1"]
 addresses = ["10.0.0.0/24", "::1"]
 """
+QUERY = '[ecg_query]\nae_title = "A"\nhost = "h"\nport = 104\n'
 
 
 def written(folder: Path, text: str) -> Path:
@@ -65,6 +66,9 @@ def test_addresses(tmp_path: Path, address: str, admitted: bool) -> None:
         ("[callers]", '[tls]\ncertificate = "no.pem"\n[callers]', "tls.certificate"),
         ("[callers]", '[model]\nfile = "no.onnx"\n[callers]', "model.file"),
         ("[callers]", '[[peers]]\nname = "a"\n[callers]', "peers[1].ae_title"),
+        ("[callers]", "[study]\nmpps_wait_s = -1\n[callers]", "study.mpps_wait_s"),
+        ("[callers]", f'{QUERY}retrieve = "put"\n[callers]', "ecg_query.retrieve"),
+        ("[callers]", f"{QUERY}when = true\n[callers]", "ecg_query.when"),
         ("[callers]", "[status]\non = 1\n[callers]", "status.on"),
         ("[callers]", "[colours]\n[callers]", "[colours]"),
         ("[callers]", "callers", "TOML"),

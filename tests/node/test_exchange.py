@@ -31,6 +31,12 @@ class Orthanc:
         with urlopen(Request(url, data), timeout=60) as answer:
             return json.loads(answer.read())
 
+    def introduce(self, title: str, port: int) -> None:
+        """Tell it of an application entity to which it may move objects."""
+        url = f"http://127.0.0.1:{self.http_port}/modalities/{title.lower()}"
+        body = json.dumps({"AET": title, "Host": "127.0.0.1", "Port": port}).encode()
+        urlopen(Request(url, body, method="PUT"), timeout=60).close()
+
     def upload(self, data: bytes) -> None:
         urlopen(Request(f"http://127.0.0.1:{self.http_port}/instances", data), timeout=60).close()
 
@@ -163,6 +169,75 @@ def test_newest_ecg_is_fetched_from_the_archive(
     assert [e["outcome"] for e in node.events("ecg_query")] == ["found"]
     fetched = node.rows("SELECT sop_uid FROM objects WHERE kind = 'ecg' AND patient = 'fetch-1'")
     assert fetched == [(str(ecgs[1].SOPInstanceUID),)]
+
+
+@pytest.fixture(scope="module")
+def mover(
+    node_factory: ModuleType,
+    orthanc_and_node: tuple[Orthanc, Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Any]:
+    """A second node, which has ECGs moved to it, also where it has one."""
+    orthanc, _ = orthanc_and_node
+    node = node_factory.make_node(
+        tmp_path_factory.mktemp("mover"),
+        callers='ae_titles = ["ORTHANC", "SENDER"]\naddresses = ["127.0.0.1"]',
+        ecg_query=f'ae_title = "ORTHANC"\nhost = "127.0.0.1"\nport = {orthanc.dicom_port}\n'
+        'retrieve = "move"\nwhen = "always"',
+    )
+    file = node.folder / "node.toml"
+    file.write_text(file.read_text().replace('"SCARSEG"', '"SCARMOVE"'))
+    orthanc.introduce("SCARMOVE", node.port)
+    node.start()
+    yield node
+    node.kill()
+
+
+@pytest.mark.parametrize(
+    ("patient", "received", "archived", "newest"),
+    [
+        ("Move-1", None, "20240301", "archived"),
+        ("Move-2", "20230101", "20240301", "archived"),
+        ("Move-3", "20240301", "20230101", "received"),
+        ("Move-4", "20240301", None, "received"),
+    ],
+)
+def test_newest_ecg_of_all_is_used(
+    node_factory: ModuleType,
+    ecg_factory: ModuleType,
+    orthanc_and_node: tuple[Orthanc, Any],
+    mover: Any,
+    patient: str,
+    received: str | None,
+    archived: str | None,
+    newest: str,
+) -> None:
+    """The archive moves its ECG to the node, whatever that has received itself."""
+    orthanc, _ = orthanc_and_node
+    ecgs = {}
+    for place, day in (("received", received), ("archived", archived)):
+        if day:
+            ecgs[place] = node_factory.demo_ecg(ecg_factory, patient, day + "103000")
+            ecgs[place].StudyDate, ecgs[place].SeriesInstanceUID = day, generate_uid()
+    if archived:
+        orthanc.upload(node_factory.encoded(ecgs["archived"]))
+    sent = [*([ecgs["received"]] if received else []), *node_factory.demo_study(patient)]
+    done = len(mover.events("study_done"))
+    assert set(node_factory.send(mover.port, sent, called="SCARMOVE")) == {0}
+    node_factory.wait_for(lambda: len(mover.events("study_done")) > done)
+    event = mover.events("study_done")[-1]
+    assert event["ecg"] is True
+    (result,) = (mover.folder / "data" / "results").glob(f"{event['study']}-*/result.json")
+    days = json.loads(result.read_text())["ecg"]["gap_days"]
+    assert abs(days) < 7, "the one of 2023 was used"
+    outcome = mover.events("ecg_query")[-1]["outcome"]
+    assert outcome == ("found" if archived else "none")
+    rows = mover.rows(
+        "SELECT sop_uid FROM objects WHERE kind = 'ecg' AND "
+        f"patient = '{patient.lower()}' ORDER BY taken DESC"
+    )
+    assert {uid for (uid,) in rows} == {str(ecg.SOPInstanceUID) for ecg in ecgs.values()}
+    assert rows[0] == (str(ecgs[newest].SOPInstanceUID),)
 
 
 def test_echo_by_dcmtk(node: Any, dcmtk: Dcmtk) -> None:

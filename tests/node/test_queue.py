@@ -31,7 +31,7 @@ def arrival(
 
 
 def publish(storage: Storage, uid: str = "9.1", peers: tuple[str, ...] = ("a",)) -> bool:
-    (study,) = Queue(storage).quiet(0)
+    (study,) = Queue(storage).complete(0)
     folder = storage.root / "work" / "out"
     folder.mkdir()
     (folder / "scar.dcm").write_bytes(b"seg")
@@ -45,7 +45,7 @@ def test_same_object_from_many_threads_is_kept_once(storage: Storage) -> None:
         found = list(pool.map(queue.add, [arrival(f"1.{n % 5}") for n in range(40)]))
     assert found.count("new") == 5
     assert found.count("known") == 35
-    (study,) = queue.quiet(0)
+    (study,) = queue.complete(0)
     assert study.objects == len(queue.images(study)) == 5
     assert not list((storage.root / "incoming").iterdir())
     for path in queue.images(study):
@@ -67,18 +67,18 @@ def test_object_that_cannot_be_written_leaves_nothing(storage: Storage) -> None:
     queue = Queue(storage)
     with pytest.raises(OSError):
         queue.add(arrival("1.1"))
-    assert queue.quiet(0) == []
+    assert queue.complete(0) == []
     assert not list((storage.root / "incoming").iterdir())
 
 
 def test_ecg_alone_is_no_study_and_is_found_by_patient(storage: Storage) -> None:
     queue = Queue(storage)
     queue.add(arrival("5.1", "5", "p", "ecg", "20240101"))
-    assert queue.quiet(0) == []
+    assert queue.complete(0) == []
     queue.add(arrival("1.1"))
     queue.add(arrival("5.2", "6", "p", "ecg", "20240301"))
     queue.add(arrival("5.3", "7", "someone else", "ecg", "20240401"))
-    (study,) = queue.quiet(0)
+    (study,) = queue.complete(0)
     names = [path.read_bytes().decode("latin-1").split()[-1] for path in queue.ecgs(study)]
     assert names == ["5.2", "5.1"]
 
@@ -87,17 +87,17 @@ def test_nobody_is_paired_by_a_missing_or_foreign_identifier(storage: Storage) -
     queue = Queue(storage)
     queue.add(arrival("1.1", "1.2", ""))
     queue.add(arrival("5.1", "5", "", "ecg"))
-    assert queue.ecgs(queue.quiet(0)[0]) == []
+    assert queue.ecgs(queue.complete(0)[0]) == []
     queue.add(replace(arrival("2.1", "2"), issuer="here"))
     queue.add(replace(arrival("5.2", "6", kind="ecg"), issuer="there"))
-    (study,) = [study for study in queue.quiet(0) if study.issuer == "here"]
+    (study,) = [study for study in queue.complete(0) if study.issuer == "here"]
     assert queue.ecgs(study) == []
 
 
 def test_results_made_while_objects_came_are_dropped(storage: Storage) -> None:
     queue = Queue(storage)
     queue.add(arrival("1.1"))
-    (before,) = queue.quiet(0)
+    (before,) = queue.complete(0)
     queue.add(arrival("1.2"))
     folder = storage.root / "work" / "out"
     folder.mkdir()
@@ -106,7 +106,7 @@ def test_results_made_while_objects_came_are_dropped(storage: Storage) -> None:
     assert not Outbox(storage).publish(before, folder, files, ["a"], "digest")
     assert Outbox(storage).due("a") == []
     assert not list((storage.root / "results").iterdir())
-    assert len(queue.quiet(0)) == 1
+    assert len(queue.complete(0)) == 1
 
 
 def test_each_peer_gets_a_result_until_it_has_it(storage: Storage) -> None:
@@ -119,19 +119,37 @@ def test_each_peer_gets_a_result_until_it_has_it(storage: Storage) -> None:
     (other,) = outbox.due("b")
     outbox.refused(other, "b", 100, "down")
     assert outbox.due("b") == []
-    assert outbox.after_restart(["a", "b"]) == 0
+    assert outbox.after_restart(["a", "b"]) == {}
     assert [found.attempts for found in outbox.due("b")] == [1]
-    assert outbox.after_restart(["a"]) == 1
+
+
+def test_peer_that_is_gone_holds_no_study_and_may_come_back(storage: Storage) -> None:
+    queue, outbox = Queue(storage), Outbox(storage)
+    queue.add(arrival("1.1"))
+    assert publish(storage, peers=("a", "b"))
+    outbox.sent(outbox.due("a")[0], "a")
+    assert queue.forget(0) == 0
+    assert outbox.after_restart(["a"]) == {"b": 1}
+    assert outbox.after_restart(["a"]) == {}
+    assert outbox.counts() == {("a", "sent"): 1, ("b", "removed"): 1}
+    assert (outbox.due("b"), outbox.oldest_pending_s()) == ([], 0)
+    assert queue.forget(60) == 0  # kept for as long as one that has just been sent
+    assert outbox.after_restart(["a", "b"]) == {}
+    assert len(outbox.due("b")) == 1
+    assert outbox.after_restart([]) == {"b": 1}
+    assert queue.forget(0) == 1
+    assert outbox.after_restart(["a", "b"]) == {}
+    assert outbox.due("b") == []
 
 
 def test_quiet_time(storage: Storage) -> None:
     queue = Queue(storage)
     queue.add(arrival("1.1"))
-    assert queue.quiet(0.2) == []
+    assert queue.complete(0.2) == []
     time.sleep(0.25)
-    assert len(queue.quiet(0.2)) == 1
+    assert len(queue.complete(0.2)) == 1
     queue.after_restart()  # nobody could send while the node was down
-    assert queue.quiet(0.2) == []
+    assert queue.complete(0.2) == []
 
 
 def test_leftovers_of_a_crash_go_and_nothing_else(storage: Storage) -> None:
@@ -171,7 +189,7 @@ def test_only_what_nobody_needs_is_forgotten(storage: Storage) -> None:
     assert not list((storage.root / "objects").iterdir())
     assert not list((storage.root / "results").iterdir())
     assert queue.add(arrival("1.1")) == "new"  # comes again: the same study
-    (study,) = queue.quiet(0)
+    (study,) = queue.complete(0)
     assert (study.id, study.revision, study.inputs) == (1, 1, "digest")
 
 

@@ -78,6 +78,31 @@ def test_peer_that_is_down_for_a_while(node_factory: ModuleType, tmp_path: Path)
         up.stop()
 
 
+def test_peer_removed_from_the_configuration(node_factory: ModuleType, tmp_path: Path) -> None:
+    """What waits for it is closed at the next start, and with keep_days = 0 the study goes."""
+    (port,) = node_factory.free_ports(1)
+    node = node_factory.make_node(
+        tmp_path, [node_factory.peer_table(port)], study="quiet_s = 0.2\nkeep_days = 0"
+    )
+    node.start()
+    try:
+        assert set(node_factory.send(node.port, node_factory.demo_study())) == {0}
+        node_factory.wait_for(lambda: node.events("send_postponed"))
+        node.kill()
+        file = tmp_path / "node.toml"
+        file.write_text(file.read_text().partition("[[peers]]")[0])
+        node.start()
+        (event,) = node_factory.wait_for(lambda: node.events("deliveries_removed"))
+        assert (event["peer"], event["objects"]) == ("archive", 2)
+        assert node.metric('deliveries_removed_total{peer="archive"}') == 2
+        data = tmp_path / "data"
+        node_factory.wait_for(lambda: not list((data / "objects").iterdir()))
+        node_factory.wait_for(lambda: not list((data / "results").iterdir()))
+        assert node.rows("SELECT * FROM deliveries") == []
+    finally:
+        node.kill()
+
+
 def test_study_that_breaks_the_process_is_given_up(
     node_factory: ModuleType, tmp_path: Path
 ) -> None:
@@ -92,7 +117,7 @@ def test_study_that_breaks_the_process_is_given_up(
     assert not worker.step()  # not yet quiet
     time.sleep(0.15)
     for _ in range(3):
-        (study,) = queue.quiet(0.1)
+        (study,) = queue.complete(0.1)
         queue.begin(study)  # and then the process is gone
     assert worker.step()
     assert not worker.step()

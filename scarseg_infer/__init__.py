@@ -11,10 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from scarseg_runtime.errors import (
+    CancelledError,
     EcgError,
     ModelError,
     OutputError,
     ProviderError,
+    RunTimeoutError,
     ScarsegError,
     StudyError,
     UsageError,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from scarseg_infer.segmenter import Segmenter
     from scarseg_infer.series_verdict import SeriesVerdict
     from scarseg_infer.stack import LgeStack
+    from scarseg_infer.stack_arrays import stack_from_arrays
     from scarseg_infer.study_reader import list_series, read_study
 
 _LAZY = {
@@ -41,10 +44,12 @@ _LAZY = {
     "list_series": "study_reader",
     "read_ecg": "ecg_reader",
     "read_study": "study_reader",
+    "stack_from_arrays": "stack_arrays",
 }
 """Module of each name that needs numpy: ``--help`` and ``--providers`` must not wait for it."""
 
 __all__ = [
+    "CancelledError",
     "EcgError",
     "EcgRecord",
     "EcgUse",
@@ -53,6 +58,7 @@ __all__ = [
     "ModelUse",
     "OutputError",
     "ProviderError",
+    "RunTimeoutError",
     "ScarResult",
     "ScarsegError",
     "Segmenter",
@@ -63,6 +69,7 @@ __all__ = [
     "list_series",
     "read_ecg",
     "read_study",
+    "stack_from_arrays",
 ]
 
 

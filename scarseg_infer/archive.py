@@ -25,6 +25,8 @@ MAX_EXPANDED_BYTES: Final = 2 * 2**30
 MAX_MEMBERS: Final = 50_000
 """A whole cardiac study holds some thousand images."""
 
+# zipfile expands the others without any bound: 630 bytes of bzip2 become a gigabyte in memory.
+_BOUNDED_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED_FLAG: Final = 0x1  # bit 0 of the general purpose flags (APPNOTE 4.4.4)
 
 # What zipfile and its decompressors raise on damaged or hostile input (RuntimeError and its
@@ -50,7 +52,8 @@ class ArchiveFiles:
         self._archive = archive
         self._max_expanded_bytes = max_expanded_bytes
         self._members = sorted(
-            (member for member in archive.infolist() if not member.is_dir()),
+            # Not is_dir(), which fails on a member without a name before Python 3.12.
+            (member for member in archive.infolist() if not member.filename.endswith("/")),
             key=lambda member: PurePosixPath(member.filename).parts,
         )
         self._counted_bytes: dict[int, int] = {}
@@ -68,7 +71,8 @@ class ArchiveFiles:
         room = self._max_expanded_bytes - self._total_bytes + self._counted_bytes.get(index, 0)
         try:
             with self._archive.open(member) as stream:
-                content = stream.read(room + 1)
+                # No more than declared: zipfile inflates as much as is asked for at once.
+                content = stream.read(min(room, member.file_size) + 1)
         except _ARCHIVE_ERRORS as error:
             raise StudyError(
                 f"the zip archive is damaged at {file_label(index, self)}", _EXPORT_AGAIN
@@ -90,8 +94,8 @@ def open_archive(
     """Open a zip archive as study files; closed on leaving.
 
     Raises:
-        StudyError: the archive is damaged, encrypted, has paths that lead out of it, links,
-            too many members, or more than ``max_expanded_bytes`` in them.
+        StudyError: the archive is damaged, encrypted or not Deflate, has paths that lead out of
+            it, links, too many members, or more than ``max_expanded_bytes`` in them.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -125,6 +129,11 @@ def _refuse_dangerous(member: zipfile.ZipInfo) -> None:
     if member.flag_bits & _ENCRYPTED_FLAG:
         raise StudyError(
             "the zip archive is encrypted", "Unpack it with its password and pass the folder"
+        )
+    if member.compress_type not in _BOUNDED_METHODS:
+        raise StudyError(
+            "the zip archive is packed in an unusual way (not Deflate)",
+            "Unpack it and pass the folder",
         )
 
 

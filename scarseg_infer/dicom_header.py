@@ -12,13 +12,20 @@ from typing import Final
 
 from pydicom import Dataset
 from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
     MediaStorageDirectoryStorage,
     MRImageStorage,
 )
 
 from scarseg_infer.dicom_frames import ENHANCED_CLASSES, frame_headers
-from scarseg_infer.dicom_parse import PARSE_ERRORS, damaged, number, numbers, parse, text
+from scarseg_infer.dicom_parse import (
+    PARSE_ERRORS,
+    damaged,
+    is_deflated,
+    number,
+    numbers,
+    parse,
+    text,
+)
 from scarseg_infer.dicom_rules import fold, series_rules
 from scarseg_infer.dicom_time import moment_of
 from scarseg_infer.slice_plane import (
@@ -105,8 +112,7 @@ def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[Sl
     """
     if not _looks_like_dicom(data):
         return FileKind.NOT_DICOM, []
-    # Inflating has no bound in pydicom, so a small file could take all memory.
-    if DeflatedExplicitVRLittleEndian.encode() in data[:2048]:
+    if is_deflated(data):
         raise StudyError(
             f"{label} is compressed as a whole (Deflated Explicit VR), which is not supported",
             "Export the study uncompressed",

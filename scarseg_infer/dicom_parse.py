@@ -13,6 +13,8 @@ from typing import Final
 from pydicom import Dataset, FileDataset, dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from scarseg_runtime.errors import StudyError
 
@@ -34,11 +36,20 @@ PARSE_ERRORS: Final = (
 )
 
 
+def is_deflated(data: bytes) -> bool:
+    """Is the file compressed as a whole? Inflating has no bound in pydicom, so a small file could
+    take all memory; and nothing bounds how far into the file its transfer syntax may stand."""
+    return DeflatedExplicitVRLittleEndian.encode() in data
+
+
 def parse(data: bytes) -> FileDataset:
     """Parse a DICOM file, with or without preamble; raises one of ``PARSE_ERRORS``.
 
     A file that ends early gives a dataset that does too. Values are converted on access only.
+    One that :func:`is_deflated` is not parsed.
     """
+    if is_deflated(data):
+        raise ValueError("compressed as a whole")
     return dcmread(BytesIO(data), force=True)
 
 
@@ -53,7 +64,8 @@ def text(dataset: Dataset, keyword: str) -> str:
     """An element as stripped text, several values joined by a backslash; "" if absent or bad."""
     try:
         value = dataset.get(keyword)
-        if value is None:
+        # As text, a damaged sequence doubles its length with each level of nesting.
+        if value is None or isinstance(value, Sequence):
             return ""
         if isinstance(value, MultiValue):
             return "\\".join(str(item).strip() for item in value)

@@ -12,6 +12,7 @@ from scarseg_infer.gap import Gap, gap_between
 from scarseg_infer.identity import check_identity
 from scarseg_infer.result import EcgUse
 from scarseg_infer.stack import LgeStack
+from scarseg_infer.study_files import Watch
 from scarseg_runtime.ecg_quality import EcgQuality, assess
 from scarseg_runtime.model import NetworkOutput
 from scarseg_runtime.preprocess import MeanBeat, mean_beat
@@ -51,9 +52,14 @@ class EcgEvidence:
 
 
 def find_record(
-    study: str | Path | LgeStack, ecg: str | Path | EcgRecord | None
+    study: str | Path | LgeStack,
+    ecg: str | Path | EcgRecord | None,
+    watch: Watch | None = None,
 ) -> tuple[EcgRecord | None, tuple[str, ...]]:
     """The ECG that was named, else the newest one in the study folder, and what to say of it.
+
+    Args:
+        watch: see :func:`scarseg_infer.read_study`; used where the study folder is searched.
 
     Raises:
         EcgError: the ECG that was named cannot be read.
@@ -67,7 +73,7 @@ def find_record(
         return None, ()
     from scarseg_infer.study_ecg import read_study_ecg
 
-    record, warnings = read_study_ecg(study)
+    record, warnings = read_study_ecg(study, watch)
     if record is not None:
         warnings = ("No ECG was named; the one in the study was used.", *warnings)
     return record, warnings

@@ -27,6 +27,10 @@ from scarseg_infer.stack import LgeStack
 from scarseg_infer.study_files import StudyFiles, file_label
 from scarseg_runtime.errors import StudyError
 
+MAX_STACK_PIXELS: Final = 2**27
+"""Half a gigabyte as we hold them (30 slices of 512 x 512 have a sixteenth of it): compressed
+slices of black take next to nothing in their files."""
+
 _IGNORED: Final = {
     FileKind.NOT_DICOM: ("file that is not DICOM", "files that are not DICOM"),
     FileKind.OTHER_OBJECT: (
@@ -257,6 +261,13 @@ def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStac
 
 def _read_slices(files: StudyFiles, group: SliceGroup) -> tuple[list[Dataset], NDArray[np.float32]]:
     """Headers and pixel values [S, H, W] of a stack; a file of many frames is parsed once."""
+    grid = plane_of(group.slices[0])
+    if len(group.slices) * grid.rows * grid.columns > MAX_STACK_PIXELS:
+        raise StudyError(
+            f"the stack is too large for LGE ({len(group.slices)} slices of {grid.rows} × "
+            f"{grid.columns})",
+            ADVICE,
+        )
     datasets: list[Dataset] = []
     pixels = []
     opened: dict[int, tuple[FileDataset, list[Dataset]]] = {}

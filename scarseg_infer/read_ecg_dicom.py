@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from pydicom import Dataset, FileDataset
 from pydicom.uid import (
     AmbulatoryECGWaveformStorage,
-    DeflatedExplicitVRLittleEndian,
     General32bitECGWaveformStorage,
     GeneralECGWaveformStorage,
     TwelveLeadECGWaveformStorage,
 )
 from pydicom.waveforms.numpy_handler import multiplex_array
 
-from scarseg_infer.dicom_parse import PARSE_ERRORS, number, parse, text
+from scarseg_infer.dicom_parse import PARSE_ERRORS, is_deflated, number, parse, text
 from scarseg_infer.dicom_time import acquisition_time
 from scarseg_infer.ecg import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord
 from scarseg_infer.quiet import quiet_readers
@@ -120,7 +119,7 @@ def is_ecg(data: bytes) -> bool:
         return False
     with quiet_readers():
         try:
-            return _sop_class(parse(data)) in ECG_CLASSES
+            return is_deflated(data) or _sop_class(parse(data)) in ECG_CLASSES
         except PARSE_ERRORS:
             return False
 
@@ -135,8 +134,7 @@ def _parse(data: bytes) -> FileDataset:
             f"the DICOM ECG is larger than {MAX_ECG_BYTES >> 20} MB",
             "Give a resting ECG: cut 10 s to some minutes out of a long recording",
         )
-    # Inflating has no bound in pydicom, so a small file could take all memory.
-    if DeflatedExplicitVRLittleEndian.encode() in data[:2048]:
+    if is_deflated(data):
         raise EcgError(
             "the DICOM ECG is compressed as a whole (Deflated Explicit VR), which is not supported",
             "Export it uncompressed",
@@ -168,9 +166,12 @@ def _groups(dataset: Dataset) -> Iterator[_Group]:
                 raise EcgError(f"lead {name} of the ECG is in no unit of voltage", _EXPORT_AGAIN)
         kept = [i for i, factor in enumerate(factors) if factor is not None]
         scale = np.array([factors[i] for i in kept], dtype=np.float64)
+        signals_mv = signals[:, kept] * scale
+        if np.isinf(signals_mv).any():
+            raise EcgError("the DICOM ECG holds impossible voltages", _EXPORT_AGAIN)
         averaged = _AVERAGED_LABEL.search(text(item, "MultiplexGroupLabel"))
         yield _Group(
-            signals_mv=signals[:, kept] * scale,
+            signals_mv=signals_mv,
             lead_names=tuple(names[i] for i in kept),
             rate_hz=rate_hz,
             offset_ms=number(item, "MultiplexGroupTimeOffset") or 0.0,

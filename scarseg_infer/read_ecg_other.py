@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import struct
 import tempfile
-import warnings
 from collections.abc import Sequence
 from datetime import datetime, time
 from importlib import import_module
@@ -22,9 +21,11 @@ from xml.etree.ElementTree import ParseError
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_infer.ecg import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord
+from scarseg_infer.ecg import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, checked
 from scarseg_infer.ecg_date import FIRST_REAL_YEAR
 from scarseg_infer.philips_xli import expanded_bytes
+from scarseg_infer.quiet import quiet_readers
+from scarseg_infer.scp_guard import check_scp
 from scarseg_infer.xml_guard import check_xml, looks_like_xml
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
@@ -53,7 +54,7 @@ _PARSERS: Final[dict[OtherFormat, tuple[str, str]]] = {
 _EXPORT_AGAIN: Final = "Export the ECG again"
 _STANDARD: Final = frozenset(lead.casefold() for lead in LEADS)
 MAX_SCP_BYTES: Final = 1 << 20
-"""Ten times a usual record; the library may take some 15 s for this much Huffman code."""
+"""Ten times a usual record."""
 MAX_EXPANDED_BYTES: Final = 4 << 20
 """Of compressed leads: minutes of twelve at 500 Hz."""
 _MAX_LEADS: Final = 256
@@ -124,6 +125,8 @@ def read_ecg_other(data: bytes) -> EcgRecord:
         kind = family
     if kind == "scp-ecg" and len(data) > MAX_SCP_BYTES:
         raise EcgError("the SCP-ECG file is too large for a resting ECG", "Give a resting ECG")
+    if kind == "scp-ecg":
+        check_scp(data)
     parsed, notes = _parse(kind, data)
     try:
         with np.errstate(all="ignore"):  # damaged scales; not finite samples are refused later
@@ -149,12 +152,11 @@ def _parse(kind: OtherFormat, data: bytes) -> tuple[Any, tuple[str, ...]]:
         copy = Path(folder, "ecg")
         copy.write_bytes(data)
         try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
+            with quiet_readers() as heard:
                 parsed = parser.parse(copy)
         except (library_error, *_PARSE_ERRORS) as error:
             raise _damaged(kind) from error
-    return parsed, _notes(caught)
+    return parsed, _notes(heard)
 
 
 def _damaged(kind: OtherFormat) -> EcgError:
@@ -164,12 +166,11 @@ def _damaged(kind: OtherFormat) -> EcgError:
     )
 
 
-def _notes(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
+def _notes(heard: Sequence[str]) -> tuple[str, ...]:
     """What users should know of the library's warnings, which may quote the file."""
     notes = set()
-    for warning in caught:
-        message = str(warning.message)
-        if warning.category.__name__ == "ChecksumWarning":
+    for message in heard:
+        if re.search(r"CRC|checksum", message, re.IGNORECASE):
             notes.add("The ECG samples do not match the checksums in the file.")
         elif "truncated" in message:
             notes.add("The ECG file is cut short: what is there was read.")
@@ -187,7 +188,7 @@ def _record(kind: OtherFormat, parsed: Any, notes: tuple[str, ...], data: bytes)
         signals_mv, scale_doubts = _without_calibration(signals_mv)
         notes += scale_doubts
     recorded, date_only, doubts = _when(kind, parsed, data)
-    return EcgRecord(
+    found = EcgRecord(
         signals_mv=signals_mv,
         rate_hz=_rate_hz(parsed, leads[0]),
         lead_names=tuple(lead.label for lead in leads),
@@ -198,6 +199,7 @@ def _record(kind: OtherFormat, parsed: Any, notes: tuple[str, ...], data: bytes)
         # A plain EDF has free text there, usually a name, and no identifier of its own.
         patient_id=None if parsed.source_format == "edf" else parsed.patient.patient_id or None,
     )
+    return checked(found)
 
 
 def _usable_leads(leads: Sequence[Any]) -> list[Any]:

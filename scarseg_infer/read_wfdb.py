@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_infer.ecg import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord
+from scarseg_infer.ecg import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, checked
 from scarseg_infer.ecg_date import FIRST_REAL_YEAR, comment_date
 from scarseg_infer.wfdb_plain import PlainRecord, plain_header, with_samples
 from scarseg_runtime.contract import LEADS
@@ -79,7 +79,7 @@ def read_wfdb(path: str | Path) -> EcgRecord:
     warnings = header.warnings
     if _is_damaged(record):
         warnings += ("The ECG samples do not match the checksums in the header.",)
-    return EcgRecord(
+    found = EcgRecord(
         signals_mv=signals_mv,
         rate_hz=float(record.fs),
         lead_names=names,
@@ -88,6 +88,7 @@ def read_wfdb(path: str | Path) -> EcgRecord:
         source="wfdb",
         warnings=warnings,
     )
+    return checked(found)
 
 
 def _find_header(path: Path) -> Path:
@@ -257,9 +258,9 @@ def _voltages(record: Record | PlainRecord) -> tuple[NDArray[np.float64], tuple[
     """Signals in mV [n, k] and their names, without those that are not voltages."""
     names = [(name or "").strip() for name in record.sig_name]
     scale = [MV_PER_UNIT.get((unit or "mV").casefold()) for unit in record.units]
-    for name, unit, factor in zip(names, record.units, scale, strict=True):
+    for name, factor in zip(names, scale, strict=True):
         if factor is None and name.casefold() in _STANDARD:
-            raise EcgError(f"lead {name} of the ECG is in {unit}, not in volts", _EXPORT_AGAIN)
+            raise EcgError(f"lead {name} of the ECG is not in volts", _EXPORT_AGAIN)
     kept = [i for i, factor in enumerate(scale) if factor is not None]
     factors = np.array([scale[i] for i in kept], dtype=np.float64)
     signals = np.asarray(record.dac(), dtype=np.float64)[:, kept] * factors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -77,14 +78,21 @@ def report_pdf(result: ScarResult) -> bytes:
     return file.getvalue()
 
 
+_STREAM_SETTING: Final = threading.Lock()
+
+
 @contextmanager
 def _binary_streams() -> Iterator[None]:
-    """Pictures as they are: as ASCII, reportlab's default, they take longer than all the rest."""
-    before, rl_config.useA85 = rl_config.useA85, 0
-    try:
-        yield
-    finally:
-        rl_config.useA85 = before
+    """Pictures as they are: as ASCII, reportlab's default, they take longer than all the rest.
+
+    That is a setting of the whole process: one thread at a time changes it and puts it back.
+    """
+    with _STREAM_SETTING:
+        before, rl_config.useA85 = rl_config.useA85, 0
+        try:
+            yield
+        finally:
+            rl_config.useA85 = before
 
 
 def _quantity_rows(result: ScarResult) -> list[list[str]]:

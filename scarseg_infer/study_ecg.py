@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import zipfile
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
 from scarseg_infer.archive import open_archive
 from scarseg_infer.ecg import EcgRecord
 from scarseg_infer.read_ecg_dicom import is_ecg, read_ecg_dicom
-from scarseg_infer.study_files import FolderFiles, StudyFiles
+from scarseg_infer.study_files import FolderFiles, StudyFiles, Watch, WatchedFiles
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
 
 
-def read_study_ecg(path: str | Path) -> tuple[EcgRecord | None, tuple[str, ...]]:
+def read_study_ecg(
+    path: str | Path, watch: Watch | None = None
+) -> tuple[EcgRecord | None, tuple[str, ...]]:
     """:func:`find_ecg` in a DICOM folder or a zip of one; None for every other kind of study.
+
+    Args:
+        watch: see :func:`scarseg_infer.read_study`.
 
     Raises:
         StudyError: the study cannot be read.
     """
     path = Path(path)
-    if path.is_dir():
-        return find_ecg(FolderFiles(path))
-    if path.is_file() and zipfile.is_zipfile(path):
-        with open_archive(path) as files:
-            return find_ecg(files)
-    return None, ()
+    with ExitStack() as stack:
+        files: StudyFiles
+        if path.is_dir():
+            files = FolderFiles(path)
+        elif path.is_file() and zipfile.is_zipfile(path):
+            files = stack.enter_context(open_archive(path))
+        else:
+            return None, ()
+        return find_ecg(files if watch is None else WatchedFiles(files, watch))
 
 
 def find_ecg(files: StudyFiles) -> tuple[EcgRecord | None, tuple[str, ...]]:

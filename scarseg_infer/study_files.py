@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -10,6 +11,9 @@ from scarseg_runtime.errors import StudyError
 
 MAX_FILE_BYTES: Final = 256 * 2**20
 """Larger files are left alone: a single MR slice of 1024 x 1024 pixels takes 2 MB."""
+
+Watch = Callable[[float], None]
+"""Told how much of a study has been read, from 0 to 1; what it raises ends the reading."""
 
 
 class StudyFiles(Protocol):
@@ -57,6 +61,28 @@ class FolderFiles:
                 f"{file_label(index, self)} cannot be read ({error.strerror})",
                 "Check that the folder is complete and that you may read it",
             ) from error
+
+
+class WatchedFiles:
+    """The files of a study, and somebody who is told before each how many have been read.
+
+    Readers take all headers first and some files a second time for their pixels: a file counts
+    half each time, as if every file were read twice.
+    """
+
+    def __init__(self, files: StudyFiles, watch: Watch) -> None:
+        self._files, self._watch = files, watch
+        self._seen: set[int] = set()
+        self._again: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, index: int) -> bytes | None:
+        """See :meth:`StudyFiles.read`; raises what the watcher raises, too."""
+        (self._again if index in self._seen else self._seen).add(index)
+        self._watch((len(self._seen) + len(self._again)) / (2 * len(self._files)))
+        return self._files.read(index)
 
 
 def _cannot_list(error: OSError) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from scarseg_infer.series_verdict import PreferredKind, SeriesVerdict
 from scarseg_infer.stack import LgeStack
-from scarseg_infer.study_files import FolderFiles, StudyFiles
+from scarseg_infer.study_files import FolderFiles, StudyFiles, Watch, WatchedFiles
 from scarseg_runtime.errors import StudyError
 
 _NIFTI_SUFFIXES: Final = (".nii", ".nii.gz")
@@ -18,7 +18,11 @@ _SUPPORTED: Final = "Pass a folder of DICOM files, a zip of one, or a NIfTI file
 
 
 def read_study(
-    path: str | Path, series: str | int | None = None, prefer: PreferredKind = "PSIR"
+    path: str | Path,
+    series: str | int | None = None,
+    prefer: PreferredKind = "PSIR",
+    *,
+    watch: Watch | None = None,
 ) -> LgeStack:
     """Read the LGE short-axis stack of a study.
 
@@ -29,6 +33,8 @@ def read_study(
             of :func:`list_series` or a SeriesInstanceUID.
         prefer: which kind of image to read where the same slices are there as PSIR and as
             magnitude images; ``image_kind`` of the stack says which it was.
+        watch: told before each DICOM file how much has been read, from 0 to 1. What it raises
+            ends the reading.
 
     Raises:
         StudyError: the study is missing, unreadable, of an unsupported type, not one
@@ -39,7 +45,8 @@ def read_study(
         from scarseg_infer.read_dicom import read_dicom
 
         with _opened(path) as files:
-            return read_dicom(files, series, prefer)
+            watched = files if watch is None else WatchedFiles(files, watch)
+            return read_dicom(watched, series, prefer)
     if series is not None:
         raise StudyError("a NIfTI file has no series to choose from", "Leave the series out")
     from scarseg_infer.read_nifti import read_nifti

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from io import BytesIO
 
@@ -127,8 +127,16 @@ def scp(
     clock: bool = True,
     day: tuple[int, int, int] = (2024, 2, 28),
     starts: Sequence[int] = (1,) * 12,
+    huffman: bool = False,
+    beats: int = 0,
+    more: Mapping[int, bytes] | None = None,
 ) -> bytes:
-    """SCP-ECG (EN 1064): sections 0, 1, 3 and 6, neither Huffman code nor differences."""
+    """SCP-ECG (EN 1064): sections 0, 1, 3 and 6, with plain samples or Huffman code.
+
+    Args:
+        beats: how many times the reference beat, here one of zeros, was subtracted.
+        more: bodies of further sections, or of others instead of these.
+    """
     samples, leads = data.shape
 
     def tag(number: int, value: bytes) -> bytes:
@@ -138,15 +146,46 @@ def scp(
     demographics += tag(25, struct.pack("<HBB", *day))
     demographics += tag(26, bytes((10, 45, 12))) if clock else b""
     demographics += tag(255, b"")
-    definition = bytes((leads, 0x04 | leads << 3 & 0xFF))  # all leads recorded together
+    # All leads recorded together; with reference beats or without.
+    definition = bytes((leads, 0x04 | leads << 3 & 0xFF | (1 if beats else 0)))
     definition += b"".join(
         struct.pack("<IIB", start, start + samples - 1, code)
         for start, code in zip(starts, SCP_CODES, strict=True)
     )
-    rhythm = struct.pack("<HHBB", round(STEP_MV * 1e6), 1_000_000 // RATE_HZ, 0, 0)
-    rhythm += struct.pack(f"<{leads}H", *([2 * samples] * leads))
-    rhythm += data.T.astype("<i2").tobytes()
-    bodies = {1: demographics, 3: definition, 6: rhythm}
+    bodies = {1: demographics, 3: definition, 6: scp_samples(data, huffman=huffman)}
+    if huffman:
+        bodies[2] = struct.pack("<H", 19999)  # the standard's own table
+    if beats:
+        length = 20
+        ends = [samples * (k + 1) // (beats + 1) for k in range(beats)]
+        bodies[4] = struct.pack("<HHH", length * 1000 // RATE_HZ, length // 2, beats)
+        bodies[4] += b"".join(struct.pack("<HIII", 0, end - 9, end - 5, end) for end in ends)
+        bodies[5] = scp_samples(np.zeros((length, leads), np.int16), huffman=huffman)
+    return scp_record(bodies | dict(more or {}))
+
+
+def scp_samples(data: NDArray[np.int16], *, huffman: bool = False) -> bytes:
+    """Body of section 5 or 6."""
+    packed = [_huffman(lead) if huffman else lead.astype("<i2").tobytes() for lead in data.T]
+    head = struct.pack("<HHBB", round(STEP_MV * 1e6), 1_000_000 // RATE_HZ, 0, 0)
+    return head + struct.pack(f"<{len(packed)}H", *map(len, packed)) + b"".join(packed)
+
+
+def _huffman(samples: NDArray[np.int16]) -> bytes:
+    """Samples in the default code of EN 1064, 5.5: whole bytes, the last filled with ones."""
+    bits = "".join(
+        "0" if value == 0
+        else "1" * abs(value) + ("00" if value > 0 else "01") if abs(value) <= 8
+        else "1111111110" + f"{value & 0xFF:08b}" if -128 <= value <= 127
+        else "1111111111" + f"{value & 0xFFFF:016b}"
+        for value in samples.tolist()
+    )  # fmt: skip
+    bits += "1" * (-len(bits) % 8)
+    return int("1" + bits, 2).to_bytes(len(bits) // 8 + 1, "big")[1:]
+
+
+def scp_record(bodies: Mapping[int, bytes]) -> bytes:
+    """The record with these sections from 1 on; lengths, pointers and checksums are right."""
     start, pointers, sections = 7 + 16 + 10 * 12, b"", b""
     for number in range(1, 12):
         body = bodies.get(number, b"")

@@ -86,7 +86,7 @@ def test_units_become_millivolts(tmp_path: Path, unit: str, factor: float, encod
 
 
 def test_a_lead_that_is_no_voltage_is_refused_and_another_signal_left_out(tmp_path: Path) -> None:
-    with pytest.raises(EcgError, match="lead v2 of the ECG is in mmHg"):
+    with pytest.raises(EcgError, match="lead v2 of the ECG is not in volts"):
         read(tmp_path, signals=("rec.dat 16 1/mmHg 16 0 0 0 0 v2", "rec.dat 16 1/mV"))
     record = read(tmp_path, signals=("rec.dat 16 1/mmHg 16 0 0 0 0 ABP", "rec.dat 16 1/mV"))
     assert record.signals_mv.shape == (12, 1)

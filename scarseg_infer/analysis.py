@@ -1,0 +1,142 @@
+"""What the network and the quantification make of a stack and its ECG evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from scarseg_infer.ecg_evidence import EcgEvidence
+from scarseg_infer.orientation import DisplayTransform, display_transform
+from scarseg_infer.result import EcgUse, ModelUse, ScarResult
+from scarseg_infer.slice_order import apex_comes_first
+from scarseg_infer.stack import LgeStack
+from scarseg_runtime.atlas import segments_on
+from scarseg_runtime.components import clean_labels
+from scarseg_runtime.contract import MYOCARDIUM
+from scarseg_runtime.model import Model, NetworkOutput
+from scarseg_runtime.preprocess import slice_levels
+from scarseg_runtime.providers import Candidate
+from scarseg_runtime.quantify import Quantities, quantify, slice_heights_mm
+from scarseg_runtime.run_control import RunControl
+
+ECG_CHANGE_PERCENT = 2.0
+"""Points of LV mass by which the ECG may change the scar without a warning (design choice)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Network output together with the orientation in which it was computed."""
+
+    display: DisplayTransform
+    output: NetworkOutput
+    warnings: tuple[str, ...] = ()
+
+
+def run_network(model: Model, stack: LgeStack, evidence: EcgEvidence, control: RunControl) -> Shown:
+    """Run the graph in display orientation; where no geometry says which end is the base,
+    the image decides and the graph runs again if the first guess was wrong.
+
+    Raises:
+        StudyError, ProviderError, CancelledError, RunTimeoutError: see :meth:`Model.run`.
+    """
+    display = display_transform(stack)
+    shown = Shown(display, _execute(model, stack, display, evidence, control))
+    if stack.orientation_known or len(stack.pixels) == 1:
+        return shown
+    warning = "The file does not say which end of the stack is the base; the image decided."
+    if apex_comes_first(shown.output.labels):
+        display = replace(display, reverse_slices=not display.reverse_slices)
+        shown = Shown(display, _execute(model, stack, display, evidence, control))
+    return replace(shown, warnings=(warning,))
+
+
+def _execute(
+    model: Model,
+    stack: LgeStack,
+    display: DisplayTransform,
+    evidence: EcgEvidence,
+    control: RunControl,
+) -> NetworkOutput:
+    positions = stack.slice_positions_mm
+    base_to_apex = -positions[::-1] if display.reverse_slices else positions
+    return model.run(
+        display.to_display(stack.pixels),
+        display.display_spacing(stack.pixel_spacing_mm),
+        slice_levels(base_to_apex),
+        evidence.beat.beat_mv if evidence.beat else None,
+        evidence.decision,
+        control,
+    )
+
+
+def quantified(
+    model: Model, stack: LgeStack, evidence: EcgEvidence, shown: Shown, timings_ms: dict[str, float]
+) -> ScarResult:
+    """Labels on the source grid, their quantities, and what to be warned of."""
+    output, metadata, chosen = shown.output, model.metadata, model.chosen
+    heights = slice_heights_mm(stack.slice_positions_mm, stack.slice_thickness_mm)
+    spacing = stack.pixel_spacing_mm
+    voxel_ml = spacing[0] * spacing[1] * float(np.mean(heights)) / 1000.0
+    labels, image_only = (
+        clean_labels(shown.display.to_source(volume), metadata.min_scar_ml, voxel_ml)
+        for volume in (output.labels, output.image_only_labels)
+    )
+    segments = segments_on(np.isin(labels, MYOCARDIUM), shown.display.to_source(output.segments))
+    quantities = quantify(labels, segments, spacing, heights)
+    image_quantities = quantify(image_only, segments, spacing, heights)
+    use = evidence.use(output, metadata.disagreement_threshold)
+    found = (*stack.warnings, *evidence.warnings, *shown.warnings)
+    return ScarResult(
+        stack=stack,
+        labels=labels,
+        scar_probability=shown.display.to_source(output.scar_probability),
+        image_only_labels=image_only,
+        segments=segments,
+        display=shown.display,
+        quantities=quantities,
+        image_only_quantities=image_quantities,
+        ecg=use,
+        model=use_of(model),
+        timings_ms=timings_ms,
+        warnings=(*found, *_doubts(quantities, image_quantities, use, chosen)),
+    )
+
+
+def use_of(model: Model) -> ModelUse:
+    """What results say of the model that made them."""
+    metadata, chosen = model.metadata, model.chosen
+    return ModelUse(
+        name=metadata.name,
+        version=metadata.version,
+        sha256=model.sha256,
+        training_data=metadata.training_data,
+        provider=chosen.provider.name,
+        precision=chosen.precision,
+        tau_days=None if metadata.image_only else metadata.tau_days,
+    )
+
+
+def _doubts(
+    fused: Quantities, image_only: Quantities, ecg: EcgUse, chosen: Candidate
+) -> Iterator[str]:
+    """What in the result itself calls for a second look."""
+    if fused.myocardium_ml == 0:
+        yield "No left ventricle was found in the image."
+    if chosen.gate:
+        yield (
+            f"{chosen.provider.name} {chosen.precision} was asked for by name and is not known "
+            f"to give the answers of PyTorch: {chosen.gate}."
+        )
+    if ecg.image_disagreement:
+        yield (
+            "ECG and image do not fit each other: make sure that they are of the same "
+            "patient, and compare with the image-only result."
+        )
+    after, before = (q.scar_percent_of_lv_mass or 0.0 for q in (fused, image_only))
+    if abs(after - before) > ECG_CHANGE_PERCENT:
+        yield (
+            f"The ECG changed the scar from {before:.1f} to {after:.1f} % of LV mass: "
+            "compare with the image-only result."
+        )

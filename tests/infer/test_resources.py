@@ -1,0 +1,230 @@
+"""No study or ECG, however small, takes all memory, all time, or files that are not its own."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+import subprocess
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless, generate_uid
+
+from scarseg_infer.orientation import BASE_TO_APEX
+from scarseg_infer.read_ecg_dicom import is_ecg, read_ecg_dicom
+from scarseg_infer.study_reader import read_study
+from scarseg_runtime.errors import EcgError, StudyError
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs limits, links and pipes")
+
+READ = """
+import resource, sys
+from scarseg_runtime.errors import ScarsegError
+kind, path, limit = sys.argv[1], sys.argv[2], int(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+if kind == "ecg":
+    from scarseg_infer.ecg_reader import read_ecg as read
+else:
+    from scarseg_infer.study_reader import read_study as read
+try:
+    read(path)
+    print("read")
+except ScarsegError as error:
+    print(error)
+"""
+
+
+def bounded(path: Path, kind: str = "study", *, megabytes: int = 1500) -> str:
+    """What comes of reading in a process with so much address space and a minute of time."""
+    done = subprocess.run(
+        [sys.executable, "-c", READ, kind, str(path), str(megabytes << 20)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not done.stderr
+    assert str(path) not in done.stdout
+    return done.stdout.strip()
+
+
+def file_of(dataset: Any, path: Path) -> bytes:
+    dataset.save_as(path, enforce_file_format=True)
+    data = path.read_bytes()
+    path.unlink()
+    return data
+
+
+# --- folders --------------------------------------------------------------------------------
+
+
+def test_links_and_pipes_in_a_folder(tmp_path: Path, dicom_factory: ModuleType) -> None:
+    folder, outside = tmp_path / "study", tmp_path / "outside"
+    dicom_factory.write(folder, dicom_factory.series())
+    dicom_factory.write(outside, dicom_factory.series(PatientID="other"))
+    (folder / "loop").symlink_to("loop")
+    (folder / "up").symlink_to("..")
+    (folder / "here").symlink_to(".")
+    (folder / "gone").symlink_to("nowhere")
+    (folder / "elsewhere").symlink_to(outside)
+    os.mkfifo(folder / "pipe.dcm")
+    assert bounded(folder) == "read"
+    assert len(read_study(folder).pixels) == 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("study", "a"), ("study", "a.nii"), ("study", "a.zip"), ("ecg", "a.hea"),
+                       ("ecg", "a.xml")]
+)  # fmt: skip
+def test_a_pipe_is_no_file(tmp_path: Path, kind: str, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    assert bounded(tmp_path / name, kind) != "read"
+
+
+# --- DICOM ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [4096, 65535])
+def test_matrix_without_pixels(tmp_path: Path, dicom_factory: ModuleType, rows: int) -> None:
+    datasets = dicom_factory.series(Rows=rows, Columns=rows)
+    dicom_factory.write(tmp_path / "study", datasets)
+    assert bounded(tmp_path / "study", megabytes=700) != "read"
+
+
+@pytest.mark.parametrize("frames", [10**9, 10**300])
+def test_frames_without_pixels(
+    tmp_path: Path, dicom_factory: ModuleType, enhanced_factory: ModuleType, frames: int
+) -> None:
+    dataset = enhanced_factory.enhanced(dicom_factory.series())
+    data = file_of(dataset, tmp_path / "a")
+    count = data.index(b"\x28\x00\x08\x00IS")
+    value = str(frames).encode()
+    value += b" " * (len(value) % 2)
+    changed = data[: count + 6] + struct.pack("<H", len(value)) + value + data[count + 10 :]
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "a.dcm").write_bytes(changed)
+    assert "functional groups" in bounded(tmp_path / "study", megabytes=700)
+
+
+def test_black_slices_that_expand(tmp_path: Path, dicom_factory: ModuleType) -> None:
+    dataset = dicom_factory.series(np.zeros((1, 4096, 4096), np.uint8))[0]
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    (tmp_path / "study").mkdir()
+    for number in range(30):
+        origin_mm = -10.0 * number * BASE_TO_APEX
+        dataset.ImagePositionPatient = [f"{x:.6f}" for x in origin_mm]
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
+        dataset.save_as(tmp_path / "study" / f"{number}.dcm", enforce_file_format=True)
+    assert "too large" in bounded(tmp_path / "study", megabytes=1500)
+
+
+@pytest.mark.parametrize("length", ["defined", "undefined"])
+@pytest.mark.parametrize("depth", [400, 20_000])
+def test_deep_sequences(tmp_path: Path, dicom_factory: ModuleType, length: str, depth: int) -> None:
+    data = file_of(dicom_factory.series()[0], tmp_path / "a")
+    inner = b"\x08\x00\x60\x00CS\x02\x00MR"
+    for _ in range(depth):
+        size, item = struct.pack("<I", len(inner) + 8), struct.pack("<I", len(inner))
+        end = b""
+        if length == "undefined":
+            size = item = b"\xff" * 4
+            end = b"\xfe\xff\x0d\xe0" + bytes(4) + b"\xfe\xff\xdd\xe0" + bytes(4)
+        inner = b"\x08\x00\x40\x11SQ\0\0" + size + b"\xfe\xff\x00\xe0" + item + inner + end
+    at = data.index(b"\x10\x00\x10\x00PN")
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "a.dcm").write_bytes(data[:at] + inner + data[at:])
+    said = bounded(tmp_path / "study", megabytes=700)
+    assert said == "read" or "damaged" in said
+
+
+@pytest.mark.parametrize("before", [0, 4096], ids=["at the front", "behind 4 KB"])
+def test_deflated_bomb(tmp_path: Path, before: int) -> None:
+    """A gigabyte in a megabyte; ``before`` bytes of private information hide its kind."""
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    block = deflate.compress(bytes(1 << 20)) + deflate.flush(zlib.Z_FULL_FLUSH)
+    packed = block * 1024 + b"\3\0"
+    kind = b"1.2.840.10008.5.1.4.1.1.9.1.1\0"  # of a 12-lead ECG, so that both readers look at it
+    syntax = DeflatedExplicitVRLittleEndian.encode()
+    meta = b"\x02\x00\x02\x00UI" + struct.pack("<H", len(kind)) + kind
+    meta += b"\x02\x00\x09\x00OB\0\0" + struct.pack("<I", before) + bytes(before)
+    meta += b"\x02\x00\x10\x00UI" + struct.pack("<H", len(syntax)) + syntax
+    group = b"\x02\x00\x00\x00UL\x04\x00" + struct.pack("<I", len(meta))
+    path = tmp_path / "study" / "a.dcm"
+    path.parent.mkdir()
+    path.write_bytes(bytes(128) + b"DICM" + group + meta + packed)
+    assert "compressed as a whole" in bounded(path.parent, megabytes=700)
+    assert is_ecg(path.read_bytes())
+    with pytest.raises(EcgError, match="compressed as a whole"):
+        read_ecg_dicom(path.read_bytes())
+
+
+@pytest.mark.parametrize("slope", ["1e308", "nan", "inf"])
+def test_pixels_that_are_not_finite(tmp_path: Path, dicom_factory: ModuleType, slope: str) -> None:
+    folder = tmp_path / "study"
+    dicom_factory.write(folder, dicom_factory.series(RescaleSlope="1.00000"))
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"1.00000 ", slope.ljust(8).encode()))
+    with pytest.raises(StudyError, match="damaged"):
+        read_study(folder)
+
+
+# --- archives and NIfTI ---------------------------------------------------------------------
+
+
+def bomb(path: Path, method: int, megabytes: int) -> None:
+    """Zeros that claim to be 100 bytes."""
+    with (
+        zipfile.ZipFile(path, "w", method, compresslevel=1) as archive,
+        archive.open("x", "w", force_zip64=False) as member,
+    ):
+        for _ in range(megabytes):
+            member.write(bytes(1 << 20))
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, data.index(b"PK\1\2") + 24, 100)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("method", "megabytes", "said"),
+    [(zipfile.ZIP_DEFLATED, 700, "damaged"), (zipfile.ZIP_BZIP2, 50, "unusual way")],
+)
+def test_member_that_lies_about_its_size(
+    tmp_path: Path, method: int, megabytes: int, said: str
+) -> None:
+    bomb(tmp_path / "a.zip", method, megabytes)
+    assert said in bounded(tmp_path / "a.zip", megabytes=700)
+
+
+def test_members_that_share_their_bytes(tmp_path: Path) -> None:
+    """Thousands of entries that point at one megabyte of zeros."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x", bytes(1 << 20))
+        archive.filelist *= 3000
+    assert "more than 2 GB" in bounded(path, megabytes=700)
+
+
+def test_member_without_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x", b"no image")
+    data = bytearray(path.read_bytes())
+    # Lengths of name, extra field and comment: the name becomes a comment.
+    struct.pack_into("<HHH", data, data.index(b"PK\1\2") + 28, 0, 0, 1)
+    struct.pack_into("<HH", data, data.index(b"PK\3\4") + 26, 0, 1)
+    path.write_bytes(data)
+    assert bounded(path) != "read"
+
+
+def test_gzip_bomb(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for _ in range(1024):
+            file.write(bytes(1 << 20))
+    said = bounded(path, megabytes=1900)
+    assert "512 MB" in said or "too large" in said or "larger" in said, said

@@ -1,0 +1,97 @@
+"""What must hold of every study that a reader accepts or refuses, whatever the bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from scarseg_infer.stack import LgeStack
+from scarseg_runtime.errors import StudyError
+
+_INFER_TESTS = Path(__file__).parents[1] / "infer"
+
+
+def factory(name: str) -> ModuleType:
+    """A module beside the tests of the product, which is on no path."""
+    spec = importlib.util.spec_from_file_location(name, _INFER_TESTS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+DICOM = factory("dicom_factory")
+ENHANCED = factory("enhanced_factory")
+SECRETS = ("Secretname", "SECRET-ID", "/tmp", "scarseg-fuzz")
+
+
+class Files:
+    """A study in memory."""
+
+    def __init__(self, contents: Sequence[bytes]) -> None:
+        self._contents = contents
+
+    def __len__(self) -> int:
+        return len(self._contents)
+
+    def read(self, index: int) -> bytes:
+        return self._contents[index]
+
+
+def file_of(dataset: object) -> bytes:
+    """A pydicom dataset as the bytes of a file."""
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)  # type: ignore[attr-defined]
+    return stream.getvalue()
+
+
+def check_read(read: Callable[[], LgeStack]) -> None:
+    """Read in silence, and check the stack or the refusal."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            stack = read()
+        check_stack(stack)
+    except StudyError as error:
+        check_words(str(error))
+        raise
+    finally:
+        assert not said.getvalue(), said.getvalue()
+
+
+def check_stack(stack: LgeStack) -> None:
+    """Pixels, geometry and warnings are such as everything behind the readers relies on."""
+    slices = len(stack.origins_mm)
+    assert stack.pixels.dtype == np.float32 and stack.pixels.ndim == 3
+    assert len(stack.pixels) == slices >= 1 and min(stack.pixels.shape) >= 1
+    assert np.isfinite(stack.pixels).all()
+    assert stack.origins_mm.shape == (slices, 3) and np.isfinite(stack.origins_mm).all()
+    assert all(0 < spacing < 100 for spacing in stack.pixel_spacing_mm)
+    axes = np.array([stack.row_direction, stack.column_direction])
+    np.testing.assert_allclose(axes @ axes.T, np.eye(2), atol=1e-6)
+    assert (np.diff(stack.slice_positions_mm) > 0).all()
+    thickness_mm = stack.slice_thickness_mm
+    assert thickness_mm is None or 0 < thickness_mm < 1000
+    assert slices > 1 or thickness_mm is not None
+    assert not stack.date_only or stack.acquired is not None
+    assert (
+        len(stack.datasets)
+        == len(stack.frame_numbers)
+        == (slices if stack.source == "dicom" else 0)
+    )
+    for words in stack.warnings:
+        check_words(words)
+    assert not any(secret in repr(stack) for secret in SECRETS[:2])
+
+
+def check_words(words: str) -> None:
+    """A message is one printable line and names neither patient nor file."""
+    assert words and len(words) < 600 and words.isprintable(), repr(words)
+    assert not any(secret in words for secret in SECRETS), words

@@ -1,0 +1,69 @@
+"""A classic MR slice beside two sound ones, so that the whole reader runs."""
+
+from __future__ import annotations
+
+import importlib.util
+from copy import deepcopy
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydicom.uid import (
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from scarseg_infer.read_dicom import list_dicom_series, read_dicom
+
+
+def _beside(name: str) -> ModuleType:
+    place = Path(__file__).parents[1] / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+CHECKS = _beside("study_checks")
+mutate = _beside("dicom_mutate").mutate
+MAX_LEN = 16_384
+DICTIONARY = ("MONOCHROME1", "PSIR", b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0", b"\xff\xff\xff\xff")
+_SLICES = CHECKS.DICOM.series(CHECKS.DICOM.noise(3, 34, 33), SeriesInstanceUID="1.2.3")
+for _number, _image in enumerate(_SLICES):
+    _image.SOPInstanceUID = f"1.2.3.{_number}"
+_SOUND = [CHECKS.file_of(image) for image in _SLICES]
+
+
+def seeds() -> dict[str, bytes]:
+    more = {
+        "RescaleSlope": "0.5", "RescaleIntercept": "-10", "PixelPaddingValue": 3,
+        "PhotometricInterpretation": "MONOCHROME1", "SeriesDescription": "lge sax",
+    }  # fmt: skip
+    found = {"plain": _SOUND[1], "more": CHECKS.file_of(_changed(**more)), "copy": _SOUND[0]}
+    found["no preamble"] = _SOUND[1][132:]
+    for syntax in (RLELossless, JPEG2000Lossless, JPEGLSLossless):
+        packed = _changed()
+        packed.compress(syntax, generate_instance_uid=False)
+        found[syntax.name.split(" ")[0] + syntax[-3:]] = CHECKS.file_of(packed)
+    implicit = _changed()
+    implicit.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    found["implicit"] = CHECKS.file_of(implicit)
+    return found
+
+
+def _changed(**elements: Any) -> Any:
+    dataset = deepcopy(_SLICES[1])
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+def one(data: bytes) -> None:
+    files = CHECKS.Files([_SOUND[0], data, _SOUND[2]])
+    for verdict in list_dicom_series(files):
+        CHECKS.check_words(verdict.reason)
+    CHECKS.check_read(lambda: read_dicom(files))

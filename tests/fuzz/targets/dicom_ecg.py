@@ -1,0 +1,50 @@
+"""DICOM ECG waveform objects."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+from scarseg_infer.read_ecg_dicom import is_ecg, read_ecg_dicom
+
+
+def _beside(name: str) -> ModuleType:
+    place = Path(__file__).parents[1] / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+CHECKS = _beside("ecg_checks")
+mutate = _beside("dicom_mutate").mutate
+MAX_LEN = 98_304
+DICTIONARY = ("MDC", "SCPECG", "UCUM", "uV", "mV", "SB", "UB", "MB", "AB", "SS", "US", "SL", "UL")
+
+
+def seeds() -> dict[str, bytes]:
+    factory = CHECKS.FACTORY
+    counts = factory.counts(6.0)
+    few = counts[:20]
+    padded = factory.multiplex_group(few)
+    padded.WaveformPaddingValue = few[:1, 0].astype("<i2").tobytes()
+    made = {
+        "rhythm": factory.dicom(factory.multiplex_group(counts)),
+        "few": factory.dicom(factory.multiplex_group(few)),
+        "padded": factory.dicom(padded),
+        "millivolts": factory.dicom(factory.multiplex_group(few, unit="mV")),
+        "halves": factory.dicom(
+            factory.multiplex_group(few[:, :6], factory.LEADS[:6]),
+            factory.multiplex_group(few[:, 6:], factory.LEADS[6:]),
+            factory.multiplex_group(few, label="MEDIAN BEAT"),
+        ),
+    }
+    return {name: factory.dicom_bytes(dataset) for name, dataset in made.items()}
+
+
+def one(data: bytes) -> None:
+    is_ecg(data)
+    CHECKS.check_read(lambda: read_ecg_dicom(data))

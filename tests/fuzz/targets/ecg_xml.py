@@ -1,0 +1,89 @@
+"""Philips (Sierra) XML, GE MUSE XML and HL7 aECG; mutations know what a value and a tag are."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from scarseg_infer.read_ecg_other import read_ecg_other
+
+
+def _checks() -> ModuleType:
+    place = Path(__file__).parents[1] / "ecg_checks.py"
+    spec = importlib.util.spec_from_file_location("ecg_checks", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+CHECKS = _checks()
+VALUES = (
+    "", "0", "-1", "1e999", "-1e999", "nan", "inf", "1e-320", "1e15", "99999999999999999999", "0.5",
+    "0,5", "1e9", "500", "\N{ARABIC-INDIC DIGIT FIVE}", "uV", "MICROVOLTS", "mV", "ms", "s", "true",
+    "false", "XLI", "Base64", "Plain", "gzip", "I II III", "I", "aVR", "RHYTHM", "20240228",
+    "2024-02-28", "02-28-2024", "10:45:12", "9999-12-31", "0000-00-00", "1 2 3", "AAAA", "&#0;",
+    "&lt;", "&a;", "]]>", "<![CDATA[1]]>", "<!-- -->", "9" * 400, "1.04", "1.03",
+)  # fmt: skip
+"""What a value is replaced by."""
+DICTIONARY = (
+    "<!DOCTYPE", "<!ENTITY", "SYSTEM", "restingecgdata", "RestingECG", "AnnotatedECG", "<Waveform>",
+    "parsedwaveforms", "repbeats", "repbeat", "leadname", "compression=\"XLI\"", "resolution",
+    "numberofleads", "leadlabels", "durationperchannel", "samplespersecond", "signaloffset",
+    "SampleExponent", "SampleBase", "LeadSampleCountTotal", "LeadByteCountTotal", "LeadData",
+    "LeadDataCRC32", "LeadAmplitudeUnitsPerBit", "LeadOffsetFirstSample", "WaveFormData", "digits",
+    "sequenceSet", "TIME_ABSOLUTE", "TIME_RELATIVE", "increment", "origin", "scale", "GLIST_TS",
+    "SLIST_PQ", "SLIST_INT", "MDC_ECG_LEAD_", "REPRESENTATIVE_BEAT",
+)  # fmt: skip
+_SPOT = re.compile(r'(?<==")[^"<>]*(?=")|(?<=>)[^<>]*(?=<)')
+_ELEMENT = re.compile(r"<(\w+)\b[^<>]*>(?:(?!<\1\b).)*?</\1>|<\w+\b[^<>]*/>", re.S)
+
+
+def seeds() -> dict[str, bytes]:
+    factory = CHECKS.FACTORY
+    counts = factory.counts(6.0)
+    few = counts[:20]
+    packed = factory.philips(few).decode("utf-16")
+    payload = base64.b64encode(b"\x10\0\0\0\0\0\5\0" + bytes(16)).decode()
+    xli = re.sub(r">[A-Za-z0-9+/=]{200,}<", f">{payload}<", packed)
+    xli = xli.replace('dataencoding="Base64"', 'dataencoding="Base64" compression="XLI"')
+    return {
+        "muse": factory.muse(few),
+        "muse whole": factory.muse(counts),
+        "muse gbk": factory.muse(few, encoding="GBK", note="窦性"),
+        "philips": factory.philips(few),
+        "philips whole": factory.philips(counts, pulse_mv=1.0).decode("utf-16").encode(),
+        "philips xli": xli.encode("utf-16"),
+        "aecg": factory.aecg(few),
+        "aecg whole": factory.aecg(counts),
+        "aecg twice": factory.aecg(few, series=2, unit="mV"),
+    }
+
+
+def one(data: bytes) -> None:
+    CHECKS.check_read(lambda: read_ecg_other(data))
+
+
+def mutate(data: bytes, limit: int, seed: int, plain: Callable[[bytes, int], bytes]) -> bytes:
+    """Replace a value, or drop, double or move an element; else ``plain``, libFuzzer's own way."""
+    chance = random.Random(seed)
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    text = data.decode("utf-16" if wide else "utf-8", "replace")
+    way = chance.randrange(4)
+    spots = list((_SPOT if way < 2 else _ELEMENT).finditer(text))
+    if way == 3 or not spots:
+        return bytes(plain(data, limit))
+    spot = chance.choice(spots)
+    if way < 2:
+        new = chance.choice(VALUES)
+    else:
+        other = chance.choice(spots)
+        new = chance.choice(["", spot[0] * 2, other[0], f"<{chance.choice(DICTIONARY)}>"])
+    text = text[: spot.start()] + new + text[spot.end() :]
+    return text.encode("utf-16" if wide else "utf-8", "replace")[:limit]

@@ -1,0 +1,50 @@
+"""EDF and EDF+."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+from scarseg_infer.read_ecg_other import read_ecg_other
+
+
+def _checks() -> ModuleType:
+    place = Path(__file__).parents[1] / "ecg_checks.py"
+    spec = importlib.util.spec_from_file_location("ecg_checks", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+CHECKS = _checks()
+DICTIONARY = (
+    "EDF+C", "EDF+D", "EDF Annotations ", "+1e308\x14\x14", "+0\x14\x14\0", "uV      ", "mV      ",
+    "nan     ", "inf     ", "1e308   ", "-1      ", "0       ", "1e-308  ", "99999999", "Startdate",
+    "28.02.24", "10.45.12", "X X X",
+)  # fmt: skip
+
+
+def seeds() -> dict[str, bytes]:
+    factory = CHECKS.FACTORY
+    counts = factory.counts(6.0)
+    short = counts[:500]
+    marks = short[:, :1] * 0
+    marks[:8, 0] = [0x302B, 0x1414, 0, 0, 0, 0, 0, 0]
+    noted = factory.edf(
+        factory.np.hstack([short, marks]), labels=(*factory.LEADS, "EDF Annotations")
+    )
+    return {
+        "whole": factory.edf(counts),
+        "one second": factory.edf(short),
+        "plain": factory.edf(short, plus=False),
+        "millivolts": factory.edf(short, unit="mV"),
+        "annotated": noted.replace(b"EDF+C", b"EDF+D"),
+        "one lead": factory.edf(short[:, :1], labels=("V1",)),
+    }
+
+
+def one(data: bytes) -> None:
+    CHECKS.check_read(lambda: read_ecg_other(data))

@@ -1,0 +1,50 @@
+"""SCP-ECG: plain, with differences, with Huffman code, with reference beats."""
+
+from __future__ import annotations
+
+import importlib.util
+import struct
+from pathlib import Path
+from types import ModuleType
+
+from scarseg_infer.read_ecg_other import read_ecg_other
+
+
+def _checks() -> ModuleType:
+    place = Path(__file__).parents[1] / "ecg_checks.py"
+    spec = importlib.util.spec_from_file_location("ecg_checks", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+CHECKS = _checks()
+DICTIONARY = (
+    b"\x1f\x4e", b"SCPECG", b"\xff\xff", b"\xff\xff\xff\xff", b"\x02\x00", b"\x04\x00",
+    b"\x05\x00", b"\x0c\x00", b"\x3d\x3e\x3f\x40",
+)  # fmt: skip
+
+
+def seeds() -> dict[str, bytes]:
+    factory = CHECKS.FACTORY
+    counts = factory.counts(6.0)
+    few = counts[:100]
+    switch = struct.pack("<HHBBbhIHBBbhI", 2, 1, 1, 1, 0, 2, 0, 1, 1, 1, 0, 1, 0)
+    return {
+        "plain": factory.scp(counts),
+        "short": factory.scp(few),
+        "no time": factory.scp(few, clock=False),
+        "huffman": factory.scp(few, huffman=True),
+        "long huffman": factory.scp(counts, huffman=True),
+        "reference beats": factory.scp(few, beats=3),
+        "huffman beats": factory.scp(few, huffman=True, beats=3),
+        "tables that switch": factory.scp(few, huffman=True, more={2: switch}),
+        "measurements": factory.scp(few, more={7: bytes(64), 10: bytes(64)}),
+        "statements": factory.scp(few, more={8: bytes(8) + b"\1\1\5\0sinus"}),
+    }
+
+
+def one(data: bytes) -> None:
+    CHECKS.check_read(lambda: read_ecg_other(data))

@@ -1,0 +1,69 @@
+"""WFDB: the length of the header in two bytes, the header, and the data file ``rec.dat``."""
+
+from __future__ import annotations
+
+import importlib.util
+import struct
+import tempfile
+from pathlib import Path
+from types import ModuleType
+
+from scarseg_infer.demo import DEMO_ECG
+from scarseg_infer.ecg_reader import read_ecg
+from scarseg_runtime.contract import LEADS
+
+
+def _checks() -> ModuleType:
+    place = Path(__file__).parents[1] / "ecg_checks.py"
+    spec = importlib.util.spec_from_file_location("ecg_checks", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+CHECKS = _checks()
+DICTIONARY = (
+    "rec.dat", " 16 ", " 212 ", " 80 ", " 61 ", " 160 ", " 24 ", " 32 ", " 310 ", " 311 ", "16x2",
+    "16:5", "16+24", "~", "200/mV", "1000(0)/uV", "/nV", "nan", "1e999", "-1", "99999999",
+    "500/100(5)", "10:45:12", "28/02/2024", "# date: 2024-02-28", "V1", "aVR", "\n", "../x",
+)  # fmt: skip
+
+
+def pack(header: str, data: bytes) -> bytes:
+    text = header.encode()
+    return struct.pack("<H", len(text)) + text + data
+
+
+def seeds() -> dict[str, bytes]:
+    counts = CHECKS.FACTORY.counts(6.0)
+    plain = counts.astype("<i2").tobytes()
+    lines = "".join(f"rec.dat 16 200/mV 16 0 0 0 0 {lead}\n" for lead in LEADS)
+    record = f"rec 12 500 {len(counts)}"
+    named = f"# patient: {CHECKS.FACTORY.PATIENT_NAME}\n"
+    demo = DEMO_ECG.with_suffix(".hea").read_text(encoding="utf-8")
+    stem = DEMO_ECG.with_suffix("").name
+    short = f"rec 12 500 40 10:45:12 28/02/2024\n{lines}{named}"
+    parts = {
+        "plain": (f"{record} 10:45:12 28/02/2024\n{lines}{named}", plain),
+        "dated in a comment": (f"rec 12 500 40\n{lines}# ECG date: 2024-02-28\n", plain[:960]),
+        "short": (short, plain[:960]),
+        "demo": (
+            demo.replace(f"{stem}.dat", "rec.dat").replace(" 5000", " 2600"),
+            DEMO_ECG.with_suffix(".dat").read_bytes()[: 2600 * 24],
+        ),
+    }
+    for kind in ("80", "212", "61", "160", "24", "32", "310", "311", "16x2", "16:3", "16+8"):
+        other = short.replace("rec.dat 16 ", f"rec.dat {kind} ")
+        parts[f"format {kind}"] = (other, plain[:2400])
+    return {name: pack(header, data) for name, (header, data) in parts.items()}
+
+
+def one(data: bytes) -> None:
+    length = int.from_bytes(data[:2], "little")
+    with tempfile.TemporaryDirectory(prefix="scarseg-fuzz-") as folder:
+        place = Path(folder, "rec.hea")
+        place.write_bytes(data[2 : 2 + length])
+        place.with_suffix(".dat").write_bytes(data[2 + length :])
+        CHECKS.check_read(lambda: read_ecg(place))

@@ -1,0 +1,66 @@
+"""The harness really fuzzes, counts what it did, and notices what is wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PLACE = Path(__file__).parent
+BROKEN = """
+def seeds() -> dict[str, bytes]:
+    return {"whole": b"abcd"}
+
+
+def one(data: bytes) -> None:
+    if data[:1] == b"a":
+        raise KeyError(len(data))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _needs_atheris() -> None:
+    if importlib.util.find_spec("atheris") is None:
+        message = "atheris is not installed"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+
+
+def run(program: Path, work: Path, name: str, seconds: float) -> tuple[int, str, dict[str, Any]]:
+    """Exit code, words and the report of one target."""
+    command = [
+        sys.executable, program, name, "--minutes", f"{seconds / 60}", "--jobs", "1",
+        "--work", work, "--json", work / "report.json",
+    ]  # fmt: skip
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=False, timeout=180
+    )
+    (report,) = json.loads((work / "report.json").read_text())
+    return done.returncode, done.stdout + done.stderr, report
+
+
+def test_a_target_is_fuzzed(tmp_path: Path) -> None:
+    code, said, report = run(PLACE / "run.py", tmp_path, "nifti", 5)
+    assert code == 0, said
+    assert report["executions"] > 100
+    assert report["accepted"] > 0
+    assert report["cov"] > 50
+    assert report["crashes"] == {}
+    assert "nifti" in said
+
+
+def test_a_crash_is_counted_kept_and_fails(tmp_path: Path) -> None:
+    place = tmp_path / "tests" / "fuzz"
+    (place / "targets").mkdir(parents=True)
+    shutil.copy(PLACE / "run.py", place)
+    (place / "targets" / "broken.py").write_text(BROKEN)
+    code, said, report = run(place / "run.py", tmp_path, "broken", 3)
+    assert code == 1
+    assert list(report["crashes"]) == ["KeyError at broken.py:8 in one"], said
+    assert list((tmp_path / "crashes" / "broken").glob("crash-*"))

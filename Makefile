@@ -3,18 +3,31 @@ PYTHON ?= python3
 VENV ?= .venv
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
+LOWEST_BIN := .venv-lowest/Scripts
 else
 BIN := $(VENV)/bin
+LOWEST_BIN := .venv-lowest/bin
 endif
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-gpu bench lint format clean
+# What the tests of the shipped packages are, beside those that need torch. Not tests/node: the range of
+# pynetdicom is one release, and schemathesis, a tool of the tests, needs a newer one than the others.
+SHIPPED_TESTS = $(wildcard tests/runtime tests/infer tests/cohort tests/fuzz tests/test_*.py)
+# What the bill of materials is of; cohort, tensorrt-rtx … may be added.
+SBOM_EXTRAS ?= openvino,compressed,ecg-formats,node
+
+.PHONY: demo test test-lowest test-gpu bench sbom lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/scarseg-infer --demo
 
 test: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest
+
+# The other end of the ranges in pyproject.toml: `make test` takes the newest releases, this the
+# lowest. With PYTHON=python3.11, for which all of these have wheels; without torch, so not tests/export.
+test-lowest: .venv-lowest/.installed
+	$(LOWEST_BIN)/python -m pytest $(SHIPPED_TESTS)
 
 # On a machine with an NVIDIA GPU: fails instead of skipping where there is none.
 test-gpu: $(VENV)/.installed-test
@@ -23,6 +36,13 @@ test-gpu: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	$(BIN)/scarseg-bench --out bench-result
+
+# Of what is installed for deployment, in an environment that holds nothing else, not even pip.
+sbom: $(VENV)/.installed-test
+	$(PYTHON) -m venv --clear --without-pip .venv-sbom
+	$(BIN)/python -m pip --python .venv-sbom install --quiet --disable-pip-version-check \
+	    -c constraints.txt '.[$(SBOM_EXTRAS)]'
+	$(BIN)/python bench/sbom.py .venv-sbom -o sbom.cdx.json
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -42,5 +62,11 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) -e '.[export,nnunet,test]'
 	@touch $@
 
+.venv-lowest/.installed: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(LOWEST_BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    -c constraints-lowest.txt -e '.[test-shipped]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist scarseg-demo bench-result .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-lowest .venv-sbom sbom.cdx.json build dist scarseg-demo bench-result .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -20,6 +20,7 @@ from scarseg_runtime.contract import OUTPUTS
 from scarseg_runtime.model import Model
 from scarseg_runtime.model_file import read_model_file, with_half_variant
 from scarseg_runtime.providers import candidates, choose
+from scarseg_runtime.run_control import NO_LIMITS, RunControl
 from scarseg_runtime.session import Arrays
 
 EAGER, AUTOCAST, COMPILED = "eager fp32", "bf16 autocast, channels last", "torch.compile fp32"
@@ -42,8 +43,8 @@ class TorchSession:
         """Nothing to do."""
 
     @torch.no_grad()
-    def execute(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """All outputs of the graph by name."""
+    def execute(self, inputs: Arrays, control: RunControl = NO_LIMITS) -> dict[str, NDArray[Any]]:
+        """All outputs of the graph by name; nothing stops it."""
         tensors = [torch.from_numpy(np.asarray(value)) for value in inputs.values()]
         with torch.autocast("cpu", torch.bfloat16, enabled=self._autocast):
             values = self._run(*tensors)

@@ -69,7 +69,7 @@ def _onnxruntime(arrays: dict[str, Any], threads: int) -> Counter[str]:
 
 
 def _openvino(arrays: dict[str, Any], threads: int) -> Counter[str]:
-    import openvino
+    from scarseg_runtime.openvino_api import import_openvino
 
     hints = {
         "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32",
@@ -77,7 +77,9 @@ def _openvino(arrays: dict[str, Any], threads: int) -> Counter[str]:
     }  # fmt: skip
     times: Counter[str] = Counter()
     with model_path(None) as path:
-        request = openvino.Core().compile_model(str(path), "CPU", hints).create_infer_request()
+        request = (
+            import_openvino().Core().compile_model(str(path), "CPU", hints).create_infer_request()
+        )
         for index in range(RUNS + 1):
             request.infer(arrays, share_inputs=True)
             if index:  # the first run also makes kernels

@@ -1,0 +1,195 @@
+"""What we depend on: ranges with both ends, and a bill of materials that can be trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import re
+import sys
+import tomllib
+import venv
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+DEPLOYED = ("openvino", "compressed", "ecg-formats", "node", "cohort")
+"""Extras of what runs beside a scanner or on a cluster, without a GPU."""
+
+
+def declared(*extras: str) -> list[Requirement]:
+    """Requirements of the project and of some of its extras, those that extras name included."""
+    found: list[Requirement] = []
+    texts = [*PROJECT["dependencies"], *(text for extra in extras for text in EXTRAS[extra])]
+    for requirement in map(Requirement, texts):
+        if requirement.name == PROJECT["name"]:
+            found += declared(*requirement.extras)
+        else:
+            found.append(requirement)
+    return found
+
+
+def bound(requirement: Requirement, operator: str) -> str | None:
+    """The version behind an operator, None where the range has none."""
+    return next((one.version for one in requirement.specifier if one.operator == operator), None)
+
+
+def test_every_range_has_two_ends() -> None:
+    open_ended = [
+        str(requirement)
+        for requirement in declared(*EXTRAS)
+        if not bound(requirement, ">=") or not bound(requirement, "<")
+    ]
+    assert open_ended == []
+
+
+def test_the_lowest_releases_are_the_lower_bounds() -> None:
+    lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {line for line in lines if not line.startswith("#")}
+    assert pinned == {f"{one.name}=={bound(one, '>=')}" for one in declared("test-shipped")}
+
+
+@pytest.fixture(scope="module")
+def sbom() -> ModuleType:
+    """The script ``bench/sbom.py``, which is no part of a package."""
+    spec = importlib.util.spec_from_file_location("sbom", ROOT / "bench" / "sbom.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def bill(sbom: ModuleType) -> dict[str, Any]:
+    """Of the environment that runs the tests: more than is deployed, and there already."""
+    document: dict[str, Any] = sbom.bill_of_materials(sys.executable)
+    return document
+
+
+def packages(bill: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Components that are Python packages, by their normal name."""
+    return {
+        canonicalize_name(component["name"]): component
+        for component in bill["components"]
+        if component["type"] != "machine-learning-model"
+    }
+
+
+def needed(requirements: Iterable[Requirement]) -> set[str]:
+    """Names of what is installed because of ``requirements``, told by the packages' metadata."""
+    found: dict[str, set[str]] = {}
+
+    def walk(some: Iterable[Requirement]) -> None:
+        for one in some:
+            name = canonicalize_name(one.name)
+            if name in found and one.extras <= found[name]:
+                continue
+            extras = found.setdefault(name, set())
+            extras |= one.extras
+            walk(parts_of(name, extras))
+
+    walk(requirements)
+    return set(found)
+
+
+def parts_of(name: str, extras: set[str]) -> Iterator[Requirement]:
+    """What a package needs here, with some of its extras."""
+    for requirement in map(Requirement, importlib.metadata.requires(name) or []):
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+            yield requirement
+
+
+def test_the_bill_lists_what_is_declared_with_what_that_needs(bill: dict[str, Any]) -> None:
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    listed = packages(bill)
+    assert needed(declared(*DEPLOYED)) <= listed.keys()
+    for name, component in listed.items():
+        assert component["version"] == importlib.metadata.version(name)
+        purl = re.fullmatch(r"pkg:pypi/([^@]+)@(.+)", component["purl"])
+        assert purl is not None
+        assert canonicalize_name(purl[1]) == name
+    root = bill["metadata"]["component"]
+    direct = next(one for one in bill["dependencies"] if one["ref"] == root["bom-ref"])
+    references = {component["bom-ref"] for component in bill["components"]}
+    assert set(direct["dependsOn"]) <= references
+    named = {listed[canonicalize_name(one.name)]["bom-ref"] for one in declared()}
+    assert named <= set(direct["dependsOn"])
+    assert root["purl"] == f"pkg:pypi/scarseg-infer@{root['version']}"
+
+
+def test_models_are_components_with_the_hash_of_their_file(bill: dict[str, Any]) -> None:
+    files = sorted((ROOT / "scarseg_infer" / "models").glob("*.onnx"))
+    models = [one for one in bill["components"] if one["type"] == "machine-learning-model"]
+    assert [one["hashes"] for one in models] == [
+        [{"alg": "SHA-256", "content": hashlib.sha256(path.read_bytes()).hexdigest()}]
+        for path in files
+    ]
+    assert all("Research use only" in str(one["modelCard"]) for one in models)
+
+
+def test_deployed_licences_are_known_and_none_is_copyleft_of_the_whole(
+    bill: dict[str, Any],
+) -> None:
+    listed = packages(bill)
+    for name in needed(declared(*DEPLOYED)):
+        texts = [
+            entry.get("expression") or entry["license"].get("id") or entry["license"].get("name")
+            for entry in listed[name].get("licenses", [])
+        ]
+        assert texts, f"{name} says no licence"
+        said = " ".join(texts)
+        assert not re.search(r"GPL|General Public", said), f"{name}: {said}"
+
+
+def test_the_bill_of_what_is_deployed_keeps_the_schema(
+    sbom: ModuleType, bill: dict[str, Any]
+) -> None:
+    names = needed(declared(*DEPLOYED))
+    kept = [
+        one
+        for one in bill["components"]
+        if one["type"] == "machine-learning-model" or canonicalize_name(one["name"]) in names
+    ]
+    references = {one["bom-ref"] for one in (*kept, bill["metadata"]["component"])}
+    links = [
+        {"ref": one["ref"], "dependsOn": sorted(references & {*one.get("dependsOn", [])})}
+        for one in bill["dependencies"]
+        if one["ref"] in references
+    ]
+    deployed = bill | {"components": kept, "dependencies": links}
+    assert json.loads(sbom.as_checked_text(deployed)) == deployed
+    broken = bill | {"components": [{**kept[0], "places": "somewhere"}], "dependencies": []}
+    with pytest.raises(ValueError, match=r"CycloneDX 1\.6"):
+        sbom.as_checked_text(broken)
+
+
+def test_the_bill_names_no_place_and_is_the_same_again(
+    sbom: ModuleType, bill: dict[str, Any]
+) -> None:
+    text = json.dumps(bill)
+    assert json.dumps(sbom.bill_of_materials(sys.executable)) == text
+    for place in (ROOT, Path.home(), sys.prefix):
+        assert f"{place}/" not in text
+    # The one address is the name of the schema, which nobody opens.
+    assert [one for one in re.findall(r"\w+://[^\"]*", text) if "cyclonedx.org" not in one] == []
+
+
+def test_an_environment_with_nothing_in_it_has_the_models_alone(
+    sbom: ModuleType, tmp_path: Path
+) -> None:
+    venv.create(tmp_path / "venv", with_pip=False)
+    out = tmp_path / "sbom.cdx.json"
+    assert sbom.main([str(tmp_path / "venv"), "-o", str(out)]) == 0
+    kinds = {one["type"] for one in json.loads(out.read_text(encoding="utf-8"))["components"]}
+    assert kinds == {"machine-learning-model"}

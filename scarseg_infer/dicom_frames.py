@@ -14,7 +14,7 @@ from pydicom.multival import MultiValue
 from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage
 from pydicom.valuerep import DSfloat
 
-from scarseg_infer.dicom_parse import PARSE_ERRORS, damaged, number
+from scarseg_infer.dicom_parse import PARSE_ERRORS, damaged, drop_misplaced_sequences, number
 from scarseg_runtime.errors import StudyError
 
 ENHANCED_CLASSES: Final = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
@@ -129,5 +129,7 @@ def _classic_value(value: Any, *, one: bool) -> Any:
 
 
 def _items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
-    found = dataset.get(keyword)
-    return list(found) if found else ()
+    found = list(dataset.get(keyword) or ())
+    for item in found:
+        drop_misplaced_sequences(item)
+    return found

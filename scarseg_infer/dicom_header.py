@@ -19,8 +19,8 @@ from pydicom.uid import (
 from scarseg_infer.dicom_frames import ENHANCED_CLASSES, frame_headers
 from scarseg_infer.dicom_parse import (
     PARSE_ERRORS,
+    DeflatedError,
     damaged,
-    is_deflated,
     number,
     numbers,
     parse,
@@ -112,16 +112,16 @@ def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[Sl
     """
     if not _looks_like_dicom(data):
         return FileKind.NOT_DICOM, []
-    if is_deflated(data):
-        raise StudyError(
-            f"{label} is compressed as a whole (Deflated Explicit VR), which is not supported",
-            "Export the study uncompressed",
-        )
     try:
         dataset = parse(data)
         sop_class = text(dataset.file_meta, "MediaStorageSOPClassUID") or text(
             dataset, "SOPClassUID"
         )
+    except DeflatedError as error:
+        raise StudyError(
+            f"{label} is compressed as a whole (Deflated Explicit VR), which is not supported",
+            "Export the study uncompressed",
+        ) from error
     except PARSE_ERRORS as error:
         raise damaged(label) from error
     if not sop_class:

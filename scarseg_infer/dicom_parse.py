@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Collection
 from io import BytesIO
-from typing import Final
+from typing import Any, Final
 
 from pydicom import Dataset, FileDataset, dcmread
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import data_element_generator
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.valuerep import VR
 
 from scarseg_runtime.errors import StudyError
 
@@ -35,22 +40,71 @@ PARSE_ERRORS: Final = (
     struct.error,
 )
 
+_META_START: Final = 132
+"""Behind preamble and DICM (PS3.10, 7.1)."""
+_META_GROUP: Final = 0x0002
+_TRANSFER_SYNTAX: Final = 0x00020010
+_DEFLATED: Final = DeflatedExplicitVRLittleEndian.encode()
+_UNDEFINED: Final = 0xFFFFFFFF
+_VRS: Final = frozenset(str(vr) for vr in VR)
 
-def is_deflated(data: bytes) -> bool:
-    """Is the file compressed as a whole? Inflating has no bound in pydicom, so a small file could
-    take all memory; and nothing bounds how far into the file its transfer syntax may stand."""
-    return DeflatedExplicitVRLittleEndian.encode() in data
+
+class DeflatedError(ValueError):
+    """The file is compressed as a whole, which is not supported: inflating has no bound in
+    pydicom, so a small file could take all memory."""
 
 
-def parse(data: bytes) -> FileDataset:
+def parse(data: bytes, only: Collection[str] | None = None) -> FileDataset:
     """Parse a DICOM file, with or without preamble; raises one of ``PARSE_ERRORS``.
 
     A file that ends early gives a dataset that does too. Values are converted on access only.
-    One that :func:`is_deflated` is not parsed.
+
+    Args:
+        only: keywords of what is wanted of its header; None for all, with the pixels.
+
+    Raises:
+        DeflatedError: one of ``PARSE_ERRORS`` of its own.
     """
-    if is_deflated(data):
-        raise ValueError("compressed as a whole")
-    return dcmread(BytesIO(data), force=True)
+    _check_meta(data)
+    tags: Any = None if only is None else list(only)
+    dataset = dcmread(
+        BytesIO(data), force=True, stop_before_pixels=only is not None, specific_tags=tags
+    )
+    drop_misplaced_sequences(dataset)
+    return dataset
+
+
+def drop_misplaced_sequences(dataset: Dataset) -> None:
+    """Remove, in place, sequences where the dictionary knows a value; not those inside of others.
+
+    Where pydicom does not like a value it says so with all of it, and a damaged sequence doubles
+    such a text with each level of nesting.
+    """
+    for tag in list(dataset.keys()):
+        misplaced = dataset.get_item(tag).VR == "SQ" and dictionary_has_tag(tag)
+        if misplaced and dictionary_VR(tag) != "SQ":
+            del dataset[tag]
+
+
+def _check_meta(data: bytes) -> None:
+    """Refuse what may take all memory while pydicom reads the meta information (PS3.10, 7.1).
+
+    As :func:`drop_misplaced_sequences`, but here pydicom makes the text before it returns: 1.4 kB
+    are enough. The standard knows no sequence here at all.
+    """
+    stream = BytesIO(data)
+    stream.seek(_META_START if data[_META_START - 4 : _META_START] == b"DICM" else 0)
+    for element in data_element_generator(stream, False, True, stop_when=_meta_is_over):
+        if element.tag == _TRANSFER_SYNTAX and _DEFLATED in (element.value or b""):
+            raise DeflatedError("compressed as a whole")
+
+
+def _meta_is_over(tag: BaseTag, vr: str | None, length: int) -> bool:
+    if tag.group != _META_GROUP:
+        return True
+    if length == _UNDEFINED or (vr is not None and (vr == "SQ" or vr not in _VRS)):
+        raise ValueError("meta information that is no plain element")
+    return False
 
 
 def damaged(label: str) -> StudyError:
@@ -64,7 +118,7 @@ def text(dataset: Dataset, keyword: str) -> str:
     """An element as stripped text, several values joined by a backslash; "" if absent or bad."""
     try:
         value = dataset.get(keyword)
-        # As text, a damaged sequence doubles its length with each level of nesting.
+        # Its text may take all memory, see drop_misplaced_sequences.
         if value is None or isinstance(value, Sequence):
             return ""
         if isinstance(value, MultiValue):

@@ -23,7 +23,7 @@ from pydicom.uid import (
 )
 from pydicom.waveforms.numpy_handler import multiplex_array
 
-from scarseg_infer.dicom_parse import PARSE_ERRORS, is_deflated, number, parse, text
+from scarseg_infer.dicom_parse import PARSE_ERRORS, DeflatedError, number, parse, text
 from scarseg_infer.dicom_time import acquisition_time
 from scarseg_infer.ecg import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord
 from scarseg_infer.quiet import quiet_readers
@@ -119,7 +119,9 @@ def is_ecg(data: bytes) -> bool:
         return False
     with quiet_readers():
         try:
-            return is_deflated(data) or _sop_class(parse(data)) in ECG_CLASSES
+            return _sop_class(parse(data)) in ECG_CLASSES
+        except DeflatedError:
+            return True  # the reader says what is wrong with it
         except PARSE_ERRORS:
             return False
 
@@ -134,12 +136,13 @@ def _parse(data: bytes) -> FileDataset:
             f"the DICOM ECG is larger than {MAX_ECG_BYTES >> 20} MB",
             "Give a resting ECG: cut 10 s to some minutes out of a long recording",
         )
-    if is_deflated(data):
+    try:
+        dataset = parse(data)
+    except DeflatedError as error:
         raise EcgError(
             "the DICOM ECG is compressed as a whole (Deflated Explicit VR), which is not supported",
             "Export it uncompressed",
-        )
-    dataset = parse(data)
+        ) from error
     if _sop_class(dataset) not in ECG_CLASSES:
         raise EcgError(
             "the DICOM file is not an ECG waveform", "Give a 12-lead or general ECG waveform object"

@@ -26,7 +26,7 @@ from typing import Any, Final
 from pydicom import dcmread
 
 from scarseg_infer.archive import ArchiveFiles, open_archive
-from scarseg_infer.dicom_parse import PARSE_ERRORS, text
+from scarseg_infer.dicom_parse import PARSE_ERRORS, parse, text
 from scarseg_infer.node.http_answer import Answer, Request, Routes, document, problem
 from scarseg_infer.node.outbox import RESULT_JSON
 from scarseg_infer.node.queue import Arrival, Queue
@@ -215,10 +215,10 @@ def announced_length(headers: Message) -> int | Answer:
 
 def arrival_in_file(data: bytes | None) -> Arrival | None:
     """A DICOM file as if it had come by C-STORE; None for anything but MR images and ECGs."""
-    if not data:
+    if not data or data[128:132] != b"DICM":
         return None
     try:
-        header = dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=list(HEADER))
+        header = parse(data, HEADER)
         sop_class = text(header, "SOPClassUID")
         if sop_class not in (*IMAGE_CLASSES, *ECG_CLASSES):
             return None

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
@@ -20,7 +20,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from scarseg_infer.dicom_parse import PARSE_ERRORS, text
+from scarseg_infer.dicom_parse import PARSE_ERRORS, parse, text
 from scarseg_infer.node.config import Config, EcgSource
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
@@ -163,5 +163,5 @@ def _answers(association: Association, query: Dataset) -> Iterator[Dataset]:
 
 def _patient_id(images: list[Path]) -> str:
     """As it stands in the images: the queue's has lost its letter case."""
-    header = dcmread(images[0], stop_before_pixels=True, specific_tags=["PatientID"])
+    header = parse(images[0].read_bytes(), ["PatientID"])
     return text(header, "PatientID").strip()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from io import BytesIO
 from typing import Any, Final
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.uid import (
     UID,
     EnhancedMRImageStorage,
@@ -23,7 +22,7 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from scarseg_infer.dicom_parse import PARSE_ERRORS, text
+from scarseg_infer.dicom_parse import PARSE_ERRORS, parse, text
 from scarseg_infer.node.config import Config
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
@@ -195,8 +194,7 @@ def arrival_from(event: evt.Event) -> Arrival | None:
     Raises one of PARSE_ERRORS where the header cannot be read.
     """
     data = event.encoded_dataset()
-    header = dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=list(HEADER))
-    return arrival_of(header, data, _announced(event))
+    return arrival_of(parse(data, HEADER), data, _announced(event))
 
 
 def _announced(event: evt.Event) -> tuple[str, str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 
+import ecg_factory as FACTORY
 import numpy as np
 
 from scarseg_infer.ecg import MAX_ECG_BYTES, EcgRecord
@@ -16,20 +14,6 @@ from scarseg_runtime.preprocess import mean_beat
 
 MAX_RATE_HZ = 1e5
 _FEW_SAMPLES = 6000
-_INFER_TESTS = Path(__file__).parents[1] / "infer"
-
-
-def factory(name: str = "ecg_factory") -> ModuleType:
-    """A module beside the tests of the product, which is on no path."""
-    spec = importlib.util.spec_from_file_location(name, _INFER_TESTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-FACTORY = factory()
 SECRETS = (FACTORY.PATIENT_ID, FACTORY.PATIENT_NAME, "Secret", "/tmp", "scarseg-fuzz")
 
 

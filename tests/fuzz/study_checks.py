@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
 from scarseg_infer.stack import LgeStack
 from scarseg_runtime.errors import StudyError
 
-_INFER_TESTS = Path(__file__).parents[1] / "infer"
-
-
-def factory(name: str) -> ModuleType:
-    """A module beside the tests of the product, which is on no path."""
-    spec = importlib.util.spec_from_file_location(name, _INFER_TESTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-DICOM = factory("dicom_factory")
-ENHANCED = factory("enhanced_factory")
 SECRETS = ("Secretname", "SECRET-ID", "/tmp", "scarseg-fuzz")
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from copy import deepcopy
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import dicom_factory
+import study_checks as CHECKS
+from dicom_mutate import mutate  # noqa: F401 - the harness calls it
 from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -17,22 +17,9 @@ from pydicom.uid import (
 
 from scarseg_infer.read_dicom import list_dicom_series, read_dicom
 
-
-def _beside(name: str) -> ModuleType:
-    place = Path(__file__).parents[1] / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-CHECKS = _beside("study_checks")
-mutate = _beside("dicom_mutate").mutate
 MAX_LEN = 16_384
 DICTIONARY = ("MONOCHROME1", "PSIR", b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0", b"\xff\xff\xff\xff")
-_SLICES = CHECKS.DICOM.series(CHECKS.DICOM.noise(3, 34, 33), SeriesInstanceUID="1.2.3")
+_SLICES = dicom_factory.series(dicom_factory.noise(3, 34, 33), SeriesInstanceUID="1.2.3")
 for _number, _image in enumerate(_SLICES):
     _image.SOPInstanceUID = f"1.2.3.{_number}"
 _SOUND = [CHECKS.file_of(image) for image in _SLICES]

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import random
 import re
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
+
+import ecg_checks as CHECKS
 
 from scarseg_infer.read_ecg_other import read_ecg_other
 
-
-def _checks() -> ModuleType:
-    place = Path(__file__).parents[1] / "ecg_checks.py"
-    spec = importlib.util.spec_from_file_location("ecg_checks", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-CHECKS = _checks()
 VALUES = (
     "", "0", "-1", "1e999", "-1e999", "nan", "inf", "1e-320", "1e15", "99999999999999999999", "0.5",
     "0,5", "1e9", "500", "\N{ARABIC-INDIC DIGIT FIVE}", "uV", "MICROVOLTS", "mV", "ms", "s", "true",

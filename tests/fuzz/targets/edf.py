@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-from types import ModuleType
+import ecg_checks as CHECKS
 
 from scarseg_infer.read_ecg_other import read_ecg_other
 
-
-def _checks() -> ModuleType:
-    place = Path(__file__).parents[1] / "ecg_checks.py"
-    spec = importlib.util.spec_from_file_location("ecg_checks", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-CHECKS = _checks()
 DICTIONARY = (
     "EDF+C", "EDF+D", "EDF Annotations ", "+1e308\x14\x14", "+0\x14\x14\0", "uV      ", "mV      ",
     "nan     ", "inf     ", "1e308   ", "-1      ", "0       ", "1e-308  ", "99999999", "Startdate",

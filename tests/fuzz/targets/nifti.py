@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import random
 import struct
 import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import nibabel as nib
 import numpy as np
+import study_checks as CHECKS
 
 from scarseg_infer.read_nifti import read_nifti
 
-
-def _beside(name: str) -> ModuleType:
-    place = Path(__file__).parents[1] / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-CHECKS = _beside("study_checks")
 MAX_LEN = 16_384
 DICTIONARY = (b"n+1\0", b"n+2\0", b"ni1\0", b"\x1f\x8b\x08", b"\x5c\x01\0\0", b"\0\0\x01\x5c")
 NUMBERS = (

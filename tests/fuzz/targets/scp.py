@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import struct
-from pathlib import Path
-from types import ModuleType
+
+import ecg_checks as CHECKS
 
 from scarseg_infer.read_ecg_other import read_ecg_other
 
-
-def _checks() -> ModuleType:
-    place = Path(__file__).parents[1] / "ecg_checks.py"
-    spec = importlib.util.spec_from_file_location("ecg_checks", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-CHECKS = _checks()
 DICTIONARY = (
     b"\x1f\x4e", b"SCPECG", b"\xff\xff", b"\xff\xff\xff\xff", b"\x02\x00", b"\x04\x00",
     b"\x05\x00", b"\x0c\x00", b"\x3d\x3e\x3f\x40",

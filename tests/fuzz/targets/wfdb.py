@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import struct
 import tempfile
 from pathlib import Path
-from types import ModuleType
+
+import ecg_checks as CHECKS
 
 from scarseg_infer.demo import DEMO_ECG
 from scarseg_infer.ecg_reader import read_ecg
 from scarseg_runtime.contract import LEADS
 
-
-def _checks() -> ModuleType:
-    place = Path(__file__).parents[1] / "ecg_checks.py"
-    spec = importlib.util.spec_from_file_location("ecg_checks", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-CHECKS = _checks()
 DICTIONARY = (
     "rec.dat", " 16 ", " 212 ", " 80 ", " 61 ", " 160 ", " 24 ", " 32 ", " 310 ", " 311 ", "16x2",
     "16:5", "16+24", "~", "200/mV", "1000(0)/uV", "/nV", "nan", "1e999", "-1", "99999999",

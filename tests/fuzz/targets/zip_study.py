@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import random
 import struct
@@ -10,22 +9,12 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+
+import dicom_factory
+import study_checks as CHECKS
 
 from scarseg_infer.study_reader import read_study
 
-
-def _beside(name: str) -> ModuleType:
-    place = Path(__file__).parents[1] / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-CHECKS = _beside("study_checks")
 MAX_LEN = 32_768
 DICTIONARY = (b"PK\1\2", b"PK\3\4", b"PK\5\6", b"PK\6\6", b"PK\6\7", b"\xff\xff\xff\xff", "../")
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
@@ -43,7 +32,7 @@ def packed(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> byt
 
 
 def seeds() -> dict[str, bytes]:
-    made = CHECKS.DICOM.series(CHECKS.DICOM.noise(3, 6, 5))
+    made = dicom_factory.series(dicom_factory.noise(3, 6, 5))
     members = {f"study/{i}.dcm": CHECKS.file_of(image) for i, image in enumerate(made)}
     found = {f"method {method}": packed(members, method) for method in METHODS}
     found["with a note"] = packed({**members, "read me.txt": b"x" * 300})

@@ -50,12 +50,13 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def write(out: Path, document: dict[str, Any], text: str) -> None:
-    """bench.json, bench.md and bench.png in folder ``out``."""
+    """bench.json, bench.md and, if anything was timed, bench.png in folder ``out``."""
     out.mkdir(parents=True, exist_ok=True)
     content = json.dumps(document, indent=1, sort_keys=True) + "\n"
     (out / "bench.json").write_text(content, encoding="utf-8")
     (out / "bench.md").write_text(text + "\n", encoding="utf-8")
-    draw([row for row in document["rows"] if "p50_ms" in row], out / "bench.png")
+    if timed := [row for row in document["rows"] if "p50_ms" in row]:
+        draw(timed, out / "bench.png")
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal
 
 from scarseg_infer.cohort.table import Row
+from scarseg_runtime.errors import OutputError
 
 FILE: Final = "cohort.jsonl"
 
@@ -35,20 +38,25 @@ class Outcome:
 
 
 class Journal:
-    """The journal in OUT, open for adding. Use in a ``with`` block."""
+    """The journal in OUT, open for adding. Use in a ``with`` block.
+
+    Raises:
+        OutputError: it cannot be read or, here and in :meth:`add`, written.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
         self.outcomes: dict[str, Outcome] = {}
-        lines = self._path.read_bytes().splitlines() if self._path.exists() else []
+        path = folder / FILE
+        with _writing():
+            lines = path.read_bytes().splitlines() if path.exists() else []
+            self._file = path.open("ab")
+            self._file.write(b"\n" if lines else b"")  # ends a line that was cut off
         for line in lines:
             try:
                 outcome = Outcome(**json.loads(line))
             except (ValueError, TypeError):  # cut off, or of another version
                 continue
             self.outcomes[outcome.id] = outcome
-        self._file = self._path.open("ab")
-        self._file.write(b"\n" if lines else b"")  # ends a line that was cut off
 
     def __enter__(self) -> Journal:
         return self
@@ -59,16 +67,29 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        with _writing():
+            self._file.close()
 
     def add(self, outcome: Outcome) -> None:
         """Note an outcome, safe from a crash when this returns; of what is unchanged the earlier
         one stays."""
         if not outcome.unchanged:
+            with _writing():
+                self._file.write(json.dumps(asdict(outcome)).encode() + b"\n")
+                self._file.flush()
+                os.fsync(self._file.fileno())
             self.outcomes[outcome.id] = outcome
-            self._file.write(json.dumps(asdict(outcome)).encode() + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"the journal of the cohort cannot be written ({error.strerror})",
+            "Check the disk of OUT, and who may write there",
+        ) from error
 
 
 def digest(row: Row, options: str) -> str:

@@ -55,12 +55,16 @@ def _record(folder: Path, row: Row, outcome: Outcome | None) -> dict[str, Any]:
     record: dict[str, Any] = {"id": row.id, "state": outcome.state if outcome else "waiting"}
     if outcome is None:
         return record
+    if outcome.state == "done":
+        file = folder / row.id / NAMES["json"]
+        try:
+            record |= flattened(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, LookupError):
+            # Deleted, or of another version: this run ended before it came to do it again.
+            return {"id": row.id, "state": "waiting"}
     record |= {
         "error_kind": outcome.error_kind, "error": outcome.error, "seconds": outcome.seconds,
     }  # fmt: skip
-    if outcome.state == "done":
-        file = folder / row.id / NAMES["json"]
-        record |= flattened(json.loads(file.read_text(encoding="utf-8")))
     return record
 
 

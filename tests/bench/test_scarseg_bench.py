@@ -11,7 +11,7 @@ import pytest
 from scarseg_bench.cli import main
 from scarseg_bench.measure import COLD, NETWORK, REFERENCE, STUDY, Row, all_rows
 from scarseg_bench.numbers import slope_mb_per_100, summary, with_ratios
-from scarseg_bench.report import compare, table
+from scarseg_bench.report import compare, table, write
 
 
 def row(name: str, times: list[float], agreement: float = 1.0) -> Row:
@@ -77,3 +77,8 @@ def test_a_run_writes_table_json_and_plot(tmp_path: Path, capsys: pytest.Capture
     bench = str(tmp_path / "bench.json")
     assert main(["--compare", bench, bench]) == 0
     assert "| 1.00 | noise |" in capsys.readouterr().out
+
+
+def test_memory_alone_needs_no_plot(tmp_path: Path) -> None:
+    write(tmp_path, {"rows": [], "memory": {"studies": 500}}, "Memory")
+    assert {path.name for path in tmp_path.iterdir()} == {"bench.json", "bench.md"}

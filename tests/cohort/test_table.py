@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
-from scarseg_infer import UsageError
+from scarseg_infer import OutputError, UsageError
 from scarseg_infer.cohort.journal import Journal, Outcome, digest
 from scarseg_infer.cohort.main import main
+from scarseg_infer.cohort.results import write_tables
 from scarseg_infer.cohort.table import Row, read_table
 
 
@@ -127,6 +130,34 @@ def test_a_journal_that_was_cut_off_loses_one_line(tmp_path: Path, cut: int) -> 
     with Journal(tmp_path) as journal:
         assert {"a", "b", "d"} <= set(journal.outcomes)
         assert journal.outcomes["d"].error == "why"
+
+
+def test_a_journal_that_cannot_be_kept_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Journal(tmp_path) as journal:
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OutputError, match="No space left"):
+            journal.add(Outcome("a", "done", "x"))
+        assert journal.outcomes == {}
+    (tmp_path / "other" / "cohort.jsonl").mkdir(parents=True)
+    with pytest.raises(OutputError, match="journal"):
+        Journal(tmp_path / "other")
+
+
+def test_results_that_were_deleted_wait(tmp_path: Path) -> None:
+    outcomes = {name: Outcome(name, "done", "x", seconds=1.0) for name in ("gone", "old")}
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "result.json").write_text("{}")
+    write_tables(tmp_path, [Row("gone", "a"), Row("old", "b")], outcomes)
+    rows = parquet.read_table(tmp_path / "results.parquet").to_pylist()
+    assert [(row["id"], row["state"], row["seconds"]) for row in rows] == [
+        ("gone", "waiting", None),
+        ("old", "waiting", None),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,18 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from io import BufferedReader, FileIO
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
 
-from scarseg_infer.study_files import MAX_FILE_BYTES, file_label
+from scarseg_infer.study_files import MAX_FILE_BYTES, MAX_FILES, file_label
 from scarseg_runtime.errors import StudyError
 
 MAX_EXPANDED_BYTES: Final = 2 * 2**30
 """A whole cardiac study with all its cines is some hundred MB; more is a mistake or a bomb."""
-MAX_MEMBERS: Final = 50_000
-"""A whole cardiac study holds some thousand images."""
+MAX_DIRECTORY_BYTES: Final = 16 << 20
+"""List of members: more than enough for ``MAX_FILES`` with long names."""
 
 # zipfile expands the others without any bound: 630 bytes of bzip2 become a gigabyte in memory.
 _BOUNDED_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -89,7 +90,7 @@ def open_archive(
     path: Path,
     *,
     max_expanded_bytes: int = MAX_EXPANDED_BYTES,
-    max_members: int = MAX_MEMBERS,
+    max_members: int = MAX_FILES,
 ) -> Iterator[ArchiveFiles]:
     """Open a zip archive as study files; closed on leaving.
 
@@ -97,24 +98,41 @@ def open_archive(
         StudyError: the archive is damaged, encrypted or not Deflate, has paths that lead out of
             it, links, too many members, or more than ``max_expanded_bytes`` in them.
     """
-    try:
-        archive = zipfile.ZipFile(path)
-    except _ARCHIVE_ERRORS as error:
-        raise StudyError("the zip archive cannot be opened or is cut short", _EXPORT_AGAIN) from (
-            error
-        )
-    with archive:
+    with ExitStack() as opened:
+        try:
+            stream = opened.enter_context(_Stream(FileIO(path)))
+            archive = opened.enter_context(zipfile.ZipFile(stream))
+        except _TooManyError as error:
+            raise _too_many("more files", max_members) from error
+        except _ARCHIVE_ERRORS as error:
+            raise StudyError(
+                "the zip archive cannot be opened or is cut short", _EXPORT_AGAIN
+            ) from error
+        stream.at_once = None
         members = archive.infolist()
         if len(members) > max_members:
-            raise StudyError(
-                f"the zip archive holds {len(members)} files, more than the {max_members} allowed",
-                "Export the short-axis LGE series alone",
-            )
+            raise _too_many(f"{len(members)} files, more", max_members)
         for member in members:
             _refuse_dangerous(member)
         if sum(member.file_size for member in members) > max_expanded_bytes:
             raise _too_large(max_expanded_bytes)
         yield ArchiveFiles(archive, max_expanded_bytes)
+
+
+class _TooManyError(Exception):
+    """The list of members is too long to be read."""
+
+
+class _Stream(BufferedReader):
+    """Bounds what is read at once. zipfile reads the list of members so, and makes an object of
+    every 46 bytes of it: a gigabyte of list would take all memory."""
+
+    at_once: int | None = MAX_DIRECTORY_BYTES
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.at_once is not None and size is not None and size > self.at_once:
+            raise _TooManyError
+        return super().read(size)
 
 
 def _refuse_dangerous(member: zipfile.ZipInfo) -> None:
@@ -135,6 +153,13 @@ def _refuse_dangerous(member: zipfile.ZipInfo) -> None:
             "the zip archive is packed in an unusual way (not Deflate)",
             "Unpack it and pass the folder",
         )
+
+
+def _too_many(found: str, limit: int) -> StudyError:
+    return StudyError(
+        f"the zip archive holds {found} than the {limit} allowed",
+        "Export the short-axis LGE series alone",
+    )
 
 
 def _too_large(limit_bytes: int) -> StudyError:

@@ -12,6 +12,9 @@ from scarseg_runtime.errors import StudyError
 MAX_FILE_BYTES: Final = 256 * 2**20
 """Larger files are left alone: a single MR slice of 1024 x 1024 pixels takes 2 MB."""
 
+MAX_FILES: Final = 50_000
+"""In a study: a whole cardiac examination holds some thousand images."""
+
 Watch = Callable[[float], None]
 """Told how much of a study has been read, from 0 to 1; what it raises ends the reading."""
 
@@ -37,13 +40,18 @@ def file_label(index: int, files: StudyFiles) -> str:
 class FolderFiles:
     """Every regular file in a folder and its subfolders; links to folders are not followed.
 
-    Raises StudyError when the folder or one of its subfolders cannot be listed.
+    Raises StudyError when the folder or one of its subfolders cannot be listed, or holds more than
+    ``MAX_FILES`` files.
     """
 
     def __init__(self, folder: Path) -> None:
         found: list[Path] = []
         for root, _, names in os.walk(folder, onerror=_cannot_list):
             found.extend(Path(root, name) for name in names)
+            if len(found) > MAX_FILES:
+                raise StudyError(
+                    f"the folder holds more than {MAX_FILES} files", "Pass the folder of one study"
+                )
         self._paths = sorted(path for path in found if path.is_file())
 
     def __len__(self) -> int:

@@ -209,6 +209,23 @@ def test_members_that_share_their_bytes(tmp_path: Path) -> None:
     assert "more than 2 GB" in bounded(path, megabytes=700)
 
 
+def test_endless_list_of_members(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a" * 200, b"")
+        archive.filelist *= 80_000
+    assert "more files than the 50000 allowed" in bounded(path, megabytes=400)
+
+
+def test_a_folder_of_a_whole_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scarseg_infer.study_files.MAX_FILES", 3)
+    for number in range(4):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "a").touch()
+    with pytest.raises(StudyError, match="one study"):
+        read_study(tmp_path)
+
+
 def test_member_without_a_name(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:

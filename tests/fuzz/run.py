@@ -78,8 +78,9 @@ def targets() -> list[str]:
 
 def load(name: str) -> ModuleType:
     """The target of that name; it imports what stands beside this file and the product's tests."""
-    if str(PLACE) not in sys.path:
-        sys.path[:0] = [str(PLACE), str(PLACE.parent / "infer")]
+    for shared in (str(PLACE), str(PLACE.parent / "infer")):
+        if shared not in sys.path:
+            sys.path.insert(0, shared)
     place = PLACE / "targets" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"fuzz_{name}", place)
     assert spec is not None

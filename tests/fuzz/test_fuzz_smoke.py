@@ -45,14 +45,15 @@ def run(program: Path, work: Path, name: str, seconds: float) -> tuple[int, str,
     return done.returncode, done.stdout + done.stderr, report
 
 
-def test_a_target_is_fuzzed(tmp_path: Path) -> None:
-    code, said, report = run(PLACE / "run.py", tmp_path, "nifti", 5)
+@pytest.mark.parametrize("name", ["nifti", "edf"])
+def test_a_target_is_fuzzed(tmp_path: Path, name: str) -> None:
+    code, said, report = run(PLACE / "run.py", tmp_path, name, 5)
     assert code == 0, said
     assert report["executions"] > 100
     assert report["accepted"] > 0
     assert report["cov"] > 50
     assert report["crashes"] == {}
-    assert "nifti" in said
+    assert name in said
 
 
 def test_a_crash_is_counted_kept_and_fails(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
@@ -125,6 +127,13 @@ def test_archive_pushes_a_study_and_gets_results_back(
     )
     modalities = sorted(s["MainDicomTags"]["Modality"] for s in series)
     assert modalities == ["DOC", "MR", "SEG", "SR"]
+    orthanc.introduce("FINDSCU", 104)  # it answers those it knows
+    asked = dcmtk("findscu", "-v", "-S", "-aec", "ORTHANC", "-k", "QueryRetrieveLevel=SERIES",
+                  "-k", f"StudyInstanceUID={uid}", "-k", "Modality", "127.0.0.1",
+                  orthanc.dicom_port)  # fmt: skip
+    told = asked.stdout + asked.stderr
+    assert asked.returncode == 0, told
+    assert sorted(re.findall(r"\(0008,0060\) CS \[(\w+) *\]", told)) == modalities
     (instance,) = orthanc.find("Instance", StudyInstanceUID=uid, Modality="SEG")
     seg = orthanc.dataset(instance["ID"])
     assert seg.PatientID == "SECRET-ID-4711"
@@ -245,22 +254,29 @@ def test_echo_by_dcmtk(node: Any, dcmtk: Dcmtk) -> None:
     assert dcmtk("echoscu", *where).returncode == 0
 
 
+def test_a_query_by_dcmtk_is_refused(node: Any, dcmtk: Dcmtk) -> None:
+    """The node is no archive: nobody learns from it who was here."""
+    where = ("-aet", "SENDER", "-aec", "SCARSEG", "127.0.0.1", node.port)
+    query = ("-k", "QueryRetrieveLevel=STUDY", "-k", "PatientID")
+    asked = dcmtk("findscu", "-S", *query, *where)
+    assert asked.returncode != 0
+    assert "No Acceptable Presentation Contexts" in asked.stdout + asked.stderr
+    assert dcmtk("echoscu", *where).returncode == 0
+
+
 def test_several_senders_at_once(
-    node_factory: ModuleType, node: Any, archive: Any, tmp_path: Path
+    node_factory: ModuleType, node: Any, archive: Any, dcmtk: Dcmtk, tmp_path: Path
 ) -> None:
     """Two DCMTK senders with a study each, at the same time: each gets its own results."""
-    program = shutil.which("storescu")
-    if program is None:
-        pytest.skip("storescu is not installed (Debian: dcmtk)")
     studies = [node_factory.demo_study(f"AT-ONCE-{number}") for number in range(2)]
-    running = [
-        subprocess.Popen(
-            [program, "-aet", "SENDER", "-aec", "SCARSEG", "127.0.0.1", str(node.port),
-             *node_factory.write_all(tmp_path / str(number), study)]
-        )
+    where = ("-aet", "SENDER", "-aec", "SCARSEG", "127.0.0.1", node.port)
+    folders = [
+        node_factory.write_all(tmp_path / str(number), study)
         for number, study in enumerate(studies)
-    ]  # fmt: skip
-    assert [process.wait(60) for process in running] == [0, 0]
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        sent = list(pool.map(lambda files: dcmtk("storescu", *where, *files), folders))
+    assert [done.returncode for done in sent] == [0, 0]
     uids = {str(study[0].StudyInstanceUID) for study in studies}
     node_factory.wait_for(lambda: all(len(archive.by_study().get(uid, {})) == 2 for uid in uids))
     found = archive.by_study()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,26 +12,6 @@ from scarseg_infer.stack import LgeStack
 from scarseg_runtime.errors import StudyError
 
 SECRETS = ("Secretname", "SECRET-ID", "/tmp", "scarseg-fuzz")
-
-
-class Files:
-    """A study in memory."""
-
-    def __init__(self, contents: Sequence[bytes]) -> None:
-        self._contents = contents
-
-    def __len__(self) -> int:
-        return len(self._contents)
-
-    def read(self, index: int) -> bytes:
-        return self._contents[index]
-
-
-def file_of(dataset: object) -> bytes:
-    """A pydicom dataset as the bytes of a file."""
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)  # type: ignore[attr-defined]
-    return stream.getvalue()
 
 
 def check_read(read: Callable[[], LgeStack]) -> None:

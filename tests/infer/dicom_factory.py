@@ -7,6 +7,7 @@ synthetic: the patient is called Test and does not exist.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,26 @@ def write(folder: Path, datasets: Iterable[FileDataset], prefix: str = "IM") -> 
         paths.append(folder / f"{prefix}{index:03d}.dcm")
         dataset.save_as(paths[-1], enforce_file_format=True)
     return paths
+
+
+def encoded(dataset: FileDataset) -> bytes:
+    """The dataset as a file."""
+    stream = BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+class Files:
+    """A study in memory."""
+
+    def __init__(self, contents: Sequence[bytes]) -> None:
+        self._contents = contents
+
+    def __len__(self) -> int:
+        return len(self._contents)
+
+    def read(self, index: int) -> bytes:
+        return self._contents[index]
 
 
 def _image(pixels: NDArray[Any]) -> FileDataset:

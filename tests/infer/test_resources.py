@@ -11,7 +11,6 @@ import zipfile
 import zlib
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -51,13 +50,6 @@ def bounded(path: Path, kind: str = "study", *, megabytes: int = 1500) -> str:
     assert not done.stderr
     assert str(path) not in done.stdout
     return done.stdout.strip()
-
-
-def file_of(dataset: Any, path: Path) -> bytes:
-    dataset.save_as(path, enforce_file_format=True)
-    data = path.read_bytes()
-    path.unlink()
-    return data
 
 
 # --- folders --------------------------------------------------------------------------------
@@ -101,7 +93,7 @@ def test_frames_without_pixels(
     tmp_path: Path, dicom_factory: ModuleType, enhanced_factory: ModuleType, frames: int
 ) -> None:
     dataset = enhanced_factory.enhanced(dicom_factory.series())
-    data = file_of(dataset, tmp_path / "a")
+    data = dicom_factory.encoded(dataset)
     count = data.index(b"\x28\x00\x08\x00IS")
     value = str(frames).encode()
     value += b" " * (len(value) % 2)
@@ -126,7 +118,7 @@ def test_black_slices_that_expand(tmp_path: Path, dicom_factory: ModuleType) -> 
 @pytest.mark.parametrize("length", ["defined", "undefined"])
 @pytest.mark.parametrize("depth", [400, 20_000])
 def test_deep_sequences(tmp_path: Path, dicom_factory: ModuleType, length: str, depth: int) -> None:
-    data = file_of(dicom_factory.series()[0], tmp_path / "a")
+    data = dicom_factory.encoded(dicom_factory.series()[0])
     inner = b"\x08\x00\x60\x00CS\x02\x00MR"
     for _ in range(depth):
         size, item = struct.pack("<I", len(inner) + 8), struct.pack("<I", len(inner))

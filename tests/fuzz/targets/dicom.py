@@ -22,7 +22,7 @@ DICTIONARY = ("MONOCHROME1", "PSIR", b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0", b
 _SLICES = dicom_factory.series(dicom_factory.noise(3, 34, 33), SeriesInstanceUID="1.2.3")
 for _number, _image in enumerate(_SLICES):
     _image.SOPInstanceUID = f"1.2.3.{_number}"
-_SOUND = [CHECKS.file_of(image) for image in _SLICES]
+_SOUND = [dicom_factory.encoded(image) for image in _SLICES]
 
 
 def seeds() -> dict[str, bytes]:
@@ -30,15 +30,15 @@ def seeds() -> dict[str, bytes]:
         "RescaleSlope": "0.5", "RescaleIntercept": "-10", "PixelPaddingValue": 3,
         "PhotometricInterpretation": "MONOCHROME1", "SeriesDescription": "lge sax",
     }  # fmt: skip
-    found = {"plain": _SOUND[1], "more": CHECKS.file_of(_changed(**more)), "copy": _SOUND[0]}
+    found = {"plain": _SOUND[1], "more": dicom_factory.encoded(_changed(**more)), "copy": _SOUND[0]}
     found["no preamble"] = _SOUND[1][132:]
     for syntax in (RLELossless, JPEG2000Lossless, JPEGLSLossless):
         packed = _changed()
         packed.compress(syntax, generate_instance_uid=False)
-        found[syntax.name.split(" ")[0] + syntax[-3:]] = CHECKS.file_of(packed)
+        found[syntax.name.split(" ")[0] + syntax[-3:]] = dicom_factory.encoded(packed)
     implicit = _changed()
     implicit.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    found["implicit"] = CHECKS.file_of(implicit)
+    found["implicit"] = dicom_factory.encoded(implicit)
     return found
 
 
@@ -50,7 +50,7 @@ def _changed(**elements: Any) -> Any:
 
 
 def one(data: bytes) -> None:
-    files = CHECKS.Files([_SOUND[0], data, _SOUND[2]])
+    files = dicom_factory.Files([_SOUND[0], data, _SOUND[2]])
     for verdict in list_dicom_series(files):
         CHECKS.check_words(verdict.reason)
     CHECKS.check_read(lambda: read_dicom(files))

@@ -27,8 +27,8 @@ def seeds() -> dict[str, bytes]:
     }
     shared = made["legacy"].SharedFunctionalGroupsSequence[0]
     shared.UnassignedSharedConvertedAttributesSequence = [enhanced_factory._item(EchoTime=2)]
-    return {name: CHECKS.file_of(dataset) for name, dataset in made.items()}
+    return {name: dicom_factory.encoded(dataset) for name, dataset in made.items()}
 
 
 def one(data: bytes) -> None:
-    CHECKS.check_read(lambda: read_dicom(CHECKS.Files([data])))
+    CHECKS.check_read(lambda: read_dicom(dicom_factory.Files([data])))

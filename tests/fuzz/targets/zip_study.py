@@ -33,7 +33,7 @@ def packed(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> byt
 
 def seeds() -> dict[str, bytes]:
     made = dicom_factory.series(dicom_factory.noise(3, 6, 5))
-    members = {f"study/{i}.dcm": CHECKS.file_of(image) for i, image in enumerate(made)}
+    members = {f"study/{i}.dcm": dicom_factory.encoded(image) for i, image in enumerate(made)}
     found = {f"method {method}": packed(members, method) for method in METHODS}
     found["with a note"] = packed({**members, "read me.txt": b"x" * 300})
     found["nothing"] = packed({})

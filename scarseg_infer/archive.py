@@ -85,6 +85,14 @@ class ArchiveFiles:
         return content
 
 
+def is_archive(path: Path) -> bool:
+    """Is the file a zip archive, if a damaged one? Raises OSError where it cannot be read."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # one of several disks; opening it says that it is damaged
+        return True
+
+
 @contextmanager
 def open_archive(
     path: Path,

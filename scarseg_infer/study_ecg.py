@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
-from scarseg_infer.archive import open_archive
+from scarseg_infer.archive import is_archive, open_archive
 from scarseg_infer.ecg import EcgRecord
 from scarseg_infer.read_ecg_dicom import is_ecg, read_ecg_dicom
 from scarseg_infer.study_files import FolderFiles, StudyFiles, Watch, WatchedFiles
@@ -31,7 +30,7 @@ def read_study_ecg(
         files: StudyFiles
         if path.is_dir():
             files = FolderFiles(path)
-        elif path.is_file() and zipfile.is_zipfile(path):
+        elif path.is_file() and is_archive(path):
             files = stack.enter_context(open_archive(path))
         else:
             return None, ()

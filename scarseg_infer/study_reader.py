@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from scarseg_infer.archive import is_archive, open_archive
 from scarseg_infer.series_verdict import PreferredKind, SeriesVerdict
 from scarseg_infer.stack import LgeStack
 from scarseg_infer.study_files import FolderFiles, StudyFiles, Watch, WatchedFiles
@@ -90,7 +90,7 @@ def _opened(path: Path) -> Iterator[StudyFiles]:
     """
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
-        is_zip = is_file and zipfile.is_zipfile(path)
+        is_zip = is_file and is_archive(path)
     except OSError as error:
         raise _unreadable(error) from error
     if is_folder:

@@ -98,8 +98,6 @@ def _opened(path: Path) -> Iterator[StudyFiles]:
     elif not is_file:
         raise StudyError("the study does not exist", "Check its path")
     elif is_zip or path.name.lower().endswith(".zip"):
-        from scarseg_infer.archive import open_archive
-
         with open_archive(path) as files:
             yield files
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -98,10 +97,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("scarseg-infer: interrupted; nothing was written.", file=sys.stderr)
         return 130
     except Exception as error:  # noqa: BLE001 - last resort: no traceback, it may quote a header
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(where.filename).name}:{where.lineno}"
+        from scarseg_infer.crash_place import crash_place
+
         print(
-            f"scarseg-infer: internal error, {type(error).__name__} at {place}. "
+            f"scarseg-infer: internal error, {crash_place(error)}. "
             "Please report it with the version and the command.",
             file=sys.stderr,
         )

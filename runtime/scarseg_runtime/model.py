@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,10 +117,13 @@ def _ecg_inputs(
     beat_mv: NDArray[np.float32] | None, decision: EcgDecision
 ) -> dict[str, NDArray[np.float32]]:
     beat = np.zeros((len(LEADS), BEAT_SAMPLES), np.float32) if beat_mv is None else beat_mv
-    valid = decision.valid and beat_mv is not None
+    # The graph refuses such a gap too, but not every provider compares NaN as IEEE 754 says:
+    # OpenVINO with AVX-512 takes NaN ≥ 0 for true.
+    usable = math.isfinite(decision.gap_days) and decision.gap_days >= 0
+    valid = decision.valid and beat_mv is not None and usable
     return {
         "ecg": np.ascontiguousarray(beat, np.float32),
-        "gap_days": np.array([decision.gap_days], np.float32),
+        "gap_days": np.array([decision.gap_days if valid else 0.0], np.float32),
         "ecg_valid": np.array([float(valid)], np.float32),
     }
 

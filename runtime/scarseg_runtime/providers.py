@@ -137,7 +137,8 @@ def choose(found: list[Candidate], provider: str = "auto", precision: str = "aut
     if best is None and runnable and (provider, precision) != ("auto", "auto"):
         best = runnable[0]
     if best is None:
-        nearest = (runnable or fitting)[0]
+        # The plain way: of others there may be no table at all.
+        nearest = min(runnable or fitting, key=lambda candidate: candidate.precision != "fp32")
         raise ProviderError(
             f"no provider may run this model; {nearest.provider.name} {nearest.precision}: "
             f"{nearest.reason}",

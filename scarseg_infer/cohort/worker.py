@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from scarseg_infer.cohort.journal import Outcome, digest
 from scarseg_infer.cohort.table import Row
+from scarseg_infer.crash_place import crash_place
 from scarseg_infer.segmenter import Segmenter
 from scarseg_infer.write import NAMES
 from scarseg_runtime.errors import ScarsegError
@@ -88,9 +88,7 @@ class StudyWorker:
         except ScarsegError as found:
             kind, error = type(found).__name__, str(found)
         except Exception as found:  # noqa: BLE001 - one odd study must not stop the others
-            where = traceback.extract_tb(found.__traceback__)[-1]
-            kind = "internal"
-            error = f"{type(found).__name__} at {Path(where.filename).name}:{where.lineno}"
+            kind, error = "internal", crash_place(found)
         seconds = round(time.monotonic() - start, 3)
         return Outcome(row.id, "failed" if kind else "done", inputs, kind, error, seconds)
 

@@ -186,6 +186,8 @@ def _checked(document: dict[str, Any], beside: Path) -> Config:
         model=_model(tables["model"], beside),
         ecg_query=_ecg_source(tables["ecg_query"], tls) if "ecg_query" in document else None,
     )
+    if found.api and not status_on:
+        status.wrong("api", "is true, but status.on is false")
     for table in tables.values():
         table.finish()
     return found

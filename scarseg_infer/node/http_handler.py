@@ -6,15 +6,14 @@ import socket
 import sqlite3
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase, BufferedReader, RawIOBase
 from ipaddress import ip_address
-from pathlib import Path
 from socketserver import TCPServer
 from typing import Any, Final
 
+from scarseg_infer.crash_place import crash_place
 from scarseg_infer.node.http_answer import Answer, Request, Routes, match, problem
 from scarseg_infer.node.http_guard import Names, refusal
 
@@ -142,9 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
         except sqlite3.Error:
             answer = problem(503, "The queue cannot be read now.")
         except Exception as error:  # noqa: BLE001 - one odd request must not go unanswered
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            place = f"{Path(where.filename).name}:{where.lineno}"
-            answer = problem(500, f"Internal error, {type(error).__name__} at {place}.")
+            answer = problem(500, f"Internal error, {crash_place(error)}.")
         self._send(answer)
 
     def _answer_to(self) -> Answer:

@@ -53,8 +53,8 @@ class Node:
             from scarseg_infer.node.query import EcgQuery
 
             fetch = EcgQuery(config, config.ecg_query, self._queue, self._counters, log).fetch
-        worker = Worker(config, self._storage, segmenter, self._counters, log, fetch)
-        jobs = {"work": worker.run} | {
+        self._worker = Worker(config, self._storage, segmenter, self._counters, log, fetch)
+        jobs = {"work": self._worker.run} | {
             f"send {peer.name}": Sender(config, peer, self._outbox, self._counters, log).run
             for peer in config.peers
         }
@@ -92,7 +92,9 @@ class Node:
             thread.join(STOP_S)
         if page:
             page.stop()
-        if not any(thread.is_alive() for thread in self._threads):
+        if any(thread.is_alive() for thread in self._threads):
+            self._worker.abandon()
+        else:
             self._storage.close()
         self._log.write("stopped", healthy=healthy)
         return healthy

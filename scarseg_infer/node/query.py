@@ -66,8 +66,10 @@ class EcgQuery:
         self._log.write("ecg_query", study=study.id, outcome=outcome)
 
     def _outcome(self, study: Study) -> str:
+        if not study.patient:
+            return "no identifier"
         patient_id = _patient_id(self._queue.images(study))
-        if not study.patient or any(character in patient_id for character in "*?\\"):
+        if any(character in patient_id for character in "*?\\"):
             return "no identifier"  # wildcards would match other patients (PS3.4, C.2.2.2.4)
         arrivals: list[Arrival] = []
         association = self._associate(arrivals)

@@ -22,6 +22,15 @@ DONE: Final = "done"
 FAILED: Final = "failed"
 
 
+_NOT_NEEDED: Final = (
+    "SELECT id FROM studies s WHERE (state != ? OR images = 0) AND objects > 0 "
+    "AND last_received <= ? AND COALESCE(finished, 0) <= ? AND NOT EXISTS ("
+    "  SELECT 1 FROM results r JOIN deliveries d ON d.result = r.sop_uid "
+    "  WHERE r.study = s.id AND (d.sent IS NULL OR d.sent > ?))"
+)
+"""Studies to forget; see :meth:`Queue.forget`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """A received object and what its header says."""
@@ -159,6 +168,11 @@ class Queue:
                 (study.attempts, study.id, study.attempts + 1),
             )
 
+    def grew(self, study: Study) -> bool:
+        """Have objects of the study come since the queue was asked for it?"""
+        rows = self._storage.rows("SELECT objects FROM studies WHERE id = ?", study.id)
+        return int(rows[0]["objects"]) != study.objects
+
     def fail(self, study: Study, why: str) -> None:
         """Give a study up until new objects of it come."""
         with self._storage.change() as database:
@@ -211,20 +225,17 @@ class Queue:
         numbers are never used twice and the same images need no new results.
         """
         before = time.time() - keep_s
-        rows = self._storage.rows(
-            "SELECT id FROM studies s WHERE (state != ? OR images = 0) AND objects > 0 "
-            "AND last_received <= ? AND COALESCE(finished, 0) <= ? AND NOT EXISTS ("
-            "  SELECT 1 FROM results r JOIN deliveries d ON d.result = r.sop_uid "
-            "  WHERE r.study = s.id AND (d.sent IS NULL OR d.sent > ?))",
-            OPEN, before, before, before,
-        )  # fmt: skip
-        for row in rows:
-            self._forget_one(row["id"])
-        return len(rows)
+        rows = self._storage.rows(_NOT_NEEDED, OPEN, before, before, before)
+        return sum([self._forget_one(row["id"], before) for row in rows])
 
-    def _forget_one(self, study: int) -> None:
+    def _forget_one(self, study: int, before: float) -> bool:
         root = self._storage.root
         with self._storage.alone():  # or an object that comes now would go with the folder
+            # One may have come while others were deleted.
+            if not self._storage.rows(
+                f"{_NOT_NEEDED} AND id = ?", OPEN, before, before, before, study
+            ):
+                return False
             with self._storage.change() as database:
                 database.execute("DELETE FROM objects WHERE study = ?", (study,))
                 database.execute(  # or they would be opened again when the peer comes back
@@ -238,6 +249,7 @@ class Queue:
             for entry in [root / "objects" / str(study), *(root / "results").glob(f"{study}-*")]:
                 if entry.exists():
                     remove(entry)
+        return True
 
 
 def _study_for(database: sqlite3.Connection, arrival: Arrival) -> int:

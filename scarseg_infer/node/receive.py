@@ -47,9 +47,10 @@ CANNOT_UNDERSTAND: Final = 0xC000
 CONFLICT: Final = 0xC001
 """Another object of the same UID is here (one of the values that PS3.4, B.2.3 leaves to us)."""
 
-_META_START: Final = 128 + 4 + 12
-"""After the preamble, DICM, and the element with the length of the rest of the meta information
-in its last 4 bytes (PS3.10, 7.1)."""
+_META_LENGTH: Final = b"DICM\2\0\0\0UL\4\0"
+"""What stands behind the preamble; then come 4 bytes with the length of the rest of the meta
+information (PS3.10, 7.1)."""
+_META_START: Final = 128 + len(_META_LENGTH) + 4
 REQUEST_S: Final = 10.0
 """For a caller to ask for an association once connected, and to close after its end."""
 
@@ -227,5 +228,13 @@ def arrival_of(header: Dataset, data: bytes, announced: tuple[str, str]) -> Arri
         issuer=text(header, "IssuerOfPatientID").strip().casefold(),
         taken=taken,
         file=data,
-        start=_META_START + int.from_bytes(data[_META_START - 4 : _META_START], "little"),
+        start=_dataset_start(data),
     )
+
+
+def _dataset_start(data: bytes) -> int:
+    """Behind the meta information, which differs between senders of one object; 0, so the whole
+    file, where it does not begin with its own length."""
+    if data[128 : _META_START - 4] != _META_LENGTH:
+        return 0
+    return _META_START + int.from_bytes(data[_META_START - 4 : _META_START], "little")

@@ -155,7 +155,9 @@ class Storage:
             if self.relative(path) not in known:
                 path.unlink()
                 found += 1
-        kept = {Path(row["file"]).parent.name for row in self.rows("SELECT file FROM results")}
+        # A study without objects was forgotten, and perhaps not to the end.
+        needed = "SELECT file FROM results JOIN studies ON id = study WHERE objects > 0"
+        kept = {Path(row["file"]).parent.name for row in self.rows(needed)}
         for entry in (self.root / "results").iterdir():
             if entry.name not in kept:
                 remove(entry)

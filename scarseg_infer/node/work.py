@@ -8,13 +8,13 @@ import shutil
 import sqlite3
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from pydicom import dcmread
 
+from scarseg_infer.crash_place import crash_place
 from scarseg_infer.ecg import EcgRecord
 from scarseg_infer.node.config import Config
 from scarseg_infer.node.counters import Counters
@@ -26,6 +26,7 @@ from scarseg_infer.node.steps import Steps
 from scarseg_infer.node.storage import Storage
 from scarseg_infer.result import ScarResult
 from scarseg_infer.segmenter import Segmenter
+from scarseg_infer.study_reader import read_study
 from scarseg_infer.write import NAMES, write_all
 from scarseg_runtime.errors import (
     CancelledError,
@@ -36,6 +37,7 @@ from scarseg_runtime.errors import (
     RunTimeoutError,
     ScarsegError,
 )
+from scarseg_runtime.run_control import RunControl
 
 POLL_S: Final = 0.2
 RETRY_S: Final = 30.0
@@ -65,6 +67,7 @@ class Worker:
         self._queue, self._outbox, self._steps = Queue(storage), Outbox(storage), Steps(storage)
         self._counters, self._log, self._fetch = counters, log, fetch
         self._stop = threading.Event()
+        self._current: Study | None = None
         self._swept = -math.inf
 
     def run(self, stop: threading.Event) -> None:
@@ -104,6 +107,7 @@ class Worker:
             self._give_up(study, "Processing broke off each time it was tried.")
             return
         self._queue.begin(study)
+        self._current = study
         start = time.monotonic()
         folder = self._storage.root / "work" / str(study.id)
         shutil.rmtree(folder, ignore_errors=True)
@@ -121,13 +125,23 @@ class Worker:
         except ScarsegError as error:
             self._give_up(study, str(error))
         except Exception as error:  # noqa: BLE001 - one odd study must not stop the others
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            place = f"{Path(where.filename).name}:{where.lineno}"
-            self._later(study, f"internal error, {type(error).__name__} at {place}")
+            self._later(study, f"internal error, {crash_place(error)}")
         finally:
+            self._current = None
             shutil.rmtree(folder, ignore_errors=True)
 
+    def abandon(self) -> None:
+        """The process ends with the thread amid a study, as while an archive is asked: for that
+        the study has not failed."""
+        if study := self._current:
+            self._queue.not_tried(study)
+
     def _segment(self, study: Study, folder: Path, start: float) -> None:
+        if self._fetch:
+            self._fetch(study)
+        if self._queue.grew(study):  # an ECG of the study itself, or late images: complete later
+            self._log.write("study_grew", study=study.id)
+            return
         words = link_images(self._queue, study, folder / "images")
         result, ecg = self._run(study, folder / "images")
         inputs = self._inputs(result, ecg)
@@ -152,18 +166,22 @@ class Worker:
 
     def _run(self, study: Study, images: Path) -> tuple[ScarResult, str]:
         """Segment with the first ECG that is fit for it, without one where none is."""
-        if self._fetch:
-            self._fetch(study)
+        limit_s = self._config.study.timeout_s
+        end = time.monotonic() + limit_s
+        control = RunControl(self._stop, limit_s)
+        stack = read_study(images, watch=lambda _: control.check())
+
+        def limited(record: EcgRecord | None) -> ScarResult:
+            control.check()
+            left_s = max(end - time.monotonic(), POLL_S)
+            return self._segmenter.run(stack, record, cancel=self._stop, timeout_s=left_s)
+
         for record, word in ecgs_for(self._queue, study):
             try:
-                return self._limited(images, record), word
+                return limited(record), word
             except EcgError:
                 self._log.write("ecg_not_used", study=study.id)
-        return self._limited(images), ""
-
-    def _limited(self, images: Path, record: EcgRecord | None = None) -> ScarResult:
-        limit = self._config.study.timeout_s
-        return self._segmenter.run(images, record, cancel=self._stop, timeout_s=limit)
+        return limited(None), ""
 
     def _inputs(self, result: ScarResult, ecg: str) -> str:
         """Digest of what a result was made from: where it is the same, so is the result."""

@@ -70,6 +70,7 @@ def test_addresses(tmp_path: Path, address: str, admitted: bool) -> None:
         ("[callers]", f'{QUERY}retrieve = "put"\n[callers]', "ecg_query.retrieve"),
         ("[callers]", f"{QUERY}when = true\n[callers]", "ecg_query.when"),
         ("[callers]", "[status]\non = 1\n[callers]", "status.on"),
+        ("[callers]", "[status]\non = false\napi = true\n[callers]", "status.api"),
         ("[callers]", "[colours]\n[callers]", "[colours]"),
         ("[callers]", "callers", "TOML"),
     ],

@@ -21,7 +21,7 @@ pytest.importorskip("pynetdicom")
 
 from scarseg_infer.node import http_handler
 from scarseg_infer.node.counters import Counters
-from scarseg_infer.node.http_api import StudyApi
+from scarseg_infer.node.http_api import StudyApi, arrival_in_file
 from scarseg_infer.node.outbox import Outbox
 from scarseg_infer.node.queue import Queue
 from scarseg_infer.node.status import Status, StatusServer
@@ -276,3 +276,17 @@ def fetch(node: Any, item: dict[str, str]) -> bytes:
     assert headers["Content-Type"] == item["media_type"]
     assert "FILES" not in headers["Content-Disposition"]
     return bytes(data)
+
+
+def test_a_file_whose_meta_information_has_no_length_is_told_from_others(
+    node_factory: ModuleType,
+) -> None:
+    data = node_factory.encoded(node_factory.demo_study()[0])
+    length = int.from_bytes(data[140:144], "little")
+    whole = arrival_in_file(data)
+    assert whole is not None
+    assert whole.start == 144 + length
+    short = arrival_in_file(data[:132] + data[144:])
+    assert short is not None
+    assert short.start == 0
+    assert short.sop_uid == whole.sop_uid

@@ -12,7 +12,7 @@ import pytest
 
 from scarseg_infer.node.outbox import Outbox, ResultFile
 from scarseg_infer.node.queue import Arrival, Kind, Queue
-from scarseg_infer.node.storage import Storage
+from scarseg_infer.node.storage import Storage, remove
 
 META = b"\0" * 128 + b"DICM"
 
@@ -194,5 +194,49 @@ def test_only_what_nobody_needs_is_forgotten(storage: Storage) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_object_that_comes_while_others_are_forgotten_stays(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = Queue(storage)
+    for study in ("1.2", "1.3"):
+        queue.add(arrival(f"{study}.1", study, kind="ecg"))
+    first, second = queue.number("1.2"), queue.number("1.3")
+    late: list[str] = []
+
+    def remove_slowly(path: Path) -> None:
+        if path.name == str(first):
+            late.append(queue.add(arrival("1.3.2", "1.3")))
+        remove(path)
+
+    monkeypatch.setattr("scarseg_infer.node.queue.remove", remove_slowly)
+    assert queue.forget(0) == 1
+    assert late == ["new"]
+    assert len(list((storage.root / "objects" / str(second)).iterdir())) == 2
+    (study,) = queue.complete(0)
+    assert (study.id, study.objects) == (second, 2)
+
+
+def test_forgetting_that_was_cut_off_is_ended_at_the_next_start(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = Queue(storage)
+    queue.add(arrival("1.1"))
+    assert publish(storage)
+    (delivery,) = Outbox(storage).due("a")
+    Outbox(storage).sent(delivery, "a")
+
+    def fail(_: Path) -> None:
+        raise OSError("disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("scarseg_infer.node.queue.remove", fail)
+        with pytest.raises(OSError, match="disk"):
+            queue.forget(0)
+    assert list((storage.root / "results").iterdir())
+    storage.remove_leftovers()
+    assert not list((storage.root / "results").iterdir())
+    assert not list((storage.root / "objects").glob("*/*"))
+
+
 def test_others_may_not_read(storage: Storage) -> None:
     assert storage.root.stat().st_mode & 0o077 == 0

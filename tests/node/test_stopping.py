@@ -6,20 +6,19 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from io import BytesIO, StringIO
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import pydicom
 import pytest
 
-from scarseg_infer import Segmenter
+from scarseg_infer import EcgError, LgeStack, Segmenter
 from scarseg_infer.node.config import Config, read_config
 from scarseg_infer.node.counters import Counters
+from scarseg_infer.node.http_api import arrival_in_file
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.queue import Queue, Study
-from scarseg_infer.node.receive import arrival_of
 from scarseg_infer.node.storage import Storage
 from scarseg_infer.node.work import Worker
 
@@ -36,10 +35,7 @@ def storage(config: Config, node_factory: ModuleType) -> Storage:
     """One in which the demo study waits to be processed."""
     found = Storage(config.data)
     for dataset in node_factory.demo_study():
-        data = node_factory.encoded(dataset)
-        header = pydicom.dcmread(BytesIO(data))
-        announced = (str(header.SOPClassUID), str(header.SOPInstanceUID))
-        arrival = arrival_of(header, data, announced)
+        arrival = arrival_in_file(node_factory.encoded(dataset))
         assert arrival is not None
         Queue(found).add(arrival)
     time.sleep(0.15)
@@ -82,6 +78,81 @@ def test_study_that_takes_too_long_fails_with_a_reason(config: Config, storage: 
     assert "study.timeout_s" in row["why"]
     assert "study_failed" in log.getvalue()
     assert not list((storage.root / "work").iterdir())
+
+
+def test_archive_that_does_not_answer_is_no_failed_attempt(
+    config: Config, storage: Storage
+) -> None:
+    """The process ends while the archive is still being asked."""
+    asked, over = threading.Event(), threading.Event()
+
+    def fetch(_: Study) -> None:
+        asked.set()
+        over.wait(30)
+
+    worker, _ = work(config, storage, fetch)
+    stop = threading.Event()
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    assert asked.wait(30)
+    stop.set()
+    worker.abandon()
+    (study,) = Queue(storage).complete(0)
+    assert study.attempts == 0
+    over.set()
+    thread.join(30)
+
+
+def test_ecg_of_the_study_itself_is_waited_for(
+    config: Config, storage: Storage, node_factory: ModuleType, ecg_factory: ModuleType
+) -> None:
+    """What the archive gives makes the study grow: it is processed once, when it is quiet again."""
+    queue = Queue(storage)
+    (image,) = {study.id for study in queue.complete(0)}
+    ecg = node_factory.demo_ecg(ecg_factory, "SECRET-ID-4711", "20240301103000")
+    ecg.StudyInstanceUID = storage.rows("SELECT uid FROM studies")[0]["uid"]
+    arrival = arrival_in_file(node_factory.encoded(ecg))
+    assert arrival is not None
+    runs: list[str] = []
+
+    def fetch(study: Study) -> None:
+        runs.append(queue.add(arrival))
+
+    worker, log = work(config, storage, fetch)
+    assert worker.step()
+    assert "study_grew" in log.getvalue()
+    assert "study_done" not in log.getvalue()
+    time.sleep(0.15)
+    assert worker.step()
+    assert log.getvalue().count("study_done") == 1
+    assert runs == ["new", "known"]
+    assert queue.counts() == {"open": 0, "done": 1, "failed": 0}
+    assert image == queue.number(str(arrival.study_uid))
+
+
+def test_time_limit_holds_for_all_ecgs_together(
+    config: Config, storage: Storage, node_factory: ModuleType, ecg_factory: ModuleType
+) -> None:
+    (study,) = Queue(storage).complete(0)
+    for number in range(4):
+        ecg = node_factory.demo_ecg(ecg_factory, study.patient, f"2024030110300{number}")
+        arrival = arrival_in_file(node_factory.encoded(ecg))
+        assert arrival is not None
+        Queue(storage).add(arrival)
+    given: list[float] = []
+
+    class Unfit:
+        def run(self, stack: LgeStack, record: object, *, cancel: object, timeout_s: float) -> None:
+            given.append(timeout_s)
+            time.sleep(0.6)
+            raise EcgError("not fit")
+
+    short = replace(config, study=replace(config.study, timeout_s=1.0))
+    log = StringIO()
+    worker = Worker(short, storage, Unfit(), Counters(), Log(log))  # type: ignore[arg-type]
+    assert worker.step()
+    assert "study.timeout_s" in log.getvalue()
+    assert len(given) == 2 and given[1] < 0.5
 
 
 def test_node_stops_at_once_and_goes_on_later(node_factory: ModuleType, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +33,22 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real data not available: {SHARED_DATA.name} folder does not exist")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str, str], str]:
+    """Path of a program that is not Python, by its name and its Debian package. Where it is not
+    installed the test is skipped, in CI it fails."""
+
+    def path(name: str, package: str) -> str:
+        # Daemons lie where users do not look.
+        found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
+        if found is None:
+            message = f"{name} is not installed (Debian: {package})"
+            pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+        return found
+
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,6 @@ scanner and a viewer would: C-STORE by DCMTK's storescu, then its REST interface
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -68,11 +66,10 @@ def free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
-    program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
-    if program is None:
-        message = "Orthanc is not installed (Debian: orthanc)"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+def archive(
+    tmp_path_factory: pytest.TempPathFactory, program: Callable[[str, str], str]
+) -> Iterator[Archive]:
+    orthanc = program("Orthanc", "orthanc")
     folder = tmp_path_factory.mktemp("orthanc")
     found = Archive(*free_ports(2))
     configuration = {
@@ -90,7 +87,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     (folder / "orthanc.json").write_text(json.dumps(configuration))
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
-            [program, str(folder / "orthanc.json")], stdout=log, stderr=subprocess.STDOUT
+            [orthanc, str(folder / "orthanc.json")], stdout=log, stderr=subprocess.STDOUT
         )
         try:
             wait_for(found, server, folder / "log")

@@ -74,6 +74,7 @@ class Node:
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "runtime")]),
             "OMP_NUM_THREADS": "1",
         }
+        before = len(self.events("started")) if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "scarseg_infer.node.main", self.folder / "node.toml"],
@@ -81,6 +82,8 @@ class Node:
             )  # fmt: skip
         if wait:
             wait_for(self.listening)
+            # The page comes up after the DICOM port.
+            wait_for(lambda: len(self.events("started")) > before)
 
     def listening(self) -> bool:
         assert self.process is not None

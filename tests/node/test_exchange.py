@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -61,13 +59,12 @@ class Orthanc:
 
 @pytest.fixture(scope="module")
 def orthanc_and_node(
-    node_factory: ModuleType, tmp_path_factory: pytest.TempPathFactory
+    node_factory: ModuleType,
+    tmp_path_factory: pytest.TempPathFactory,
+    program: Callable[[str, str], str],
 ) -> Iterator[tuple[Orthanc, Any]]:
     tmp_path = tmp_path_factory.mktemp("orthanc")
-    program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
-    if program is None:
-        message = "Orthanc is not installed (Debian: orthanc)"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    command = [program("Orthanc", "orthanc"), str(tmp_path / "orthanc.json")]
     orthanc = Orthanc(*node_factory.free_ports(2))
     node = node_factory.make_node(
         tmp_path / "node",
@@ -89,9 +86,7 @@ def orthanc_and_node(
     }
     (tmp_path / "orthanc.json").write_text(json.dumps(configuration))
     with (tmp_path / "orthanc.log").open("wb") as log:
-        server = subprocess.Popen(
-            [program, str(tmp_path / "orthanc.json")], stdout=log, stderr=subprocess.STDOUT
-        )
+        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     node.start()
     try:
         node_factory.wait_for(orthanc.alive)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -35,12 +34,9 @@ P_DATA = r'"\4\0'
 
 
 def test_answer_comes_after_object_name_and_row_are_on_the_disk(
-    node_factory: ModuleType, tmp_path: Path
+    node_factory: ModuleType, tmp_path: Path, program: Callable[[str, str], str]
 ) -> None:
-    strace = shutil.which("strace")
-    if strace is None:
-        message = "strace is not installed"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    strace = program("strace", "strace")
     if subprocess.run([strace, "-o", tmp_path / "x", "true"]).returncode:
         pytest.skip("tracing is not allowed here")
     node = node_factory.make_node(tmp_path)

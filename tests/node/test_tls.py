@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -18,18 +16,17 @@ Dcmtk = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def certificates(
+    tmp_path_factory: pytest.TempPathFactory, program: Callable[[str, str], str]
+) -> Path:
     """ca.pem and, signed by it for 127.0.0.1, node.pem and peer.pem with their keys."""
-    program = shutil.which("openssl")
-    if program is None:
-        message = "openssl is not installed"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    openssl = program("openssl", "openssl")
     folder = tmp_path_factory.mktemp("tls")
 
     def make(*arguments: str) -> None:
         new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         subprocess.run(
-            [program, "req", "-x509", *new, "-days", "2", *arguments],
+            [openssl, "req", "-x509", *new, "-days", "2", *arguments],
             cwd=folder, check=True, capture_output=True,
         )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,8 +42,11 @@ def program() -> Callable[[str, str], str]:
     installed the test is skipped, in CI it fails."""
 
     def path(name: str, package: str) -> str:
+        # Not from our own environment, where pynetdicom puts programs with the names of DCMTK's.
         # Daemons lie where users do not look.
-        found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
+        ours = Path(sys.executable).parent
+        folders = [f for f in os.environ["PATH"].split(os.pathsep) if Path(f) != ours]
+        found = shutil.which(name, path=os.pathsep.join([*folders, "/usr/sbin"]))
         if found is None:
             message = f"{name} is not installed (Debian: {package})"
             pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)

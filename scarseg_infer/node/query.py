@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydicom import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, build_role, evt
+from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
@@ -21,19 +20,19 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from scarseg_infer.dicom_parse import PARSE_ERRORS, parse, text
+from scarseg_infer.node.client import Client
 from scarseg_infer.node.config import Config, EcgSource
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.pair import has_ecg
 from scarseg_infer.node.queue import Arrival, Queue, Study
 from scarseg_infer.node.receive import arrival_from
-from scarseg_infer.node.send import ANSWER_S, CONNECT_S
-from scarseg_infer.node.server import client_context
 from scarseg_infer.read_ecg_dicom import ECG_CLASSES
 
 _FIND: Final = StudyRootQueryRetrieveInformationModelFind
 _GET: Final = StudyRootQueryRetrieveInformationModelGet
 _MOVE: Final = StudyRootQueryRetrieveInformationModelMove
+_SUCCESS: Final = 0x0000
 _PENDING: Final = (0xFF00, 0xFF01)
 MAX_STUDIES: Final = 3
 """Newest studies with an ECG that are looked into, until one gives an ECG."""
@@ -51,7 +50,7 @@ class EcgQuery:
     ) -> None:
         self._config, self._source, self._queue = config, source, queue
         self._counters, self._log = counters, log
-        self._tls = client_context(config.tls) if source.peer.tls and config.tls else None
+        self._client = Client(config, source.peer)
 
     def fetch(self, study: Study) -> None:
         """Look for an ECG of the study's patient, if none was received or it is always to be done.
@@ -69,27 +68,34 @@ class EcgQuery:
         if not study.patient:
             return "no identifier"
         patient_id = _patient_id(self._queue.images(study))
-        if any(character in patient_id for character in "*?\\"):
-            return "no identifier"  # wildcards would match other patients (PS3.4, C.2.2.2.4)
+        # Wildcards would match other patients (PS3.4, C.2.2.2.4), and what ASCII lacks becomes one
+        # on its way, as a query without character set has no other sign for it.
+        if not patient_id.isascii() or any(character in patient_id for character in "*?\\"):
+            return "no identifier"
         arrivals: list[Arrival] = []
         association = self._associate(arrivals)
         if association is None:
             return "no association"
         try:
-            for uid in self._newest_studies(association, patient_id)[:MAX_STUDIES]:
-                series = self._ecg_series(association, uid)
-                moved = sum([self._retrieve(association, uid, item) for item in series])
-                kept = [item for item in arrivals if item.patient == study.patient]
-                for item in kept:
-                    self._queue.add(item)
-                if kept or (moved and has_ecg(self._queue, study)):
-                    return "found"
-        except (RuntimeError, ValueError):  # the association broke, or has no context for it
+            return "found" if self._found(association, study, patient_id, arrivals) else "none"
+        except PARSE_ERRORS:  # it broke, has no context for it, or answers oddly
             return "broken off"
         finally:
             if association.is_established:
                 association.release()
-        return "none"
+
+    def _found(
+        self, association: Association, study: Study, patient_id: str, arrivals: list[Arrival]
+    ) -> bool:
+        for uid in self._newest_studies(association, patient_id)[:MAX_STUDIES]:
+            series = self._ecg_series(association, uid)
+            moved = sum([self._retrieve(association, uid, item) for item in series])
+            kept = [item for item in arrivals if item.patient == study.patient]
+            for item in kept:
+                self._queue.add(item)
+            if kept or (moved and has_ecg(self._queue, study)):
+                return True
+        return False
 
     def _associate(self, arrivals: list[Arrival]) -> Association | None:
         def store(event: evt.Event) -> int:
@@ -102,20 +108,11 @@ class EcgQuery:
             arrivals.append(arrival)
             return 0x0000
 
-        ae = AE(ae_title=self._config.ae_title)
-        ae.connection_timeout = CONNECT_S
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ANSWER_S
-        stored = () if self._source.move else ECG_CLASSES
-        for uid in (_FIND, _MOVE if self._source.move else _GET, *stored):
-            ae.add_requested_context(uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-        peer = self._source.peer
-        found = ae.associate(
-            peer.host, peer.port, ae_title=peer.ae_title,
-            tls_args=(self._tls, peer.host) if self._tls else None,
-            ext_neg=[build_role(uid, scp_role=True) for uid in stored],
-            evt_handlers=[(evt.EVT_C_STORE, store)],
-        )  # fmt: skip
-        return found if found.is_established else None
+        # With C-MOVE they come in by an association of the archive's own.
+        stores = () if self._source.move else ECG_CLASSES
+        return self._client.associate(
+            (_FIND, _MOVE if self._source.move else _GET), stores=stores, on_store=store
+        )
 
     def _newest_studies(self, association: Association, patient_id: str) -> list[str]:
         """UIDs of the patient's studies with an ECG, the newest first."""
@@ -123,7 +120,12 @@ class EcgQuery:
             "STUDY", PatientID=patient_id, ModalitiesInStudy="ECG", StudyInstanceUID="",
             StudyDate="", StudyTime="",
         )  # fmt: skip
-        found = list(_answers(association, query))
+        # An archive that ignores the modality gives all studies, perhaps with what is in each.
+        found = [
+            item
+            for item in _answers(association, query)
+            if not (told := text(item, "ModalitiesInStudy")) or "ECG" in told
+        ]
         found.sort(key=lambda item: text(item, "StudyDate") + text(item, "StudyTime"), reverse=True)
         return [uid for item in found if (uid := text(item, "StudyInstanceUID"))]
 
@@ -140,12 +142,14 @@ class EcgQuery:
         """Get a series by the handler, or have it moved; returns how many objects were moved."""
         query = _query("SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid)
         if not self._source.move:
-            for _ in association.send_c_get(query, _GET):
-                pass  # what matters comes by the handler
-            return 0
-        moving: Any = association.send_c_move(query, self._config.ae_title, _MOVE)
-        *_, (last, _) = moving
-        return int(last.get("NumberOfCompletedSuboperations") or 0)
+            getting: Any = association.send_c_get(query, _GET)
+            *_, (last, _) = getting  # what matters comes by the handler
+        else:
+            moving: Any = association.send_c_move(query, self._config.ae_title, _MOVE)
+            *_, (last, _) = moving
+        if "Status" not in last:
+            raise RuntimeError("no answer")
+        return 0 if not self._source.move else int(last.get("NumberOfCompletedSuboperations") or 0)
 
 
 def _query(level: str, **keys: str) -> Dataset:
@@ -158,9 +162,13 @@ def _query(level: str, **keys: str) -> Dataset:
 
 def _answers(association: Association, query: Dataset) -> Iterator[Dataset]:
     answers: Any = association.send_c_find(query, _FIND)
+    last = None
     for status, item in answers:
-        if getattr(status, "Status", None) in _PENDING and item is not None:
+        last = getattr(status, "Status", None)
+        if last in _PENDING and item is not None:
             yield item
+    if last != _SUCCESS:  # no answer, or no end of it: that is not the same as no ECG
+        raise RuntimeError("the query failed")
 
 
 def _patient_id(images: list[Path]) -> str:

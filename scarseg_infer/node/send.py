@@ -8,22 +8,21 @@ import threading
 from typing import Final
 
 from pydicom import dcmread
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
 from pynetdicom.association import Association
 
 from scarseg_infer.dicom_parse import PARSE_ERRORS
+from scarseg_infer.node.client import Client
 from scarseg_infer.node.config import Config, Peer
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.outbox import Delivery, Outbox
-from scarseg_infer.node.server import client_context
 
 POLL_S: Final = 0.2
-CONNECT_S: Final = 10.0
-ANSWER_S: Final = 60.0
 _WARNING: Final = range(0xB000, 0xC000)
 """Stored, with something to say about it (PS3.4, B.2.3)."""
+_DUPLICATE: Final = 0x0111
+"""An object of this UID is there (PS3.7, C.5.8). The UIDs are ours alone, so it is this one, whose
+acknowledgement was lost."""
 
 
 class Sender:
@@ -38,7 +37,7 @@ class Sender:
     ) -> None:
         self._config, self._peer, self._outbox = config, peer, outbox
         self._counters, self._log = counters, log
-        self._tls = client_context(config.tls) if peer.tls and config.tls else None
+        self._client = Client(config, peer)
 
     def run(self, stop: threading.Event) -> None:
         """Send until told to stop; an object being sent is finished first."""
@@ -53,7 +52,7 @@ class Sender:
             stop.wait(POLL_S)
 
     def _send(self, waiting: list[Delivery], stop: threading.Event) -> None:
-        association = self._associate({delivery.sop_class for delivery in waiting})
+        association = self._client.associate(sorted({delivery.sop_class for delivery in waiting}))
         if association is None:
             self._failed(waiting, "no association")
             return
@@ -69,19 +68,6 @@ class Sender:
             if association.is_established:
                 association.release()
 
-    def _associate(self, sop_classes: set[str]) -> Association | None:
-        ae = AE(ae_title=self._config.ae_title)
-        ae.connection_timeout = CONNECT_S
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ANSWER_S
-        for uid in sorted(sop_classes):
-            ae.add_requested_context(uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-        peer = self._peer
-        found = ae.associate(
-            peer.host, peer.port, ae_title=peer.ae_title,
-            tls_args=(self._tls, peer.host) if self._tls else None,
-        )  # fmt: skip
-        return found if found.is_established else None
-
     def _send_one(self, association: Association, delivery: Delivery) -> None:
         try:
             found = dcmread(delivery.path)
@@ -94,7 +80,7 @@ class Sender:
             self._failed([delivery], "class not accepted")
             return
         code = getattr(status, "Status", None)
-        if code == 0 or code in _WARNING:
+        if code in (0, _DUPLICATE) or code in _WARNING:
             self._outbox.sent(delivery, self._peer.name)
             self._counters.add("objects_sent_total", peer=self._peer.name)
             self._log.write("sent", study=delivery.study, peer=self._peer.name)

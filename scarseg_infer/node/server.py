@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pynetdicom import AE, evt
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
-from scarseg_infer.node.config import Config, Tls
-from scarseg_runtime.errors import UsageError
+from scarseg_infer.node.config import Config
+from scarseg_infer.node.tls import server_context
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -26,6 +26,9 @@ MAX_PDU_BYTES: Final = 1 << 20
 """A request for an association with 128 contexts takes 30 kB, data PDUs are at most PDU_BYTES."""
 PDU_BYTES: Final = 128 << 10
 """What we ask senders to keep to; many small PDUs cost more time than their data."""
+MESSAGES_AHEAD: Final = 4
+"""Messages that may wait for the one before them. Nobody has a reason to send any before its
+answer, as we never agree to asynchronous operations (PS3.7, D.3.3.3), but for a release."""
 HANDSHAKE_S: Final = 10.0
 CONNECTIONS_PER_ASSOCIATION: Final = 4
 """Connections, with those still to be refused politely, for each association allowed."""
@@ -47,7 +50,8 @@ class _Handler(RequestHandler):
         def bounded(wanted: int) -> bytearray:
             nonlocal since_message
             since_message += wanted
-            if wanted > MAX_PDU_BYTES or since_message > limit:
+            ahead = association.dimse.msg_queue.qsize() > MESSAGES_AHEAD
+            if wanted > MAX_PDU_BYTES or since_message > limit or ahead:
                 self.server.oversized()
                 raise OSError("too much data")  # pynetdicom then closes the connection
             return read(wanted)
@@ -150,42 +154,3 @@ class NodeServer(ThreadedAssociationServer):
         while self.active_associations and time.monotonic() < end:
             time.sleep(0.05)
         return not self.active_associations
-
-
-def server_context(tls: Tls) -> ssl.SSLContext:
-    """TLS for those who call us (BCP 195: 1.2 or newer).
-
-    Raises:
-        UsageError: the files do not fit together.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    if tls.client_certificates:
-        context.verify_mode = ssl.CERT_REQUIRED
-    return _with_files(context, tls)
-
-
-def client_context(tls: Tls) -> ssl.SSLContext:
-    """TLS for peers that we call; their certificate must be signed by our authority for the host
-    name or address by which we call them.
-
-    Raises:
-        UsageError: the files do not fit together.
-    """
-    return _with_files(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), tls)
-
-
-def _with_files(context: ssl.SSLContext, tls: Tls) -> ssl.SSLContext:
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(tls.certificate, tls.key, password=_no_password)
-        context.load_verify_locations(tls.ca)
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            "tls.certificate, tls.key or tls.ca cannot be used, or do not belong together",
-            "Give PEM files, the key without a password",
-        ) from error
-    return context
-
-
-def _no_password() -> str:
-    raise ValueError("the key has a password")  # else OpenSSL would ask for it at the terminal

@@ -1,0 +1,59 @@
+"""TLS of the node: files in, contexts for both directions out (BCP 195: 1.2 or newer)."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from scarseg_runtime.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files of this node's identity and of the authority that signs everybody's."""
+
+    certificate: Path
+    key: Path
+    ca: Path
+    client_certificates: bool
+    """Must callers show a certificate signed by ``ca``?"""
+
+
+def server_context(tls: Tls) -> ssl.SSLContext:
+    """TLS for those who call us.
+
+    Raises:
+        UsageError: the files do not fit together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if tls.client_certificates:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return _with_files(context, tls)
+
+
+def client_context(tls: Tls) -> ssl.SSLContext:
+    """TLS for peers that we call; their certificate must be signed by our authority for the host
+    name or address by which we call them.
+
+    Raises:
+        UsageError: the files do not fit together.
+    """
+    return _with_files(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), tls)
+
+
+def _with_files(context: ssl.SSLContext, tls: Tls) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(tls.certificate, tls.key, password=_no_password)
+        context.load_verify_locations(tls.ca)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            "tls.certificate, tls.key or tls.ca cannot be used, or do not belong together",
+            "Give PEM files, the key without a password",
+        ) from error
+    return context
+
+
+def _no_password() -> str:
+    raise ValueError("the key has a password")  # else OpenSSL would ask for it at the terminal

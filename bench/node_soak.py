@@ -3,7 +3,8 @@
     python bench/node_soak.py kills --kills 30     # kill -9 again and again while studies come
     python bench/node_soak.py soak --studies 200   # several senders at once, memory over time
 
-Prints one JSON object; exit code 1 where a promise was broken.
+Prints one JSON object; exit code 1 where a promise was broken: an object lost, results doubled,
+memory that grows, or studies that are not done in the end.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from typing import Any
 
 import numpy as np
 
+FLAT_MB_PER_100 = 5.0
+"""More than this is growth; a study holds 1 MB of pixels, so keeping any would show."""
+STUDY_S = 10.0
+"""Far more than a study takes, for the deadline of the whole."""
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 sys.path[:0] = [str(TESTS / "node"), str(TESTS / "infer")]
 
@@ -153,7 +158,7 @@ def kill_loop(
         during.update(_interrupted(node))
         node.start(wait=False)
     senders.join()
-    node_factory.wait_for(lambda: finished(node, studies), 60 + 5 * studies)
+    node_factory.wait_for(lambda: finished(node, studies), 60 + STUDY_S * studies)
     problems = broken_promises(node, archive, senders)
     twice = Counter(str(item.SOPInstanceUID) for item in archive.objects)
     report = {
@@ -213,13 +218,16 @@ def soak(folder: Path, studies: int, threads: int) -> dict[str, Any]:
     start = time.monotonic()
     senders = Senders(node.port, studies, threads)
     memory: list[tuple[int, float]] = []
-    while not finished(node, studies):
+    while not finished(node, studies) and time.monotonic() < start + 60 + STUDY_S * studies:
         done = node.rows("SELECT COUNT(*) FROM studies WHERE state = 'done'")[0][0]
         memory.append((done, _resident_mb(node.process.pid)))
         time.sleep(1.0)
     seconds = time.monotonic() - start
     later = np.array([m for m in memory if m[0] >= studies // 4])
     slope = float(np.polyfit(later[:, 0], later[:, 1], 1)[0]) if len(later) > 2 else float("nan")
+    broken = broken_promises(node, archive, senders)
+    if not 100 * slope < FLAT_MB_PER_100:
+        broken.append("memory grows")
     report = {
         "studies": studies, "senders": threads, "seconds": round(seconds, 1),
         "studies_per_minute": round(60 * studies / seconds, 1),
@@ -227,7 +235,7 @@ def soak(folder: Path, studies: int, threads: int) -> dict[str, Any]:
         "mb_per_100_studies_after_first_quarter": round(100 * slope, 2),
         "open_files_at_end": len(list(Path(f"/proc/{node.process.pid}/fd").iterdir())),
         "threads_died": len(node.events("thread_died")),
-        "broken": broken_promises(node, archive, senders),
+        "broken": broken,
     }  # fmt: skip
     node.stop()
     archive.stop()

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from scarseg_runtime.errors import ProviderError
 from scarseg_runtime.gates import gate_reason
@@ -18,6 +18,7 @@ from scarseg_runtime.gpu import nvidia_gpu
 from scarseg_runtime.model_file import ModelFile
 
 Precision = Literal["fp32", "fp16", "bf16"]
+PRECISIONS: Final[tuple[str, ...]] = get_args(Precision)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from scarseg_infer.node.tls import Tls, server_context
 from scarseg_infer.node.toml_table import Table
 from scarseg_runtime.errors import UsageError
+from scarseg_runtime.providers import PRECISIONS, PROVIDERS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -21,17 +23,6 @@ OBJECTS: Final = ("seg", "sr", "dicom-pdf")
 _TABLES: Final = (
     "node", "callers", "limits", "study", "tls", "peers", "send", "status", "model", "ecg_query",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Files of this node's identity and of the authority that signs everybody's."""
-
-    certificate: Path
-    key: Path
-    ca: Path
-    client_certificates: bool
-    """Must callers show a certificate signed by ``ca``?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +72,7 @@ class StudyRules:
     timeout_s: float
     """Time for which a study may be processed; then it is given up."""
     attempts: int
-    """Tries at a study during which the process died or the disk failed; then it is given up."""
+    """Tries at a study during which the process died or failed; then it is given up."""
     keep_days: float
     """How long received objects and results stay after the last delivery."""
 
@@ -98,6 +89,8 @@ class Sending:
     objects: tuple[str, ...]
     retry_s: float
     retry_max_s: float
+    give_up_days: float
+    """Time in which a peer has to take an object, before it counts as never to be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +179,26 @@ def _checked(document: dict[str, Any], beside: Path) -> Config:
         model=_model(tables["model"], beside),
         ecg_query=_ecg_source(tables["ecg_query"], tls) if "ecg_query" in document else None,
     )
-    if found.api and not status_on:
-        status.wrong("api", "is true, but status.on is false")
     for table in tables.values():
         table.finish()
+    _check_together(found, tables)
     return found
+
+
+def _check_together(found: Config, tables: dict[str, Table]) -> None:
+    """What no value shows by itself."""
+    status = tables["status"]
+    if found.api and not found.status_port:
+        status.wrong("api", "is true, but status.on is false")
+    if found.status_port == found.port:
+        status.wrong("port", "is also node.port")
+    here = (found.address, found.status_address, "localhost")
+    for peer in found.peers:
+        if peer.port == found.port and peer.host in here:
+            raise UsageError(f"peer {peer.name} is this node itself", "Correct its host or port")
+    source = found.ecg_query
+    if source and source.move and source.peer.ae_title not in found.caller_titles:
+        tables["ecg_query"].wrong("retrieve", "is move, but its ae_title is none of [callers]")
 
 
 def _limits(table: Table) -> Limits:
@@ -214,7 +222,7 @@ def _study(table: Table) -> StudyRules:
 
 
 def _sending(table: Table) -> Sending:
-    objects = table.texts("objects", ["seg", "sr"])
+    objects = table.texts("objects", list(OBJECTS))
     if unknown := [name for name in objects if name not in OBJECTS]:
         table.wrong("objects", f"holds {unknown[0]!r}; known: {', '.join(OBJECTS)}")
     retry_s = table.number("retry_s", 0.1, 3600, 10)
@@ -222,25 +230,28 @@ def _sending(table: Table) -> Sending:
         objects=tuple(name for name in OBJECTS if name in objects),
         retry_s=retry_s,
         retry_max_s=table.number("retry_max_s", retry_s, 86400, max(900, retry_s)),
+        give_up_days=table.number("give_up_days", 0.01, 36500, 30),
     )
 
 
 def _model(table: Table, beside: Path) -> ModelChoice:
     return ModelChoice(
         file=table.file("file", beside) if table.has("file") else None,
-        provider=table.text("provider", "auto"),
-        precision=table.text("precision", "auto"),
+        provider=table.choice("provider", ("auto", *(known.name for known in PROVIDERS))),
+        precision=table.choice("precision", ("auto", *PRECISIONS)),
         threads=table.integer("threads", 1, 1024) if table.has("threads") else None,
     )
 
 
 def _tls(table: Table, beside: Path) -> Tls:
-    return Tls(
+    found = Tls(
         certificate=table.file("certificate", beside),
         key=table.file("key", beside),
         ca=table.file("ca", beside),
         client_certificates=table.flag("client_certificates", True),
     )
+    server_context(found)  # says what does not fit
+    return found
 
 
 def _peers(values: Any, tls: Tls | None) -> tuple[Peer, ...]:

@@ -12,11 +12,11 @@ same peers. Off unless ``status.api`` is set: no password protects it. A host in
 
 from __future__ import annotations
 
-import errno
 import json
 import secrets
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable
 from email.message import Message
 from io import BufferedIOBase, BytesIO
@@ -54,7 +54,7 @@ _FULL: Final = "The disk is nearly full."
 class StudyApi:
     """What :meth:`routes` lead to."""
 
-    def __init__(self, storage: Storage, queue: Queue, has_room: Callable[[], bool]) -> None:
+    def __init__(self, storage: Storage, queue: Queue, has_room: Callable[[int], bool]) -> None:
         self._storage, self._queue, self._has_room = storage, queue, has_room
         self._unpacking = threading.Lock()
 
@@ -87,7 +87,7 @@ class StudyApi:
         self, body: Callable[[int], BufferedIOBase], length: int, path: Path
     ) -> Answer | None:
         """Write what comes to a file; an answer where that is not all that was announced."""
-        if not self._has_room():
+        if not self._has_room(length):
             return problem(507, _FULL)
         stream = body(length)
         with path.open("wb") as file:
@@ -95,7 +95,7 @@ class StudyApi:
                 chunk = stream.read1(min(length, _CHUNK))
                 if not chunk:
                     return problem(400, "The body ended early.")
-                if not self._has_room():
+                if not self._has_room(0):
                     return problem(507, _FULL)
                 file.write(chunk)
                 length -= len(chunk)
@@ -103,31 +103,40 @@ class StudyApi:
 
     def _take(self, path: Path) -> Answer:
         # One at a time: files are unpacked in memory. All are looked at before the first is kept,
-        # so that a damaged archive leaves nothing behind.
+        # so that a damaged archive, or one that does not fit, leaves nothing behind.
         with self._unpacking, open_archive(path) as files:
-            wanted = [n for n in range(len(files)) if arrival_in_file(files.read(n))]
+            wanted, size = [], 0
+            for number in range(len(files)):
+                if arrival := arrival_in_file(files.read(number)):
+                    wanted.append(number)
+                    size += len(arrival.file)
             if not wanted:
                 return problem(422, "The zip holds no MR images or ECGs in DICOM.")
-            studies = self._add(files, wanted)
+            if not self._has_room(size):
+                return problem(507, _FULL)
+            studies, conflicts = self._add(files, wanted)
             if not studies:
                 return problem(409, "Other objects with the UIDs of these are here already.")
-            left_out = len(files) - sum(studies.values())
+            others = len(files) - len(wanted)
         listed = [
             {"id": self._queue.number(uid), "objects": count} for uid, count in studies.items()
         ]
         headers = {"Location": f"/studies/{listed[0]['id']}"} if len(listed) == 1 else {}
-        return document(202, {"studies": listed, "files_left_out": left_out}, **headers)
+        told = {"studies": listed, "files_left_out": others, "conflicts": conflicts}
+        return document(202, told, **headers)
 
-    def _add(self, files: ArchiveFiles, wanted: list[int]) -> dict[str, int]:
-        """Objects that are in the queue now, by study UID. Raises OSError, sqlite3.Error."""
-        found: dict[str, int] = {}
+    def _add(self, files: ArchiveFiles, wanted: list[int]) -> tuple[dict[str, int], int]:
+        """How many objects are in the queue now, by study UID, and how many are not since others
+        of their UIDs are. Raises OSError, sqlite3.Error."""
+        found: Counter[str] = Counter()
+        conflicts = 0
         for index in wanted:
-            if not self._has_room():  # for what the zip grows to, too
-                raise OSError(errno.ENOSPC, _FULL)
-            arrival = arrival_in_file(files.read(index))
-            if arrival and self._queue.add(arrival) != "conflict":
-                found[arrival.study_uid] = found.get(arrival.study_uid, 0) + 1
-        return found
+            if arrival := arrival_in_file(files.read(index)):
+                if self._queue.add(arrival) == "conflict":
+                    conflicts += 1
+                else:
+                    found[arrival.study_uid] += 1
+        return found, conflicts
 
     def _get(self, request: Request) -> Answer:
         """State of a study and, once it is done, its result (see the schema of result.json)."""

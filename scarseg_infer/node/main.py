@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from scarseg_infer.segmenter import Segmenter
 
 STOP_S: Final = 20.0
-"""For running associations, and again for objects being sent, after a signal to stop."""
+"""For running associations, and again for objects being sent, after a signal to stop: less in all
+than what systemd and container engines are told to wait in ``deploy/``."""
 
 
 class Node:
@@ -88,8 +90,9 @@ class Node:
         self._log.write("stopping")
         self._stopping.set()
         self._receiver.stop(STOP_S)
+        end = time.monotonic() + STOP_S
         for thread in self._threads:
-            thread.join(STOP_S)
+            thread.join(max(0.0, end - time.monotonic()))
         if page:
             page.stop()
         if any(thread.is_alive() for thread in self._threads):
@@ -108,6 +111,8 @@ class Node:
         ]
         if not self._receiver.listening:
             found.append("not listening")
+        if self._worker.disk_fails:
+            found.append("the queue cannot be read or written")
         if not self._receiver.has_room():
             found.append("disk nearly full: objects are refused")
         return found

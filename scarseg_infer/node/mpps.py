@@ -1,5 +1,5 @@
-"""Modality Performed Procedure Step (PS3.4, annex F) and Instance Availability Notification
-(annex R): who sends a study says when it has all been sent.
+"""Modality Performed Procedure Step with its notifications (PS3.4, annex F), and Instance
+Availability Notification (annex R): who sends a study says when it has all been sent.
 
 Of a message only UIDs of studies and MR images and its state are read and kept.
 """
@@ -16,20 +16,28 @@ from pynetdicom import evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     InstanceAvailabilityNotification,
     ModalityPerformedProcedureStep,
+    ModalityPerformedProcedureStepNotification,
 )
 
 from scarseg_infer.dicom_parse import PARSE_ERRORS, text
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
-from scarseg_infer.node.steps import COMPLETED, IN_PROGRESS, STATES, Step, Steps
+from scarseg_infer.node.steps import COMPLETED, DISCONTINUED, IN_PROGRESS, STATES, Step, Steps
 
 SERVICES: Final = (ModalityPerformedProcedureStep, InstanceAvailabilityNotification)
+REPORTS: Final = (ModalityPerformedProcedureStepNotification,)
+"""Of which the caller is the provider, and we are the user."""
+_EVENTS: Final = {
+    1: IN_PROGRESS, 2: COMPLETED, 3: DISCONTINUED, 4: IN_PROGRESS, 5: DISCONTINUED,
+}  # fmt: skip
+"""State of a step after an event, by its type; 4 is an update, 5 a deletion (PS3.4, F.9.2-1)."""
 
 SUCCESS: Final = 0x0000
 INVALID_VALUE: Final = 0x0106
 PROCESSING_FAILURE: Final = 0x0110
 DUPLICATE: Final = 0x0111
 NO_SUCH_INSTANCE: Final = 0x0112
+NO_SUCH_EVENT: Final = 0x0113
 MISSING: Final = 0x0120
 MISSING_VALUE: Final = 0x0121
 NO_ROOM: Final = 0x0213
@@ -50,7 +58,7 @@ class _BadValueError(Exception):
 
 
 class StepReceiver:
-    """The SCP of both services, as handlers for pynetdicom.
+    """What answers the messages of these services, as handlers for pynetdicom.
 
     Args:
         image_classes: SOP classes of which referenced objects are waited for.
@@ -70,7 +78,11 @@ class StepReceiver:
 
     def handlers(self) -> list[Any]:
         """What the server has to call."""
-        return [(evt.EVT_N_CREATE, self._create), (evt.EVT_N_SET, self._set)]
+        return [
+            (evt.EVT_N_CREATE, self._create),
+            (evt.EVT_N_SET, self._set),
+            (evt.EVT_N_EVENT_REPORT, self._event),
+        ]
 
     def _create(self, event: evt.Event) -> Answer:
         request: Any = event.request
@@ -84,6 +96,9 @@ class StepReceiver:
 
     def _set(self, event: evt.Event) -> Answer:
         return _full(self._status("set", lambda: self._update(event))), None
+
+    def _event(self, event: evt.Event) -> Answer:
+        return self._status("event", lambda: self._follow(event)), None
 
     def _status(self, message: str, work: Callable[[], int]) -> int:
         try:
@@ -128,6 +143,18 @@ class StepReceiver:
         if not self._steps.update(uid, state, images):  # another message was faster
             return NO_LONGER_UPDATED
         self._log.write("step", state=state, images=len(images or ()))
+        return SUCCESS
+
+    def _follow(self, event: evt.Event) -> int:
+        """A notification carries nothing but which step it is about, so that must be known."""
+        request: Any = event.request
+        if (state := _EVENTS.get(request.EventTypeID)) is None:
+            return NO_SUCH_EVENT
+        uid = str(request.AffectedSOPInstanceUID)
+        if self._steps.state(uid) is None:
+            return NO_SUCH_INSTANCE
+        if self._steps.update(uid, state, None):  # else it has ended: that is no news
+            self._log.write("step", state=state, images=0)
         return SUCCESS
 
 

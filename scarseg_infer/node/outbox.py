@@ -19,6 +19,8 @@ PENDING: Final = "pending"
 SENT: Final = "sent"
 REMOVED: Final = "removed"
 """The peer is no longer in the configuration; ``sent`` then says when that was noticed."""
+GIVEN_UP: Final = "given up"
+"""The peer did not take it in the time for that; ``sent`` then says when it ended."""
 RESULT_JSON: Final = "result.json"
 """Lies beside the objects of a result; for the HTTP interface, never sent."""
 
@@ -58,6 +60,8 @@ class Outbox:
         files: Sequence[ResultFile],
         peers: Sequence[str],
         inputs: str,
+        *,
+        with_ecg: bool,
     ) -> bool:
         """Take over results and mark the study done, in one step.
 
@@ -67,9 +71,10 @@ class Outbox:
             files: in the order in which they are to be sent.
             peers: names of those who get them.
             inputs: digest of what the results were made from.
+            with_ecg: did they have an ECG?
 
         Returns:
-            False, and the results are dropped, where objects have come in the meantime.
+            False, and the results are dropped, where something has come in the meantime.
 
         Raises:
             OSError, sqlite3.Error: nothing was recorded.
@@ -86,9 +91,9 @@ class Outbox:
         now = time.time()
         with self._storage.change() as database:
             done = database.execute(
-                "UPDATE studies SET state = ?, revision = ?, inputs = ?, finished = ?, why = '' "
-                "WHERE id = ? AND objects = ? AND state = ?",
-                (DONE, revision, inputs, now, study.id, study.objects, OPEN),
+                "UPDATE studies SET state = ?, revision = ?, inputs = ?, with_ecg = ?, "
+                "finished = ?, why = '' WHERE id = ? AND changes = ? AND state = ?",
+                (DONE, revision, inputs, with_ecg, now, study.id, study.changes, OPEN),
             ).rowcount
             for place, item in enumerate(files if done else ()):
                 file = self._storage.relative(final / item.file)
@@ -108,12 +113,12 @@ class Outbox:
     def unchanged(self, study: Study) -> bool:
         """Mark a study done whose new objects do not matter: its results stay as they are.
 
-        Returns False where objects have come in the meantime.
+        Returns False where something has come in the meantime.
         """
         with self._storage.change() as database:
             done = database.execute(
-                "UPDATE studies SET state = ?, finished = ?, why = '' WHERE id = ? AND objects = ?",
-                (DONE, time.time(), study.id, study.objects),
+                "UPDATE studies SET state = ?, finished = ?, why = '' WHERE id = ? AND changes = ?",
+                (DONE, time.time(), study.id, study.changes),
             ).rowcount
         return bool(done)
 
@@ -180,6 +185,21 @@ class Outbox:
                 (REMOVED, now, PENDING, *peers),
             )
         return {row["peer"]: row["n"] for row in gone}
+
+    def give_up(self, after_s: float) -> dict[str, int]:
+        """Close deliveries that have waited for longer; how many, by the name of the peer."""
+        now = time.time()
+        with self._storage.change() as database:
+            late = database.execute(
+                "SELECT peer, COUNT(*) AS n FROM deliveries WHERE state = ? AND created <= ? "
+                "GROUP BY peer",
+                (PENDING, now - after_s),
+            ).fetchall()
+            database.execute(
+                "UPDATE deliveries SET state = ?, sent = ? WHERE state = ? AND created <= ?",
+                (GIVEN_UP, now, PENDING, now - after_s),
+            )
+        return {row["peer"]: row["n"] for row in late}
 
     def counts(self) -> dict[tuple[str, str], int]:
         """How many deliveries by peer and state."""

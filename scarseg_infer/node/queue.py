@@ -6,12 +6,13 @@ import hashlib
 import secrets
 import sqlite3
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
+from scarseg_infer.node.same_content import same_content
 from scarseg_infer.node.steps import Steps
-from scarseg_infer.node.storage import Storage, remove, sync_folder, write_synced
+from scarseg_infer.node.storage import Storage, sync_folder, write_synced
 
 Kind = Literal["image", "ecg"]
 Received = Literal["new", "known", "conflict"]
@@ -20,15 +21,6 @@ OPEN: Final = "open"
 """Objects may still come, or the study waits to be processed."""
 DONE: Final = "done"
 FAILED: Final = "failed"
-
-
-_NOT_NEEDED: Final = (
-    "SELECT id FROM studies s WHERE (state != ? OR images = 0) AND objects > 0 "
-    "AND last_received <= ? AND COALESCE(finished, 0) <= ? AND NOT EXISTS ("
-    "  SELECT 1 FROM results r JOIN deliveries d ON d.result = r.sop_uid "
-    "  WHERE r.study = s.id AND (d.sent IS NULL OR d.sent > ?))"
-)
-"""Studies to forget; see :meth:`Queue.forget`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +49,16 @@ class Study:
     patient: str
     issuer: str
     objects: int
+    changes: int
+    """Counts what makes results out of date: objects of the study, and ECGs of its patient."""
     revision: int
     """Of the results made last; 0 before the first."""
     attempts: int
     complete_since: float
     inputs: str
     """Digest of what the last results were made from."""
+    images_missing: int
+    """How many of the images that were here once have been forgotten and not sent again."""
 
 
 class Queue:
@@ -78,6 +74,10 @@ class Queue:
     def add(self, arrival: Arrival) -> Received:
         """Keep an object. When this returns it survives a crash and a loss of power.
 
+        An ECG also opens the studies of its patient whose results were made without one. Where the
+        same object is here already, its study is opened if it had failed: whoever sends it again
+        wants to see it tried again.
+
         Returns:
             ``known`` where the same object is here already; ``conflict``, and nothing is kept,
             where another one of the same UID is.
@@ -86,14 +86,15 @@ class Queue:
             OSError, sqlite3.Error: it was not kept.
         """
         digest = hashlib.sha256(memoryview(arrival.file)[arrival.start :]).hexdigest()
-        if known := self._compare(arrival.sop_uid, digest):
-            return known
+        with self._storage.change() as database:
+            if known := self._compare(database, arrival, digest):
+                return known
         root = self._storage.root
         part = root / "incoming" / secrets.token_hex(16)
         try:
             write_synced(part, arrival.file)
             with self._storage.change() as database:
-                if known := self._compare(arrival.sop_uid, digest):  # came twice at a time
+                if known := self._compare(database, arrival, digest):  # came twice at a time
                     return known
                 study = _study_for(database, arrival)
                 name = hashlib.sha256(arrival.sop_uid.encode()).hexdigest()[:32]
@@ -105,15 +106,29 @@ class Queue:
                 sync_folder(path.parent)
                 file = self._storage.relative(path)
                 _insert_object(database, study, arrival, file, digest)
+                if arrival.kind == "ecg":
+                    _open_for_ecg(database, arrival)
         finally:
             part.unlink(missing_ok=True)
         return "new"
 
-    def _compare(self, sop_uid: str, digest: str) -> Received | None:
-        rows = self._storage.rows("SELECT sha256 FROM objects WHERE sop_uid = ?", sop_uid)
-        if not rows:
+    def _compare(
+        self, database: sqlite3.Connection, arrival: Arrival, digest: str
+    ) -> Received | None:
+        row = database.execute(
+            "SELECT sha256, file, study FROM objects WHERE sop_uid = ?", (arrival.sop_uid,)
+        ).fetchone()
+        if row is None:
             return None
-        return "known" if rows[0]["sha256"] == digest else "conflict"
+        if row["sha256"] != digest and not same_content(
+            (self._storage.root / row["file"]).read_bytes(), arrival.file
+        ):
+            return "conflict"
+        database.execute(
+            f"UPDATE studies SET {_OPENED} WHERE id = ? AND state = ?",
+            (OPEN, time.time(), row["study"], FAILED),
+        )
+        return "known"
 
     def complete(self, quiet_s: float, step_wait_s: float = 0.0) -> list[Study]:
         """Studies with images that are complete and not postponed, oldest first.
@@ -132,8 +147,9 @@ class Queue:
         return [
             Study(
                 id=row["id"], patient=row["patient"], issuer=row["issuer"],
-                objects=row["objects"], revision=row["revision"], attempts=row["attempts"],
-                complete_since=moment, inputs=row["inputs"],
+                objects=row["objects"], changes=row["changes"], revision=row["revision"],
+                attempts=row["attempts"], complete_since=moment, inputs=row["inputs"],
+                images_missing=max(0, row["images_forgotten"] - row["images"]),
             )
             for row, moment in since if moment <= now
         ]  # fmt: skip
@@ -146,13 +162,20 @@ class Queue:
         return [self._storage.root / row["file"] for row in rows]
 
     def ecgs(self, study: Study) -> list[Path]:
-        """Files of the ECGs of the study and of its patient, the newest first."""
+        """Files of the ECGs of the study and of its patient, the newest first.
+
+        Two identifiers that are equal are of one patient unless they have different issuers. Where
+        the study does not say whose its identifier is, and ECGs with it come from several issuers,
+        nobody can tell which of them is meant: then only those in the study itself.
+        """
         rows = self._storage.rows(
-            "SELECT file FROM objects WHERE kind = 'ecg' AND (study = ? OR "
+            "SELECT file, issuer, study FROM objects WHERE kind = 'ecg' AND (study = ? OR "
             "(patient = ? AND patient != '' AND (issuer = ? OR issuer = '' OR ? = ''))) "
             "ORDER BY taken DESC, received DESC",
             study.id, study.patient, study.issuer, study.issuer,
         )  # fmt: skip
+        if not study.issuer and len({row["issuer"] for row in rows} - {""}) > 1:
+            rows = [row for row in rows if row["study"] == study.id]
         return [self._storage.root / row["file"] for row in rows]
 
     def begin(self, study: Study) -> None:
@@ -163,22 +186,23 @@ class Queue:
     def not_tried(self, study: Study) -> None:
         """Take an attempt back that was broken off for no fault of the study's."""
         with self._storage.change() as database:
-            database.execute(  # where objects have come since, it is forgotten already
+            database.execute(  # where something has changed since, it is forgotten already
                 "UPDATE studies SET attempts = ? WHERE id = ? AND attempts = ?",
                 (study.attempts, study.id, study.attempts + 1),
             )
 
-    def grew(self, study: Study) -> bool:
-        """Have objects of the study come since the queue was asked for it?"""
-        rows = self._storage.rows("SELECT objects FROM studies WHERE id = ?", study.id)
-        return int(rows[0]["objects"]) != study.objects
+    def again(self, study: Study) -> Study | None:
+        """The study with the ECGs that came since the queue was asked for it; None where objects
+        of its own have come, so that it is no longer complete."""
+        (row,) = self._storage.rows("SELECT objects, changes FROM studies WHERE id = ?", study.id)
+        return replace(study, changes=row["changes"]) if row["objects"] == study.objects else None
 
     def fail(self, study: Study, why: str) -> None:
-        """Give a study up until new objects of it come."""
+        """Give a study up until something of it comes, be it for the second time."""
         with self._storage.change() as database:
             database.execute(
-                "UPDATE studies SET state = ?, why = ?, finished = ? WHERE id = ? AND objects = ?",
-                (FAILED, why, time.time(), study.id, study.objects),
+                "UPDATE studies SET state = ?, why = ?, finished = ? WHERE id = ? AND changes = ?",
+                (FAILED, why, time.time(), study.id, study.changes),
             )
 
     def postpone(self, study: Study, seconds: float, why: str) -> None:
@@ -209,65 +233,74 @@ class Queue:
 
     def after_restart(self) -> int:
         """Let the quiet time of open studies begin anew, as nobody could send while the node was
-        down and clocks may have been set. Returns how many objects have lost their file."""
+        down and clocks may have been set. Objects that have lost their file are no longer known,
+        so that they are taken when they are sent again; returns how many."""
+        gone = [
+            (row["sop_uid"], row["study"], row["kind"] == "image")
+            for row in self._storage.rows("SELECT sop_uid, study, kind, file FROM objects")
+            if not (self._storage.root / row["file"]).is_file()
+        ]
         with self._storage.change() as database:
             database.execute(
-                "UPDATE studies SET last_received = ? WHERE state = ?", (time.time(), OPEN)
+                "UPDATE studies SET last_received = ?, not_before = 0 WHERE state = ?",
+                (time.time(), OPEN),
             )
-        rows = self._storage.rows("SELECT file FROM objects")
-        return sum(not (self._storage.root / row["file"]).is_file() for row in rows)
-
-    def forget(self, keep_s: float) -> int:
-        """Delete objects and results that nobody needs any more; returns how many studies.
-
-        A study goes when it is done or failed, or holds nothing but ECGs, no result of it has
-        still to be sent, and nothing has happened to it for ``keep_s``. Its row stays, so that
-        numbers are never used twice and the same images need no new results.
-        """
-        before = time.time() - keep_s
-        rows = self._storage.rows(_NOT_NEEDED, OPEN, before, before, before)
-        return sum([self._forget_one(row["id"], before) for row in rows])
-
-    def _forget_one(self, study: int, before: float) -> bool:
-        root = self._storage.root
-        with self._storage.alone():  # or an object that comes now would go with the folder
-            # One may have come while others were deleted.
-            if not self._storage.rows(
-                f"{_NOT_NEEDED} AND id = ?", OPEN, before, before, before, study
-            ):
-                return False
-            with self._storage.change() as database:
-                database.execute("DELETE FROM objects WHERE study = ?", (study,))
-                database.execute(  # or they would be opened again when the peer comes back
-                    "DELETE FROM deliveries WHERE state = 'removed' "
-                    "AND result IN (SELECT sop_uid FROM results WHERE study = ?)",
-                    (study,),
-                )
+            database.execute("UPDATE steps SET changed = MIN(changed, ?)", (time.time(),))
+            for uid, study, image in gone:
+                database.execute("DELETE FROM objects WHERE sop_uid = ?", (uid,))
                 database.execute(
-                    "UPDATE studies SET objects = 0, images = 0 WHERE id = ?", (study,)
+                    "UPDATE studies SET objects = objects - 1, images = images - ?, "
+                    "images_forgotten = MAX(images_forgotten, images) WHERE id = ?",
+                    (image, study),
                 )
-            for entry in [root / "objects" / str(study), *(root / "results").glob(f"{study}-*")]:
-                if entry.exists():
-                    remove(entry)
-        return True
+        return len(gone)
+
+
+_OPENED: Final = (
+    "state = ?, changes = changes + 1, attempts = 0, not_before = 0, last_received = ?, why = ''"
+)
+"""Sets a study, by its new state and the time, to wait for being processed."""
 
 
 def _study_for(database: sqlite3.Connection, arrival: Arrival) -> int:
     """The study's row, with this object counted; a study that was finished is open again."""
-    now = time.time()
+    now, patient = time.time(), arrival.patient
     database.execute(
         "INSERT INTO studies (uid, patient, issuer, state, objects, images, revision, attempts, "
         "first_received, last_received, not_before, inputs, why) "
         "VALUES (?, ?, ?, ?, 0, 0, 0, 0, ?, ?, 0, '', '') ON CONFLICT (uid) DO NOTHING",
-        (arrival.study_uid, arrival.patient, arrival.issuer, OPEN, now, now),
+        (arrival.study_uid, patient, arrival.issuer, OPEN, now, now),
+    )
+    database.execute(  # the first object may have lacked what a later one says of the patient
+        "UPDATE studies SET issuer = ?, patient = ? "
+        "WHERE uid = ? AND issuer = '' AND patient IN ('', ?)",
+        (arrival.issuer, patient, arrival.study_uid, patient),
     )
     database.execute(
-        "UPDATE studies SET state = ?, objects = objects + 1, images = images + ?, "
-        "attempts = 0, not_before = 0, last_received = ? WHERE uid = ?",
-        (OPEN, int(arrival.kind == "image"), now, arrival.study_uid),
+        f"UPDATE studies SET {_OPENED}, objects = objects + 1, images = images + ? WHERE uid = ?",
+        (OPEN, now, int(arrival.kind == "image"), arrival.study_uid),
     )
     found = database.execute("SELECT id FROM studies WHERE uid = ?", (arrival.study_uid,))
     return int(found.fetchone()["id"])
+
+
+_OF_THE_ECGS_PATIENT: Final = (
+    "WHERE state = ? AND images > 0 AND patient = ? AND patient != '' "
+    "AND (issuer = ? OR issuer = '' OR ? = '') AND uid != ?"
+)
+
+
+def _open_for_ecg(database: sqlite3.Connection, arrival: Arrival) -> None:
+    """Studies of the ECG's patient that have no result with an ECG get the chance of one: what is
+    being made without it does not count, what was made is made again."""
+    patient = (arrival.patient, arrival.issuer, arrival.issuer, arrival.study_uid)
+    database.execute(
+        f"UPDATE studies SET changes = changes + 1 {_OF_THE_ECGS_PATIENT}", (OPEN, *patient)
+    )
+    database.execute(
+        f"UPDATE studies SET {_OPENED} {_OF_THE_ECGS_PATIENT} AND NOT with_ecg",
+        (OPEN, time.time(), DONE, *patient),
+    )
 
 
 def _insert_object(

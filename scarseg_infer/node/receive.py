@@ -7,6 +7,7 @@ import threading
 from typing import Any, Final
 
 from pydicom import Dataset
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     UID,
     EnhancedMRImageStorage,
@@ -26,7 +27,7 @@ from scarseg_infer.dicom_parse import PARSE_ERRORS, parse, text
 from scarseg_infer.node.config import Config
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
-from scarseg_infer.node.mpps import SERVICES, StepReceiver
+from scarseg_infer.node.mpps import REPORTS, SERVICES, StepReceiver
 from scarseg_infer.node.queue import Arrival, Kind, Queue
 from scarseg_infer.node.server import PDU_BYTES, NodeServer
 from scarseg_infer.node.steps import Steps
@@ -122,10 +123,10 @@ class Receiver:
         """Open ones."""
         return len(self._server.active_associations) if self._server else 0
 
-    def has_room(self) -> bool:
-        """Is there more room on the disk than has to stay free?"""
+    def has_room(self, for_bytes: int = 0) -> bool:
+        """Is there more room on the disk than has to stay free, and for so much besides?"""
         try:
-            return self._storage.free_bytes() >= self._config.limits.min_free_bytes
+            return self._storage.free_bytes() - for_bytes >= self._config.limits.min_free_bytes
         except OSError:
             return False
 
@@ -182,8 +183,12 @@ def _entity(config: Config) -> AE:
     ae.dimse_timeout = config.limits.idle_s
     for uid in (Verification, *SERVICES):
         ae.add_supported_context(uid, list(UNCOMPRESSED))
+    for uid in REPORTS:
+        ae.add_supported_context(uid, list(UNCOMPRESSED), scu_role=True, scp_role=True)
+    # What cannot be decoded here is not accepted, so that a sender that can send it plain does.
+    readable = [uid for uid in COMPRESSED if get_decoder(uid).is_available]
     for uid in IMAGE_CLASSES:
-        ae.add_supported_context(uid, [*UNCOMPRESSED, *COMPRESSED])
+        ae.add_supported_context(uid, [*UNCOMPRESSED, *readable])
     for uid in ECG_CLASSES:
         ae.add_supported_context(uid, list(UNCOMPRESSED))
     return ae

@@ -59,8 +59,8 @@ class Status:
                 named.add(name)
                 lines.append(f"# TYPE {PREFIX}{name} {kind}")
             inside = ",".join(f'{key}="{_label(text)}"' for key, text in labels.items())
-            lines.append(f"{PREFIX}{name}{{{inside}}} {value:g}" if inside else
-                         f"{PREFIX}{name} {value:g}")  # fmt: skip
+            lines.append(f"{PREFIX}{name}{{{inside}}} {value}" if inside else
+                         f"{PREFIX}{name} {value}")  # fmt: skip
 
         for name, labels, value in self._counters.values():
             add(name, "counter", value, **labels)

@@ -55,7 +55,17 @@ CREATE INDEX step_studies_by_study ON step_studies (study_uid);
 CREATE TABLE step_images (
     step TEXT NOT NULL REFERENCES steps (uid), sop_uid TEXT NOT NULL, PRIMARY KEY (step, sop_uid));
 """
-_SCHEMAS: Final = (_OBJECTS_AND_RESULTS, _STEPS)
+_CHANGES: Final = """
+ALTER TABLE studies ADD COLUMN changes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE studies ADD COLUMN with_ecg INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE studies ADD COLUMN images_forgotten INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX studies_by_patient ON studies (patient);
+DELETE FROM deliveries WHERE result IN (
+    SELECT sop_uid FROM results JOIN studies ON id = study WHERE objects = 0);
+DELETE FROM results WHERE study IN (SELECT id FROM studies WHERE objects = 0);
+UPDATE studies SET patient = '', issuer = '' WHERE objects = 0;
+"""
+_SCHEMAS: Final = (_OBJECTS_AND_RESULTS, _STEPS, _CHANGES)
 """What each version of the database adds to the one before."""
 SCHEMA_VERSION: Final = len(_SCHEMAS)
 
@@ -155,9 +165,7 @@ class Storage:
             if self.relative(path) not in known:
                 path.unlink()
                 found += 1
-        # A study without objects was forgotten, and perhaps not to the end.
-        needed = "SELECT file FROM results JOIN studies ON id = study WHERE objects > 0"
-        kept = {Path(row["file"]).parent.name for row in self.rows(needed)}
+        kept = {Path(row["file"]).parent.name for row in self.rows("SELECT file FROM results")}
         for entry in (self.root / "results").iterdir():
             if entry.name not in kept:
                 remove(entry)

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -16,12 +17,14 @@ from pydicom import dcmread
 
 from scarseg_infer.crash_place import crash_place
 from scarseg_infer.ecg import EcgRecord
+from scarseg_infer.node.clock import ClockWatch, shift_times
 from scarseg_infer.node.config import Config
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.outbox import Outbox, ResultFile
 from scarseg_infer.node.pair import ecgs_for, has_ecg, link_images
 from scarseg_infer.node.queue import Queue, Study
+from scarseg_infer.node.retention import forget
 from scarseg_infer.node.steps import Steps
 from scarseg_infer.node.storage import Storage
 from scarseg_infer.result import ScarResult
@@ -41,7 +44,8 @@ from scarseg_runtime.run_control import RunControl
 
 POLL_S: Final = 0.2
 RETRY_S: Final = 30.0
-"""Wait after a failure that may pass, such as a full disk; times the number of attempts."""
+"""Wait after a failure; twice as long after each further one of the study."""
+RETRY_MAX_S: Final = 900.0
 SWEEP_S: Final = 600.0
 """Time between two looks for what can be deleted."""
 
@@ -68,23 +72,38 @@ class Worker:
         self._counters, self._log, self._fetch = counters, log, fetch
         self._stop = threading.Event()
         self._current: Study | None = None
-        self._swept = -math.inf
+        self._failures: Counter[int] = Counter()
+        self._clock, self._swept = ClockWatch(), -math.inf
+        self.disk_fails = False
+        """Could the queue not be read or written when that was tried last?"""
 
     def run(self, stop: threading.Event) -> None:
         """Work until told to stop; a study that was begun stays in the queue as it was."""
         self._stop = stop
         while not stop.is_set():
             try:
+                if step := self._clock.stepped_s():
+                    shift_times(self._storage, step)
+                    self._log.write("clock_set", seconds=round(step, 1))
                 busy = self.step()
                 if time.monotonic() - self._swept > SWEEP_S:
-                    self._queue.forget(self._config.study.keep_days * 86400)
-                    self._steps.forget(self._config.study.steps_keep_s)
-                    self._swept = time.monotonic()
+                    self._sweep()
+                self.disk_fails = False
             except (OSError, sqlite3.Error) as error:  # the disk; the study stays in the queue
-                self._log.write("queue_failed", reason=type(error).__name__)
-                busy = False
+                if not self.disk_fails:
+                    self._log.write("queue_failed", reason=type(error).__name__)
+                busy, self.disk_fails = False, True
             if not busy:
                 stop.wait(POLL_S)
+
+    def _sweep(self) -> None:
+        given_up = self._outbox.give_up(self._config.send.give_up_days * 86400)
+        for peer, count in given_up.items():
+            self._counters.add("deliveries_given_up_total", count, peer=peer)
+            self._log.write("deliveries_given_up", peer=peer, objects=count)
+        forget(self._storage, self._config.study.keep_days * 86400)
+        self._steps.forget(self._config.study.steps_keep_s)
+        self._swept = time.monotonic()
 
     def step(self) -> bool:
         """Process the study that has waited longest, if one is complete; was there one?"""
@@ -120,12 +139,16 @@ class Worker:
         except CancelledError:
             self._queue.not_tried(study)
             self._log.write("study_broken_off", study=study.id)
-        except (OutputError, ModelError, ProviderError, OSError, MemoryError, sqlite3.Error) as e:
-            self._later(study, type(e).__name__)
+        except (OutputError, ModelError, ProviderError, OSError, sqlite3.Error) as error:
+            # The machine's fault, not the study's: it is tried until that has passed.
+            self._queue.not_tried(study)
+            self._later(study, type(error).__name__)
         except ScarsegError as error:
             self._give_up(study, str(error))
         except Exception as error:  # noqa: BLE001 - one odd study must not stop the others
             self._later(study, f"internal error, {crash_place(error)}")
+        else:
+            self._failures.pop(study.id, None)
         finally:
             self._current = None
             shutil.rmtree(folder, ignore_errors=True)
@@ -137,11 +160,15 @@ class Worker:
             self._queue.not_tried(study)
 
     def _segment(self, study: Study, folder: Path, start: float) -> None:
+        if study.images_missing:
+            self._give_up(study, "A part of its images was deleted: send the whole study again.")
+            return
         if self._fetch:
             self._fetch(study)
-        if self._queue.grew(study):  # an ECG of the study itself, or late images: complete later
-            self._log.write("study_grew", study=study.id)
-            return
+            if (now := self._queue.again(study)) is None:  # it waits to be complete once more
+                self._log.write("study_grew", study=study.id)
+                return
+            study = now
         words = link_images(self._queue, study, folder / "images")
         result, ecg = self._run(study, folder / "images")
         inputs = self._inputs(result, ecg)
@@ -153,7 +180,7 @@ class Worker:
         written = write_all(result, out, overwrite=False, only=[*self._config.send.objects, "json"])
         files = [_described(name, written[name]) for name in self._config.send.objects]
         peers = [peer.name for peer in self._config.peers]
-        if not self._outbox.publish(study, out, files, peers, inputs):
+        if not self._outbox.publish(study, out, files, peers, inputs, with_ecg=bool(ecg)):
             self._log.write("study_grew", study=study.id)
             return
         seconds = time.monotonic() - start
@@ -190,11 +217,13 @@ class Worker:
 
     def _give_up(self, study: Study, why: str) -> None:
         self._queue.fail(study, why)
+        self._failures.pop(study.id, None)
         self._counters.add("studies_failed_total")
         self._log.write("study_failed", study=study.id, reason=why)
 
     def _later(self, study: Study, why: str) -> None:
-        seconds = RETRY_S * (study.attempts + 1)
+        seconds = min(RETRY_S * 2.0 ** min(self._failures[study.id], 30), RETRY_MAX_S)
+        self._failures[study.id] += 1
         self._queue.postpone(study, seconds, why)
         self._log.write("study_postponed", study=study.id, reason=why, seconds=seconds)
 

@@ -143,7 +143,7 @@ def make_node(folder: Path, peers: Iterable[str] = (), *, api: bool = False, **t
         "callers": 'ae_titles = ["SENDER"]\naddresses = ["127.0.0.1"]',
         "limits": "min_free_mb = 1\nidle_s = 10",
         "study": "quiet_s = 0.6",
-        "send": "retry_s = 0.3\nretry_max_s = 1.0",
+        "send": 'objects = ["seg", "sr"]\nretry_s = 0.3\nretry_max_s = 1.0',
         "status": f"port = {status}\napi = {str(api).lower()}",
         "model": "threads = 1",
     } | tables

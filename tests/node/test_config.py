@@ -21,6 +21,7 @@ ae_titles = ["MR1"]
 addresses = ["10.0.0.0/24", "::1"]
 """
 QUERY = '[ecg_query]\nae_title = "A"\nhost = "h"\nport = 104\n'
+SELF = '[[peers]]\nname = "me"\nae_title = "A"\nhost = "127.0.0.1"\nport = 11112\n'
 
 
 def written(folder: Path, text: str) -> Path:
@@ -71,6 +72,12 @@ def test_addresses(tmp_path: Path, address: str, admitted: bool) -> None:
         ("[callers]", f"{QUERY}when = true\n[callers]", "ecg_query.when"),
         ("[callers]", "[status]\non = 1\n[callers]", "status.on"),
         ("[callers]", "[status]\non = false\napi = true\n[callers]", "status.api"),
+        ("[callers]", "[status]\nport = 11112\n[callers]", "status.port"),
+        ("[callers]", '[model]\nprovider = "gpu"\n[callers]', "model.provider"),
+        ("[callers]", '[model]\nprecision = "fp3"\n[callers]', "model.precision"),
+        ("[callers]", f'{QUERY}retrieve = "move"\n[callers]', "ecg_query.retrieve"),
+        ("[callers]", f"{SELF}[callers]", "peer me"),
+        ("[callers]", "[send]\ngive_up_days = 0\n[callers]", "send.give_up_days"),
         ("[callers]", "[colours]\n[callers]", "[colours]"),
         ("[callers]", "callers", "TOML"),
     ],
@@ -89,6 +96,13 @@ def test_tls_peer_needs_files_and_names_are_unique(tmp_path: Path) -> None:
         read_config(written(tmp_path, MINIMAL + peer + "tls = true\n"))
     with pytest.raises(UsageError, match=r"peers\[2\]\.name"):
         read_config(written(tmp_path, MINIMAL + peer + peer))
+
+
+def test_tls_files_are_looked_into(tmp_path: Path) -> None:
+    for name in ("node.pem", "node.key", "ca.pem"):
+        (tmp_path / name).write_text("no PEM")
+    table = '[tls]\ncertificate = "node.pem"\nkey = "node.key"\nca = "ca.pem"\n'
+    assert main(["--check", str(written(tmp_path, MINIMAL + table))]) == 2
 
 
 def test_example_is_a_configuration() -> None:

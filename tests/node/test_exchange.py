@@ -71,7 +71,7 @@ def orthanc_and_node(
         [node_factory.peer_table(orthanc.dicom_port, "ORTHANC")],
         callers='ae_titles = ["ORTHANC"]\naddresses = ["127.0.0.1"]',
         ecg_query=f'ae_title = "ORTHANC"\nhost = "127.0.0.1"\nport = {orthanc.dicom_port}',
-        send='objects = ["seg", "sr", "dicom-pdf"]\nretry_s = 0.3',
+        send="retry_s = 0.3",
     )
     configuration = {
         "StorageDirectory": str(tmp_path / "storage"),

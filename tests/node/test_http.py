@@ -6,12 +6,19 @@ import json
 import re
 import zipfile
 from io import BytesIO
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+
+from scarseg_infer.node.counters import Counters
+from scarseg_infer.node.outbox import Outbox
+from scarseg_infer.node.queue import Queue
+from scarseg_infer.node.status import Status
+from scarseg_infer.node.storage import Storage
 
 
 def zipped(contents: dict[str, bytes]) -> bytes:
@@ -33,6 +40,16 @@ def ask(
     except HTTPError as error:
         text = error.read().decode()
         return error.code, json.loads(text) if text.startswith("{") else {}
+
+
+def test_counters_keep_every_digit(tmp_path: Path) -> None:
+    """What a monitoring system derives rates from."""
+    counters = Counters()
+    counters.add("objects_received_total", 1_234_567, status="0x0000")
+    counters.add("objects_received_total", status="0x0000")
+    storage = Storage(tmp_path)
+    text = Status(Queue(storage), Outbox(storage), counters, list, dict).metrics()
+    assert 'scarseg_node_objects_received_total{status="0x0000"} 1234568' in text
 
 
 def test_study_by_http(node_factory: ModuleType, node: Any, archive: Any) -> None:

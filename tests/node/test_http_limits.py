@@ -130,16 +130,19 @@ def test_refused_body_is_not_asked_for(node: Any) -> None:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Any]:
     """Serves the studies of an empty data folder, without anything that processes them: a function
-    that starts a server and gives a list, whose one value says whether the disk has room."""
+    that starts a server and gives a list, whose one value says for how many bytes the disk has
+    room."""
     storage = Storage(tmp_path / "data")
     queue = Queue(storage)
     status = Status(queue, Outbox(storage), Counters(), list, dict)
-    room = [True]
+    room = [1 << 30]
     servers = []
 
-    def start(port: int, address: str = "127.0.0.1") -> list[bool]:
+    def start(port: int, address: str = "127.0.0.1") -> list[int]:
         servers.append(
-            StatusServer(status, StudyApi(storage, queue, lambda: room[0]), address, port)
+            StatusServer(
+                status, StudyApi(storage, queue, lambda more: more <= room[0]), address, port
+            )
         )
         return room
 
@@ -164,12 +167,27 @@ def test_slow_callers(
     assert time.monotonic() - start < 5
 
 
-def test_full_disk(served: Any, node_factory: ModuleType) -> None:
+def test_full_disk(served: Any, node_factory: ModuleType, tmp_path: Path) -> None:
     (port,) = node_factory.free_ports(1)
     room = served(port)
-    room[0] = False
+    full = (507, "The disk is nearly full.")
+    room[0] = -1
     code, received = talk(port, POST + ZIP + b"Content-Length: 9\r\n\r\n")
-    assert (code, error_of(received)) == (507, "The disk is nearly full.")
+    assert (code, error_of(received)) == full
+    # There is room for the zip, but not for what is in it: then nothing of it is kept.
+    stream = BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, item in enumerate(node_factory.demo_study("FULL")):
+            item.PixelData = bytes(len(item.PixelData))
+            archive.writestr(f"{number}.dcm", node_factory.encoded(item))
+    body = stream.getvalue()
+    room[0] = 10 * len(body)
+    length = b"Content-Length: %d\r\n\r\n" % len(body)
+    code, received = talk(port, POST + ZIP + length + body)
+    assert (code, error_of(received)) == full
+    assert not list((tmp_path / "data" / "objects").iterdir())
+    room[0] = 1 << 30
+    assert talk(port, POST + ZIP + length + body)[0] == 202
 
 
 def test_connections_are_limited(served: Any, node_factory: ModuleType) -> None:
@@ -230,13 +248,21 @@ def test_damaged_zip_leaves_nothing_behind(
         whole = stream.getvalue()
         length = b"Content-Length: %d\r\n\r\n" % len(whole)
         assert talk(port, POST + ZIP + length + whole)[0] == expected
+    stream = BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("1", node_factory.encoded(items[0]))
+        archive.writestr("2", node_factory.encoded(items[1]))
+        archive.writestr("3", "no image")
+    length = b"Content-Length: %d\r\n\r\n" % len(stream.getvalue())
+    _, received = talk(port, POST + ZIP + length + stream.getvalue())
+    answer = json.loads(received.partition(b"\r\n\r\n")[2])
+    assert (answer["conflicts"], answer["files_left_out"]) == (1, 1)
+    assert [study["objects"] for study in answer["studies"]] == [1]
 
 
 def test_files_of_a_result(node_factory: ModuleType, tmp_path: Path) -> None:
     # Without peers: a host may be the only one that wants the results.
-    node = node_factory.make_node(
-        tmp_path, api=True, send='objects = ["seg", "sr", "dicom-pdf"]', study="quiet_s = 0.2"
-    )
+    node = node_factory.make_node(tmp_path, api=True, send="", study="quiet_s = 0.2")
     node.start()
     try:
         study = node_factory.demo_study("FILES")

@@ -11,14 +11,19 @@ from typing import Any
 import pytest
 from pydicom import Dataset
 from pydicom.uid import MRImageStorage, SecondaryCaptureImageStorage, generate_uid
-from pynetdicom import AE
-from pynetdicom.sop_class import InstanceAvailabilityNotification, ModalityPerformedProcedureStep
+from pynetdicom import AE, build_role
+from pynetdicom.sop_class import (
+    InstanceAvailabilityNotification,
+    ModalityPerformedProcedureStep,
+    ModalityPerformedProcedureStepNotification,
+)
 
 from scarseg_infer.node.queue import Arrival, Queue
 from scarseg_infer.node.steps import COMPLETED, DISCONTINUED, IN_PROGRESS, Step, Steps
 from scarseg_infer.node.storage import Storage
 
 MPPS, IAN = ModalityPerformedProcedureStep, InstanceAvailabilityNotification
+NOTIFICATION = ModalityPerformedProcedureStepNotification
 
 
 class Scanner:
@@ -49,6 +54,19 @@ class Scanner:
 
     def ask_to_set(self, data: Any, uid: str) -> Dataset:
         return self._ask("set", data, MPPS, uid)
+
+
+def reported(port: int, event: int, uid: str) -> int:
+    """Report an event of a step as its manager does: the provider of this service, who calls."""
+    ae = AE(ae_title="SENDER")
+    ae.acse_timeout = ae.dimse_timeout = 20
+    ae.add_requested_context(NOTIFICATION)
+    roles = [build_role(NOTIFICATION, scu_role=False, scp_role=True)]
+    association = ae.associate("127.0.0.1", port, ae_title="SCARSEG", ext_neg=roles)
+    assert association.is_established
+    status, _ = association.send_n_event_report(None, event, NOTIFICATION, uid)
+    association.release()
+    return int(status.Status)
 
 
 def created(study: str, modality: str = "MR") -> Dataset:
@@ -145,6 +163,23 @@ def test_notification_of_available_images(node_factory: ModuleType, patient_node
     node_factory.wait_for(lambda: done(node) > before)
     del said.ReferencedSeriesSequence
     assert scanner.create(said, None, IAN) == 0x0120
+
+
+def test_reported_event_ends_a_step(node_factory: ModuleType, patient_node: Any) -> None:
+    """The step's manager tells by N-EVENT-REPORT what the scanner told it."""
+    node, scanner, before = patient_node, Scanner(patient_node.port), done(patient_node)
+    images, uid = node_factory.demo_study("MPPS-4"), generate_uid()
+    assert reported(node.port, 2, uid) == 0x0112
+    assert scanner.create(created(str(images[0].StudyInstanceUID)), uid) == 0
+    assert scanner.set(ended(images, IN_PROGRESS), uid) == 0
+    assert set(node_factory.send(node.port, images)) == {0}
+    assert reported(node.port, 4, uid) == 0  # updated
+    assert reported(node.port, 9, uid) == 0x0113
+    time.sleep(1.0)
+    assert done(node) == before
+    assert reported(node.port, 2, uid) == 0  # completed
+    node_factory.wait_for(lambda: done(node) > before)
+    assert reported(node.port, 5, uid) == 0  # deleted, which no longer matters
 
 
 def test_running_step_outlives_a_kill_and_holds_the_study(
@@ -276,6 +311,9 @@ def test_data_of_the_version_before(tmp_path: Path) -> None:
     storage = Storage(tmp_path / "data")
     arrive(Queue(storage), "1.1")
     with storage.change() as database:
+        database.execute("DROP INDEX studies_by_patient")
+        for column in ("changes", "with_ecg", "images_forgotten"):
+            database.execute(f"ALTER TABLE studies DROP COLUMN {column}")
         for table in ("step_images", "step_studies", "steps"):
             database.execute(f"DROP TABLE {table}")
         database.execute("PRAGMA user_version=1")

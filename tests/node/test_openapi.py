@@ -140,7 +140,11 @@ def test_worked_example_works(
             cwd=tmp_path, capture_output=True, check=True, timeout=30,
         )  # fmt: skip
         said.append(found.stdout)
-    taken = {"studies": [{"id": done, "objects": len(images())}], "files_left_out": 0}
+    taken = {
+        "studies": [{"id": done, "objects": len(images())}],
+        "files_left_out": 0,
+        "conflicts": 0,
+    }
     assert json.loads(said[0]) == taken
     assert json.loads(said[1])["state"] == "done"
     assert pydicom.dcmread(tmp_path / "scar.dcm").Modality == "SEG"

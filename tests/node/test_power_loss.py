@@ -29,22 +29,52 @@ print("listening", flush=True)
 sys.stdin.read()
 receiver.stop(5)
 """
+PUBLISH = """
+import sys
+from pathlib import Path
+from scarseg_infer.node.outbox import Outbox, ResultFile
+from scarseg_infer.node.queue import Arrival, Queue
+from scarseg_infer.node.storage import Storage
+
+storage = Storage(Path(sys.argv[1]))
+queue = Queue(storage)
+queue.add(Arrival("1.1", "1.2", "image", "p", "", "", b"data", 0))
+(study,) = queue.complete(0)
+out = storage.root / "work" / "out"
+out.mkdir()
+for name in ("scar.dcm", "report-sr.dcm"):
+    (out / name).write_bytes(b"result")
+print("published", flush=True)
+files = [ResultFile("seg", "scar.dcm", "9.1", "1.2"), ResultFile("sr", "report-sr.dcm", "9.2", "1")]
+assert Outbox(storage).publish(study, out, files, ["peer"], "digest", with_ecg=False)
+"""
 P_DATA = r'"\4\0'
 """How strace shows the start of a PDU with an answer to C-STORE."""
 
 
-def test_answer_comes_after_object_name_and_row_are_on_the_disk(
-    node_factory: ModuleType, tmp_path: Path, program: Callable[[str, str], str]
-) -> None:
-    strace = program("strace", "strace")
-    if subprocess.run([strace, "-o", tmp_path / "x", "true"]).returncode:
+CALLS = "trace=fsync,fdatasync,sendto,rename,renameat,renameat2,write"
+
+
+@pytest.fixture
+def strace(program: Callable[[str, str], str], tmp_path: Path) -> list[str | Path]:
+    """The start of a command line that writes system calls to the file ``trace``."""
+    found = program("strace", "strace")
+    if subprocess.run([found, "-o", tmp_path / "x", "true"]).returncode:
         pytest.skip("tracing is not allowed here")
+    return [found, "-f", "-y", "-s", "12", "-e", CALLS, "-o", tmp_path / "trace", sys.executable]
+
+
+def traced(tmp_path: Path, what: Callable[[str], str]) -> list[str]:
+    lines = (tmp_path / "trace").read_text().splitlines()
+    return [step for line in lines if (step := what(line))]
+
+
+def test_answer_comes_after_object_name_and_row_are_on_the_disk(
+    node_factory: ModuleType, tmp_path: Path, strace: list[str | Path]
+) -> None:
     node = node_factory.make_node(tmp_path)
-    trace = tmp_path / "trace"
-    calls = "trace=fsync,fdatasync,sendto,rename,renameat,renameat2"
     with subprocess.Popen(
-        [strace, "-f", "-y", "-s", "8", "-e", calls, "-o", trace,
-         sys.executable, "-c", RECEIVE, tmp_path / "node.toml"],
+        [*strace, "-c", RECEIVE, tmp_path / "node.toml"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None
@@ -52,17 +82,18 @@ def test_answer_comes_after_object_name_and_row_are_on_the_disk(
         images = node_factory.demo_study()[:3]
         assert node_factory.send(node.port, images) == [0, 0, 0]
         process.communicate("", 30)
-    steps = [step for line in trace.read_text().splitlines() if (step := what(line))]
+    steps = traced(tmp_path, received)
     answers = [index for index, step in enumerate(steps) if step == "answer"]
     assert len(answers) == len(images)
     start = steps.index("sync object")
+    folder = ["sync folders"]  # of the study: new with its first object
     for answer in answers:
-        between = [step for step in steps[start:answer] if step != "sync objects"]
-        assert between == ["sync object", "rename", "sync folder", "sync row"], between
-        start = answer + 1
+        expected = ["sync object", *folder, "rename", "sync folder", "sync row"]
+        assert steps[start:answer] == expected
+        start, folder = answer + 1, []
 
 
-def what(line: str) -> str:
+def received(line: str) -> str:
     """What a line of the trace is about; empty for all the rest."""
     if "sendto(" in line and P_DATA in line:
         return "answer"
@@ -71,7 +102,31 @@ def what(line: str) -> str:
     if "fsync(" in line and "/incoming/" in line:
         return "sync object"
     if "fsync(" in line and "/objects>" in line:
-        return "sync objects"
+        return "sync folders"
     if "fsync(" in line and "/objects/" in line:
+        return "sync folder"
+    return "sync row" if "fdatasync(" in line and "-wal>" in line else ""
+
+
+def test_results_are_on_the_disk_before_anybody_may_send_them(
+    tmp_path: Path, strace: list[str | Path]
+) -> None:
+    subprocess.run([*strace, "-c", PUBLISH, tmp_path / "data"], check=True, timeout=60)
+    steps = traced(tmp_path, published)
+    expected = ["sync file", "sync file", "sync names", "rename", "sync folder", "sync row"]
+    assert steps[steps.index("start") + 1 :][: len(expected)] == expected
+
+
+def published(line: str) -> str:
+    """The same for a result."""
+    if "write(" in line and '"published' in line:
+        return "start"
+    if "rename" in line and "/work/out" in line:
+        return "rename"
+    if "fsync(" in line and "/work/out/" in line:
+        return "sync file"
+    if "fsync(" in line and "/work/out>" in line:
+        return "sync names"
+    if "fsync(" in line and "/results>" in line:
         return "sync folder"
     return "sync row" if "fdatasync(" in line and "-wal>" in line else ""

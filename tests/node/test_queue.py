@@ -6,12 +6,20 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from pydicom import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from scarseg_infer.node.clock import ClockWatch, shift_times
+from scarseg_infer.node.http_api import arrival_in_file
 from scarseg_infer.node.outbox import Outbox, ResultFile
 from scarseg_infer.node.queue import Arrival, Kind, Queue
+from scarseg_infer.node.retention import forget
+from scarseg_infer.node.steps import DISCONTINUED, IN_PROGRESS, Step, Steps
 from scarseg_infer.node.storage import Storage, remove
 
 META = b"\0" * 128 + b"DICM"
@@ -30,13 +38,15 @@ def arrival(
     )
 
 
-def publish(storage: Storage, uid: str = "9.1", peers: tuple[str, ...] = ("a",)) -> bool:
+def publish(
+    storage: Storage, uid: str = "9.1", peers: tuple[str, ...] = ("a",), with_ecg: bool = False
+) -> bool:
     (study,) = Queue(storage).complete(0)
     folder = storage.root / "work" / "out"
     folder.mkdir()
     (folder / "scar.dcm").write_bytes(b"seg")
     files = [ResultFile("seg", "scar.dcm", uid, "1.2.840")]
-    return Outbox(storage).publish(study, folder, files, peers, "digest")
+    return Outbox(storage).publish(study, folder, files, peers, "digest", with_ecg=with_ecg)
 
 
 def test_same_object_from_many_threads_is_kept_once(storage: Storage) -> None:
@@ -103,7 +113,7 @@ def test_results_made_while_objects_came_are_dropped(storage: Storage) -> None:
     folder.mkdir()
     (folder / "scar.dcm").write_bytes(b"seg")
     files = [ResultFile("seg", "scar.dcm", "9.1", "1.2.840")]
-    assert not Outbox(storage).publish(before, folder, files, ["a"], "digest")
+    assert not Outbox(storage).publish(before, folder, files, ["a"], "digest", with_ecg=False)
     assert Outbox(storage).due("a") == []
     assert not list((storage.root / "results").iterdir())
     assert len(queue.complete(0)) == 1
@@ -128,16 +138,16 @@ def test_peer_that_is_gone_holds_no_study_and_may_come_back(storage: Storage) ->
     queue.add(arrival("1.1"))
     assert publish(storage, peers=("a", "b"))
     outbox.sent(outbox.due("a")[0], "a")
-    assert queue.forget(0) == 0
+    assert forget(storage, 0) == 0
     assert outbox.after_restart(["a"]) == {"b": 1}
     assert outbox.after_restart(["a"]) == {}
     assert outbox.counts() == {("a", "sent"): 1, ("b", "removed"): 1}
     assert (outbox.due("b"), outbox.oldest_pending_s()) == ([], 0)
-    assert queue.forget(60) == 0  # kept for as long as one that has just been sent
+    assert forget(storage, 60) == 0  # kept for as long as one that has just been sent
     assert outbox.after_restart(["a", "b"]) == {}
     assert len(outbox.due("b")) == 1
     assert outbox.after_restart([]) == {"b": 1}
-    assert queue.forget(0) == 1
+    assert forget(storage, 0) == 1
     assert outbox.after_restart(["a", "b"]) == {}
     assert outbox.due("b") == []
 
@@ -174,23 +184,33 @@ def test_leftovers_of_a_crash_go_and_nothing_else(storage: Storage) -> None:
     for path in (storage.root / "objects").glob("*/*"):
         path.unlink()
     assert Queue(again).after_restart() == 1
+    # What is lost is not acknowledged as known, and no result is made without it.
+    assert Queue(again).add(arrival("1.2")) == "new"
+    (study,) = Queue(again).complete(0)
+    assert (study.objects, study.images_missing) == (1, 0)
+    assert Queue(again).add(arrival("1.1")) == "new"
 
 
 def test_only_what_nobody_needs_is_forgotten(storage: Storage) -> None:
     queue, outbox = Queue(storage), Outbox(storage)
     queue.add(arrival("1.1"))
-    assert queue.forget(0) == 0  # not processed
+    assert forget(storage, 0) == 0  # not processed
     publish(storage)
-    assert queue.forget(0) == 0  # not sent
+    assert forget(storage, 0) == 0  # not sent
     outbox.sent(outbox.due("a")[0], "a")
-    assert queue.forget(3600) == 0  # too young
-    assert queue.forget(0) == 1
-    assert queue.forget(0) == 0
+    assert forget(storage, 3600) == 0  # too young
+    assert forget(storage, 0) == 1
+    assert forget(storage, 0) == 0
     assert not list((storage.root / "objects").iterdir())
     assert not list((storage.root / "results").iterdir())
+    assert outbox.counts() == {}
+    for table in ("studies", "objects", "results", "deliveries"):  # nobody's identifier is left
+        for row in storage.rows(f"SELECT * FROM {table}"):
+            assert "p" not in tuple(row)
     assert queue.add(arrival("1.1")) == "new"  # comes again: the same study
     (study,) = queue.complete(0)
     assert (study.id, study.revision, study.inputs) == (1, 1, "digest")
+    assert (study.patient, study.images_missing) == ("p", 0)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
@@ -208,8 +228,8 @@ def test_object_that_comes_while_others_are_forgotten_stays(
             late.append(queue.add(arrival("1.3.2", "1.3")))
         remove(path)
 
-    monkeypatch.setattr("scarseg_infer.node.queue.remove", remove_slowly)
-    assert queue.forget(0) == 1
+    monkeypatch.setattr("scarseg_infer.node.retention.remove", remove_slowly)
+    assert forget(storage, 0) == 1
     assert late == ["new"]
     assert len(list((storage.root / "objects" / str(second)).iterdir())) == 2
     (study,) = queue.complete(0)
@@ -229,13 +249,137 @@ def test_forgetting_that_was_cut_off_is_ended_at_the_next_start(
         raise OSError("disk")
 
     with monkeypatch.context() as patch:
-        patch.setattr("scarseg_infer.node.queue.remove", fail)
+        patch.setattr("scarseg_infer.node.retention.remove", fail)
         with pytest.raises(OSError, match="disk"):
-            queue.forget(0)
+            forget(storage, 0)
     assert list((storage.root / "results").iterdir())
     storage.remove_leftovers()
     assert not list((storage.root / "results").iterdir())
     assert not list((storage.root / "objects").glob("*/*"))
+
+
+def test_part_of_a_forgotten_study_is_not_the_study(storage: Storage) -> None:
+    queue = Queue(storage)
+    for uid in ("1.1", "1.2", "1.3"):
+        queue.add(arrival(uid))
+    assert publish(storage, peers=())
+    assert forget(storage, 0) == 1
+    queue.add(arrival("1.3"))
+    assert [study.images_missing for study in queue.complete(0)] == [2]
+    queue.add(arrival("1.1"))
+    queue.add(arrival("1.2"))
+    assert [study.images_missing for study in queue.complete(0)] == [0]
+
+
+def test_failed_study_is_tried_again_when_it_is_sent_again(storage: Storage) -> None:
+    queue = Queue(storage)
+    queue.add(arrival("1.1"))
+    queue.begin(queue.complete(0)[0])
+    queue.fail(queue.complete(0)[0], "broken")
+    assert queue.complete(0) == []
+    assert queue.add(arrival("1.1")) == "known"
+    (study,) = queue.complete(0)
+    assert study.attempts == 0
+    assert publish(storage)
+    assert queue.add(arrival("1.1")) == "known"  # of one that is done nothing is made anew
+    assert queue.complete(0) == []
+
+
+def test_late_ecg_opens_what_was_made_without_one(storage: Storage) -> None:
+    queue = Queue(storage)
+    queue.add(arrival("1.1"))
+    (before,) = queue.complete(0)
+    queue.add(arrival("5.1", "5", kind="ecg"))  # while the study is processed
+    assert queue.again(before) is not None
+    out = storage.root / "work" / "stale"
+    out.mkdir()
+    assert not Outbox(storage).publish(before, out, [], [], "digest", with_ecg=False)
+    assert publish(storage)
+    assert queue.complete(0) == []
+    queue.add(arrival("5.2", "5", "someone else", kind="ecg"))
+    queue.add(replace(arrival("5.3", "5", kind="ecg"), patient=""))
+    assert queue.complete(0) == []
+    queue.add(arrival("5.4", "5", kind="ecg"))
+    assert publish(storage, "9.2", with_ecg=True)
+    queue.add(arrival("5.5", "5", kind="ecg"))
+    assert queue.complete(0) == []
+
+
+def test_identifier_of_an_unknown_issuer_names_nobody_among_several(storage: Storage) -> None:
+    queue = Queue(storage)
+    queue.add(arrival("1.1"))
+    queue.add(replace(arrival("5.1", "5", kind="ecg"), issuer="here"))
+    assert len(queue.ecgs(queue.complete(0)[0])) == 1
+    queue.add(replace(arrival("6.1", "6", kind="ecg"), issuer="there"))
+    assert queue.ecgs(queue.complete(0)[0]) == []
+    queue.add(arrival("1.9", kind="ecg"))  # the study's own
+    assert len(queue.ecgs(queue.complete(0)[0])) == 1
+    queue.add(replace(arrival("1.2"), issuer="here"))  # a later image says it
+    (study,) = queue.complete(0)
+    assert study.issuer == "here"
+    assert len(queue.ecgs(study)) == 2
+    queue.add(replace(arrival("1.3"), issuer="there"))
+    assert queue.complete(0)[0].issuer == "here"
+
+
+def test_object_that_is_here_in_another_syntax(storage: Storage, node_factory: ModuleType) -> None:
+    """An archive sends with implicit VR what the scanner sent with explicit VR."""
+    queue, image = Queue(storage), node_factory.demo_study()[0]
+    item = Dataset()
+    item.ReferencedSOPInstanceUID = "1.2"
+    image.ReferencedImageSequence = [item]
+    image.add_new(0x00091001, "LO", "private")
+    files = []
+    for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+        image.file_meta.TransferSyntaxUID = syntax
+        stream = BytesIO()
+        image.save_as(stream, implicit_vr=syntax.is_implicit_VR, little_endian=True)
+        files.append(stream.getvalue())
+    image.PatientID += "X"
+    stream = BytesIO()
+    image.save_as(stream, implicit_vr=True, little_endian=True)
+    found = [arrival_in_file(file) for file in (*files, stream.getvalue())]
+    assert found[0] and found[1] and found[2]
+    assert [queue.add(one) for one in found if one] == ["new", "known", "conflict"]
+
+
+@pytest.mark.parametrize("step", [-86400.0, 86400.0 * 30])
+def test_clock_that_is_set_changes_no_waiting_time(storage: Storage, step: float) -> None:
+    queue, outbox = Queue(storage), Outbox(storage)
+    queue.add(arrival("1.1"))
+    assert publish(storage)
+    queue.add(arrival("2.1", "2"))
+    queue.postpone(queue.complete(0)[0], 0.3, "disk")
+    Steps(storage).add(Step("7.1", IN_PROGRESS, ["2"]))
+    real = time.time
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", lambda: real() + step)
+        watch = ClockWatch()
+        watch._offset -= step  # it was made before
+        assert watch.stepped_s() == pytest.approx(step, abs=1)
+        assert watch.stepped_s() == 0
+        shift_times(storage, step)
+        assert outbox.give_up(3600) == {}
+        assert forget(storage, 3600) == 0
+        assert queue.complete(0, 3600) == []
+        Steps(storage).update("7.1", DISCONTINUED, None)
+        time.sleep(0.4)
+        assert len(queue.complete(0, 3600)) == 1
+        assert len(outbox.due("a")) == 1
+
+
+def test_what_nobody_takes_is_given_up(storage: Storage) -> None:
+    queue, outbox = Queue(storage), Outbox(storage)
+    queue.add(arrival("1.1"))
+    assert publish(storage, peers=("a", "b"))
+    outbox.sent(outbox.due("a")[0], "a")
+    assert outbox.give_up(60) == {}
+    assert outbox.give_up(0) == {"b": 1}
+    assert outbox.give_up(0) == {}
+    assert outbox.counts() == {("a", "sent"): 1, ("b", "given up"): 1}
+    assert outbox.after_restart(["a", "b"]) == {}
+    assert outbox.due("b") == []
+    assert forget(storage, 0) == 1
 
 
 def test_others_may_not_read(storage: Storage) -> None:

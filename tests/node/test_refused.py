@@ -7,15 +7,23 @@ import random
 import socket
 import struct
 import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from io import StringIO
+from dataclasses import replace
+from io import BytesIO, StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pydicom
 import pytest
-from pydicom.uid import MRImageStorage, generate_uid
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import JPEGLSLossless, MRImageStorage, RLELossless, generate_uid
 from pynetdicom import AE
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
 
 from scarseg_infer.node.config import read_config
 from scarseg_infer.node.counters import Counters
@@ -93,23 +101,27 @@ def test_second_object_of_the_same_uid(node_factory: ModuleType, node: Any) -> N
     assert node.rows(query) == [(1,)]
 
 
-def test_uids_that_are_missing_or_differ(node_factory: ModuleType, node: Any) -> None:
-    from pynetdicom.dimse_primitives import C_STORE
-
-    (image,) = node_factory.demo_study("ODD")[:1]
+def associated(node: Any) -> Association:
+    """An association for MR images."""
     ae = AE(ae_title="SENDER")
     ae.add_requested_context(MRImageStorage)
-    association = ae.associate("127.0.0.1", node.port, ae_title="SCARSEG")
+    return ae.associate("127.0.0.1", node.port, ae_title="SCARSEG")
+
+
+def asked_to_store(uid: str, payload: BytesIO, number: int = 1) -> C_STORE:
+    request = C_STORE()
+    request.MessageID, request.Priority = number, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = MRImageStorage, uid
+    request.DataSet = payload
+    return request
+
+
+def test_uids_that_are_missing_or_differ(node_factory: ModuleType, node: Any) -> None:
+    (image,) = node_factory.demo_study("ODD")[:1]
+    association = associated(node)
     for damage in ("other", "no study", "garbage"):
-        payload = node_factory.dataset_bytes(image, damage)
-        request = C_STORE()
-        request.MessageID = 1
-        request.AffectedSOPClassUID = MRImageStorage
-        request.AffectedSOPInstanceUID = (
-            generate_uid() if damage == "other" else image.SOPInstanceUID
-        )
-        request.Priority = 2
-        request.DataSet = payload
+        uid = generate_uid() if damage == "other" else image.SOPInstanceUID
+        request = asked_to_store(uid, node_factory.dataset_bytes(image, damage))
         context = association.accepted_contexts[0].context_id
         association._reactor_checkpoint.clear()
         association.dimse.send_msg(request, context)
@@ -127,6 +139,98 @@ def test_oversized_object_ends_its_association_only(node_factory: ModuleType, no
     assert node_factory.send(node.port, [image]) == [None]
     assert node.metric(refused) == before + 1
     echo(node)
+
+
+def test_caller_that_does_not_wait_for_answers(
+    node_factory: ModuleType, receiver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it sends ahead would fill memory while the disk is slow."""
+    going_on = threading.Event()
+
+    def slow(*_: Any) -> str:
+        going_on.wait(30)
+        return "new"
+
+    monkeypatch.setattr(Queue, "add", slow)
+    _, _, node = receiver()
+    image = node_factory.demo_study("AHEAD")[0]
+    association = associated(node)
+    try:
+        for number in range(200):
+            if not association.is_established:
+                break
+            payload = node_factory.dataset_bytes(image, "")
+            request = asked_to_store(image.SOPInstanceUID, payload, number + 1)
+            association.dimse.send_msg(request, association.accepted_contexts[0].context_id)
+            time.sleep(0.02)
+        assert number < 50
+    finally:
+        going_on.set()
+        association.abort()
+    echo(node)
+
+
+@pytest.mark.parametrize("extra", [True, False], ids=["with decoders", "without"])
+def test_only_what_can_be_decoded_is_accepted(
+    receiver: Any, monkeypatch: pytest.MonkeyPatch, extra: bool
+) -> None:
+    """RLE needs nothing; JPEG-LS an extra, which may not be installed."""
+    if not extra:
+        decoder = get_decoder(JPEGLSLossless)
+        monkeypatch.setattr(decoder, "_available", {})
+    _, _, node = receiver()
+    ae = AE(ae_title="SENDER")
+    for syntax in (RLELossless, JPEGLSLossless):
+        ae.add_requested_context(MRImageStorage, syntax)
+    association = ae.associate("127.0.0.1", node.port, ae_title="SCARSEG")
+    assert association.is_established
+    accepted = [context.transfer_syntax[0] for context in association.accepted_contexts]
+    association.release()
+    assert accepted == ([RLELossless, JPEGLSLossless] if extra else [RLELossless])
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 6 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder]
+    if not sys.platform.startswith("linux") or subprocess.run(command).returncode:
+        pytest.skip("mounting a small file system needs root on Linux")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_disk_that_is_full_to_the_last_byte(node_factory: ModuleType, small_disk: Path) -> None:
+    """Beyond min_free_mb others may fill it. Objects are refused, all that was acknowledged is
+    whole, and with room again everything goes on."""
+    node = node_factory.make_node(small_disk, limits="min_free_mb = 1")
+    config = read_config(small_disk / "node.toml")
+    config = replace(config, limits=replace(config.limits, min_free_bytes=0))
+    storage = Storage(config.data)
+    found = Receiver(config, storage, Queue(storage), Counters(), Log(StringIO()))
+    found.start()
+    taken: list[Any] = []
+    try:
+        statuses: set[int] = set()
+        while 0xA700 not in statuses:
+            images = node_factory.demo_study("FULL")
+            for image, status in zip(images, node_factory.send(node.port, images), strict=True):
+                statuses.add(status)
+                taken += [image] if status == 0 else []
+        assert statuses == {0, 0xA700}
+        kept = {row["sop_uid"]: row["file"] for row in storage.rows("SELECT * FROM objects")}
+        assert set(kept) == {str(image.SOPInstanceUID) for image in taken}
+        for image in taken:
+            whole = pydicom.dcmread(storage.root / kept[str(image.SOPInstanceUID)])
+            assert whole.PixelData == image.PixelData
+        subprocess.run(["mount", "-o", "remount,size=9m", small_disk], check=True)
+        assert set(node_factory.send(node.port, images)) == {0}
+        (answer,) = storage.rows("PRAGMA integrity_check")
+        assert tuple(answer) == ("ok",)
+    finally:
+        found.stop(5)
+        storage.close()
 
 
 def test_too_many_associations(node: Any) -> None:

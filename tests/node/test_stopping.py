@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -19,8 +20,10 @@ from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.http_api import arrival_in_file
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.queue import Queue, Study
+from scarseg_infer.node.retention import forget
 from scarseg_infer.node.storage import Storage
 from scarseg_infer.node.work import Worker
+from scarseg_runtime.errors import OutputError
 
 
 @pytest.fixture
@@ -78,6 +81,48 @@ def test_study_that_takes_too_long_fails_with_a_reason(config: Config, storage: 
     assert "study.timeout_s" in row["why"]
     assert "study_failed" in log.getvalue()
     assert not list((storage.root / "work").iterdir())
+
+
+def test_faults_of_the_machine_pass(
+    config: Config, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full for longer than attempts are allowed fails no study."""
+    queue, waits = Queue(storage), []
+
+    def full(*_: object, **__: object) -> None:
+        raise OutputError("the disk is full", "Make room")
+
+    worker, log = work(config, storage)
+    with monkeypatch.context() as patch:
+        patch.setattr("scarseg_infer.node.work.write_all", full)
+        for _ in range(config.study.attempts + 2):
+            assert worker.step()
+            assert not worker.step()  # postponed
+            waits.append(json.loads(log.getvalue().splitlines()[-1])["seconds"])
+            queue.after_restart()  # does not wait for that
+            time.sleep(0.15)
+    assert waits == [30, 60, 120, 240]
+    assert worker.step()
+    assert queue.counts() == {"open": 0, "done": 1, "failed": 0}
+
+
+def test_rest_of_a_forgotten_study_fails_with_a_reason(
+    config: Config, storage: Storage, node_factory: ModuleType
+) -> None:
+    worker, _ = work(config, storage)
+    assert worker.step()
+    files = [path.read_bytes() for path in (storage.root / "objects").glob("*/*")]
+    assert forget(storage, 0) == 1
+    for data, state in ((files[0], "failed"), *((file, "done") for file in files[1:])):
+        arrival = arrival_in_file(data)
+        assert arrival is not None
+        Queue(storage).add(arrival)
+        if data in (files[0], files[-1]):
+            time.sleep(0.15)
+            assert worker.step()
+            (row,) = Queue(storage).listing(5)
+            assert (row["state"], row["revision"]) == (state, 1)
+            assert ("send the whole study" in row["why"]) is (state == "failed")
 
 
 def test_archive_that_does_not_answer_is_no_failed_attempt(

@@ -7,6 +7,8 @@ Intel's, keeps no compiled model of its own, and is the same library underneath.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -76,19 +78,31 @@ class OpenvinoSession:
     def _infer(self, inputs: Arrays, control: RunControl) -> None:
         """Run the request. Inputs are read where they lie."""
         try:
-            if not control.can_stop:
-                self._request.infer(dict(inputs), share_inputs=True)
-                return
-            self._request.start_async(dict(inputs), share_inputs=True)
-            while not self._request.wait_for(int(POLL_S * 1000)):
-                if control.stopped:
-                    self._request.cancel()
-                    break
-            self._request.wait()
-        except RuntimeError as error:
-            control.check()
-            raise ProviderError("OpenVINO failed on this study", "Use --provider cpu") from error
+            with _failures():
+                self._request.start_async(dict(inputs), share_inputs=True)
+            while not self._finished():
+                control.check()
+        except BaseException:  # an interrupt, or what the host's cancel signal raises, too
+            # A request that goes on would refuse every later run, and read inputs long gone.
+            self._request.cancel()
+            with suppress(RuntimeError):
+                self._request.wait()
+            raise
         control.check()
+
+    def _finished(self) -> bool:
+        """Whether the request has come to its end, waiting a little. Raises ProviderError."""
+        with _failures():
+            return bool(self._request.wait_for(int(POLL_S * 1000)))
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """What OpenVINO raises while it computes, as ProviderError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ProviderError("OpenVINO failed on this study", "Use --provider cpu") from error
 
 
 class _Port:

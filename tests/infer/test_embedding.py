@@ -107,6 +107,44 @@ def test_the_network_itself_is_stopped(provider: str, make_stack: Callable[..., 
         assert np.array_equal(segmenter.run(large, timeout_s=600).labels, whole.labels)
 
 
+class BrokenSignal:
+    """A host's cancel signal that fails once, when it is asked within the network."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error: BaseException | None = error
+        self.asked_in_network = 0
+        self.in_network = False
+
+    def watch(self, stage: Stage, done: float) -> None:
+        self.in_network = stage == "network"
+
+    def is_set(self) -> bool:
+        self.asked_in_network += self.in_network
+        # Not at once: the first question comes before the provider has begun.
+        if self.error is not None and self.asked_in_network > 3:
+            error, self.error = self.error, None
+            raise error
+        return False
+
+
+@pytest.mark.parametrize("provider", ["cpu", "openvino"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("the host's"), SystemExit(3)])
+def test_what_the_cancel_signal_raises_comes_out_and_the_next_run_is_sound(
+    provider: str, error: BaseException, make_stack: Callable[..., LgeStack],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    stack = make_stack(12, (320, 320))
+    with Segmenter.from_model(provider=provider, threads=1) as segmenter:
+        whole = segmenter.run(stack)
+        signal = BrokenSignal(error)
+        with pytest.raises(type(error)) as caught:
+            segmenter.run(stack, cancel=signal, progress=signal.watch)
+        assert caught.value is error
+        for cancel in (None, threading.Event()):
+            assert np.array_equal(segmenter.run(stack, cancel=cancel).labels, whole.labels)
+    assert capsys.readouterr().err == ""  # no traceback of a thread
+
+
 def test_a_time_limit_covers_waiting_for_the_model() -> None:
     never: Future[Model] = Future()
     segmenter = Segmenter(never)

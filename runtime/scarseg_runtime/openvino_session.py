@@ -9,14 +9,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scarseg_runtime.cache_place import Cache, chosen_folder
 from scarseg_runtime.contract import OUTPUTS
 from scarseg_runtime.cores import usable_cores
-from scarseg_runtime.engine_cache import CacheEntry, cache_folder
+from scarseg_runtime.engine_cache import CacheEntry
 from scarseg_runtime.engine_file import SIDECAR_FORMAT, UnusableError
 from scarseg_runtime.errors import ModelError, ProviderError
 from scarseg_runtime.model_file import ModelFile, check_contract, checked_bytes
@@ -41,19 +43,22 @@ class OpenvinoSession:
         self._outputs = [spec.name for spec in OUTPUTS]
 
     @classmethod
-    def open(cls, model: ModelFile, precision: str, threads: int | None = None) -> OpenvinoSession:
+    def open(
+        cls, model: ModelFile, precision: str, threads: int | None = None, cache: Cache = True
+    ) -> OpenvinoSession:
         """Load a model file, compiled before or now.
 
         Args:
             precision: ``fp32`` or ``bf16``.
             threads: cores to compute on; default those the process may use.
+            cache: where compiled models are kept, if at all.
 
         Raises:
             ModelError: OpenVINO cannot read the file, or it breaks the contract.
             ProviderError: OpenVINO cannot compile it in this precision on this processor.
         """
         core = import_openvino().Core()
-        compiled = _compiled(core, model, _hints(precision, threads))
+        compiled = _compiled(core, model, _hints(precision, threads), chosen_folder(cache))
         _check_precision(compiled, precision)
         check_contract(
             [_Port(port) for port in compiled.inputs],
@@ -126,10 +131,10 @@ def _hints(precision: str, threads: int | None) -> dict[str, Any]:
 
 
 def _compiled(
-    core: openvino.Core, model: ModelFile, hints: dict[str, Any]
+    core: openvino.Core, model: ModelFile, hints: dict[str, Any], folder: Path | None
 ) -> openvino.CompiledModel:
-    """The compiled model from the user's cache, else compiled and kept."""
-    entry = CacheEntry(cache_folder(), _key_parts(core, model, hints), ".openvino")
+    """The compiled model from the cache, else compiled and kept."""
+    entry = CacheEntry(folder, _key_parts(core, model, hints), ".openvino")
     if (stored := _imported(core, entry, hints)) is not None:
         return stored
     with entry.lock() as writable:

@@ -22,7 +22,7 @@ from scarseg_infer.ecg_reader import read_ecg
 from scarseg_infer.models import model_path
 from scarseg_infer.orientation import display_transform
 from scarseg_infer.study_reader import read_study
-from scarseg_runtime import openvino_session
+from scarseg_runtime import cache_place
 from scarseg_runtime.model import Model
 from scarseg_runtime.preprocess import mean_beat, slice_levels
 from scarseg_runtime.quantify import quantify, slice_heights_mm
@@ -131,7 +131,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
         return loaded[provider]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(openvino_session, "cache_folder", lambda: cache)
+        patch.setattr(cache_place, "cache_folder", lambda: cache)
         yield load
 
 

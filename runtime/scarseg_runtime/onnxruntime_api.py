@@ -7,13 +7,12 @@ beside a scanner. It looks at an environment variable, once, while it is importe
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any, Final
 
+from scarseg_runtime.environment import variable_set
 from scarseg_runtime.errors import ProviderError
 
 _SWITCH: Final = "ORT_DISABLE_TELEMETRY"
@@ -28,7 +27,7 @@ def import_onnxruntime() -> Any:
     with _LOCK:
         # Only where it matters: other threads of the host may be reading the environment.
         first = "onnxruntime" not in sys.modules
-        with _telemetry_off() if first else nullcontext():
+        with variable_set(_SWITCH, "1") if first else nullcontext():
             try:
                 import onnxruntime
             except (ImportError, OSError) as error:  # OSError: bindings without their libraries
@@ -56,17 +55,3 @@ def onnxruntime_errors() -> tuple[type[Exception], ...]:
         RuntimeError,
         MemoryError,
     )
-
-
-@contextmanager
-def _telemetry_off() -> Iterator[None]:
-    """The variable set, and afterwards as it was."""
-    before = os.environ.get(_SWITCH)
-    os.environ[_SWITCH] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_SWITCH]
-        else:
-            os.environ[_SWITCH] = before

@@ -6,9 +6,10 @@ Intel's, keeps no compiled model of its own, and is the same library underneath.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,7 @@ from scarseg_runtime.contract import OUTPUTS
 from scarseg_runtime.cores import usable_cores
 from scarseg_runtime.engine_cache import CacheEntry
 from scarseg_runtime.engine_file import SIDECAR_FORMAT, UnusableError
+from scarseg_runtime.environment import variable_set
 from scarseg_runtime.errors import ModelError, ProviderError
 from scarseg_runtime.model_file import ModelFile, check_contract, checked_bytes
 from scarseg_runtime.openvino_api import import_openvino
@@ -29,6 +31,7 @@ from scarseg_runtime.session import Arrays
 if TYPE_CHECKING:
     import openvino
 
+_KERNELS_KEPT: Final = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 _TYPE_NAMES: Final = {"fp32": "f32", "bf16": "bf16"}
 _CONTRACT_TYPES: Final = {"f32": "tensor(float)", "u8": "tensor(uint8)"}
 
@@ -58,7 +61,8 @@ class OpenvinoSession:
             ProviderError: OpenVINO cannot compile it in this precision on this processor.
         """
         core = import_openvino().Core()
-        compiled = _compiled(core, model, _hints(precision, threads), chosen_folder(cache))
+        with _nothing_kept_of_sizes():
+            compiled = _compiled(core, model, _hints(precision, threads), chosen_folder(cache))
         _check_precision(compiled, precision)
         check_contract(
             [_Port(port) for port in compiled.inputs],
@@ -127,7 +131,17 @@ def _hints(precision: str, threads: int | None) -> dict[str, Any]:
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": _TYPE_NAMES[precision],
         "INFERENCE_NUM_THREADS": threads or usable_cores(),
+        "CPU_RUNTIME_CACHE_CAPACITY": "0",  # see _nothing_kept_of_sizes
     }
+
+
+def _nothing_kept_of_sizes() -> AbstractContextManager[None]:
+    """OpenVINO and oneDNN inside it each keep the kernels of a thousand or more layers and sizes:
+    1 MB for each size of image, which made no run faster. oneDNN asks the environment when it makes
+    its first kernel, for the whole process: a host that has chosen keeps its choice."""
+    if _KERNELS_KEPT in os.environ:
+        return nullcontext()
+    return variable_set(_KERNELS_KEPT, "0")
 
 
 def _compiled(

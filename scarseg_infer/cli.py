@@ -124,7 +124,10 @@ def _segment(arguments: argparse.Namespace) -> None:
         arguments.overwrite = True
     elif arguments.study is None:
         raise UsageError("no study was given", "Name a DICOM folder, zip or NIfTI file, or --demo")
-    _segment_study(arguments, arguments.out or DEFAULT_OUT)
+    from scarseg_runtime.log import warnings_on_stderr
+
+    with warnings_on_stderr():
+        _segment_study(arguments, arguments.out or DEFAULT_OUT)
 
 
 def _list_providers(arguments: argparse.Namespace) -> None:

@@ -25,11 +25,8 @@ from scarseg_infer.series_verdict import PreferredKind, SeriesVerdict
 from scarseg_infer.slice_plane import MAX_SLICE_HEIGHT_MM, step_warnings
 from scarseg_infer.stack import LgeStack
 from scarseg_infer.study_files import StudyFiles, file_label
+from scarseg_runtime.contract import MAX_STACK_PIXELS
 from scarseg_runtime.errors import StudyError
-
-MAX_STACK_PIXELS: Final = 2**27
-"""Half a gigabyte as we hold them (30 slices of 512 x 512 have a sixteenth of it): compressed
-slices of black take next to nothing in their files."""
 
 _IGNORED: Final = {
     FileKind.NOT_DICOM: ("file that is not DICOM", "files that are not DICOM"),

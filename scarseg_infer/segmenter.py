@@ -13,8 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-
 from scarseg_infer.analysis import quantified, run_network, use_of
 from scarseg_infer.ecg import EcgRecord
 from scarseg_infer.ecg_evidence import ecg_evidence, find_record
@@ -24,11 +22,11 @@ from scarseg_infer.series_verdict import PreferredKind
 from scarseg_infer.stack import LgeStack
 from scarseg_infer.stages import Progress, Stages
 from scarseg_infer.study_reader import read_study
+from scarseg_runtime.cache_place import Cache
 from scarseg_runtime.errors import ScarsegError, UsageError
 from scarseg_runtime.model import Model
-from scarseg_runtime.preprocess import slice_levels
+from scarseg_runtime.own_process import OwnProcess
 from scarseg_runtime.run_control import NO_LIMITS, CancelSignal, RunControl
-from scarseg_runtime.taff import decide
 
 
 class Segmenter:
@@ -37,15 +35,19 @@ class Segmenter:
     **Life**: :meth:`from_model` loads, :meth:`run` may follow any number of times, :meth:`close`
     (or the end of a ``with`` block) gives memory and threads back. Nothing outside is touched: no
     logging is configured, nothing printed, no signal handled, no random generator or environment
-    variable used.
+    variable used; but OpenVINO and TensorRT keep what they compile in a cache folder
+    (``scarseg-infer/engines`` in the user's), see ``cache``.
 
     **Threads**: any number of threads may call :meth:`run` of one Segmenter, on files and on
     arrays. ONNX Runtime computes them side by side, OpenVINO and TensorRT one after another.
-    **Processes**: load in each; a Segmenter cannot be pickled, nor used after a fork.
+    Cancel and join them before the interpreter exits: a daemon thread within :meth:`run` at that
+    moment can abort the process.
+    **Processes**: load in each; a Segmenter cannot be pickled, nor used after a fork (UsageError).
     """
 
     def __init__(self, loading: Future[Model]) -> None:
         self._loading: Future[Model] | None = loading
+        self._here = OwnProcess()
 
     def close(self) -> None:
         """Let go of the model. Runs under way go on to their end; later ones raise UsageError."""
@@ -64,6 +66,7 @@ class Segmenter:
 
     def _model(self, control: RunControl = NO_LIMITS) -> Model:
         """The model, as soon as it is loaded. Raises what loading it raised."""
+        self._here.check()  # what loads may have been a thread of the other process
         loading = self._loading
         if loading is None:
             raise UsageError("the Segmenter is closed", "Load the model again")
@@ -78,6 +81,7 @@ class Segmenter:
         provider: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
+        cache: Cache = True,
         background: bool = False,
     ) -> Segmenter:
         """Load a model file; without one, the reference model shipped with the package.
@@ -90,17 +94,20 @@ class Segmenter:
             precision: ``fp32``, ``fp16``, ``bf16``, or ``auto``. What is asked for by name runs
                 even unverified; every result then carries a warning.
             threads: cores to compute on; default those the process may use.
+            cache: keep what OpenVINO and TensorRT compile in the user's cache folder, so that the
+                next start is faster; False keeps nothing, a folder is used in its place.
             background: come back at once and load while the first study is being read; what is
                 wrong with the model is then raised by the first run.
 
         Raises:
             ModelError: the file is missing, damaged or breaks the contract.
             ProviderError: the provider is unknown or cannot run here.
+            UsageError: ``threads`` or ``cache`` make no sense.
         """
 
         def load() -> Model:
             with model_path(model) as path:
-                return Model.load(path, provider, precision, threads=threads)
+                return Model.load(path, provider, precision, threads=threads, cache=cache)
 
         with_one_thread = ThreadPoolExecutor(1, thread_name_prefix="scarseg-load")
         loading = with_one_thread.submit(load)
@@ -186,12 +193,9 @@ class Segmenter:
         Raises:
             ModelError: the model cannot be loaded.
             ProviderError: the provider fails, or takes no stack of this size.
+            UsageError: the size is not of three whole numbers above 0, or the Segmenter is closed.
         """
-        blank = np.zeros((slices, height, width), np.float32)
-        levels = slice_levels(np.arange(slices))
-        model = self._model()
-        model.session.prepare(slices, height, width)
-        model.run(blank, (1.5, 1.5), levels, None, decide(None, ecg_given=False))
+        self._model().warm_up(slices, height, width)
 
     def run_many(
         self, studies: Iterable[tuple[str | Path | LgeStack, str | Path | EcgRecord | None]]

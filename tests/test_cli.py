@@ -17,6 +17,7 @@ import wfdb
 
 from scarseg_infer.cli import main
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
+from scarseg_runtime import cache_place
 
 OUTPUTS = {
     "report.html",
@@ -268,3 +269,14 @@ def test_an_unexpected_failure_does_not_quote_anything(
     message = capsys.readouterr().err
     assert "internal error" in message and "Quux" not in message
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cache_that_cannot_be_written_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    pytest.importorskip("openvino", reason="extra openvino is not installed")
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(cache_place, "cache_folder", lambda: tmp_path / "file" / "cache")
+    given = ["--demo", "--provider", "openvino", "--only", "json", "-o", str(tmp_path / "out")]
+    assert main(given) == 0
+    assert "warning: the engine cache cannot be written" in capsys.readouterr().err

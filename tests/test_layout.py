@@ -21,10 +21,15 @@ FORBIDDEN = {
 }  # fmt: skip
 
 
-def imported_packages(source: Path) -> set[str]:
-    """Top-level packages imported anywhere in a file, inside functions included."""
+def imported_packages(source: Path, *, for_types: bool = True) -> set[str]:
+    """Top-level packages imported anywhere in a file, inside functions included; without those
+    that only a type checker sees unless ``for_types``."""
     found = set()
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+    nodes = [ast.parse(source.read_text(encoding="utf-8"))]
+    for node in nodes:  # which grows
+        unseen = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if for_types or not unseen:
+            nodes.extend(ast.iter_child_nodes(node))
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -42,6 +47,21 @@ def test_dependencies_point_one_way(package: str) -> None:
         if imported_packages(source) & FORBIDDEN[package]
     }
     assert broken == {}
+
+
+REPORTING = {"onnxruntime": "onnxruntime_api.py", "openvino": "openvino_api.py"}
+"""Packages that report their import to their makers, and the one module that imports each."""
+
+
+@pytest.mark.parametrize("package", REPORTING)
+def test_what_reports_its_import_is_imported_in_one_place(package: str) -> None:
+    sources = [
+        source
+        for folder in ("runtime", "scarseg_infer", "export", "bench", "tests")
+        for source in sorted((ROOT / folder).rglob("*.py"))
+        if package in imported_packages(source, for_types=False)
+    ]
+    assert [source.name for source in sources] == [REPORTING[package]]
 
 
 @pytest.mark.parametrize("package", ["scarseg_infer", "scarseg_runtime", "scarseg_infer.cli"])

@@ -18,7 +18,7 @@ NAMES = {
 }  # fmt: skip
 
 PARAMETERS = {
-    Segmenter.from_model: "model *provider *precision *threads *background",
+    Segmenter.from_model: "model *provider *precision *threads *cache *background",
     Segmenter.run: (
         "self study ecg *gap_days *series *prefer *allow_identity_mismatch *progress *cancel "
         "*timeout_s"

@@ -47,8 +47,9 @@ def _shares(times: Counter[str]) -> dict[str, float]:
 
 
 def _onnxruntime(arrays: dict[str, Any], threads: int) -> Counter[str]:
-    import onnxruntime
+    from scarseg_runtime.onnxruntime_api import import_onnxruntime
 
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.enable_cpu_mem_arena = False

@@ -23,6 +23,10 @@ BEAT_R_INDEX: Final = 192
 
 SEGMENT_COUNT: Final = 17
 
+MAX_STACK_PIXELS: Final = 2**27
+"""Half a gigabyte as we hold them (30 slices of 512 x 512 have a sixteenth of it): compressed
+slices of black take next to nothing in their files."""
+
 
 class Label(IntEnum):
     """Values of the ``labels`` and ``image_only_labels`` outputs."""

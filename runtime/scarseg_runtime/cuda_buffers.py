@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import prod
@@ -13,11 +12,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from scarseg_runtime.errors import ProviderError
+from scarseg_runtime.log import LOG
 
 ALIGNMENT: Final = 256
 """Bytes; what TensorRT asks of tensor addresses."""
-
-LOG: Final = logging.getLogger("scarseg_runtime")
 
 
 def cuda_runtime() -> Any:

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import platformdirs
 from filelock import FileLock, Timeout
 
 from scarseg_runtime.engine_file import (
@@ -29,16 +27,10 @@ from scarseg_runtime.engine_file import (
     write_pair,
 )
 from scarseg_runtime.gpu import Gpu
+from scarseg_runtime.log import LOG
 from scarseg_runtime.model_file import ModelFile
 from scarseg_runtime.tensorrt_api import Flavour
 from scarseg_runtime.tensorrt_build import Profile
-
-LOG: Final = logging.getLogger("scarseg_runtime")
-
-
-def cache_folder() -> Path:
-    """Where the user's engines are kept."""
-    return Path(platformdirs.user_cache_dir("scarseg-infer", appauthor=False)) / "engines"
 
 
 def key_parts(
@@ -60,7 +52,8 @@ def key_parts(
 class CacheEntry:
     """One file of the cache with its sidecar, under a lock of its own."""
 
-    folder: Path
+    folder: Path | None
+    """None keeps nothing."""
     parts: Mapping[str, Any]
     """What it depends on; its name is their digest."""
     suffix: str = ".engine"
@@ -69,11 +62,12 @@ class CacheEntry:
     def path(self) -> Path:
         """The file; see :func:`sidecar_path` for the other."""
         text = json.dumps(self.parts, sort_keys=True, separators=(",", ":"))
-        return self.folder / (hashlib.sha256(text.encode()).hexdigest() + self.suffix)
+        name = hashlib.sha256(text.encode()).hexdigest() + self.suffix
+        return Path(self.folder or "", name)
 
     def read(self) -> Built | None:
         """Content and sidecar, None where there is none. Raises UnusableError."""
-        found = read_pair(self.path)
+        found = None if self.folder is None else read_pair(self.path)
         if found is not None and found[1].get("key") != self.parts:
             raise UnusableError("is of another model, release or GPU")
         return found
@@ -94,7 +88,7 @@ class CacheEntry:
 
     @contextmanager
     def lock(self) -> Iterator[bool]:
-        """Holds every other process off; gives False where the folder takes no lock."""
+        """Holds every other process off; gives False where nothing can be kept."""
         lock = self._acquire()
         try:
             yield lock is not None
@@ -103,6 +97,8 @@ class CacheEntry:
                 lock.release()
 
     def _acquire(self) -> FileLock | None:
+        if self.folder is None:
+            return None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path.with_suffix(self.suffix + ".lock"))
@@ -125,7 +121,7 @@ def engine_for(
     gpu: Gpu | None,
     version: str,
     build: Callable[[], Built],
-    folder: Path | None = None,
+    folder: Path | None,
     fresh: bool = False,
 ) -> Built:
     """The engine of a model file and its sidecar: stored, or built and stored.
@@ -134,15 +130,13 @@ def engine_for(
         gpu: what will run it.
         version: of the installed TensorRT.
         build: compiles; called at most once, and by one process at a time.
-        folder: of the cache; default the user's.
+        folder: of the cache; None keeps nothing.
         fresh: build even where one is stored, because that one could not be loaded.
 
     Raises:
         ModelError, ProviderError: what ``build`` raises.
     """
-    entry = CacheEntry(
-        folder or cache_folder(), key_parts(model.sha256, flavour, version, gpu, profile)
-    )
+    entry = CacheEntry(folder, key_parts(model.sha256, flavour, version, gpu, profile))
     if not fresh:
         stored = beside_model(model, flavour, gpu, version) or entry.peek()
         if stored is not None:
@@ -185,11 +179,12 @@ class KernelCache:
 
     @classmethod
     def of_engine(
-        cls, model: ModelFile, flavour: Flavour, version: str, gpu: Gpu, profile: Profile
-    ) -> KernelCache:
-        """The user's cache for an engine of a model file."""
+        cls, model: ModelFile, flavour: Flavour, version: str, gpu: Gpu, profile: Profile,
+        folder: Path | None,
+    ) -> KernelCache:  # fmt: skip
+        """The kernels of an engine, kept in ``folder`` if there is one."""
         parts = key_parts(model.sha256, flavour, version, gpu, profile)
-        return cls(CacheEntry(cache_folder(), parts, ".kernels"))
+        return cls(CacheEntry(folder, parts, ".kernels"))
 
     def load(self, cache: Any) -> None:
         """Fill an empty IRuntimeCache."""

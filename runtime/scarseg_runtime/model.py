@@ -10,13 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_runtime.contract import BEAT_SAMPLES, LEADS
-from scarseg_runtime.errors import StudyError
+from scarseg_runtime.cache_place import Cache, chosen_folder
+from scarseg_runtime.contract import BEAT_SAMPLES, LEADS, MAX_STACK_PIXELS
+from scarseg_runtime.cores import check_threads
+from scarseg_runtime.errors import StudyError, UsageError
 from scarseg_runtime.model_file import ModelMetadata, with_half_variant
+from scarseg_runtime.own_process import OwnProcess
+from scarseg_runtime.preprocess import slice_levels
 from scarseg_runtime.providers import Candidate, candidates, choose
 from scarseg_runtime.run_control import NO_LIMITS, RunControl
 from scarseg_runtime.session import Session
-from scarseg_runtime.taff import EcgDecision
+from scarseg_runtime.taff import EcgDecision, decide
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Model:
         self.session = session
         self.chosen = chosen
         """Provider, precision and file, and whether they passed the parity gates."""
+        self._here = OwnProcess()
 
     @classmethod
     def load(
@@ -49,6 +54,7 @@ class Model:
         precision: str = "auto",
         *,
         threads: int | None = None,
+        cache: Cache = True,
     ) -> Model:
         """Load a model file and check that it keeps the contract.
 
@@ -56,13 +62,17 @@ class Model:
             provider: a name of scarseg_runtime.providers, or ``auto``.
             precision: ``fp32``, ``fp16``, ``bf16``, or ``auto``.
             threads: cores to compute on; default those the process may use.
+            cache: whether compiled models are kept in the user's cache folder, or another folder.
 
         Raises:
             ModelError: the file is missing, damaged or breaks the contract.
             ProviderError: a name is unknown, or what it stands for cannot run here.
+            UsageError: ``threads`` or ``cache`` make no sense.
         """
+        check_threads(threads)
+        chosen_folder(cache)
         chosen = choose(candidates(with_half_variant(path)), provider, precision)
-        return cls(open_session(chosen, threads), chosen)
+        return cls(open_session(chosen, threads, cache), chosen)
 
     @property
     def metadata(self) -> ModelMetadata:
@@ -97,7 +107,9 @@ class Model:
             StudyError: ``lge`` is not three-dimensional, empty or not finite.
             ProviderError: the provider failed, or its engine is not built for so large a stack.
             CancelledError, RunTimeoutError: ``control`` stopped it.
+            UsageError: the model was loaded before a fork.
         """
+        self._here.check()
         if lge.ndim != 3 or min(lge.shape) < 1 or not np.isfinite(lge).all():
             raise StudyError("the image is not a finite three-dimensional stack")
         inputs = {
@@ -111,6 +123,24 @@ class Model:
         for name in ("ecg_weight", "ecg_image_disagreement"):
             outputs[name] = float(outputs[name][0])
         return NetworkOutput(**outputs)
+
+    def warm_up(self, slices: int, height: int, width: int) -> None:
+        """Run the graph once on a stack of a size. Raises what :meth:`run` raises, and UsageError
+        where the size is none."""
+        size = (slices, height, width)
+        if not all(map(_whole, size)) or math.prod(size) > MAX_STACK_PIXELS:
+            raise UsageError(
+                "the size to warm up for is not three whole numbers above 0, 2^27 pixels in all",
+                "Give slices, height and width of the stacks to come",
+            )
+        self._here.check()
+        self.session.prepare(slices, height, width)
+        blank, levels = np.zeros(size, np.float32), slice_levels(np.arange(slices))
+        self.run(blank, (1.5, 1.5), levels, None, decide(None, ecg_given=False))
+
+
+def _whole(size: object) -> bool:
+    return isinstance(size, int) and not isinstance(size, bool) and size > 0
 
 
 def _ecg_inputs(
@@ -128,16 +158,16 @@ def _ecg_inputs(
     }
 
 
-def open_session(chosen: Candidate, threads: int | None = None) -> Session:
+def open_session(chosen: Candidate, threads: int | None = None, cache: Cache = True) -> Session:
     """The session of a candidate. Raises ModelError or ProviderError."""
     if chosen.provider.name in ("tensorrt", "tensorrt-rtx"):
         from scarseg_runtime.tensorrt_engine import TensorrtSession
 
-        return TensorrtSession.open(chosen.model, chosen.provider.name)
+        return TensorrtSession.open(chosen.model, chosen.provider.name, cache=cache)
     if chosen.provider.name == "openvino":
         from scarseg_runtime.openvino_session import OpenvinoSession
 
-        return OpenvinoSession.open(chosen.model, chosen.precision, threads)
+        return OpenvinoSession.open(chosen.model, chosen.precision, threads, cache)
     from scarseg_runtime.onnx_session import OnnxSession
 
     return OnnxSession.open(chosen.model, chosen.provider.name, threads)

@@ -10,6 +10,7 @@ from scarseg_runtime.contract import OUTPUTS
 from scarseg_runtime.cores import usable_cores
 from scarseg_runtime.errors import ModelError, ProviderError
 from scarseg_runtime.model_file import ModelFile, check_contract, checked_bytes
+from scarseg_runtime.onnxruntime_api import import_onnxruntime, onnxruntime_errors
 from scarseg_runtime.run_control import NO_LIMITS, RunControl
 from scarseg_runtime.session import Arrays
 
@@ -53,9 +54,7 @@ class OnnxSession:
 
     def execute(self, inputs: Arrays, control: RunControl = NO_LIMITS) -> dict[str, NDArray[Any]]:
         """All outputs of the graph by name. See :meth:`Session.execute`."""
-        import onnxruntime
-
-        options = onnxruntime.RunOptions()
+        options = import_onnxruntime().RunOptions()
         options.log_severity_level = _FATAL
 
         def stop() -> None:
@@ -64,7 +63,7 @@ class OnnxSession:
         with control.stopping(stop):
             try:
                 values = self._session.run(self._outputs, dict(inputs), options)
-            except _errors() as error:
+            except onnxruntime_errors() as error:
                 raise ProviderError(
                     "ONNX Runtime failed on this study",
                     "Check that there is memory enough for a stack of its size",
@@ -73,9 +72,7 @@ class OnnxSession:
 
 
 def _options(threads: int | None) -> onnxruntime.SessionOptions:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
+    options = import_onnxruntime().SessionOptions()
     options.intra_op_num_threads = threads or usable_cores()
     options.inter_op_num_threads = 1
     # The arena never returns memory; a host process beside a scanner wants it back. That costs
@@ -90,11 +87,9 @@ def _options(threads: int | None) -> onnxruntime.SessionOptions:
 
 def _providers(provider: str) -> list[Any]:
     """What InferenceSession takes as ``providers``."""
-    import onnxruntime
-
     if provider == "cpu":
         return [ONNXRUNTIME_NAMES["cpu"]]
-    if ONNXRUNTIME_NAMES["cuda"] not in onnxruntime.get_available_providers():
+    if ONNXRUNTIME_NAMES["cuda"] not in import_onnxruntime().get_available_providers():
         raise ProviderError("this ONNX Runtime has no CUDA", "pip install 'scarseg-infer[cuda]'")
     # TF32 would keep 10 bits of the 23 of FP32: not what the gate of fp32 was measured on.
     return [(ONNXRUNTIME_NAMES["cuda"], {"use_tf32": "0"})]
@@ -114,32 +109,11 @@ def _check_taken(session: onnxruntime.InferenceSession, provider: str) -> None:
 def _load(
     model: ModelFile, options: onnxruntime.SessionOptions, providers: list[Any]
 ) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
     content = checked_bytes(model)
-    onnxruntime.disable_telemetry_events()  # which only its builds for Windows have
     try:
-        return onnxruntime.InferenceSession(content, options, providers=providers)
-    except _errors() as error:
+        return import_onnxruntime().InferenceSession(content, options, providers=providers)
+    except onnxruntime_errors() as error:
         raise ModelError(
             "the model file cannot be loaded by ONNX Runtime",
             "Check that it is an ONNX file exported by scarseg-export and not cut short",
         ) from error
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises; its own errors have no common ancestor but Exception."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
-
-    return (
-        ort_errors.EPFail,
-        ort_errors.EngineError,
-        ort_errors.Fail,
-        ort_errors.InvalidArgument,
-        ort_errors.InvalidGraph,
-        ort_errors.InvalidProtobuf,
-        ort_errors.NotImplemented,
-        ort_errors.RuntimeException,
-        RuntimeError,
-        MemoryError,
-    )

@@ -6,16 +6,22 @@ Intel's, keeps no compiled model of its own, and is the same library underneath.
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scarseg_runtime.cache_place import Cache, chosen_folder
 from scarseg_runtime.contract import OUTPUTS
 from scarseg_runtime.cores import usable_cores
-from scarseg_runtime.engine_cache import CacheEntry, cache_folder
+from scarseg_runtime.engine_cache import CacheEntry
 from scarseg_runtime.engine_file import SIDECAR_FORMAT, UnusableError
+from scarseg_runtime.environment import variable_set
 from scarseg_runtime.errors import ModelError, ProviderError
 from scarseg_runtime.model_file import ModelFile, check_contract, checked_bytes
 from scarseg_runtime.openvino_api import import_openvino
@@ -25,6 +31,7 @@ from scarseg_runtime.session import Arrays
 if TYPE_CHECKING:
     import openvino
 
+_KERNELS_KEPT: Final = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 _TYPE_NAMES: Final = {"fp32": "f32", "bf16": "bf16"}
 _CONTRACT_TYPES: Final = {"f32": "tensor(float)", "u8": "tensor(uint8)"}
 
@@ -39,19 +46,23 @@ class OpenvinoSession:
         self._outputs = [spec.name for spec in OUTPUTS]
 
     @classmethod
-    def open(cls, model: ModelFile, precision: str, threads: int | None = None) -> OpenvinoSession:
+    def open(
+        cls, model: ModelFile, precision: str, threads: int | None = None, cache: Cache = True
+    ) -> OpenvinoSession:
         """Load a model file, compiled before or now.
 
         Args:
             precision: ``fp32`` or ``bf16``.
             threads: cores to compute on; default those the process may use.
+            cache: where compiled models are kept, if at all.
 
         Raises:
             ModelError: OpenVINO cannot read the file, or it breaks the contract.
             ProviderError: OpenVINO cannot compile it in this precision on this processor.
         """
         core = import_openvino().Core()
-        compiled = _compiled(core, model, _hints(precision, threads))
+        with _nothing_kept_of_sizes():
+            compiled = _compiled(core, model, _hints(precision, threads), chosen_folder(cache))
         _check_precision(compiled, precision)
         check_contract(
             [_Port(port) for port in compiled.inputs],
@@ -76,19 +87,31 @@ class OpenvinoSession:
     def _infer(self, inputs: Arrays, control: RunControl) -> None:
         """Run the request. Inputs are read where they lie."""
         try:
-            if not control.can_stop:
-                self._request.infer(dict(inputs), share_inputs=True)
-                return
-            self._request.start_async(dict(inputs), share_inputs=True)
-            while not self._request.wait_for(int(POLL_S * 1000)):
-                if control.stopped:
-                    self._request.cancel()
-                    break
-            self._request.wait()
-        except RuntimeError as error:
-            control.check()
-            raise ProviderError("OpenVINO failed on this study", "Use --provider cpu") from error
+            with _failures():
+                self._request.start_async(dict(inputs), share_inputs=True)
+            while not self._finished():
+                control.check()
+        except BaseException:  # an interrupt, or what the host's cancel signal raises, too
+            # A request that goes on would refuse every later run, and read inputs long gone.
+            self._request.cancel()
+            with suppress(RuntimeError):
+                self._request.wait()
+            raise
         control.check()
+
+    def _finished(self) -> bool:
+        """Whether the request has come to its end, waiting a little. Raises ProviderError."""
+        with _failures():
+            return bool(self._request.wait_for(int(POLL_S * 1000)))
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """What OpenVINO raises while it computes, as ProviderError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ProviderError("OpenVINO failed on this study", "Use --provider cpu") from error
 
 
 class _Port:
@@ -108,14 +131,24 @@ def _hints(precision: str, threads: int | None) -> dict[str, Any]:
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": _TYPE_NAMES[precision],
         "INFERENCE_NUM_THREADS": threads or usable_cores(),
+        "CPU_RUNTIME_CACHE_CAPACITY": "0",  # see _nothing_kept_of_sizes
     }
 
 
+def _nothing_kept_of_sizes() -> AbstractContextManager[None]:
+    """OpenVINO and oneDNN inside it each keep the kernels of a thousand or more layers and sizes:
+    1 MB for each size of image, which made no run faster. oneDNN asks the environment when it makes
+    its first kernel, for the whole process: a host that has chosen keeps its choice."""
+    if _KERNELS_KEPT in os.environ:
+        return nullcontext()
+    return variable_set(_KERNELS_KEPT, "0")
+
+
 def _compiled(
-    core: openvino.Core, model: ModelFile, hints: dict[str, Any]
+    core: openvino.Core, model: ModelFile, hints: dict[str, Any], folder: Path | None
 ) -> openvino.CompiledModel:
-    """The compiled model from the user's cache, else compiled and kept."""
-    entry = CacheEntry(cache_folder(), _key_parts(core, model, hints), ".openvino")
+    """The compiled model from the cache, else compiled and kept."""
+    entry = CacheEntry(folder, _key_parts(core, model, hints), ".openvino")
     if (stored := _imported(core, entry, hints)) is not None:
         return stored
     with entry.lock() as writable:

@@ -71,29 +71,45 @@ class RunControl:
         """Call ``stop`` once, in another thread, if the run is to stop while inside.
 
         What is inside may then fail in its own way: leaving raises CancelledError or
-        RunTimeoutError in its place.
+        RunTimeoutError in its place, or what the host's signal itself raised.
         """
         if not self.can_stop:
             yield
             return
         over = threading.Event()
-        watch = threading.Thread(target=self._watch, args=(over, stop), name="scarseg-watch")
+        raised: list[BaseException] = []
+        watch = threading.Thread(
+            target=self._watch, args=(over, stop, raised), name="scarseg-watch"
+        )
         watch.start()
         try:
-            yield
+            try:
+                yield
+            finally:
+                over.set()
+                watch.join()
         except Exception:
-            self.check()
+            self._raise(raised)
             raise
-        finally:
-            over.set()
-            watch.join()
+        self._raise(raised)
+
+    def _raise(self, raised: list[BaseException]) -> None:
+        """What the host's signal raised, or CancelledError or RunTimeoutError, if anything."""
+        for error in raised:
+            raise error
         self.check()
 
-    def _watch(self, over: threading.Event, stop: Callable[[], None]) -> None:
-        while not over.wait(POLL_S):
-            if self.stopped:
-                stop()
-                return
+    def _watch(
+        self, over: threading.Event, stop: Callable[[], None], raised: list[BaseException]
+    ) -> None:
+        try:
+            while not over.wait(POLL_S):
+                if self.stopped:
+                    stop()
+                    return
+        except BaseException as error:  # noqa: BLE001 - the host's own: raised again in its run
+            raised.append(error)
+            stop()
 
     def _cancelled(self) -> bool:
         return self._cancel is not None and self._cancel.is_set()

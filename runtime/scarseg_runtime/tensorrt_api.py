@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from scarseg_runtime.errors import ProviderError
+from scarseg_runtime.log import LOG
 
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
 MODULES: Final[dict[str, str]] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-
-LOG: Final = logging.getLogger("scarseg_runtime")
 
 
 def import_tensorrt(flavour: str) -> Any:

@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from scarseg_runtime.cache_place import Cache, chosen_folder
 from scarseg_runtime.contract import IMAGE_INPUTS, INPUTS, OUTPUTS, TensorSpec
 from scarseg_runtime.cuda_buffers import (
     ALIGNMENT,
@@ -68,11 +69,14 @@ class TensorrtSession:
         resources.callback(self._captured.drop)
 
     @classmethod
-    def open(cls, model: ModelFile, flavour: str, *, cuda_graph: bool = True) -> TensorrtSession:
+    def open(
+        cls, model: ModelFile, flavour: str, *, cache: Cache = True, cuda_graph: bool = True
+    ) -> TensorrtSession:
         """Load the engine of a model file, compiling it where none is stored.
 
         Args:
             flavour: ``tensorrt`` or ``tensorrt-rtx``.
+            cache: where engines are kept, if at all.
             cuda_graph: replay the work of a known shape as one launch; without it, to measure
                 what that is worth.
 
@@ -87,7 +91,9 @@ class TensorrtSession:
                 "Install NVIDIA's driver, or use another --provider",
             )
         cuda_call(cuda_runtime().cudaSetDevice(0))
-        loaded = LoadedEngine(model, cast(Flavour, flavour), gpu, cuda_graph=cuda_graph)
+        loaded = LoadedEngine(
+            model, cast(Flavour, flavour), gpu, cache=chosen_folder(cache), cuda_graph=cuda_graph
+        )
         return cls(loaded, image_only=model.metadata.image_only, cuda_graph=cuda_graph)
 
     def prepare(self, slices: int, height: int, width: int) -> None:

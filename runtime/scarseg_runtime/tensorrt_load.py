@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
-from scarseg_runtime.engine_cache import LOG, KernelCache, engine_for
+from scarseg_runtime.engine_cache import KernelCache, engine_for
 from scarseg_runtime.engine_file import Built
 from scarseg_runtime.errors import ProviderError
 from scarseg_runtime.gpu import Gpu
+from scarseg_runtime.log import LOG
 from scarseg_runtime.model_file import ModelFile, check_contract
 from scarseg_runtime.tensorrt_api import Flavour, Messages, as_onnx, import_tensorrt
 from scarseg_runtime.tensorrt_build import Profile, Sizes, build_engine
@@ -17,12 +19,14 @@ class LoadedEngine:
     """A TensorRT engine with its context, and the kernels that TensorRT-RTX compiles for it."""
 
     def __init__(
-        self, model: ModelFile, flavour: Flavour, gpu: Gpu, *, cuda_graph: bool = True
-    ) -> None:
+        self, model: ModelFile, flavour: Flavour, gpu: Gpu, *, cache: Path | None,
+        cuda_graph: bool = True,
+    ) -> None:  # fmt: skip
         trt = import_tensorrt(flavour)
         self.needs_capture = flavour == "tensorrt"
         """Whether the session has to capture CUDA graphs; TensorRT-RTX does so by itself."""
         self.messages = Messages(trt)
+        self._cache = cache
         self._runtime: Any = trt.Runtime(self.messages.logger)
         self._engine = self._load(trt, model, flavour, gpu)
         _check_engine(trt, self._engine, image_only=model.metadata.image_only)
@@ -34,7 +38,9 @@ class LoadedEngine:
         if flavour == "tensorrt":
             options = trt.ExecutionContextAllocationStrategy.USER_MANAGED
         else:
-            self._kernels = KernelCache.of_engine(model, flavour, trt.__version__, gpu, profile)
+            self._kernels = KernelCache.of_engine(
+                model, flavour, trt.__version__, gpu, profile, cache
+            )
             options = self._rtx_config(trt, self._kernels, cuda_graph=cuda_graph)
         self.context: Any = self._engine.create_execution_context(options)
         must(self.context is not None, f"cannot prepare the engine: {self.messages.last}")
@@ -60,8 +66,9 @@ class LoadedEngine:
 
         for fresh in (False, True):
             content, sidecar = engine_for(
-                model, flavour, gpu=gpu, version=trt.__version__, build=build, fresh=fresh
-            )
+                model, flavour, gpu=gpu, version=trt.__version__, build=build, folder=self._cache,
+                fresh=fresh,
+            )  # fmt: skip
             target = sidecar.get("target")
             if isinstance(target, dict) and target.get("any_version"):
                 self._runtime.engine_host_code_allowed = True  # its own lean runtime

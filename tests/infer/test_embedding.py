@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -107,6 +108,44 @@ def test_the_network_itself_is_stopped(provider: str, make_stack: Callable[..., 
         assert np.array_equal(segmenter.run(large, timeout_s=600).labels, whole.labels)
 
 
+class BrokenSignal:
+    """A host's cancel signal that fails once, when it is asked within the network."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error: BaseException | None = error
+        self.asked_in_network = 0
+        self.in_network = False
+
+    def watch(self, stage: Stage, done: float) -> None:
+        self.in_network = stage == "network"
+
+    def is_set(self) -> bool:
+        self.asked_in_network += self.in_network
+        # Not at once: the first question comes before the provider has begun.
+        if self.error is not None and self.asked_in_network > 3:
+            error, self.error = self.error, None
+            raise error
+        return False
+
+
+@pytest.mark.parametrize("provider", ["cpu", "openvino"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("the host's"), SystemExit(3)])
+def test_what_the_cancel_signal_raises_comes_out_and_the_next_run_is_sound(
+    provider: str, error: BaseException, make_stack: Callable[..., LgeStack],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    stack = make_stack(12, (320, 320))
+    with Segmenter.from_model(provider=provider, threads=1) as segmenter:
+        whole = segmenter.run(stack)
+        signal = BrokenSignal(error)
+        with pytest.raises(type(error)) as caught:
+            segmenter.run(stack, cancel=signal, progress=signal.watch)
+        assert caught.value is error
+        for cancel in (None, threading.Event()):
+            assert np.array_equal(segmenter.run(stack, cancel=cancel).labels, whole.labels)
+    assert capsys.readouterr().err == ""  # no traceback of a thread
+
+
 def test_a_time_limit_covers_waiting_for_the_model() -> None:
     never: Future[Model] = Future()
     segmenter = Segmenter(never)
@@ -122,6 +161,66 @@ def test_a_time_limit_covers_waiting_for_the_model() -> None:
 def test_a_time_limit_must_be_a_time(segmenter: Segmenter, limit: float) -> None:
     with pytest.raises(UsageError, match="time limit"):
         segmenter.run(DEMO_STUDY, timeout_s=limit)
+
+
+@pytest.mark.parametrize("threads", [0, -1, "2", 2.0, True, 10**6])
+@pytest.mark.parametrize("provider", ["cpu", "no such provider"])
+def test_a_number_of_threads_must_be_one(threads: Any, provider: str) -> None:
+    with pytest.raises(UsageError, match="threads"):
+        Segmenter.from_model(provider=provider, threads=threads)
+
+
+@pytest.mark.parametrize(
+    "size", [(0, 128, 128), (2, -1, 128), (2, 128, 1.5), ("2", 8, 8), (2**20, 2**20, 2**20)]
+)
+def test_a_size_to_warm_up_for_must_be_one(segmenter: Segmenter, size: Any) -> None:
+    with pytest.raises(UsageError, match="size"):
+        segmenter.warm_up(*size)
+
+
+FORKED = """
+import os, sys
+from scarseg_infer import Segmenter, UsageError
+segmenter = Segmenter.from_model(provider=sys.argv[1], background=sys.argv[2] == "background")
+if not (child := os.fork()):
+    try:
+        segmenter.warm_up(1, 64, 64)
+    except UsageError as error:
+        os._exit(7 if "each process" in str(error) else 8)
+    os._exit(9)
+segmenter.warm_up(1, 64, 64)  # here it goes on as if nothing had been
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize("how", ["loaded", "background"])
+@pytest.mark.parametrize("provider", ["cpu", "openvino"])
+def test_a_segmenter_says_that_it_is_of_another_process(provider: str, how: str) -> None:
+    child = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED, provider, how],
+        check=False, timeout=100,
+    )  # fmt: skip
+    assert child.returncode == 7
+
+
+UNWRITABLE = """
+import sys
+from scarseg_infer import Segmenter
+with Segmenter.from_model(provider="openvino", threads=1, cache=sys.argv[1]) as segmenter:
+    segmenter.warm_up(1, 64, 64)
+"""
+
+
+def test_the_runtime_logs_to_nobody_who_did_not_ask(tmp_path: Path) -> None:
+    """Python itself prints warnings on stderr where nobody handles them."""
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-c", UNWRITABLE, str(tmp_path / "file" / "cache")]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (run.stdout, run.stderr) == ("", "")
+    command[2] = "import logging; logging.basicConfig()\n" + UNWRITABLE
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "engine cache cannot be written" in run.stderr
 
 
 def test_a_closed_segmenter_says_so() -> None:

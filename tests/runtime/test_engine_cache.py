@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
+from scarseg_runtime.cache_place import cache_folder, chosen_folder
 from scarseg_runtime.engine_cache import (
     CacheEntry,
     KernelCache,
     beside_path,
-    cache_folder,
     engine_for,
     key_parts,
 )
 from scarseg_runtime.engine_file import Built, UnusableError, read_pair, sidecar_path, write_pair
-from scarseg_runtime.errors import ModelError
+from scarseg_runtime.errors import ModelError, UsageError
 from scarseg_runtime.gpu import Gpu
 from scarseg_runtime.model_file import ModelFile, read_model_file
 from scarseg_runtime.tensorrt_build import Profile
@@ -69,8 +69,12 @@ class Builder:
 
 
 def get(
-    model: ModelFile, build: Callable[[], Built], folder: Path, version: str = "1.7", **more: Any
-) -> bytes:
+    model: ModelFile,
+    build: Callable[[], Built],
+    folder: Path | None,
+    version: str = "1.7",
+    **more: Any,
+) -> bytes:  # fmt: skip
     options = {"gpu": GPU, "version": version, "build": build, "folder": folder} | more
     return engine_for(model, FLAVOUR, **options)[0]
 
@@ -92,6 +96,21 @@ def test_an_engine_is_built_once_and_found_again(model, folder, warnings) -> Non
 def test_the_cache_lies_in_the_users_cache_folder() -> None:
     assert cache_folder().name == "engines"
     assert "scarseg-infer" in str(cache_folder())
+    assert chosen_folder(True) == cache_folder()
+
+
+def test_a_host_may_move_the_cache_or_do_without(
+    model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert chosen_folder("mine") == chosen_folder(tmp_path / "mine") == tmp_path / "mine"
+    before, build = sorted(tmp_path.rglob("*")), Builder(model)
+    assert [get(model, build, chosen_folder(False)) for _ in range(2)] == [ENGINE] * 2
+    assert build.calls == 2 and sorted(tmp_path.rglob("*")) == before
+    wrong: list[Any] = ["", None, 1]
+    for choice in wrong:
+        with pytest.raises(UsageError, match="folder"):
+            chosen_folder(choice)
 
 
 def test_every_part_of_the_key_counts(model) -> None:

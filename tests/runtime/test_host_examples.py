@@ -22,7 +22,7 @@ from scarseg_infer.ecg_reader import read_ecg
 from scarseg_infer.models import model_path
 from scarseg_infer.orientation import display_transform
 from scarseg_infer.study_reader import read_study
-from scarseg_runtime import openvino_session
+from scarseg_runtime import cache_place
 from scarseg_runtime.model import Model
 from scarseg_runtime.preprocess import mean_beat, slice_levels
 from scarseg_runtime.quantify import quantify, slice_heights_mm
@@ -131,7 +131,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
         return loaded[provider]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(openvino_session, "cache_folder", lambda: cache)
+        patch.setattr(cache_place, "cache_folder", lambda: cache)
         yield load
 
 
@@ -202,7 +202,8 @@ def test_the_demo_study_gives_what_python_gives(
 def test_without_an_ecg_the_image_decides(
     host: Host, python: Callable[[str], Model], demo: HostStudy, tmp_path: Path
 ) -> None:
-    said = compare(host, python(host.provider), replace(demo, beat_mv=None), tmp_path)
+    without = replace(demo, beat_mv=None, ecg_valid=False)
+    said = compare(host, python(host.provider), without, tmp_path)
     assert said["ecg_weight"] == 0
     assert said["scar_ml"] == pytest.approx(said["image_only_scar_ml"], rel=1e-9)
 
@@ -273,7 +274,9 @@ GEOMETRY = "1.6 1.6\n0 10 20\n8\n1 3"
         "3 160 160\n1.6 1.6\n0 20 10\n8\n1 3", "3 160 160\n1.6 1.6\n0 0 10\n8\n1 3",
         "3 160 160\n1.6 1.6\n0 10\n8\n1", "3 160 160\n1.6 1.6\n0 10 20\n8\n1 3 4",
         "3 160 160\n1.6 1.6\n0 10 20\n8\n1 three", "3 160 160\n1.6 1.6\n0 10 inf\n8\n1 3",
-        "1 160 480\n1.6 1.6\n0\n0\n1 3", "{}", "\x00\x01",
+        "1 160 480\n1.6 1.6\n0\n0\n1 3", "3.5 160 160\n" + GEOMETRY, "3 160 160.5\n" + GEOMETRY,
+        "0x3 160 160\n" + GEOMETRY, "3 0xa0 160\n" + GEOMETRY, "\ufeff3 160 160\n" + GEOMETRY,
+        "3\u00a0160 160\n" + GEOMETRY, "{}", "\x00\x01",
     ],
 )  # fmt: skip
 def test_a_study_that_makes_no_sense_is_refused(
@@ -282,13 +285,6 @@ def test_a_study_that_makes_no_sense_is_refused(
     folder = small.write(tmp_path / "study")
     (folder / "study.txt").write_text(text)
     refused(host, 3, MODEL, folder)
-
-
-@pytest.mark.parametrize("name", ["study.txt", "lge.f32"])
-def test_a_missing_file_is_named(host: Host, small: HostStudy, tmp_path: Path, name: str) -> None:
-    folder = small.write(tmp_path / "study")
-    (folder / name).unlink()
-    assert name in refused(host, 3, MODEL, folder)
 
 
 @pytest.mark.parametrize(("name", "code"), [("lge.f32", 3), ("ecg.f32", 4)])
@@ -303,6 +299,31 @@ def test_files_of_wrong_size_or_without_numbers_are_refused(
     for value in (np.nan, -np.inf):
         file.write_bytes(whole[:-4] + np.array([value], "<f4").tobytes())
         assert name in refused(host, code, MODEL, file.parent)
+
+
+def unlinked(file: Path, how: str) -> None:
+    """The file missing, or a link to nothing, or to itself."""
+    file.unlink(missing_ok=True)
+    if how != "missing":
+        file.symlink_to({"dangling": "nowhere", "loop": file.name}[how])
+
+
+@pytest.mark.parametrize("how", ["missing", "dangling", "loop"])
+@pytest.mark.parametrize(("name", "code"), [("study.txt", 3), ("lge.f32", 3), ("ecg.f32", 4)])
+def test_a_file_that_the_study_needs_is_never_done_without(
+    host: Host, small: HostStudy, tmp_path: Path, name: str, code: int, how: str
+) -> None:
+    folder = small.write(tmp_path / "study")
+    unlinked(folder / name, how)
+    assert name in refused(host, code, MODEL, folder)
+
+
+def test_the_study_may_call_an_ecg_invalid_that_is_not_there(
+    host: Host, small: HostStudy, tmp_path: Path
+) -> None:
+    folder = replace(small, ecg_valid=False).write(tmp_path / "study")
+    unlinked(folder / "ecg.f32", "loop")
+    assert host.run(MODEL, folder, tmp_path / "labels.u8").returncode == 0
 
 
 def test_a_model_of_another_kind_is_refused(host: Host, small: HostStudy, tmp_path: Path) -> None:
@@ -331,6 +352,45 @@ def test_labels_that_cannot_be_written_are_an_error_of_output(
     done = host.run(MODEL, study, tmp_path / "no folder" / "labels.u8")
     assert (done.returncode, done.stdout) == (6, "")
     assert re.fullmatch(r"[^\n]+\.\n", done.stderr) and str(tmp_path) not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_labels_that_break_off_leave_those_of_before(
+    host: Host, small: HostStudy, tmp_path: Path
+) -> None:
+    study, target = small.write(tmp_path / "study"), tmp_path / "labels.u8"
+    target.write_bytes(b"before")
+    part = tmp_path / "labels.u8.part"
+    part.symlink_to("/dev/full")
+    done = host.run(MODEL, study, target)
+    assert (done.returncode, done.stdout) == (6, "")
+    assert target.read_bytes() == b"before" and not part.is_symlink()
+    assert host.run(MODEL, study, target).returncode == 0
+    assert len(target.read_bytes()) == small.pixels.size and not part.exists()
+
+
+def test_labels_never_take_the_place_of_a_device(
+    host: Host, small: HostStudy, tmp_path: Path
+) -> None:
+    target = tmp_path / "labels.u8"
+    target.symlink_to("/dev/null")
+    done = host.run(MODEL, small.write(tmp_path / "study"), target)
+    assert (done.returncode, done.stdout) == (6, "")
+    assert target.is_symlink()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize("where", ["/dev/full", "&-"])
+def test_a_result_that_cannot_be_printed_is_an_error_of_output(
+    host: Host, small: HostStudy, tmp_path: Path, where: str
+) -> None:
+    if where == "&-" and host.provider == "cpu":
+        pytest.skip("Node opens /dev/null in its place")
+    study = small.write(tmp_path / "study")
+    shell = Host(["sh", "-c", f'exec "$@" >{where}', "sh", *host.command], host.provider)
+    done = shell.run(MODEL, study, tmp_path / "labels.u8")
+    assert done.returncode == 6
+    assert re.fullmatch(r"[^\n]+\.\n", done.stderr)
 
 
 def test_a_model_of_the_image_alone_needs_no_ecg(

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scarseg_infer import Segmenter
 from scarseg_infer.models import model_path
-from scarseg_runtime import openvino_session
+from scarseg_runtime import cache_place, openvino_session
 from scarseg_runtime.contract import BEAT_SAMPLES
 from scarseg_runtime.errors import ModelError, ProviderError
 from scarseg_runtime.model import Model, NetworkOutput
@@ -33,7 +34,7 @@ openvino = import_openvino()
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of the test's own in place of the user's."""
-    monkeypatch.setattr(openvino_session, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(cache_place, "cache_folder", lambda: tmp_path / "cache")
     return tmp_path / "cache"
 
 
@@ -93,6 +94,18 @@ def test_the_second_start_compiles_nothing(cache: Path, monkeypatch: pytest.Monk
     assert np.array_equal(first.labels, again.labels)
 
 
+@pytest.mark.parametrize("choice", [False, "mine", Path("mine")])
+def test_a_host_may_move_the_cache_or_do_without(
+    choice: bool | str | Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Segmenter.from_model(provider="openvino", threads=1, cache=choice) as segmenter:
+        segmenter.warm_up(1, 128, 128)
+    kept = [path.parent for path in tmp_path.rglob("*.openvino")]
+    assert kept == ([] if choice is False else [tmp_path / "mine"])
+    assert not cache.exists()
+
+
 def test_a_damaged_cache_is_compiled_again(cache: Path) -> None:
     load()
     (file,) = cache.glob("*.openvino")
@@ -106,7 +119,7 @@ def test_a_cache_that_cannot_be_written_costs_no_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(openvino_session, "cache_folder", lambda: tmp_path / "file" / "cache")
+    monkeypatch.setattr(cache_place, "cache_folder", lambda: tmp_path / "file" / "cache")
     assert run(load(), (1, 128, 128)).labels.shape == (1, 128, 128)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scarseg_runtime import engine_cache
+from scarseg_runtime import cache_place
 from scarseg_runtime.contract import Label
 from scarseg_runtime.errors import ProviderError
 from scarseg_runtime.gates import MAX_BURDEN_DIFFERENCE, MAX_DICE_DIFFERENCE, MIN_LABEL_AGREEMENT
@@ -35,7 +35,7 @@ Outputs = dict[str, np.ndarray]
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine_cache, "cache_folder", lambda: folder)
+        patch.setattr(cache_place, "cache_folder", lambda: folder)
         yield folder
 
 

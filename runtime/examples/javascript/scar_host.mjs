@@ -1,32 +1,23 @@
 // Myocardial scar from JavaScript: scarseg-infer's model file on ONNX Runtime. Research use only.
 // Build  npm install --ignore-scripts    (its script would fetch CUDA; the package holds the CPU)
 // Run    node scar_host.mjs reference.onnx STUDY labels.u8 > result.json    (STUDY: ../README.md)
-//
-// The graph holds all from raw pixels to labels. Python does more: it reads and turns the images,
-// makes the mean beat and checks it (preprocess.py, ecg_quality.py), and cleans these labels
-// (components.py): one LV without holes, no scar island below scarseg.min_scar_ml.
-import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import ort from "onnxruntime-node";
+process.env.ORT_DISABLE_TELEMETRY = "1"; // read on import: else it may report to its makers
+const { default: ort } = await import("onnxruntime-node");
 
 /** An expected failure: 2 usage, 3 study, 4 ECG, 5 model, 6 output. */
-class Failure extends Error {
-  constructor(code, text) {
-    super(text);
-    this.code = code;
-  }
-}
-
-function require(holds, code, text) {
-  if (!holds) throw new Failure(code, text);
-}
+const fail = (code, text) => {
+  throw Object.assign(new Error(text), { code });
+};
+const require = (holds, code, text) => holds || fail(code, text);
 
 /** What `action` returns; what it throws is said in words that name no file. */
 function attempt(action, code, text) {
   try {
     return action();
   } catch {
-    throw new Failure(code, text);
+    return fail(code, text);
   }
 }
 
@@ -36,16 +27,14 @@ const float = (values, shape = [values.length]) =>
 function readTensor(file, shape, code) {
   const count = shape.reduce((all, size) => all * size);
   const wrong = `${basename(file)} is missing or does not have the size that study.txt says`;
-  const fits = attempt(() => statSync(file).size === 4 * count, code, wrong);
-  require(fits, code, wrong); // before memory is taken
+  require(attempt(() => statSync(file).size, code, wrong) === 4 * count, code, wrong);
   const bytes = attempt(() => readFileSync(file), code, `${basename(file)} cannot be read`);
   const values = new Float32Array(new Uint8Array(bytes).buffer);
   require(values.every(Number.isFinite), code, `${basename(file)} holds NaN or infinity`);
   return new ort.Tensor("float32", values, shape);
 }
 
-// Levels and heights as preprocess.slice_levels and quantify.slice_heights_mm: a missing slice
-// leaves its gap; a single one is taken for mid-ventricular, and needs its thickness.
+// As preprocess.slice_levels and quantify.slice_heights_mm: a missing slice leaves its gap.
 function placeSlices(atMm, thicknessMm) {
   const last = atMm.length - 1;
   const length = atMm[last] - atMm[0];
@@ -59,24 +48,25 @@ function placeSlices(atMm, thicknessMm) {
   };
 }
 
+const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i; // Number would take 0xa, too
 function readStudy(folder) {
-  const file = join(folder, "study.txt");
-  const text = attempt(() => readFileSync(file, "utf8"), 3, "study.txt is missing");
-  const n = text.trim().split(/\s+/).map(Number);
+  const file = join(folder, "study.txt"); // latin1: no mark or space beyond ASCII is skipped
+  const text = attempt(() => readFileSync(file, "latin1"), 3, "study.txt is missing");
+  const n = (text.match(/[^ \t-\r]+/g) ?? []).map((w) => (NUMBER.test(w) ? Number(w) : NaN));
   const within = (first, count, least, most) =>
     n.slice(first, first + count).every((value) => value >= least && value <= most);
-  require(n.length > 3 && n.every(Number.isFinite) && within(0, 3, 1, 4096) &&
-    n[0] * n[1] * n[2] <= 2 ** 26, 3,
-    "study.txt is missing or does not begin with three sizes up to 4096, 2^26 in all");
   const shape = n.slice(0, 3);
+  require(n.length > 3 && n.every(Number.isFinite) && shape.every(Number.isInteger) &&
+    within(0, 3, 1, 4096) && n[0] * n[1] * n[2] <= 2 ** 26, 3,
+    "study.txt is missing or does not begin with three whole sizes to 4096, 2^26 in all");
   const end = 5 + shape[0]; // thickness, validity and, where they are known, days
   require(n.length === end + 2 || n.length === end + 3, 3, "study.txt has too many or few numbers");
   require(within(3, 2, 0.1, 10) && within(5, shape[0], -1e4, 1e4) && within(end, 1, 0, 50), 3,
     "pixel spacing, slice positions or thickness in study.txt are not in mm");
   const { levels, heightsMm } = placeSlices(n.slice(5, end), n[end]);
-  const given = existsSync(join(folder, "ecg.f32"));
+  const given = n[end + 1] === 1 || existsSync(join(folder, "ecg.f32"));
   // As taff.decide: a time that is unknown or negative is no time of zero days.
-  const valid = given && n[end + 1] === 1 && n.length === end + 3 && n[end + 2] >= 0;
+  const valid = n[end + 1] === 1 && n.length === end + 3 && n[end + 2] >= 0;
   const inputs = {
     lge: readTensor(join(folder, "lge.f32"), shape, 3),
     pixel_spacing: float(n.slice(3, 5)),
@@ -106,15 +96,14 @@ async function infer(file, inputs) {
     if (volumes(outputs).every(({ type, size }) => type === "uint8" && size === inputs.lge.size))
       return outputs;
   } catch {} // its text has many lines and names files
-  throw new Failure(5, "ONNX Runtime cannot run the model file: take one of scarseg-export onnx");
+  fail(5, "ONNX Runtime cannot run the model file: take one of scarseg-export onnx");
 }
 
 /** As quantify.py; burden, the scar's share of the myocardium, is null where there is none. */
 function quantities(outputs, voxelMl) {
   const [labels, alone, segments] = volumes(outputs).map(({ data }) => data);
   const plane = labels.length / voxelMl.length;
-  const scar = new Float64Array(256); // mL by AHA segment, and in [0] of all
-  const wall = new Float64Array(256); // with the scar
+  const [scar, wall] = [new Float64Array(256), new Float64Array(256)]; // mL by AHA segment, [0] all
   let imageOnlyScar = 0;
   for (let i = 0; i < labels.length; i++) {
     const ml = voxelMl[Math.floor(i / plane)];
@@ -130,9 +119,20 @@ function quantities(outputs, voxelMl) {
     image_only_scar_ml: imageOnlyScar,
     ecg_weight: outputs.ecg_weight.data[0],
     ecg_image_disagreement: outputs.ecg_image_disagreement.data[0],
-    burden: burden[0],
-    segment_burden: burden.slice(1),
+    burden: burden[0], segment_burden: burden.slice(1),
   };
+}
+
+/** Whole or not at all; no device is replaced by a file. */
+function save(target, labels) {
+  const part = `${target}.part`;
+  if (statSync(target, { throwIfNoEntry: false })?.isFile() === false) throw new Error();
+  try {
+    writeFileSync(part, labels);
+    renameSync(part, target);
+  } finally {
+    rmSync(part, { force: true });
+  }
 }
 
 try {
@@ -140,11 +140,11 @@ try {
   require(target && more.length === 0, 2, "usage: node scar_host.mjs MODEL STUDY LABELS");
   const { inputs, voxelMl } = readStudy(folder);
   const outputs = await infer(model, inputs);
-  const result = quantities(outputs, voxelMl);
-  attempt(() => writeFileSync(target, outputs.labels.data), 6, "the labels cannot be written");
-  console.log(JSON.stringify(result));
+  const text = `${JSON.stringify(quantities(outputs, voxelMl))}\n`;
+  attempt(() => save(target, outputs.labels.data), 6, "the labels cannot be written");
+  attempt(() => writeFileSync(1, text), 6, "the result cannot be written");
 } catch (error) {
-  if (!(error instanceof Failure)) throw error; // a defect of this host
+  if (!Number.isInteger(error.code)) throw error; // a defect of this host
   console.error(`${error.message}.`);
   process.exitCode = error.code;
 }

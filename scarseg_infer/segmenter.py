@@ -22,6 +22,7 @@ from scarseg_infer.models import model_path
 from scarseg_infer.result import ModelUse, ScarResult
 from scarseg_infer.series_verdict import PreferredKind
 from scarseg_infer.stack import LgeStack
+from scarseg_infer.stack_check import check_stack
 from scarseg_infer.stages import Progress, Stages
 from scarseg_infer.study_reader import read_study
 from scarseg_runtime.errors import ScarsegError, UsageError
@@ -150,6 +151,7 @@ class Segmenter:
         stages = Stages(RunControl(cancel, timeout_s), progress)
         with stages.stage("read_study"):
             if isinstance(study, LgeStack):
+                check_stack(study)
                 stack = study
             else:
                 stack = read_study(study, series, prefer, watch=stages.part)

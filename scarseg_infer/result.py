@@ -111,13 +111,27 @@ class ScarResult:
     def write(
         self, out: str | Path, *, overwrite: bool = False, only: Collection[str] = ()
     ) -> dict[str, Path]:
-        """Write outputs into folder ``out``, all of them or none.
+        """Write outputs into folder ``out``, all of them or none. May be called in any number of
+        threads; it has no progress and cannot be cancelled.
 
         Args:
-            only: names of scarseg_infer.write.NAMES, or ``all``; where empty all but the PDFs.
+            out: the folder; parents are made where missing.
+            overwrite: replace the results in it. Where several write there at the same time, one
+                result is there at the end: without ``overwrite`` the first.
+            only: a list of names of scarseg_infer.write.NAMES, or ``all``; where empty all but the
+                PDFs. Of a study without DICOM images there is no ``seg``, ``sr`` and ``dicom-pdf``:
+                they are left out, and alone they are an error.
 
-        Returns the paths by output name. Raises OutputError, and UsageError for an unknown name.
+        Returns:
+            The path of each output that was written, by name.
+
+        Raises:
+            OutputError: the folder exists (without ``overwrite``), is no folder of results, or
+                cannot be written.
+            UsageError: ``out`` is no path, ``only`` is no list, has an unknown name, or nothing of
+                it can be made of this study.
         """
+        from scarseg_infer.arguments import as_path
         from scarseg_infer.write import write_all
 
-        return write_all(self, Path(out), overwrite=overwrite, only=only)
+        return write_all(self, as_path(out, "output"), overwrite=overwrite, only=only)

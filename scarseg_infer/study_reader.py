@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from scarseg_infer.archive import is_archive, open_archive
+from scarseg_infer.arguments import as_path, check_choice
 from scarseg_infer.series_verdict import PreferredKind, SeriesVerdict
 from scarseg_infer.stack import LgeStack
 from scarseg_infer.study_files import FolderFiles, StudyFiles, Watch, WatchedFiles
@@ -39,8 +40,10 @@ def read_study(
     Raises:
         StudyError: the study is missing, unreadable, of an unsupported type, not one
             short-axis LGE stack of one patient, or without that series.
+        UsageError: an argument is of the wrong kind.
     """
-    path = Path(path)
+    path = as_path(path, "study")
+    check_choice(series, prefer)
     if not _is_nifti(path):
         from scarseg_infer.read_dicom import read_dicom
 
@@ -64,8 +67,10 @@ def list_series(path: str | Path, prefer: PreferredKind = "PSIR") -> list[Series
 
     Raises:
         StudyError: the study is missing, unreadable, of an unsupported type, or mixes patients.
+        UsageError: an argument is of the wrong kind.
     """
-    path = Path(path)
+    path = as_path(path, "study")
+    check_choice(None, prefer)
     if _is_nifti(path):
         raise StudyError("a NIfTI file has no series to list", "Pass a DICOM study")
     from scarseg_infer.read_dicom import list_dicom_series

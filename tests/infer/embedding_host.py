@@ -41,6 +41,11 @@ def state() -> dict[str, Any]:
             for name, logger in logging.root.manager.loggerDict.items()
             if isinstance(logger, logging.Logger) and logger.level
         },
+        "log filters": {
+            name: list(logger.filters)
+            for name, logger in logging.root.manager.loggerDict.items()
+            if isinstance(logger, logging.Logger) and logger.filters
+        },
         "warning filters": [str(found) for found in warnings.filters],
         "hooks": [str(hook) for hook in (sys.excepthook, threading.excepthook, sys.displayhook)],
         "streams": [id(stream) for stream in (sys.stdin, sys.stdout, sys.stderr)],

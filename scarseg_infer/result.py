@@ -24,7 +24,7 @@ GapSource = Literal["timestamps", "dates", "given", "unknown"]
 RESEARCH_USE = "Research use only. Not a medical device."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EcgUse:
     """What the ECG was worth in this result, and why."""
 
@@ -69,18 +69,20 @@ class ModelUse:
     """τ of the TAFF weight exp(−Δt/τ); None for a model of the image alone."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScarResult:
     """Scar of one study, on the source grid of the study.
 
     All volumes have the shape [S, H, W] of ``stack.pixels``: the display orientation that the
-    network works in has been undone.
+    network works in has been undone. They belong to this result alone; ``stack`` is the one that
+    was given, and not copied. Results are equal only to themselves: compare their parts.
     """
 
     stack: LgeStack
     labels: NDArray[np.uint8]
     """Values of :class:`scarseg_runtime.contract.Label`."""
     scar_probability: NDArray[np.float32]
+    """Of each voxel, 0 to 1, as the network gives it: ``labels`` have been cleaned since."""
     image_only_labels: NDArray[np.uint8]
     """What the image alone says: the audit trail of the fusion."""
     segments: NDArray[np.uint8]
@@ -97,7 +99,8 @@ class ScarResult:
     @cached_property
     def characteristics(self) -> Characteristics:
         """Location and distribution of the scar, core and grey zone by signal thresholds,
-        microvascular obstruction; computed when first asked for."""
+        microvascular obstruction; computed when first asked for, from what pixels and labels hold
+        then."""
         from scarseg_runtime.atlas import SEGMENT_NAMES
         from scarseg_runtime.characteristics import characterise
         from scarseg_runtime.quantify import slice_heights_mm

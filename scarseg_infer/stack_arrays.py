@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from scarseg_infer.orientation import SHORT_AXIS_TRUST_DEG, counted_from, short_axis_tilt_deg
+from scarseg_infer.plain_numbers import as_plain
 from scarseg_infer.slice_plane import step_warnings, unit_axes
 from scarseg_infer.stack import LgeStack
-from scarseg_infer.stack_check import CHECK, PLAIN_KINDS, check_stack
+from scarseg_infer.stack_check import CHECK, check_stack
 from scarseg_runtime.errors import StudyError
 
 
@@ -65,11 +66,8 @@ def stack_from_arrays(
 
 def _numbers(given: ArrayLike, what: str, dtype: DTypeLike) -> NDArray[Any]:
     """A copy as an array of floats. Raises StudyError for anything but plain numbers."""
-    try:
-        values = np.asanyarray(given)
-    except (TypeError, ValueError):  # ragged
-        values = np.array(None)
-    if values.dtype.kind not in PLAIN_KINDS or isinstance(values, np.ma.MaskedArray):
+    values = as_plain(given)
+    if values is None:
         raise StudyError(
             f"the {what} not an array of numbers",
             "Give real numbers without a mask, in a list or an array of numpy",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scarseg_infer.orientation import SHORT_AXIS_LIMIT_DEG, short_axis_tilt_deg
+from scarseg_infer.plain_numbers import is_plain
 from scarseg_infer.slice_plane import (
     MAX_COORDINATE_MM,
     MAX_SLICE_HEIGHT_MM,
@@ -20,8 +21,6 @@ from scarseg_infer.stack import LgeStack
 from scarseg_runtime.errors import StudyError
 
 CHECK: Final = "Give geometry as DICOM does, in mm"
-PLAIN_KINDS: Final = "buif"
-"""Kinds of numpy types that are plain numbers: no complex ones, no text, no objects."""
 
 
 def check_stack(stack: LgeStack) -> None:
@@ -46,7 +45,7 @@ def check_stack(stack: LgeStack) -> None:
 def _check_pixels(pixels: NDArray[np.float32]) -> None:
     limit = np.finfo(np.float32).max
     # Not a number and infinities fail the comparison, too.
-    if not (_is_plain(pixels) and pixels.ndim == 3 and min(pixels.shape) >= 1) or not (
+    if not (is_plain(pixels) and pixels.ndim == 3 and min(pixels.shape) >= 1) or not (
         pixels.min() >= -limit and pixels.max() <= limit
     ):
         raise StudyError("the pixels are not a finite array [slices, rows, columns]", CHECK)
@@ -55,21 +54,21 @@ def _check_pixels(pixels: NDArray[np.float32]) -> None:
 def _check_geometry(stack: LgeStack) -> None:
     """Raises StudyError unless spacing, positions, axes and thickness are plausible."""
     spacing_mm, origins_mm = np.asarray(stack.pixel_spacing_mm), stack.origins_mm
-    if not _is_plain(spacing_mm, (2,)) or not plausible_spacing(spacing_mm.tolist()):
+    if not is_plain(spacing_mm, (2,)) or not plausible_spacing(spacing_mm.tolist()):
         raise StudyError("the pixel spacing is not two plausible distances in mm", CHECK)
     # Not a number fails the comparison, too.
-    places = _is_plain(origins_mm, (len(stack.pixels), 3))
+    places = is_plain(origins_mm, (len(stack.pixels), 3))
     if not places or not (np.abs(origins_mm) <= MAX_COORDINATE_MM).all():
         raise StudyError("the positions are not one place [x, y, z] in mm for each slice", CHECK)
     row, column = stack.row_direction, stack.column_direction
-    plain = _is_plain(row, (3,)) and _is_plain(column, (3,))
+    plain = is_plain(row, (3,)) and is_plain(column, (3,))
     if not plain or unit_axes(row, column) is None:
         raise StudyError("the orientation is not two orthogonal unit vectors", CHECK)
     height = stack.slice_thickness_mm
     if height is None:
         plausible = len(stack.pixels) > 1
     else:
-        plausible = _is_plain(np.asarray(height), ()) and 0 < height <= MAX_SLICE_HEIGHT_MM
+        plausible = is_plain(np.asarray(height), ()) and 0 < height <= MAX_SLICE_HEIGHT_MM
     if not plausible:
         raise StudyError("the slice thickness is missing or not plausible in mm", CHECK)
 
@@ -90,13 +89,3 @@ def _check_order(stack: LgeStack) -> None:
             "the slices do not follow each other along row × column direction",
             "Reverse their order, or check the positions",
         )
-
-
-def _is_plain(values: NDArray[Any], shape: tuple[int, ...] | None = None) -> bool:
-    """Whether it is an array of plain numbers, without a mask, of this shape."""
-    return (
-        isinstance(values, np.ndarray)
-        and not isinstance(values, np.ma.MaskedArray)
-        and values.dtype.kind in PLAIN_KINDS
-        and shape in (None, values.shape)
-    )

@@ -47,7 +47,7 @@ class EcgUse:
     """Noise, conduction, pacing and electrodes; None without an ECG."""
     mean_beat_mv: NDArray[np.float32] | None
     """[12, 512] R-aligned mean beat as the network saw it, mV at 500 Hz, leads as in
-    :data:`scarseg_runtime.contract.LEADS`; None without an ECG."""
+    :data:`scarseg_infer.LEADS`; None without an ECG."""
     segment_belief: NDArray[np.float32] | None
     """[17] scar belief per AHA segment from the ECG alone, 0–1; None without an ECG."""
     image_disagreement: bool | None
@@ -80,7 +80,7 @@ class ScarResult:
 
     stack: LgeStack
     labels: NDArray[np.uint8]
-    """Values of :class:`scarseg_runtime.contract.Label`."""
+    """Values of :class:`scarseg_infer.Label`."""
     scar_probability: NDArray[np.float32]
     """Of each voxel, 0 to 1, as the network gives it: ``labels`` have been cleaned since."""
     image_only_labels: NDArray[np.uint8]

@@ -13,7 +13,6 @@ from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Final, TypeVar
 
 import numpy as np
 
@@ -22,23 +21,17 @@ from scarseg_infer.arguments import as_number, check_choice, check_inputs, limit
 from scarseg_infer.ecg import EcgRecord
 from scarseg_infer.ecg_evidence import ecg_evidence, find_record
 from scarseg_infer.models import model_path
-from scarseg_infer.read_ahead import Pair, ReadAhead, ReadPair
+from scarseg_infer.read_ahead import Pair, ReadAhead, ReadPair, run_pairs
 from scarseg_infer.result import ModelUse, ScarResult
 from scarseg_infer.series_verdict import PreferredKind
 from scarseg_infer.stack import LgeStack
-from scarseg_infer.stack_check import check_stack
 from scarseg_infer.stages import Progress, Stages
-from scarseg_infer.study_reader import read_study
-from scarseg_runtime.errors import CancelledError, RunTimeoutError, ScarsegError, UsageError
+from scarseg_infer.study_reader import study_stack
+from scarseg_runtime.errors import ScarsegError, UsageError
 from scarseg_runtime.model import Model
 from scarseg_runtime.preprocess import slice_levels
 from scarseg_runtime.run_control import NO_LIMITS, CancelSignal, RunControl
 from scarseg_runtime.taff import decide
-
-T = TypeVar("T")
-
-_LEAST_S: Final = 1e-3
-"""Left to a study whose reading took all its time but came to an end."""
 
 
 class Segmenter:
@@ -171,11 +164,7 @@ class Segmenter:
         loading = self._usable()  # before anything is read for nothing
         stages = Stages(control, progress)
         with stages.stage("read_study"):
-            if isinstance(study, LgeStack):
-                check_stack(study)
-                stack = study
-            else:
-                stack = read_study(study, series, prefer, watch=stages.part)
+            stack = study_stack(study, series, prefer, stages.part)
         with stages.stage("read_ecg"):
             record, found = find_record(study, ecg, stages.part)
         with stages.stage("load_model"):
@@ -247,50 +236,14 @@ class Segmenter:
         """
         check_choice(None, prefer)
         limits(cancel, timeout_s)
-        self._usable()
-        waiting = RunControl(cancel)
-        ahead = ReadAhead(studies, prefer, cancel, timeout_s)
-        try:
-            reading = ahead.start()
-            while (read := _awaited(reading, waiting)) is not None:
-                waiting.check()
-                self._usable()  # before another is read for nothing
-                reading = ahead.start()
-                if isinstance(read, ReadPair):
-                    left_s = timeout_s and max(timeout_s - read.seconds, _LEAST_S)
-                    yield self._result_or_error(read, allow_identity_mismatch, cancel, left_s)
-                else:
-                    yield _in_place(read)
-        finally:
-            ahead.stop()
 
-    def _result_or_error(
-        self,
-        read: ReadPair,
-        allow_identity_mismatch: bool,
-        cancel: CancelSignal | None,
-        timeout_s: float | None,
-    ) -> ScarResult | ScarsegError:
-        try:
+        def run(read: ReadPair, left_s: float | None) -> ScarResult:
             return self.run(
                 read.stack, read.record, allow_identity_mismatch=allow_identity_mismatch,
-                cancel=cancel, timeout_s=timeout_s,
+                cancel=cancel, timeout_s=left_s,
             )  # fmt: skip
-        except ScarsegError as error:
-            return _in_place(error)
 
-
-def _in_place(error: ScarsegError) -> ScarsegError:
-    """The error of one study. Raises that which is the end of all: it was cancelled."""
-    if isinstance(error, CancelledError) and not isinstance(error, RunTimeoutError):
-        raise error
-    return error
-
-
-def _awaited(coming: Future[T], control: RunControl = NO_LIMITS) -> T:
-    """What comes, or what is raised instead; CancelledError where ``control`` stops it before."""
-    control.wait(lambda limit_s: bool(wait([coming], limit_s).done))
-    return coming.result()
+        return run_pairs(ReadAhead(studies, prefer, cancel, timeout_s), self._usable, run)
 
 
 def _loaded(loading: Future[Model], control: RunControl = NO_LIMITS) -> Model:

@@ -11,6 +11,7 @@ from scarseg_infer.archive import is_archive, open_archive
 from scarseg_infer.arguments import as_path, check_choice
 from scarseg_infer.series_verdict import PreferredKind, SeriesVerdict
 from scarseg_infer.stack import LgeStack
+from scarseg_infer.stack_check import check_stack
 from scarseg_infer.study_files import FolderFiles, StudyFiles, Watch, WatchedFiles
 from scarseg_runtime.errors import StudyError
 
@@ -55,6 +56,16 @@ def read_study(
     from scarseg_infer.read_nifti import read_nifti
 
     return read_nifti(path)
+
+
+def study_stack(
+    study: str | Path | LgeStack, series: str | int | None, prefer: PreferredKind, watch: Watch
+) -> LgeStack:
+    """What :func:`read_study` reads, or a stack that a host made, if it can be one."""
+    if not isinstance(study, LgeStack):
+        return read_study(study, series, prefer, watch=watch)
+    check_stack(study)
+    return study
 
 
 def list_series(path: str | Path, prefer: PreferredKind = "PSIR") -> list[SeriesVerdict]:

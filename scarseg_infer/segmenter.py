@@ -136,17 +136,16 @@ class Segmenter:
             gap_days: days between ECG and MRI, used where the files' own dates do not tell.
                 What is unknown, negative or not finite gives the ECG no weight.
             series, prefer: which series of a DICOM study; see :func:`scarseg_infer.read_study`.
-            allow_identity_mismatch: go on, with a warning, where MRI and ECG carry different
-                patient identifiers. Stacks and records made of arrays carry none.
-            progress: called in the thread of the run with its stage and how much of it is done, 0
+            allow_identity_mismatch: go on, with a warning, where MRI and ECG are of different
+                patients by their identifiers. Those made of arrays carry none.
+            progress: called in the thread of the run with its stage and the share that is done, 0
                 to 1. What it raises ends the run and comes out of it.
             cancel: a ``threading.Event``; set it from any thread to end the run. That is looked at
                 before every file, every stage and (on a CPU) every operator of the network; other
                 stages are not interrupted inside: up to some seconds for the longest ECG.
             timeout_s: ends the run in the same way after so many seconds, loading included.
 
-        Returns:
-            Everything found. Its ``stack`` is the one given.
+        Returns: everything found; a stack given is its ``stack``, not a copy.
 
         Raises:
             StudyError: the study cannot be read or is no LGE short-axis stack.
@@ -198,6 +197,7 @@ class Segmenter:
         Raises:
             ModelError: the model cannot be loaded.
             ProviderError: the provider fails, or takes no stack of this size.
+            UsageError: the Segmenter is closed.
         """
         blank = np.zeros((slices, height, width), np.float32)
         levels = slice_levels(np.arange(slices))

@@ -24,47 +24,93 @@ from scarseg_runtime.errors import (
 from scarseg_runtime.version import __version__
 
 if TYPE_CHECKING:
-    from scarseg_infer.ecg import EcgRecord
+    from scarseg_infer.ecg import EcgRecord, EcgSource
     from scarseg_infer.ecg_reader import read_ecg
-    from scarseg_infer.result import EcgUse, ModelUse, ScarResult
+    from scarseg_infer.orientation import DisplayTransform
+    from scarseg_infer.read_ahead import Pair
+    from scarseg_infer.result import EcgUse, GapSource, ModelUse, ScarResult
     from scarseg_infer.segmenter import Segmenter
-    from scarseg_infer.series_verdict import SeriesVerdict
+    from scarseg_infer.series_verdict import PreferredKind, SeriesVerdict
     from scarseg_infer.stack import LgeStack
     from scarseg_infer.stack_arrays import stack_from_arrays
+    from scarseg_infer.stages import Progress, Stage
+    from scarseg_infer.study_files import Watch
     from scarseg_infer.study_reader import list_series, read_study
+    from scarseg_runtime.characteristics import Amount, Characteristics, Zones
+    from scarseg_runtime.contract import LEADS, Label
+    from scarseg_runtime.ecg_noise import LeadQuality
+    from scarseg_runtime.ecg_quality import EcgQuality
+    from scarseg_runtime.quantify import Quantities, SegmentQuantities
+    from scarseg_runtime.run_control import CancelSignal
 
 _LAZY = {
-    "EcgRecord": "ecg",
-    "EcgUse": "result",
-    "LgeStack": "stack",
-    "ModelUse": "result",
-    "ScarResult": "result",
-    "Segmenter": "segmenter",
-    "SeriesVerdict": "series_verdict",
-    "list_series": "study_reader",
-    "read_ecg": "ecg_reader",
-    "read_study": "study_reader",
-    "stack_from_arrays": "stack_arrays",
+    "Amount": "scarseg_runtime.characteristics",
+    "CancelSignal": "scarseg_runtime.run_control",
+    "Characteristics": "scarseg_runtime.characteristics",
+    "DisplayTransform": "scarseg_infer.orientation",
+    "EcgQuality": "scarseg_runtime.ecg_quality",
+    "EcgRecord": "scarseg_infer.ecg",
+    "EcgSource": "scarseg_infer.ecg",
+    "EcgUse": "scarseg_infer.result",
+    "GapSource": "scarseg_infer.result",
+    "LEADS": "scarseg_runtime.contract",
+    "Label": "scarseg_runtime.contract",
+    "LeadQuality": "scarseg_runtime.ecg_noise",
+    "LgeStack": "scarseg_infer.stack",
+    "ModelUse": "scarseg_infer.result",
+    "Pair": "scarseg_infer.read_ahead",
+    "PreferredKind": "scarseg_infer.series_verdict",
+    "Progress": "scarseg_infer.stages",
+    "Quantities": "scarseg_runtime.quantify",
+    "ScarResult": "scarseg_infer.result",
+    "SegmentQuantities": "scarseg_runtime.quantify",
+    "Segmenter": "scarseg_infer.segmenter",
+    "SeriesVerdict": "scarseg_infer.series_verdict",
+    "Stage": "scarseg_infer.stages",
+    "Watch": "scarseg_infer.study_files",
+    "Zones": "scarseg_runtime.characteristics",
+    "list_series": "scarseg_infer.study_reader",
+    "read_ecg": "scarseg_infer.ecg_reader",
+    "read_study": "scarseg_infer.study_reader",
+    "stack_from_arrays": "scarseg_infer.stack_arrays",
 }
 """Module of each name that needs numpy: ``--help`` and ``--providers`` must not wait for it."""
 
 __all__ = [
+    "LEADS",
+    "Amount",
+    "CancelSignal",
     "CancelledError",
+    "Characteristics",
+    "DisplayTransform",
     "EcgError",
+    "EcgQuality",
     "EcgRecord",
+    "EcgSource",
     "EcgUse",
+    "GapSource",
+    "Label",
+    "LeadQuality",
     "LgeStack",
     "ModelError",
     "ModelUse",
     "OutputError",
+    "Pair",
+    "PreferredKind",
+    "Progress",
     "ProviderError",
+    "Quantities",
     "RunTimeoutError",
     "ScarResult",
     "ScarsegError",
+    "SegmentQuantities",
     "Segmenter",
     "SeriesVerdict",
+    "Stage",
     "StudyError",
     "UsageError",
+    "Watch",
+    "Zones",
     "__version__",
     "list_series",
     "read_ecg",
@@ -76,7 +122,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    value = getattr(import_module(_LAZY[name]), name)
     globals()[name] = value
     return value
 

@@ -25,7 +25,7 @@ ECG_CHANGE_PERCENT = 2.0
 """Points of LV mass by which the ECG may change the scar without a warning (design choice)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Shown:
     """Network output together with the orientation in which it was computed."""
 

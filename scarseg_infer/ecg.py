@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final, Literal
+from numbers import Real
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scarseg_infer.plain_numbers import as_plain
 from scarseg_runtime.errors import EcgError
 
 MAX_ECG_BYTES: Final = 10 << 20
@@ -17,7 +20,9 @@ MAX_ECG_BYTES: Final = 10 << 20
 MAX_RATE_HZ: Final = 100_000.0
 """Far beyond what resting ECGs are sampled at (design choice)."""
 MAX_DURATION_S: Final = 3600.0
-"""What is filtered and resampled at once; a recording over hours is not a resting ECG."""
+"""A recording over hours is not a resting ECG."""
+MAX_ANALYSED_S: Final = 300.0
+"""What is filtered and resampled at once, which takes 3 s; more beats make no better mean."""
 
 MV_PER_UNIT: Final = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6}
 """Factor to millivolts by unit in lower case; whatever is not here is no voltage."""
@@ -27,14 +32,17 @@ EcgSource = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EcgRecord:
-    """A resting ECG as it stands in its file: nothing filtered, derived or reordered."""
+    """A resting ECG as it stands in its file: nothing filtered, derived or reordered.
 
-    signals_mv: NDArray[np.float64]
+    An array given is kept as it is, not copied: leave it alone while a run uses it.
+    """
+
+    signals_mv: NDArray[np.floating[Any]]
     """[samples, leads]; NaN where the file marks a sample as invalid."""
     rate_hz: float
-    lead_names: tuple[str, ...]
+    lead_names: Sequence[str]
     """As the file calls them, whatever the case; extra (Frank) leads included. Readers of formats
     with coded leads give the standard name of each code."""
     recorded: datetime | None = None
@@ -49,22 +57,47 @@ class EcgRecord:
 
 
 def checked(record: EcgRecord) -> EcgRecord:
-    """A record that a reader made of a file, if its numbers can be those of an ECG.
+    """A record that a reader or a host made, if its numbers can be those of an ECG.
 
     Raises:
-        EcgError: no samples, a sampling rate or length beyond any resting ECG, or a scale that
-            makes samples infinite.
+        EcgError: no samples, a sampling rate or length beyond any resting ECG, a scale that
+            makes samples infinite, or what are no numbers, names and time at all.
     """
-    count = record.signals_mv.shape[0]
-    if not record.signals_mv.size:
+    signals = _described(record)
+    if not signals.size:
         raise EcgError("the ECG has no samples", "Export the ECG again")
     if not 0.0 < record.rate_hz <= MAX_RATE_HZ:
         raise EcgError("the ECG's sampling rate is not that of an ECG", "Export the ECG again")
-    if count > MAX_DURATION_S * record.rate_hz:
+    if len(signals) > MAX_DURATION_S * record.rate_hz:
         raise EcgError(
             f"the ECG is longer than {MAX_DURATION_S / 60:g} minutes",
             "Give a resting ECG: cut 10 s to some minutes out of a long recording",
         )
-    if np.isinf(record.signals_mv).any():
+    if np.isinf(signals).any():
         raise EcgError("the ECG's scale is not that of an ECG", "Export the ECG again")
-    return record
+    return replace(record, signals_mv=signals)
+
+
+def _described(record: Any) -> NDArray[Any]:
+    """The samples as an array. Raises EcgError where a host has put something else in a record."""
+    signals = as_plain(record.signals_mv)
+    if signals is None or signals.ndim != 2:
+        raise EcgError("the ECG is not an array of numbers [samples, leads]", "Pass it in mV")
+    if not isinstance(record.rate_hz, Real):
+        raise EcgError("the ECG's sampling rate is not a number", "Pass it in Hz")
+    if not all(isinstance(name, str) for name in record.lead_names):
+        raise EcgError("the names of the ECG's leads are not texts", 'Pass them as "I", "V1"')
+    if record.recorded is not None and not isinstance(record.recorded, datetime):
+        raise EcgError("the time of the ECG is not a datetime", "Leave it out if unknown")
+    return signals
+
+
+def analysed(record: EcgRecord) -> EcgRecord:
+    """The part of a long record that is looked at, with a warning; others as they are."""
+    count = int(MAX_ANALYSED_S * record.rate_hz)
+    if len(record.signals_mv) <= count:
+        return record
+    warning = f"Only the first {MAX_ANALYSED_S / 60:g} minutes of the ECG were looked at."
+    return replace(
+        record, signals_mv=record.signals_mv[:count], warnings=(*record.warnings, warning)
+    )

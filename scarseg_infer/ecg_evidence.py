@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scarseg_infer.dicom_parse import text
-from scarseg_infer.ecg import EcgRecord
+from scarseg_infer.ecg import EcgRecord, analysed, checked
 from scarseg_infer.ecg_reader import read_ecg
 from scarseg_infer.gap import Gap, gap_between
 from scarseg_infer.identity import check_identity
@@ -19,7 +19,7 @@ from scarseg_runtime.preprocess import MeanBeat, mean_beat
 from scarseg_runtime.taff import EcgDecision, decide
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EcgEvidence:
     """Mean beat, its distance in time from the MRI, and whether it may count."""
 
@@ -97,6 +97,8 @@ def ecg_evidence(
         EcgError: it is not fit to be used, or both files carry a patient identifier and they
             differ (unless ``allow_identity_mismatch``).
     """
+    if record is not None:
+        record = analysed(checked(record))
     gap = gap_between(stack.acquired, record, gap_days, mri_date_only=stack.date_only)
     if record is None:
         decision = decide(gap.days, ecg_given=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from scarseg_infer.arguments import as_path
 from scarseg_infer.ecg import MAX_ECG_BYTES, EcgRecord
 from scarseg_runtime.errors import EcgError
 
@@ -28,8 +29,9 @@ def read_ecg(path: str | Path) -> EcgRecord:
     Raises:
         EcgError: the file is missing, damaged, hostile, in an unsupported format, too long, or a
             lead is not a voltage; or what reads this format is not installed.
+        UsageError: ``path`` is not a path.
     """
-    path = Path(path)
+    path = as_path(path, "ECG")
     head = _head(path)
     if _is_dicom(head):
         from scarseg_infer.read_ecg_dicom import read_ecg_dicom

@@ -9,13 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
-_TALKATIVE_LOGGERS: Final = ("pydicom", "nibabel.global")
-_SILENT: Final = logging.CRITICAL + 1
+_TALKATIVE_LOGGERS: Final = (
+    "pydicom",
+    "pydicom.pixels.decoders.base",
+    "pydicom.pixels.utils",
+    "nibabel.global",
+)
+"""A filter on a logger is not asked for what its children say."""
 
 
 class _ReadingThreads(threading.local):
-    """Stands where a warnings filter has the pattern of a message: it matches every message in a
-    thread that is reading, none in the others, whose warnings are not ours to hide."""
+    """Which threads are reading: what they say is silenced, what others say is not ours to hide.
+
+    Stands as a filter of loggers, and in a filter of warnings where a message's pattern would be.
+    """
 
     def __init__(self) -> None:
         self.heard: list[list[str]] = []
@@ -27,24 +34,30 @@ class _ReadingThreads(threading.local):
             messages.append(message)
         return bool(self.heard)
 
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See :meth:`logging.Filter.filter`: whether the record is let through."""
+        return not self.heard
+
 
 _LOCK: Final = threading.Lock()
 _READING: Final = _ReadingThreads()
 _FILTER: Final = ("ignore", _READING, Warning, None, 0)
-_levels: list[int] = []
-"""Of the talkative loggers as they were before; empty while nobody reads."""
 _readers = 0
 
 
 @contextmanager
 def quiet_readers() -> Iterator[list[str]]:
-    """Silence warnings and loggers of the DICOM and NIfTI libraries while inside.
+    """Silence warnings and loggers of the DICOM and NIfTI libraries in this thread while inside.
 
     pydicom quotes the offending value in its warnings, and a value of a header may identify
     the patient; nibabel prints header problems to stderr by itself. What we find wrong we say
     in our own words, for which the silenced warnings are given. Several threads may be inside at
-    once; when the last leaves, everything is as it was. Warnings are silenced for the threads
-    inside, the loggers of these two libraries for the whole process.
+    once; when the last leaves, everything is as it was. Levels of loggers are not touched.
+
+    Python has one list of warning filters for all threads. So where another thread of the host
+    leaves a ``catch_warnings`` block that it entered while this one was inside, our filter stays in
+    the list until the next reader leaves; it matches nothing then. Filters that the host sets while
+    a thread is inside come before ours up to the next file.
     """
     _enter()
     messages: list[str] = []
@@ -56,19 +69,27 @@ def quiet_readers() -> Iterator[list[str]]:
         _leave()
 
 
+@contextmanager
+def loud_host() -> Iterator[None]:
+    """Back in the host's own code, such as a callback: what it says in this thread is heard."""
+    heard, _READING.heard = _READING.heard, []
+    try:
+        yield
+    finally:
+        _READING.heard = heard
+        if heard:
+            with _LOCK:
+                _put_first()
+
+
 def _enter() -> None:
     global _readers
     with _LOCK:
         if _readers == 0:
             for logger in map(logging.getLogger, _TALKATIVE_LOGGERS):
-                _levels.append(logger.level)
-                logger.setLevel(_SILENT)
+                logger.addFilter(_READING)
         _readers += 1
-        # Again for every reader: a thread of the host that leaves its own catch_warnings puts
-        # back an older list, without our filter.
-        filters = _warning_filters()
-        if _FILTER not in filters:
-            filters.insert(0, _FILTER)
+        _put_first()
 
 
 def _leave() -> None:
@@ -77,12 +98,21 @@ def _leave() -> None:
         _readers -= 1
         if _readers:
             return
-        for name, level in zip(_TALKATIVE_LOGGERS, _levels, strict=True):
-            logging.getLogger(name).setLevel(level)
-        _levels.clear()
+        for logger in map(logging.getLogger, _TALKATIVE_LOGGERS):
+            logger.removeFilter(_READING)
         filters = _warning_filters()
         if _FILTER in filters:
             filters.remove(_FILTER)
+
+
+def _put_first() -> None:
+    """Put our filter before all others. Again for every reader and file: a thread of the host that
+    leaves its own catch_warnings puts back an older list, without our filter."""
+    filters = _warning_filters()
+    if not filters or filters[0] is not _FILTER:
+        if _FILTER in filters:
+            filters.remove(_FILTER)
+        filters.insert(0, _FILTER)
 
 
 def _warning_filters() -> list[Any]:

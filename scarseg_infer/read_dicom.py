@@ -271,8 +271,9 @@ def _read_slices(files: StudyFiles, group: SliceGroup) -> tuple[list[Dataset], N
     for header in group.slices:
         label = file_label(header.file_index, files)
         if header.file_index not in opened:
+            data = files.read(header.file_index) or b""  # raises what a watcher does, any kind
             try:
-                image = parse(files.read(header.file_index) or b"")
+                image = parse(data)
             except PARSE_ERRORS as error:
                 raise damaged(label) from error
             frames = [] if header.frame is None else frame_headers(image, label)

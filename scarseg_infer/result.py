@@ -24,7 +24,7 @@ GapSource = Literal["timestamps", "dates", "given", "unknown"]
 RESEARCH_USE = "Research use only. Not a medical device."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EcgUse:
     """What the ECG was worth in this result, and why."""
 
@@ -47,7 +47,7 @@ class EcgUse:
     """Noise, conduction, pacing and electrodes; None without an ECG."""
     mean_beat_mv: NDArray[np.float32] | None
     """[12, 512] R-aligned mean beat as the network saw it, mV at 500 Hz, leads as in
-    :data:`scarseg_runtime.contract.LEADS`; None without an ECG."""
+    :data:`scarseg_infer.LEADS`; None without an ECG."""
     segment_belief: NDArray[np.float32] | None
     """[17] scar belief per AHA segment from the ECG alone, 0–1; None without an ECG."""
     image_disagreement: bool | None
@@ -69,18 +69,20 @@ class ModelUse:
     """τ of the TAFF weight exp(−Δt/τ); None for a model of the image alone."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScarResult:
     """Scar of one study, on the source grid of the study.
 
     All volumes have the shape [S, H, W] of ``stack.pixels``: the display orientation that the
-    network works in has been undone.
+    network works in has been undone. They belong to this result alone; ``stack`` is the one that
+    was given, and not copied. Results are equal only to themselves: compare their parts.
     """
 
     stack: LgeStack
     labels: NDArray[np.uint8]
-    """Values of :class:`scarseg_runtime.contract.Label`."""
+    """Values of :class:`scarseg_infer.Label`."""
     scar_probability: NDArray[np.float32]
+    """Of each voxel, 0 to 1, as the network gives it: ``labels`` have been cleaned since."""
     image_only_labels: NDArray[np.uint8]
     """What the image alone says: the audit trail of the fusion."""
     segments: NDArray[np.uint8]
@@ -97,7 +99,8 @@ class ScarResult:
     @cached_property
     def characteristics(self) -> Characteristics:
         """Location and distribution of the scar, core and grey zone by signal thresholds,
-        microvascular obstruction; computed when first asked for."""
+        microvascular obstruction; computed when first asked for, from what pixels and labels hold
+        then."""
         from scarseg_runtime.atlas import SEGMENT_NAMES
         from scarseg_runtime.characteristics import characterise
         from scarseg_runtime.quantify import slice_heights_mm
@@ -111,13 +114,27 @@ class ScarResult:
     def write(
         self, out: str | Path, *, overwrite: bool = False, only: Collection[str] = ()
     ) -> dict[str, Path]:
-        """Write outputs into folder ``out``, all of them or none.
+        """Write outputs into folder ``out``, all of them or none. May be called in any number of
+        threads; it has no progress and cannot be cancelled.
 
         Args:
-            only: names of scarseg_infer.write.NAMES, or ``all``; where empty all but the PDFs.
+            out: the folder; parents are made where missing.
+            overwrite: replace the results in it. Where several write there at the same time, one
+                result is there at the end: without ``overwrite`` the first.
+            only: a list of names of scarseg_infer.write.NAMES, or ``all``; where empty all but the
+                PDFs. Of a study without DICOM images there is no ``seg``, ``sr`` and ``dicom-pdf``:
+                they are left out, and alone they are an error.
 
-        Returns the paths by output name. Raises OutputError, and UsageError for an unknown name.
+        Returns:
+            The path of each output that was written, by name.
+
+        Raises:
+            OutputError: the folder exists (without ``overwrite``), is no folder of results, or
+                cannot be written.
+            UsageError: ``out`` is no path, ``only`` is no list, has an unknown name, or nothing of
+                it can be made of this study.
         """
+        from scarseg_infer.arguments import as_path
         from scarseg_infer.write import write_all
 
-        return write_all(self, Path(out), overwrite=overwrite, only=only)
+        return write_all(self, as_path(out, "output"), overwrite=overwrite, only=only)

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 from scarseg_infer.analysis import quantified, run_network, use_of
+from scarseg_infer.arguments import as_number, check_choice, check_inputs, limits
 from scarseg_infer.ecg import EcgRecord
 from scarseg_infer.ecg_evidence import ecg_evidence, find_record
 from scarseg_infer.models import model_path
+from scarseg_infer.read_ahead import Pair, ReadAhead, ReadPair, run_pairs
 from scarseg_infer.result import ModelUse, ScarResult
 from scarseg_infer.series_verdict import PreferredKind
 from scarseg_infer.stack import LgeStack
 from scarseg_infer.stages import Progress, Stages
-from scarseg_infer.study_reader import read_study
+from scarseg_infer.study_reader import study_stack
 from scarseg_runtime.cache_place import Cache
 from scarseg_runtime.errors import ScarsegError, UsageError
 from scarseg_runtime.model import Model
@@ -64,14 +67,16 @@ class Segmenter:
     ) -> None:
         self.close()
 
-    def _model(self, control: RunControl = NO_LIMITS) -> Model:
-        """The model, as soon as it is loaded. Raises what loading it raised."""
+    def _usable(self) -> Future[Model]:
+        """The model, loaded or still loading. Raises UsageError where this is closed, and what
+        loading raised where it has failed."""
         self._here.check()  # what loads may have been a thread of the other process
         loading = self._loading
         if loading is None:
             raise UsageError("the Segmenter is closed", "Load the model again")
-        control.wait(lambda limit_s: bool(wait([loading], limit_s).done))
-        return loading.result()
+        if loading.done():
+            _loaded(loading)
+        return loading
 
     @classmethod
     def from_model(
@@ -132,38 +137,44 @@ class Segmenter:
         """Segment one study. May be called from several threads at once.
 
         Args:
-            study: a DICOM folder, a zip of one, a NIfTI file, or a stack read before.
-            ecg: a file that :func:`scarseg_infer.read_ecg` reads, or a record read before. None:
-                the newest DICOM ECG in the study folder, if it holds one.
+            study: a DICOM folder, a zip of one, a NIfTI file, or a stack.
+            ecg: a file that :func:`scarseg_infer.read_ecg` reads, or a record. None: the newest
+                DICOM ECG in the study folder, if it holds one.
             gap_days: days between ECG and MRI, used where the files' own dates do not tell.
                 What is unknown, negative or not finite gives the ECG no weight.
             series, prefer: which series of a DICOM study; see :func:`scarseg_infer.read_study`.
-            allow_identity_mismatch: go on, with a warning, where MRI and ECG carry different
-                patient identifiers.
-            progress: called in the thread of the run with its stage and how much of it is done, 0
+            allow_identity_mismatch: go on, with a warning, where MRI and ECG are of different
+                patients by their identifiers. Those made of arrays carry none.
+            progress: called in the thread of the run with its stage and the share that is done, 0
                 to 1. What it raises ends the run and comes out of it.
             cancel: a ``threading.Event``; set it from any thread to end the run. That is looked at
-                before every file, every stage and (on a CPU) every operator of the network.
+                before every file, every stage and (on a CPU) every operator of the network; other
+                stages are not interrupted inside: up to some seconds for the longest ECG.
             timeout_s: ends the run in the same way after so many seconds, loading included.
+
+        Returns: everything found; a stack given is its ``stack``, not a copy.
 
         Raises:
             StudyError: the study cannot be read or is no LGE short-axis stack.
             EcgError: the ECG cannot be read, is not fit to be used, or is of another patient.
-            ProviderError: the provider fails, or takes no stack of this size.
+            ModelError, ProviderError: loading in the background failed; or the provider fails, or
+                takes no stack of this size.
             CancelledError: it was cancelled; RunTimeoutError, which is one: it took too long.
                 The Segmenter stays usable after both.
-            UsageError: the Segmenter is closed, or the time limit is no time.
+            UsageError: the Segmenter is closed, or an argument makes no sense.
         """
-        stages = Stages(RunControl(cancel, timeout_s), progress)
+        control = limits(cancel, timeout_s)
+        check_choice(series, prefer)
+        check_inputs(study, ecg, series)
+        gap_days = as_number(gap_days, "gap_days")
+        loading = self._usable()  # before anything is read for nothing
+        stages = Stages(control, progress)
         with stages.stage("read_study"):
-            if isinstance(study, LgeStack):
-                stack = study
-            else:
-                stack = read_study(study, series, prefer, watch=stages.part)
+            stack = study_stack(study, series, prefer, stages.part)
         with stages.stage("read_ecg"):
             record, found = find_record(study, ecg, stages.part)
         with stages.stage("load_model"):
-            model = self._model(stages.control)
+            model = _loaded(loading, control)
         with stages.stage("prepare_ecg"):
             evidence = ecg_evidence(
                 stack, record, gap_days, image_only=model.metadata.image_only,
@@ -171,7 +182,7 @@ class Segmenter:
             )  # fmt: skip
             evidence = replace(evidence, warnings=(*found, *evidence.warnings))
         with stages.stage("network"):
-            shown = run_network(model, stack, evidence, stages.control)
+            shown = run_network(model, stack, evidence, control)
         with stages.stage("quantify"):
             result = quantified(model, stack, evidence, shown, stages.times_ms)
         stages.finish()
@@ -184,7 +195,7 @@ class Segmenter:
             ModelError, ProviderError: it cannot be loaded.
             UsageError: the Segmenter is closed.
         """
-        return use_of(self._model())
+        return use_of(_loaded(self._usable()))
 
     def warm_up(self, slices: int = 12, height: int = 256, width: int = 216) -> None:
         """Wait for the model and run it once on a stack of this size, so that the first study does
@@ -195,38 +206,56 @@ class Segmenter:
             ProviderError: the provider fails, or takes no stack of this size.
             UsageError: the size is not of three whole numbers above 0, or the Segmenter is closed.
         """
-        self._model().warm_up(slices, height, width)
+        _loaded(self._usable()).warm_up(slices, height, width)
 
     def run_many(
-        self, studies: Iterable[tuple[str | Path | LgeStack, str | Path | EcgRecord | None]]
+        self,
+        studies: Iterable[Pair],
+        *,
+        prefer: PreferredKind = "PSIR",
+        allow_identity_mismatch: bool = False,
+        cancel: CancelSignal | None = None,
+        timeout_s: float | None = None,
     ) -> Iterator[ScarResult | ScarsegError]:
         """Segment pairs of study and ECG, in order; the next pair is read while one is computed.
 
-        A pair that fails gives its error in place of a result, and the others go on. At most one
-        pair is read ahead, so memory does not grow with their number. To end early, stop iterating.
+        A pair that fails gives its error in place of a result, and the others go on. Each result
+        comes as soon as it is there, whether or not there is a next pair: ``studies`` may wait for
+        new ones. At most one pair is read ahead, so memory does not grow with their number. To end
+        early, stop iterating. For a gap of days, a series or progress call :meth:`run`.
+
+        Args:
+            studies: pairs as the first two arguments of :meth:`run`. They are taken in threads of
+                their own, one at a time; what taking them raises comes out behind the results of
+                those that were taken before.
+            prefer, allow_identity_mismatch: see :meth:`run`.
+            cancel: ends it all, while it waits for ``studies``, too.
+            timeout_s: of each study, reading and computing together.
+
+        Raises:
+            CancelledError: it was cancelled.
+            ModelError, ProviderError: the model cannot be loaded.
+            UsageError: the Segmenter is closed, or an argument makes no sense.
         """
-        with ThreadPoolExecutor(1, thread_name_prefix="scarseg-read") as reader:
-            ahead: Future[tuple[LgeStack, EcgRecord | None]] | None = None
-            for study, ecg in studies:
-                following = reader.submit(_read_pair, study, ecg)
-                if ahead is not None:
-                    yield self._result_or_error(ahead)
-                ahead = following
-            if ahead is not None:
-                yield self._result_or_error(ahead)
+        check_choice(None, prefer)
+        limits(cancel, timeout_s)
 
-    def _result_or_error(
-        self, reading: Future[tuple[LgeStack, EcgRecord | None]]
-    ) -> ScarResult | ScarsegError:
-        try:
-            return self.run(*reading.result())
-        except ScarsegError as error:
-            return error
+        def run(read: ReadPair, left_s: float | None) -> ScarResult:
+            return self.run(
+                read.stack, read.record, allow_identity_mismatch=allow_identity_mismatch,
+                cancel=cancel, timeout_s=left_s,
+            )  # fmt: skip
+
+        return run_pairs(ReadAhead(studies, prefer, cancel, timeout_s), self._usable, run)
 
 
-def _read_pair(
-    study: str | Path | LgeStack, ecg: str | Path | EcgRecord | None
-) -> tuple[LgeStack, EcgRecord | None]:
-    stack = study if isinstance(study, LgeStack) else read_study(study)
-    record, found = find_record(study, ecg)
-    return replace(stack, warnings=(*stack.warnings, *found)), record
+def _loaded(loading: Future[Model], control: RunControl = NO_LIMITS) -> Model:
+    """The model, as soon as it is loaded.
+
+    What loading raised is raised as a new error each time: one object would collect the frames of
+    every run that raises it, and with them the studies.
+    """
+    control.wait(lambda limit_s: bool(wait([loading], limit_s).done))
+    if error := loading.exception():
+        raise copy(error) from error
+    return loading.result()

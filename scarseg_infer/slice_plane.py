@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Vector = tuple[float, float, float]
 
@@ -75,12 +75,13 @@ class SlicePlane:
 
 
 def unit_axes(
-    row: Sequence[float], column: Sequence[float]
+    row: ArrayLike, column: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Exactly orthogonal unit vectors from nearly orthogonal ones; None when they are not."""
     first, second = np.asarray(row, dtype=np.float64), np.asarray(column, dtype=np.float64)
     lengths = float(np.linalg.norm(first)), float(np.linalg.norm(second))
-    if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(float(first @ second))) > MAX_AXIS_ERROR:
+    errors = np.array([lengths[0] - 1, lengths[1] - 1, float(first @ second)])
+    if not (np.abs(errors) <= MAX_AXIS_ERROR).all():  # also for NaN
         return None
     first = first / lengths[0]
     second = second - (second @ first) * first

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LgeStack:
     """One LGE short-axis stack on its source grid, slices ordered along the stack normal.
 
@@ -21,6 +21,9 @@ class LgeStack:
     superior). Voxel ``[s, r, c]`` has its centre at
     ``origins_mm[s] + c * pixel_spacing_mm[1] * row_direction + r * pixel_spacing_mm[0] *
     column_direction``. Origins are kept per slice since real stacks drift in plane.
+
+    Arrays are not copied; :func:`scarseg_infer.stack_from_arrays` makes a stack that shares nothing
+    with its host. A stack is checked when it is run.
     """
 
     pixels: NDArray[np.float32]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final, Literal
 
 from scarseg_runtime.run_control import RunControl
@@ -37,12 +37,16 @@ class Stages:
         self._progress = progress
         self._now: Stage = "read_study"
 
-    @contextmanager
-    def stage(self, name: Stage) -> Iterator[None]:
-        """Enter a stage, unless the run is to stop. Raises CancelledError or RunTimeoutError."""
+    def stage(self, name: Stage) -> AbstractContextManager[None]:
+        """Enter a stage, unless the run is to stop. Raises CancelledError or RunTimeoutError, and
+        what the host's callback raises: not in a generator, which makes StopIteration another."""
         self.control.check()
         self._now = name
         self._tell(name, DONE_BEFORE[name])
+        return self._timed(name)
+
+    @contextmanager
+    def _timed(self, name: Stage) -> Iterator[None]:
         start = time.perf_counter()
         yield
         self.times_ms[name] = (time.perf_counter() - start) * 1000.0

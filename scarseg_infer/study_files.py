@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
+from scarseg_infer.quiet import loud_host
 from scarseg_runtime.errors import StudyError
 
 MAX_FILE_BYTES: Final = 256 * 2**20
@@ -89,7 +90,8 @@ class WatchedFiles:
     def read(self, index: int) -> bytes | None:
         """See :meth:`StudyFiles.read`; raises what the watcher raises, too."""
         (self._again if index in self._seen else self._seen).add(index)
-        self._watch((len(self._seen) + len(self._again)) / (2 * len(self._files)))
+        with loud_host():
+            self._watch((len(self._seen) + len(self._again)) / (2 * len(self._files)))
         return self._files.read(index)
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from scarseg_infer.archive import is_archive, open_archive
+from scarseg_infer.arguments import as_path, check_choice
 from scarseg_infer.series_verdict import PreferredKind, SeriesVerdict
 from scarseg_infer.stack import LgeStack
+from scarseg_infer.stack_check import check_stack
 from scarseg_infer.study_files import FolderFiles, StudyFiles, Watch, WatchedFiles
 from scarseg_runtime.errors import StudyError
 
@@ -39,8 +41,10 @@ def read_study(
     Raises:
         StudyError: the study is missing, unreadable, of an unsupported type, not one
             short-axis LGE stack of one patient, or without that series.
+        UsageError: an argument is of the wrong kind.
     """
-    path = Path(path)
+    path = as_path(path, "study")
+    check_choice(series, prefer)
     if not _is_nifti(path):
         from scarseg_infer.read_dicom import read_dicom
 
@@ -54,6 +58,16 @@ def read_study(
     return read_nifti(path)
 
 
+def study_stack(
+    study: str | Path | LgeStack, series: str | int | None, prefer: PreferredKind, watch: Watch
+) -> LgeStack:
+    """What :func:`read_study` reads, or a stack that a host made, if it can be one."""
+    if not isinstance(study, LgeStack):
+        return read_study(study, series, prefer, watch=watch)
+    check_stack(study)
+    return study
+
+
 def list_series(path: str | Path, prefer: PreferredKind = "PSIR") -> list[SeriesVerdict]:
     """What each series of a DICOM study is taken for, and which of them would be read.
 
@@ -64,8 +78,10 @@ def list_series(path: str | Path, prefer: PreferredKind = "PSIR") -> list[Series
 
     Raises:
         StudyError: the study is missing, unreadable, of an unsupported type, or mixes patients.
+        UsageError: an argument is of the wrong kind.
     """
-    path = Path(path)
+    path = as_path(path, "study")
+    check_choice(None, prefer)
     if _is_nifti(path):
         raise StudyError("a NIfTI file has no series to list", "Pass a DICOM study")
     from scarseg_infer.read_dicom import list_dicom_series

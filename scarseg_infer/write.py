@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
 from scarseg_infer.result import ScarResult
+from scarseg_infer.whole_folder import exists_error, hidden_folder, place_of, publish, staging
 from scarseg_runtime.errors import OutputError, UsageError
 
 NAMES: Final = {
@@ -45,8 +43,10 @@ def check_out(out: Path, *, overwrite: bool) -> None:
             _check_replaceable(out, overwrite)
         elif out.exists() or out.is_symlink():
             raise OutputError("the output is an existing file", "Name a folder with -o")
-        with _staging(out):
-            pass
+        # Parents are not made on trial: other threads may be at work in them.
+        place = place_of(out)
+        parent = next((parent for parent in place.parents if parent.exists()), place.parent)
+        hidden_folder(place, parent).rmdir()
     except OutputError:
         raise
     except OSError as error:
@@ -55,6 +55,8 @@ def check_out(out: Path, *, overwrite: bool) -> None:
 
 def check_only(only: Collection[str]) -> None:
     """Whether all names are outputs. Raises UsageError naming the first that is not."""
+    if isinstance(only, str) or not isinstance(only, Collection):
+        raise UsageError("the outputs wanted are not a list", 'Give names in one, as ["json"]')
     for name in only:
         if name not in NAMES and name != ALL:
             raise UsageError(f"there is no output {name!r}", f"Known: {', '.join([*NAMES, ALL])}")
@@ -75,15 +77,21 @@ def write_all(
         The path of each output that was written, by name; DICOM objects for DICOM input only.
 
     Raises:
-        OutputError: see :func:`check_out`; also when the disk is full.
-        UsageError: an unknown name in ``only``.
+        OutputError: see :func:`check_out`; also when the disk is full, and without ``overwrite``
+            when somebody else has written results there meanwhile.
+        UsageError: an unknown name in ``only``, or nothing of it can be made of this study.
     """
     check_only(only)
+    if not wanted_files(result.stack.source, only):
+        raise UsageError(
+            f"of a study without DICOM images there is no {' or '.join(only)}",
+            f"Ask for others: {', '.join(name for name in NAMES if name not in _DICOM)}",
+        )
     check_out(out, overwrite=overwrite)
     try:
-        with _staging(out) as folder:
+        with staging(out) as folder:
             files = _write_files(result, folder, only)
-            _publish(folder, out)
+            publish(folder, out, NAMES.values(), overwrite=overwrite)
     except OutputError:
         raise
     except OSError as error:
@@ -160,57 +168,6 @@ def _write_pictures(result: ScarResult, folder: Path, files: Mapping[str, str]) 
         write_page(result, folder / files["page"])
 
 
-@contextmanager
-def _staging(out: Path) -> Iterator[Path]:
-    """An empty folder on the same file system as ``out``, gone afterwards unless renamed.
-
-    Parents of ``out`` that had to be made for it go too, unless something is in them.
-    """
-    out = _place(out)
-    made = [parent for parent in out.parents if not parent.exists()]
-    folder = out.with_name(f".{out.name}-{secrets.token_hex(8)}.partial")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir()  # not tempfile's: this one obeys the umask, and scar.dcm names the patient
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        for parent in made:
-            if parent.is_dir() and not any(parent.iterdir()):
-                parent.rmdir()
-
-
-def _place(out: Path) -> Path:
-    """Where results really go: behind a link to a folder it is that folder that is replaced."""
-    return out.resolve() if out.is_dir() else out.absolute()
-
-
-def _publish(folder: Path, out: Path) -> None:
-    """Rename ``folder`` to ``out``; an old result there steps aside first and is then removed."""
-    out = _place(out)
-    if not out.exists():
-        folder.rename(out)
-        return
-    old = folder.with_name(folder.name + ".old")
-    out.rename(old)
-    try:
-        folder.rename(out)
-    except BaseException:
-        old.rename(out)
-        raise
-    _remove_results(old)
-
-
-def _remove_results(old: Path) -> None:
-    """Delete our own outputs and then the folder; whatever else has come into it stays."""
-    with suppress(OSError):
-        for name in NAMES.values():
-            (old / name).unlink(missing_ok=True)
-        old.rmdir()
-
-
 def _check_replaceable(out: Path, overwrite: bool) -> None:
     """Only a folder that holds nothing but our own outputs is ever replaced."""
     if os.path.ismount(out):
@@ -218,15 +175,16 @@ def _check_replaceable(out: Path, overwrite: bool) -> None:
             "the output folder is a mount point, which cannot be replaced as a whole",
             "Name a new folder inside it with -o",
         )
-    present = list(out.iterdir())
+    try:
+        present = list(out.iterdir())
+    except FileNotFoundError:  # somebody else is replacing it
+        return
     if not present:
         return
     if not overwrite:
-        raise OutputError(
-            "the output folder exists", "Name another with -o, or replace it with --overwrite"
-        )
+        raise exists_error()
     ours = set(NAMES.values())
-    foreign = sum(entry.name not in ours or not entry.is_file() for entry in present)
+    foreign = sum(entry.name not in ours or entry.is_dir() for entry in present)
     if foreign:
         raise OutputError(
             f"the output folder also holds things that are not results of this program ({foreign})",

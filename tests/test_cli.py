@@ -264,7 +264,7 @@ def test_an_unexpected_failure_does_not_quote_anything(
     def explode(*_: object, **__: object) -> None:
         raise RuntimeError("PatientName=Quux^Zaphod")
 
-    monkeypatch.setattr("scarseg_infer.segmenter.read_study", explode)
+    monkeypatch.setattr("scarseg_infer.segmenter.study_stack", explode)
     assert main([str(DEMO_STUDY), "-o", str(tmp_path / "out")]) == 1
     message = capsys.readouterr().err
     assert "internal error" in message and "Quux" not in message

@@ -5,36 +5,85 @@ Adding is a minor release; removing, renaming or reordering a major one (see CHA
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 
+import pytest
+
 import scarseg_infer
-from scarseg_infer import LgeStack, ScarResult, ScarsegError, Segmenter
+from scarseg_infer import ScarResult, ScarsegError, Segmenter
 
 NAMES = {
-    "CancelledError", "EcgError", "EcgRecord", "EcgUse", "LgeStack", "ModelError", "ModelUse",
-    "OutputError", "ProviderError", "RunTimeoutError", "ScarResult", "ScarsegError", "Segmenter",
-    "SeriesVerdict", "StudyError", "UsageError", "__version__", "list_series", "read_ecg",
-    "read_study", "stack_from_arrays",
+    "Amount", "CancelSignal", "CancelledError", "Characteristics", "DisplayTransform", "EcgError",
+    "EcgQuality", "EcgRecord", "EcgSource", "EcgUse", "GapSource", "LEADS", "Label", "LeadQuality",
+    "LgeStack", "ModelError", "ModelUse", "OutputError", "Pair", "PreferredKind", "Progress",
+    "ProviderError", "Quantities", "RunTimeoutError", "ScarResult", "ScarsegError",
+    "SegmentQuantities", "Segmenter", "SeriesVerdict", "Stage", "StudyError", "UsageError", "Watch",
+    "Zones", "__version__", "list_series", "read_ecg", "read_study", "stack_from_arrays",
 }  # fmt: skip
 
 PARAMETERS = {
-    Segmenter.from_model: "model *provider *precision *threads *cache *background",
-    Segmenter.run: (
-        "self study ecg *gap_days *series *prefer *allow_identity_mismatch *progress *cancel "
-        "*timeout_s"
+    Segmenter.from_model: (
+        "model=None *provider='auto' *precision='auto' *threads=None *cache=True *background=False"
     ),
-    Segmenter.run_many: "self studies",
-    Segmenter.warm_up: "self slices height width",
+    Segmenter.run: (
+        "self study ecg=None *gap_days=None *series=None *prefer='PSIR' "
+        "*allow_identity_mismatch=False *progress=None *cancel=None *timeout_s=None"
+    ),
+    Segmenter.run_many: (
+        "self studies *prefer='PSIR' *allow_identity_mismatch=False *cancel=None *timeout_s=None"
+    ),
+    Segmenter.warm_up: "self slices=12 height=256 width=216",
     Segmenter.model_use: "self",
     Segmenter.close: "self",
-    scarseg_infer.read_study: "path series prefer *watch",
+    scarseg_infer.read_study: "path series=None prefer='PSIR' *watch=None",
     scarseg_infer.read_ecg: "path",
-    scarseg_infer.list_series: "path prefer",
+    scarseg_infer.list_series: "path prefer='PSIR'",
     scarseg_infer.stack_from_arrays: (
-        "pixels pixel_spacing_mm image_positions_mm image_orientation *slice_thickness_mm "
-        "*acquired *image_kind"
+        "pixels pixel_spacing_mm image_positions_mm image_orientation *slice_thickness_mm=None "
+        "*acquired=None *image_kind='unknown type'"
     ),
-    ScarResult.write: "self out *overwrite *only",
+    ScarResult.write: "self out *overwrite=False *only=()",
+}
+
+FIELDS = {
+    "Amount": "ml g percent_of_lv_mass",
+    "Characteristics": (
+        "location distribution segment_distribution microvascular_obstruction_ml fwhm sd n_sd"
+    ),
+    "DisplayTransform": "reverse_slices transpose flip_rows flip_columns",
+    "EcgQuality": (
+        "leads heart_rate_bpm qrs_ms pattern pacing exchanged_electrodes findings warnings"
+    ),
+    "EcgRecord": (
+        "signals_mv rate_hz lead_names recorded=None date_only=False source='array' warnings=() "
+        "patient_id=None"
+    ),
+    "EcgUse": (
+        "given weight gap_days gap_source reason source heart_rate_bpm beats_averaged "
+        "derived_leads quality mean_beat_mv segment_belief image_disagreement"
+    ),
+    "LeadQuality": "lead present flat clipped invalid_share noise_uv",
+    "LgeStack": (
+        "pixels pixel_spacing_mm origins_mm row_direction column_direction slice_thickness_mm "
+        "source orientation_known=True acquired=None date_only=False image_kind='unknown type' "
+        "datasets=() frame_numbers=() warnings=()"
+    ),
+    "ModelUse": "name version sha256 training_data provider precision tau_days",
+    "Quantities": (
+        "myocardium_ml myocardium_g scar_ml scar_g scar_percent_of_lv_mass lv_cavity_ml segments"
+    ),
+    "ScarResult": (
+        "stack labels scar_probability image_only_labels segments display quantities "
+        "image_only_quantities ecg model timings_ms warnings"
+    ),
+    "SegmentQuantities": (
+        "number name territory myocardium_ml scar_ml burden transmurality transmurality_class"
+    ),
+    "SeriesVerdict": (
+        "number series_uid series_number description kind slices orientation score chosen reason"
+    ),
+    "Zones": "core grey_zone",
 }
 
 EXIT_CODES = {
@@ -53,28 +102,42 @@ def test_names() -> None:
 def test_signatures() -> None:
     for call, expected in PARAMETERS.items():
         found = [
-            "*" * (parameter.kind is inspect.Parameter.KEYWORD_ONLY) + parameter.name
+            "*" * (parameter.kind is inspect.Parameter.KEYWORD_ONLY)
+            + with_default(parameter.name, parameter.default, inspect.Parameter.empty)
             for parameter in inspect.signature(call).parameters.values()
         ]
         assert " ".join(found) == expected, call.__qualname__
 
 
-def test_every_public_call_documents_itself() -> None:
+def with_default(name: str, default: object, missing: object) -> str:
+    return name if default is missing else f"{name}={default!r}"
+
+
+def test_everything_public_documents_itself() -> None:
     for call in PARAMETERS:
         assert inspect.getdoc(call), call.__qualname__
-    for name in NAMES - {"__version__"}:
-        assert inspect.getdoc(getattr(scarseg_infer, name)), name
+    for name in NAMES:
+        value = getattr(scarseg_infer, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert inspect.getdoc(value), name
 
 
-def test_fields_of_what_hosts_hold() -> None:
-    assert [*LgeStack.__dataclass_fields__][:6] == [
-        "pixels", "pixel_spacing_mm", "origins_mm", "row_direction", "column_direction",
-        "slice_thickness_mm",
-    ]  # fmt: skip
-    assert set(ScarResult.__dataclass_fields__) >= {
-        "stack", "labels", "scar_probability", "image_only_labels", "segments", "quantities",
-        "image_only_quantities", "ecg", "model", "timings_ms", "warnings",
+@pytest.mark.parametrize("name", FIELDS)
+def test_fields_of_what_hosts_hold(name: str) -> None:
+    fields = dataclasses.fields(getattr(scarseg_infer, name))
+    found = [with_default(f.name, f.default, dataclasses.MISSING) for f in fields]
+    assert " ".join(found) == FIELDS[name]
+
+
+def test_every_public_dataclass_is_pinned() -> None:
+    assert {n for n in NAMES if dataclasses.is_dataclass(getattr(scarseg_infer, n))} == {*FIELDS}
+
+
+def test_labels_and_leads() -> None:
+    assert {label.name: label.value for label in scarseg_infer.Label} == {
+        "BACKGROUND": 0, "LV_CAVITY": 1, "VIABLE_MYOCARDIUM": 2, "SCAR": 3, "RV_CAVITY": 4,
     }  # fmt: skip
+    assert " ".join(scarseg_infer.LEADS) == "I II III aVR aVL aVF V1 V2 V3 V4 V5 V6"
 
 
 def test_errors_have_one_base_and_documented_exit_codes() -> None:

@@ -8,7 +8,7 @@ exported studies often hold a patient's name.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ScarsegError(Exception):
@@ -25,6 +25,10 @@ class ScarsegError(Exception):
         self.what = what
         self.advice = advice
         super().__init__(f"{what}. {advice}." if advice else f"{what}.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles are made from both parts, not from the message, as for others."""
+        return type(self), (self.what, self.advice), self.__dict__
 
 
 class UsageError(ScarsegError, ValueError):

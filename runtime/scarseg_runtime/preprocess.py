@@ -63,7 +63,7 @@ FAST_BPM: Final = 150.0
 """From this rate on ECG scar criteria do not hold (clinical-facts: Selvester exclusions)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class MeanBeat:
     """The typical heart beat of an ECG, as the network wants it."""
 

@@ -31,7 +31,7 @@ from scarseg_infer import (
     stack_from_arrays,
 )
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
-from scarseg_infer.quiet import quiet_readers
+from scarseg_infer.quiet import loud_host, quiet_readers
 from scarseg_infer.stages import Stage
 from scarseg_infer.write import NAMES
 from scarseg_runtime.model import Model
@@ -269,6 +269,57 @@ def test_readers_are_silent_where_warnings_are_errors() -> None:
             warnings.warn("from a reader", stacklevel=1)
         with pytest.raises(UserWarning):
             warnings.warn("from the host", stacklevel=1)
+
+
+def test_loggers_of_the_libraries_stay_the_hosts(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("pydicom")
+    before, filters = logger.level, list(logger.filters)
+    logger.setLevel(logging.INFO)
+    try:
+        with quiet_readers():
+            assert logger.level == logging.INFO
+            logger.error("from a reader")
+            logging.getLogger("nibabel.global").error("from a reader")
+            logging.getLogger("pydicom.pixels.utils").error("from a reader")
+            other = threading.Thread(target=logger.error, args=("from the host",))
+            other.start()
+            other.join()
+            with loud_host():
+                logger.error("from its callback")
+            logger.setLevel(logging.DEBUG)
+        logger.error("afterwards")
+        assert logger.level == logging.DEBUG
+        assert list(logger.filters) == filters
+    finally:
+        logger.setLevel(before)
+    assert caplog.messages == ["from the host", "from its callback", "afterwards"]
+
+
+def test_a_callback_is_heard(segmenter: Segmenter) -> None:
+    calls = []
+
+    def progress(stage: Stage, done: float) -> None:
+        calls.append(stage)
+        warnings.warn(f"host: {stage}", stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        segmenter.run(DEMO_STUDY, progress=progress)
+    heard = [str(found.message) for found in caught if str(found.message).startswith("host")]
+    assert heard == [f"host: {stage}" for stage in calls]
+
+
+def test_what_a_callback_does_to_filters_does_not_make_readers_talk() -> None:
+    with warnings.catch_warnings():
+        with quiet_readers() as heard:
+            with loud_host():
+                warnings.simplefilter("error")
+                with pytest.raises(UserWarning):
+                    warnings.warn("from its callback", stacklevel=1)
+            warnings.warn("from a reader", stacklevel=1)
+        assert heard == ["from a reader"]
+        with pytest.raises(UserWarning):
+            warnings.warn("afterwards", stacklevel=1)
 
 
 @pytest.mark.parametrize("provider", ["cpu", "openvino"])

@@ -44,6 +44,22 @@ def test_a_host_gets_only_what_it_wants(result: ScarResult, tmp_path: Path) -> N
     assert "pdf" in result.write(tmp_path / "all", only=["all"])
 
 
+@pytest.mark.parametrize("only", [["seg"], ["sr", "dicom-pdf"]])
+def test_asking_only_for_what_cannot_be_is_an_error(
+    result: ScarResult, tmp_path: Path, only: list[str]
+) -> None:
+    with pytest.raises(UsageError, match=r"without DICOM images there is no .*json"):
+        result.write(tmp_path / "out", only=only)
+    assert not leftovers(tmp_path)
+
+
+@pytest.mark.parametrize("only", ["json", None, 5])
+def test_outputs_are_asked_for_in_a_list(result: ScarResult, tmp_path: Path, only: object) -> None:
+    with pytest.raises(UsageError, match=r"not a list.*\["):
+        result.write(tmp_path / "out", only=only)  # type: ignore[arg-type]
+    assert not leftovers(tmp_path)
+
+
 def test_parents_are_made(result: ScarResult, tmp_path: Path) -> None:
     result.write(tmp_path / "a" / "b" / "out")
     assert (tmp_path / "a" / "b" / "out" / "result.json").is_file()

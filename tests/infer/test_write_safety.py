@@ -13,7 +13,8 @@ import pytest
 
 from scarseg_infer.result import ScarResult
 from scarseg_infer.stack import LgeStack
-from scarseg_infer.write import NAMES, _publish, check_out, write_all
+from scarseg_infer.whole_folder import publish
+from scarseg_infer.write import NAMES, check_out, write_all
 from scarseg_runtime.errors import OutputError
 
 
@@ -67,7 +68,7 @@ def test_failed_swap_puts_the_old_results_back(tmp_path: Path) -> None:
     out.mkdir()
     (out / NAMES["json"]).write_text("old")
     with pytest.raises(FileNotFoundError):
-        _publish(tmp_path / "a folder that is not there", out)
+        publish(tmp_path / "not there", out, NAMES.values(), overwrite=True)
     assert (out / NAMES["json"]).read_text() == "old"
     assert list(tmp_path.iterdir()) == [out]
 
@@ -93,7 +94,7 @@ def test_file_that_arrives_during_the_swap_survives(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / NAMES["json"]).write_text(folder.name)
     (out / "note.txt").write_text("mine")
-    _publish(fresh, out)
+    publish(fresh, out, NAMES.values(), overwrite=True)
     assert (out / NAMES["json"]).read_text() == "fresh"
     assert [path.read_text() for path in tmp_path.rglob("note.txt")] == ["mine"]
 

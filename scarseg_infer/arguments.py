@@ -1,0 +1,57 @@
+"""What a host passes to a call may be anything: a plain error for what makes no sense."""
+
+from __future__ import annotations
+
+import os
+from numbers import Real
+from pathlib import Path
+from typing import get_args
+
+from scarseg_infer.ecg import EcgRecord
+from scarseg_infer.series_verdict import PreferredKind
+from scarseg_infer.stack import LgeStack
+from scarseg_runtime.errors import UsageError
+from scarseg_runtime.run_control import CancelSignal, RunControl
+
+
+def as_path(given: object, what: str) -> Path:
+    """A path as one. Raises UsageError for anything else."""
+    path = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if not isinstance(path, str) or "\0" in path:
+        raise UsageError(f"the {what} is not a path", "Pass a text or a pathlib.Path")
+    return Path(path)
+
+
+def as_number(given: object, what: str) -> float | None:
+    """A number of any kind as a float, or None. Raises UsageError for anything else."""
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, Real):
+        raise UsageError(f"{what} is not a number", "Pass a float, or None where it is not known")
+    return float(given)
+
+
+def check_choice(series: object, prefer: object) -> None:
+    """Whether both can say which series of a study to read. Raises UsageError."""
+    known = get_args(PreferredKind)
+    if prefer not in known:
+        raise UsageError("there is no such kind to prefer", f"Known: {', '.join(known)}")
+    if series is not None and (not isinstance(series, str | int) or isinstance(series, bool)):
+        raise UsageError("the series is neither a number nor a text", "See list_series")
+
+
+def check_inputs(study: object, ecg: object, series: object = None) -> None:
+    """Whether they can be a study, its ECG and a series of it. Raises UsageError."""
+    if not isinstance(study, LgeStack):
+        as_path(study, "study")
+    elif series is not None:
+        raise UsageError("a stack has no series to choose from", "Leave the series out")
+    if ecg is not None and not isinstance(ecg, EcgRecord):
+        as_path(ecg, "ECG")
+
+
+def limits(cancel: CancelSignal | None, timeout_s: float | None) -> RunControl:
+    """The limits of a run, whose clock starts now. Raises UsageError where they are none."""
+    if cancel is not None and not callable(getattr(cancel, "is_set", None)):
+        raise UsageError("the signal to cancel has no is_set", "Pass a threading.Event")
+    return RunControl(cancel, as_number(timeout_s, "the time limit"))

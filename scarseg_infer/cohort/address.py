@@ -14,7 +14,7 @@ from scarseg_runtime.errors import ProviderError, UsageError
 _REACH_S: Final = 5.0
 _ASK_S: Final = 90.0
 _ADDRESS: Final = re.compile(r"\[?([^\[\]/]+)\]?:([0-9]{1,5})")
-_REFUSED: Final = "AuthenticationError"
+_AUTHENTICATION: Final = "uthentication"
 
 
 def reached(address: str) -> str:
@@ -53,25 +53,27 @@ def authentication(address: str) -> dict[str, str]:
     given = os.environ.get("RAY_AUTH_MODE")
     said = ""
     for mode in (given,) if given else ("disabled", "token"):
-        said = _refusal(address, mode)
-        if not said:
+        refusal = _refusal(address, mode)
+        if not refusal:
             return {"RAY_AUTH_MODE": mode}
-        if _REFUSED not in said:
+        said += refusal
+        if _AUTHENTICATION not in refusal:
             break
-    if "uthentication" in said:
+    if _AUTHENTICATION in said:
         raise ProviderError(
-            "the Ray cluster wants another authentication token, or one at all",
+            "the Ray cluster wants an authentication token, or another one",
             "Give its token in RAY_AUTH_TOKEN or ~/.ray/auth_token, see SECURITY.md",
         )
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     raise ProviderError(
-        f"the Ray cluster does not answer as one ({said})",
+        f"the Ray cluster does not answer as one ({lines[-1][:300].rstrip('.')})",
         "Check --address, and that Ray and Python are the same there as here",
     )
 
 
 def _refusal(address: str, mode: str) -> str:
-    """Why the cluster does not talk to us; "" if it does. In another process, since Ray settles
-    how it authenticates when it is imported."""
+    """What Ray says where the cluster does not talk to us, "" if it does. In another process: Ray
+    settles how it authenticates when it is imported, and crashes where a token is missing."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         asked = subprocess.run(
@@ -82,5 +84,4 @@ def _refusal(address: str, mode: str) -> str:
         return f"no answer in {_ASK_S:.0f} seconds"
     if asked.returncode == 0:
         return ""
-    lines = [line.strip() for line in asked.stderr.splitlines() if line.strip()]
-    return lines[-1][:300].rstrip(".") if lines else f"exit code {asked.returncode}"
+    return asked.stderr if asked.stderr.strip() else f"exit code {asked.returncode}"

@@ -68,11 +68,11 @@ def _record(folder: Path, row: Row, outcome: Outcome | None, asked: str) -> dict
     if outcome.state == "done":
         try:
             content = (folder / row.id / NAMES["json"]).read_bytes()
-        except OSError:
-            return waiting  # deleted
-        if hashlib.sha256(content).hexdigest() != outcome.outputs.get(NAMES["json"]):
-            return waiting  # of a run that was killed before it could say so, or changed since
-        record |= flattened(json.loads(content))
+            if hashlib.sha256(content).hexdigest() != outcome.outputs.get(NAMES["json"]):
+                return waiting  # of a run that was killed before it could say so, or changed since
+            record |= flattened(json.loads(content))
+        except (OSError, ValueError, LookupError, TypeError):
+            return waiting  # deleted, or of another version
     return record
 
 

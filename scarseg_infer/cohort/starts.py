@@ -38,7 +38,9 @@ class Starts:
 
     def went_well(self) -> None:
         """A worker started."""
-        self._ever, self._deaths, self.problem = True, 0, None
+        self._ever = True
+        self._say()
+        self._deaths, self.problem = 0, None
 
     def died(self, how: str, *, others: bool) -> None:
         """A worker died as it started: try at once again, but not for ever. See :meth:`refused`."""
@@ -61,9 +63,14 @@ class Starts:
             raise problem
         self.problem = problem
         self._not_before = time.monotonic() + _PAUSE_S
-        if str(problem) not in self._said:
-            self._said.add(str(problem))
-            self._progress.warn(f"going on with fewer workers: {problem}")
+        self._say()
+
+    def _say(self) -> None:
+        """Once somebody works: until then the problem may end the run, and is its message."""
+        text = str(self.problem or "")
+        if self._ever and text and text not in self._said:
+            self._said.add(text)
+            self._progress.warn(f"going on with fewer workers: {text}")
 
 
 def start_error(version: str, exit_code: int, message: str) -> ScarsegError | None:

@@ -104,6 +104,10 @@ def _rows(cells: csv.DictReader[str], folder: Path) -> Iterator[Row]:
         cell = {name: (text or "").strip() for name, text in found.items()}
         name = cell.get("id") or f"{number:05}"
         _check_id(name, number)
+        if any("\0" in text for text in cell.values()):
+            raise UsageError(
+                f"row {number} of the table has a NUL character", "Save it again as CSV"
+            )
         if not cell["study"]:
             raise UsageError(f"row {number} of the table names no study", _HELP)
         yield Row(

@@ -67,11 +67,13 @@ def states(folder: Path) -> dict[str, tuple[str, float | None]]:
 
 
 def test_only_what_was_asked_for_and_is_still_there_is_done(tmp_path: Path) -> None:
-    rows = [Row(name, f"/study/{name}") for name in ("gone", "other", "moved", "failed", "new")]
+    rows = [
+        Row(name, f"/study/{name}") for name in ("gone", "other", "moved", "odd", "failed", "new")
+    ]
     outcomes = {}
     for row in rows[:-1]:
         (tmp_path / row.id).mkdir()
-        (tmp_path / row.id / "result.json").write_text("{}")
+        (tmp_path / row.id / "result.json").write_text("[]" if row.id == "odd" else "{}")
         state = "failed" if row.id == "failed" else "done"
         outputs = fingerprints(tmp_path / row.id)
         outcomes[row.id] = Outcome(row.id, state, key(row, "s"), outputs=outputs, seconds=1.0)
@@ -80,7 +82,7 @@ def test_only_what_was_asked_for_and_is_still_there_is_done(tmp_path: Path) -> N
     rows[2] = Row("moved", "/study/of another patient")
     write_tables(tmp_path, rows, outcomes, "s")
     waiting = ("waiting", None)
-    expected = dict.fromkeys(("gone", "other", "moved", "new"), waiting)
+    expected = dict.fromkeys(("gone", "other", "moved", "odd", "new"), waiting)
     assert states(tmp_path) == expected | {"failed": ("failed", 1.0)}
     write_tables(tmp_path, rows, outcomes, "other settings")
     assert states(tmp_path) == expected | {"failed": waiting}

@@ -50,6 +50,7 @@ BAD = {
     f"id,study\n{'a' * 101},x\n": "id in row 1",
     "study,ecg\na\n": "row 1 .* cells",
     "study\na,b\n": "row 1 .* cells",
+    "study\na\0b\n": "row 1 .* NUL",
     "study,ecg\n,b\n": "row 1 .* names no study",
     "study,gap_days\na,soon\n": "gap_days in row 1",
     "study,gap_days\na,inf\n": "gap_days in row 1",
@@ -125,3 +126,16 @@ def test_bad_calls_get_one_line(
     assert main(arguments) == UsageError.exit_code
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+def test_a_defect_is_one_line_without_what_it_broke_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(path: Path) -> list[Row]:
+        raise ValueError(path.read_text())
+
+    monkeypatch.setattr("scarseg_infer.cohort.table.read_table", broken)
+    listed = table(tmp_path, "study\nmueller_anna\n")
+    assert main([str(listed), "-o", str(tmp_path / "out")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "ValueError at test_table.py" in line and "mueller" not in line

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -21,8 +23,10 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+from scarseg_infer.cohort.address import authentication, reached
 from scarseg_infer.cohort.results import columns
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
+from scarseg_runtime.errors import ProviderError
 
 STUDIES = 10
 LIMIT_S = 240.0
@@ -128,17 +132,19 @@ def parents(process: int) -> Iterator[int]:
         yield process
 
 
+def below(of: int) -> Iterator[tuple[int, bytes]]:
+    """The processes below a process, with their command lines."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            line = (process / "cmdline").read_bytes()
+            if of in parents(int(process.name)):
+                yield int(process.name), line
+
+
 def workers(of: int, doing: str = "StudyWorker") -> list[int]:
     """Processes of Ray's workers below a process, by the title that Ray gives them."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            title = (process / "cmdline").read_bytes()
-        except OSError:  # it has ended
-            continue
-        if title.startswith(f"ray::{doing}".encode()) and of in parents(int(process.name)):
-            found.append(int(process.name))
-    return found
+    title = f"ray::{doing}".encode()
+    return [process for process, line in below(of) if line.startswith(title)]
 
 
 def check_all_done(folder: Path, run: tuple[int, str, str]) -> None:
@@ -230,6 +236,26 @@ def test_a_run_that_was_stopped_is_taken_up(cohort: Path, number: signal.Signals
     else:
         assert code == -signal.SIGKILL
     check_all_done(cohort, ended(start(cohort, "--workers", "2")))
+
+
+def test_nobody_else_can_use_the_ray_of_a_run(
+    cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(cohort / "elsewhere"))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    run = start(cohort, "--workers", "1")
+    try:
+        wait_until(lambda: done(cohort) or run.poll() is not None)
+        run.send_signal(signal.SIGSTOP)  # its cluster is other processes
+        said = b"\0".join(line for _, line in below(run.pid))
+        found = re.search(rb"--gcs-address=([0-9.]+:[0-9]+)", said)
+        assert found is not None
+        with pytest.raises(ProviderError, match="wants an authentication token"):
+            authentication(reached(found[1].decode()))
+    finally:
+        run.send_signal(signal.SIGCONT)
+        check_all_done(cohort, ended(run))
 
 
 def test_ids_that_move_and_studies_that_break(tmp_path: Path) -> None:

@@ -313,10 +313,19 @@ def test_a_machine_that_cannot_run_workers_is_done_without(cohort: Path, cluster
     cluster.remove_node(other_machine(cluster))
     cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": str(cohort / "without")})
     cluster.wait_for_nodes()
-    run = ended(start(cohort, "--address", cluster.address, "--workers", "2"))
-    check_all_done(cohort, run)
-    assert "fewer workers: workers die when they start" in run[2]
-    assert "No module named 'scarseg_infer" in run[2]
+    run = start(cohort, "--address", cluster.address, "--workers", "2")
+    wait_until(lambda: done(cohort) or run.poll() is not None)
+    able = workers(os.getpid(), "StudyWorker.process")
+    for process in able:  # until the other machine has been tried
+        os.kill(process, signal.SIGSTOP)
+    try:
+        assert run.stderr is not None
+        said = next(line for line in run.stderr if "fewer workers" in line)
+    finally:
+        for process in able:
+            os.kill(process, signal.SIGCONT)
+    assert "workers die when they start" in said and "No module named 'scarseg_infer" in said
+    check_all_done(cohort, ended(run))
 
 
 OWN_CLUSTER = """

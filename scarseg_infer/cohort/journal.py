@@ -5,17 +5,15 @@ Only the driver writes it. A line that was cut off by a crash is ignored: its st
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal
 
-from scarseg_infer.cohort.table import Row
 from scarseg_runtime.errors import OutputError
 
 FILE: Final = "cohort.jsonl"
@@ -27,8 +25,12 @@ class Outcome:
 
     id: str
     state: Literal["done", "failed"]
-    inputs: str
-    """Digest of files, options, model and version: where it is the same, so is the result."""
+    key: str
+    """Digest of what was asked for (:func:`scarseg_infer.cohort.inputs.key`)."""
+    inputs: str = ""
+    """Digest of that and of the files' contents: where it is the same, so is the result."""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the files that were written, by name: what else lies there is of another run."""
     error_kind: str | None = None
     """Name of a ScarsegError, ``internal`` or ``WorkerDied``."""
     error: str | None = None
@@ -52,11 +54,10 @@ class Journal:
             self._file = path.open("ab")
             self._file.write(b"\n" if lines else b"")  # ends a line that was cut off
         for line in lines:
-            try:
+            # What is cut off, or of another version, does not count.
+            with suppress(ValueError, TypeError):
                 outcome = Outcome(**json.loads(line))
-            except (ValueError, TypeError):  # cut off, or of another version
-                continue
-            self.outcomes[outcome.id] = outcome
+                self.outcomes[outcome.id] = outcome
 
     def __enter__(self) -> Journal:
         return self
@@ -90,33 +91,3 @@ def _writing() -> Iterator[None]:
             f"the journal of the cohort cannot be written ({error.strerror})",
             "Check the disk of OUT, and who may write there",
         ) from error
-
-
-def digest(row: Row, options: str) -> str:
-    """Digest of what a result is made from: names, sizes and times of the files, not contents.
-
-    Args:
-        options: whatever else the result depends on.
-    """
-    found = [options, repr(row.gap_days), repr(row.series)]
-    for given in (row.study, row.ecg):
-        found += ["-", *_files(Path(given))] if given else ["-"]
-    return hashlib.sha256("\n".join(found).encode()).hexdigest()
-
-
-def _files(path: Path) -> list[str]:
-    """Of a folder all files; of a file also those beside it that differ in the suffix alone,
-    since a WFDB record is several."""
-    if path.is_dir():
-        files = [Path(root, name) for root, _, names in os.walk(path) for name in names]
-    else:
-        beside = path.parent.iterdir() if path.parent.is_dir() else ()
-        files = [file for file in beside if file == path or file.stem in (path.stem, path.name)]
-    lines = []
-    for file in sorted(files):
-        try:
-            status = file.stat()
-        except OSError:  # a dangling link; reading tells
-            continue
-        lines.append(f"{file.relative_to(path.parent)} {status.st_size} {status.st_mtime_ns}")
-    return lines

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import logging
+import json
+import math
 import os
 import sys
-import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
-from scarseg_runtime.errors import ModelError, ProviderError, ScarsegError, UsageError
+from scarseg_infer.cohort.stop import EXIT_CODE as TERMINATED
+from scarseg_infer.cohort.stop import Terminated, sigterm_taken
+from scarseg_runtime.errors import OutputError, ScarsegError, UsageError
 from scarseg_runtime.version import __version__
+
+if TYPE_CHECKING:
+    from scarseg_infer.cohort.journal import Journal
+    from scarseg_infer.cohort.progress import Progress
+    from scarseg_infer.cohort.table import Row
+    from scarseg_infer.cohort.worker import WorkerOptions
 
 SOME_FAILED: Final = 7
 """Exit code where the run came to its end but studies failed."""
-_SHOW_S: Final = 10.0
-_START_TRIES: Final = 3
 
 _EPILOG: Final = """TABLE is CSV in UTF-8 (or .tsv) with a head:
   study     DICOM folder, zip of one, or NIfTI file (required)
@@ -28,13 +33,16 @@ _EPILOG: Final = """TABLE is CSV in UTF-8 (or .tsv) with a head:
   series    as for scarseg-infer --series
   id        folder of the results below OUT (default: number of the row)
 Relative paths are taken from the folder of TABLE. On a cluster all paths must be the same on all
-machines, and scarseg-infer of the same version installed there. Ray trusts its cluster: whoever
-reaches its ports can run programs on it.
+machines, and scarseg-infer of the same version installed there. Any machine may die but the one
+with the head and the one on which this runs. Ray trusts whoever has its token: see SECURITY.md.
 
 OUT gets a folder for each study, results.parquet, failures.csv, and cohort.jsonl, by which a second
-run goes on: what is done and unchanged is skipped, what failed is tried again.
+run goes on: what is done is skipped while files, settings and version are the same, what failed is
+tried again. The tables have the rows of TABLE alone: folders of rows that it had before stay, and
+so do the results of a row until they are replaced or its study fails. What the tables call done
+counts.
 
-exit codes: as of scarseg-infer; 7 done, but studies failed; 130 interrupted
+exit codes: as of scarseg-infer; 7 done, but studies failed; 130 interrupted, 143 stopped by SIGTERM
 
 Research use only. Not a medical device. The shipped reference model is trained on a digital
 twin and has never seen a patient's scar."""
@@ -73,20 +81,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     arguments = parser().parse_args(argv)
     try:
-        return _run(arguments)
+        with sigterm_taken():
+            return _run(arguments)
     except ScarsegError as error:
-        sys.stderr.write(f"scarseg-cohort: {error}\n")
-        return error.exit_code
+        return _ended(str(error), error.exit_code)
     except KeyboardInterrupt:
-        sys.stderr.write("scarseg-cohort: interrupted; the same command goes on from here.\n")
-        return 130
-    except ImportError as error:
-        if error.name not in ("ray", "pyarrow"):
-            raise
-        sys.stderr.write(
-            f"scarseg-cohort: {error.name} is missing. pip install 'scarseg-infer[cohort]'\n"
-        )
-        return UsageError.exit_code
+        return _ended("interrupted; the same command goes on from here.", 130)
+    except Terminated:
+        return _ended("stopped; the same command goes on from here.", TERMINATED)
+    except Exception as error:  # noqa: BLE001 - last resort: no traceback, it may quote a header
+        if isinstance(error, ImportError) and error.name in ("ray", "pyarrow"):
+            missing = f"{error.name} is missing. pip install 'scarseg-infer[cohort]'"
+            return _ended(missing, UsageError.exit_code)
+        from scarseg_infer.crash_place import crash_place
+
+        what = f"internal error, {crash_place(error)}"
+        return _ended(f"{what}. Please report it with the version and the command.", 1)
+
+
+def _ended(why: str, exit_code: int) -> int:
+    sys.stderr.write(f"scarseg-cohort: {why}\n")
+    return exit_code
 
 
 def run() -> None:
@@ -96,55 +111,81 @@ def run() -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from scarseg_infer.cohort.journal import Journal
+    from scarseg_infer.cohort.outputs import sweep
+    from scarseg_infer.cohort.progress import Progress
     from scarseg_infer.cohort.results import write_tables
     from scarseg_infer.cohort.table import read_table
+
+    rows = _checked(arguments, read_table(arguments.table))
+    options = _worker_options(arguments)
+    with _locked(arguments.out), Journal(arguments.out) as journal:
+        sweep(arguments.out)
+        progress = Progress(len(rows), quiet=arguments.quiet)
+        try:
+            _settle(arguments, options, rows, journal, progress)
+        finally:
+            write_tables(arguments.out, rows, journal.outcomes, options.settings)
+            with suppress(OutputError):  # a worker may not have ended yet: the next run does it
+                sweep(arguments.out)
+    sys.stdout.write(f"{progress.summary()}\n")
+    return SOME_FAILED if progress.counts["failed"] else 0
+
+
+def _checked(arguments: argparse.Namespace, rows: list[Row]) -> list[Row]:
+    """The rows, where arguments make sense, alone and with them."""
     from scarseg_infer.write import check_only
 
-    only = tuple(name for name in arguments.only.split(",") if name)
-    check_only(only)
+    check_only(_only(arguments))
     for name, value in (("--workers", arguments.workers), ("--timeout", arguments.timeout),
                         ("--threads-per-worker", arguments.threads_per_worker)):  # fmt: skip
-        if value is not None and not value > 0:
-            raise UsageError(f"{name} must be above 0", "Leave it out")
-    rows = read_table(arguments.table)
-    with _locked(arguments.out), Journal(arguments.out) as journal:
-        shown = _Shown(len(rows), quiet=arguments.quiet)
-        try:
-            _settle(arguments, only, rows, journal, shown)
-        finally:
-            write_tables(arguments.out, rows, journal.outcomes)
-    sys.stdout.write(f"{shown.summary()}\n")
-    return SOME_FAILED if shown.counts["failed"] else 0
+        if value is not None and not 0 < value < math.inf:
+            raise UsageError(f"{name} must be a number above 0", "Leave it out")
+    out = arguments.out.resolve()
+    inside = {str(out), *map(str, out.parents)}
+    for number, row in enumerate(rows, start=1):
+        if os.path.realpath(row.study) in inside:
+            raise UsageError(
+                f"OUT lies in the study of row {number}, and would become part of it",
+                "Choose another OUT",
+            )
+    return rows
+
+
+def _only(arguments: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(name for name in arguments.only.split(",") if name)
+
+
+def _worker_options(arguments: argparse.Namespace) -> WorkerOptions:
+    from scarseg_infer.cohort.worker import WorkerOptions
+    from scarseg_infer.models import model_path
+    from scarseg_runtime.model_file import checked_bytes, with_half_variant
+
+    with model_path(arguments.model) as path:
+        models = with_half_variant(path)
+        # Workers on other machines may not have the file.
+        files = {m.path.name: checked_bytes(m) for m in models} if arguments.model else {}
+    settings = json.dumps([
+        __version__, [model.sha256 for model in models], arguments.provider, arguments.precision,
+        sorted({*_only(arguments), "json"}), arguments.allow_identity_mismatch,
+    ])  # fmt: skip
+    return WorkerOptions(
+        out=str(arguments.out.resolve()), only=_only(arguments), provider=arguments.provider,
+        precision=arguments.precision, threads=arguments.threads_per_worker,
+        timeout_s=arguments.timeout, allow_identity_mismatch=arguments.allow_identity_mismatch,
+        model_files=files, model_name=models[0].path.name, settings=settings,
+    )  # fmt: skip
 
 
 def _settle(
-    arguments: argparse.Namespace, only: tuple[str, ...], rows: Any, journal: Any, shown: _Shown
-) -> None:
-    from scarseg_infer.cohort.worker import WorkerOptions
+    arguments: argparse.Namespace, options: WorkerOptions, rows: list[Row], journal: Journal,
+    progress: Progress,
+) -> None:  # fmt: skip
+    from scarseg_infer.cohort.cluster import connected
 
-    name, files = _model_files(arguments.model)
-    options = WorkerOptions(
-        out=str(arguments.out.resolve()), only=only, provider=arguments.provider,
-        precision=arguments.precision, threads=arguments.threads_per_worker,
-        timeout_s=arguments.timeout, allow_identity_mismatch=arguments.allow_identity_mismatch,
-        model_files=files, model_name=name,
-    )  # fmt: skip
-    with _ray(arguments) as workers:
+    with connected(arguments.address, arguments.workers, options.threads) as workers:
         from scarseg_infer.cohort.driver import Driver
 
-        Driver(options, workers, journal, shown.told).run(rows)
-
-
-def _model_files(model: Path | None) -> tuple[str, dict[str, bytes]]:
-    """What workers on other machines need of a model file."""
-    if model is None:
-        return "", {}
-    from scarseg_runtime.model_file import with_half_variant
-
-    files = {file.path.name: file.path.read_bytes() for file in with_half_variant(model)}
-    if not files:
-        raise ModelError("the model file cannot be read")
-    return model.name, files
+        Driver(options, workers, journal, progress).run(rows)
 
 
 @contextmanager
@@ -164,90 +205,6 @@ def _locked(out: Path) -> Iterator[None]:
         ) from error
     with lock:
         yield
-
-
-@contextmanager
-def _ray(arguments: argparse.Namespace) -> Iterator[int]:
-    """A connection to Ray; how many workers to use."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray reports to its makers otherwise
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-
-    from scarseg_runtime.cores import usable_cores
-
-    threads = arguments.threads_per_worker
-    local: dict[str, Any] = {}
-    if arguments.address is None:
-        workers = arguments.workers or max(1, usable_cores() // threads)
-        local = {
-            "num_cpus": workers * threads, "_node_ip_address": "127.0.0.1",
-            "include_dashboard": False,
-        }  # fmt: skip
-    _connect(ray, arguments.address, local)
-    try:
-        if arguments.address is not None:
-            cores = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
-            workers = arguments.workers or max(1, int(cores) // threads)
-        yield workers
-    finally:
-        ray.shutdown()
-
-
-def _connect(ray: Any, address: str | None, local: dict[str, Any]) -> None:
-    """Start or reach Ray. On a busy machine it may give up on itself, with a plain Exception."""
-    for attempt in range(_START_TRIES):
-        try:
-            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **local)
-            return
-        except Exception as error:
-            ray.shutdown()
-            if attempt + 1 == _START_TRIES or isinstance(error, ValueError):
-                raise ProviderError(
-                    "Ray cannot be reached or started",
-                    "Check --address, or free memory",
-                ) from error
-
-
-class _Shown:
-    """Progress on stderr: how far, how fast, and when it will be over."""
-
-    def __init__(self, total: int, *, quiet: bool) -> None:
-        self._total, self._quiet = total, quiet
-        self._first: float | None = None  # when the first study was computed: Ray takes a while
-        self._shown = time.monotonic()
-        self.counts: Counter[str] = Counter()
-
-    def told(self, outcome: Any) -> None:
-        """A study was settled."""
-        self.counts["unchanged" if outcome.unchanged else outcome.state] += 1
-        now = time.monotonic()
-        if self._first is None and not outcome.unchanged:
-            self._first = now
-        if self._quiet or (now - self._shown < _SHOW_S and self._left()):
-            return
-        self._shown = now
-        sys.stderr.write(f"{self._line(now)}\n")
-
-    def _left(self) -> int:
-        return self._total - self.counts.total()
-
-    def _line(self, now: float) -> str:
-        parts = [f"{self.counts.total()} of {self._total}", f"{self.counts['failed']} failed"]
-        after_first = self.counts["done"] + self.counts["failed"] - 1
-        if self._first is not None and after_first > 0:
-            rate = after_first / max(now - self._first, 1e-9)
-            parts += [f"{60 * rate:.1f} a minute", f"{_clock(self._left() / rate)} left"]
-        return ", ".join(parts)
-
-    def summary(self) -> str:
-        """What was done, in one line."""
-        words = ", ".join(f"{self.counts[name]} {name}" for name in ("done", "unchanged", "failed"))
-        return f"{self._total} studies: {words}. Research use only. Not a medical device."
-
-
-def _clock(seconds: float) -> str:
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}"
 
 
 if __name__ == "__main__":

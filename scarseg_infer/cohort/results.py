@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from scarseg_infer.cohort.inputs import key
 from scarseg_infer.cohort.journal import Outcome
 from scarseg_infer.cohort.table import Row
 from scarseg_infer.write import NAMES
@@ -31,17 +34,20 @@ _TEXTS: Final = (
 )  # fmt: skip
 
 
-def write_tables(folder: Path, rows: Iterable[Row], outcomes: Mapping[str, Outcome]) -> None:
+def write_tables(
+    folder: Path, rows: Iterable[Row], outcomes: Mapping[str, Outcome], settings: str
+) -> None:
     """Write ``results.parquet`` and ``failures.csv`` into OUT, each whole or not at all.
 
     One row a study of the table, in its order; volumes in mL, masses in g, ``segment_07_burden``
-    and the like as fractions 0–1, null where there is no value. Studies that were not reached
-    have the state ``waiting``.
+    and the like as fractions 0–1, null where there is no value. A row that this run did not reach
+    is ``waiting``, unless an earlier one settled the same paths with the same settings, and its
+    results are still there.
 
     Raises:
         OutputError: they cannot be written.
     """
-    listed = [_record(folder, row, outcomes.get(row.id)) for row in rows]
+    listed = [_record(folder, row, outcomes.get(row.id), key(row, settings)) for row in rows]
     try:
         _write_parquet(folder / PARQUET, listed)
         _write_failures(folder / FAILURES, listed)
@@ -51,20 +57,22 @@ def write_tables(folder: Path, rows: Iterable[Row], outcomes: Mapping[str, Outco
         ) from error
 
 
-def _record(folder: Path, row: Row, outcome: Outcome | None) -> dict[str, Any]:
-    record: dict[str, Any] = {"id": row.id, "state": outcome.state if outcome else "waiting"}
-    if outcome is None:
-        return record
-    if outcome.state == "done":
-        file = folder / row.id / NAMES["json"]
-        try:
-            record |= flattened(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, LookupError):
-            # Deleted, or of another version: this run ended before it came to do it again.
-            return {"id": row.id, "state": "waiting"}
-    record |= {
-        "error_kind": outcome.error_kind, "error": outcome.error, "seconds": outcome.seconds,
+def _record(folder: Path, row: Row, outcome: Outcome | None, asked: str) -> dict[str, Any]:
+    waiting = {"id": row.id, "state": "waiting"}
+    if outcome is None or outcome.key != asked:  # of what the id meant in another table
+        return waiting
+    record = {
+        "id": row.id, "state": outcome.state, "error_kind": outcome.error_kind,
+        "error": outcome.error, "seconds": outcome.seconds,
     }  # fmt: skip
+    if outcome.state == "done":
+        try:
+            content = (folder / row.id / NAMES["json"]).read_bytes()
+            if hashlib.sha256(content).hexdigest() != outcome.outputs.get(NAMES["json"]):
+                return waiting  # of a run that was killed before it could say so, or changed since
+            record |= flattened(json.loads(content))
+        except (OSError, ValueError, LookupError, TypeError):
+            return waiting  # deleted, or of another version
     return record
 
 
@@ -122,17 +130,25 @@ def _write_parquet(path: Path, records: list[dict[str, Any]]) -> None:
 
     schema = pyarrow.schema([(name, kind(name)) for name in columns()])
     table = pyarrow.Table.from_pylist(records, schema=schema)
-    half = path.with_name(f".{path.name}.part")
-    parquet.write_table(table, half)
-    half.replace(path)
+    with _whole(path) as half:
+        parquet.write_table(table, half)
 
 
 def _write_failures(path: Path, records: list[dict[str, Any]]) -> None:
-    half = path.with_name(f".{path.name}.part")
-    with half.open("w", encoding="utf-8", newline="") as file:
+    with _whole(path) as half, half.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "error_kind", "error"])
         for record in records:
             if record["state"] == "failed":
                 writer.writerow([record["id"], record["error_kind"], record["error"]])
-    half.replace(path)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to, then renamed to it; gone where that fails."""
+    half = path.with_name(f".{path.name}.part")
+    try:
+        yield half
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)

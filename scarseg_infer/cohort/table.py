@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,10 @@ from scarseg_runtime.errors import UsageError
 
 COLUMNS: Final = ("id", "study", "ecg", "gap_days", "series")
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_RESERVED: Final = re.compile(
+    r"(results\.parquet|failures\.csv|cohort\.jsonl)"  # what OUT holds itself
+    r"|(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?"  # devices of Windows, in any folder
+)
 _HELP: Final = "See scarseg-cohort --help for its columns"
 
 
@@ -43,7 +47,7 @@ def read_table(path: Path) -> list[Row]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
             reader = csv.DictReader(file, delimiter=delimiter, strict=True)
-            _check_columns(reader.fieldnames)
+            reader.fieldnames = _columns(reader.fieldnames or ())
             rows = list(_rows(reader, path.parent.resolve()))
     except OSError as error:
         raise UsageError(
@@ -63,12 +67,33 @@ def read_table(path: Path) -> list[Row]:
     return rows
 
 
-def _check_columns(names: object) -> None:
-    found = [str(name) for name in names] if isinstance(names, list) else []
-    unknown = [name for name in found if name not in COLUMNS]
-    if "study" not in found or unknown or len(set(found)) < len(found):
+def _columns(names: Sequence[str]) -> list[str]:
+    """Names of the columns; spaces and case do not count."""
+    found = [name.strip().casefold() for name in names]
+    if "study" not in found:  # maybe no head at all, so its cells are not quoted
+        separated = any(";" in name for name in found)
         raise UsageError(
-            f"the table's columns are not among {', '.join(COLUMNS)}, each once, with study", _HELP
+            "the table has no column study",
+            "Separate its columns by commas, not semicolons" if separated else _HELP,
+        )
+    for name in found:
+        if name not in COLUMNS:
+            raise UsageError(f"the table has an unknown column {name!r}", _HELP)
+        if found.count(name) > 1:
+            raise UsageError(f"the table has two columns {name}", _HELP)
+    return found
+
+
+def _check_id(name: str, number: int) -> None:
+    if not _ID.fullmatch(name) or name.endswith("."):
+        raise UsageError(
+            f"the id in row {number} of the table cannot name a folder",
+            "Use letters, digits, dots, hyphens and underscores, at most 100",
+        )
+    if _RESERVED.fullmatch(name.casefold()):
+        raise UsageError(
+            f"the id in row {number} of the table is a name that is taken",
+            "Choose another: OUT holds a file of that name, or Windows a device",
         )
 
 
@@ -78,10 +103,10 @@ def _rows(cells: csv.DictReader[str], folder: Path) -> Iterator[Row]:
             raise UsageError(f"row {number} of the table has too many or too few cells", _HELP)
         cell = {name: (text or "").strip() for name, text in found.items()}
         name = cell.get("id") or f"{number:05}"
-        if not _ID.fullmatch(name) or name.endswith("."):
+        _check_id(name, number)
+        if any("\0" in text for text in cell.values()):
             raise UsageError(
-                f"the id in row {number} of the table cannot name a folder",
-                "Use letters, digits, dots, hyphens and underscores, at most 100",
+                f"row {number} of the table has a NUL character", "Save it again as CSV"
             )
         if not cell["study"]:
             raise UsageError(f"row {number} of the table names no study", _HELP)

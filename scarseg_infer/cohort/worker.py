@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from scarseg_infer.cohort.journal import Outcome, digest
+from scarseg_infer.cohort.inputs import digest, key
+from scarseg_infer.cohort.journal import Outcome
+from scarseg_infer.cohort.outputs import fingerprints
 from scarseg_infer.cohort.table import Row
 from scarseg_infer.crash_place import crash_place
 from scarseg_infer.segmenter import Segmenter
-from scarseg_infer.write import NAMES
 from scarseg_runtime.errors import ScarsegError
 from scarseg_runtime.version import __version__
 
@@ -34,6 +35,10 @@ class WorkerOptions:
     """The model file and its FP16 variant by name; empty for the model that is shipped."""
     model_name: str
     """Which of ``model_files`` to load."""
+    settings: str
+    """All of this that a result depends on, version and model included; see ``inputs.py``. What a
+    worker finds on its machine, such as the provider that ``auto`` takes, is no part of it: the
+    same study may come to another worker in the next run."""
 
 
 class StudyWorker:
@@ -42,7 +47,6 @@ class StudyWorker:
     def __init__(self, options: WorkerOptions) -> None:
         self._options = options
         self._segmenter: Segmenter | None = None
-        self._made_by = ""
 
     def start(self) -> tuple[str, int, str]:
         """Load and warm up. The version, and exit code and message of what is wrong (0, "")."""
@@ -57,46 +61,52 @@ class StudyWorker:
                     threads=options.threads,
                 )  # fmt: skip
                 self._segmenter.warm_up()
-                used = self._segmenter.model_use()
-                self._made_by = f"{__version__} {used.sha256} {used.provider} {used.precision}"
         except ScarsegError as error:
             return __version__, error.exit_code, str(error)
+        except Exception as error:  # noqa: BLE001 - of a machine that lacks something
+            return __version__, 1, f"internal error, {crash_place(error)}"
         return __version__, 0, ""
 
-    def process(self, row: Row, known: str | None) -> Outcome:
+    def process(self, row: Row, earlier: Outcome | None) -> Outcome:
         """Segment one study and write its results, unless an earlier run did.
 
         Args:
-            known: digest of the inputs from which the results in OUT were made.
+            earlier: what became of this id before.
         """
         start = time.monotonic()
-        options = self._options
-        folder = Path(options.out, row.id)
-        only = sorted({*options.only, "json"})
-        inputs = digest(row, " ".join([self._made_by, *only, str(options.allow_identity_mismatch)]))
-        if inputs == known and _is_whole(folder):
-            return Outcome(row.id, "done", inputs, unchanged=True)
+        asked, inputs, outputs = key(row, self._options.settings), "", {}
         kind = error = None
         try:
-            assert self._segmenter is not None
-            result = self._segmenter.run(
-                row.study, row.ecg, gap_days=row.gap_days, series=row.series,
-                allow_identity_mismatch=options.allow_identity_mismatch,
-                timeout_s=options.timeout_s,
-            )  # fmt: skip
-            result.write(folder, overwrite=True, only=only)
+            inputs = digest(row, self._options.settings)
+            if earlier and earlier.inputs == inputs and self._is_whole(earlier):
+                return replace(earlier, unchanged=True)
+            outputs = self._segment(row)
         except ScarsegError as found:
             kind, error = type(found).__name__, str(found)
         except Exception as found:  # noqa: BLE001 - one odd study must not stop the others
             kind, error = "internal", crash_place(found)
         seconds = round(time.monotonic() - start, 3)
-        return Outcome(row.id, "failed" if kind else "done", inputs, kind, error, seconds)
+        state: Literal["done", "failed"] = "failed" if kind else "done"
+        return Outcome(row.id, state, asked, inputs, outputs, kind, error, seconds)
 
+    def _segment(self, row: Row) -> dict[str, str]:
+        if self._segmenter is None:
+            raise RuntimeError("the worker was not started")
+        options = self._options
+        result = self._segmenter.run(
+            row.study, row.ecg, gap_days=row.gap_days, series=row.series,
+            allow_identity_mismatch=options.allow_identity_mismatch,
+            timeout_s=options.timeout_s,
+        )  # fmt: skip
+        folder = Path(options.out, row.id)
+        result.write(folder, overwrite=True, only=sorted({*options.only, "json"}))
+        return fingerprints(folder)
 
-def _is_whole(folder: Path) -> bool:
-    """Whether the results of an earlier run are all still there."""
-    try:
-        files = json.loads((folder / NAMES["json"]).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError):
-        return False
-    return all((folder / name).is_file() for name in files.values())
+    def _is_whole(self, earlier: Outcome) -> bool:
+        """Whether the folder holds what that run wrote: all of it, and of no other run."""
+        if earlier.state != "done" or not earlier.outputs:
+            return False
+        try:
+            return fingerprints(Path(self._options.out, earlier.id)) == earlier.outputs
+        except OSError:
+            return False

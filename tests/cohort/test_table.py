@@ -1,21 +1,16 @@
-"""The table of a cohort, its journal, and what a second run may skip."""
+"""The table of a cohort, and calls that make no sense."""
 
 from __future__ import annotations
 
 import csv
-import errno
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyarrow import parquet
 
-from scarseg_infer import OutputError, UsageError
-from scarseg_infer.cohort.journal import Journal, Outcome, digest
+from scarseg_infer import UsageError
 from scarseg_infer.cohort.main import main
-from scarseg_infer.cohort.results import write_tables
 from scarseg_infer.cohort.table import Row, read_table
 
 
@@ -30,16 +25,24 @@ def test_a_table_in_full(tmp_path: Path) -> None:
     first, second = read_table(table(tmp_path, text))
     assert first == Row("a-1", str(tmp_path / "mri/1"), str(tmp_path / "e,1.dat"), 3.5, "2")
     assert second == Row("00002", "/abs/2.zip")
+    loose = table(tmp_path, "ID, Study\nconrad,a\n")
+    assert read_table(loose) == [Row("conrad", str(tmp_path / "a"))]
     tabs = table(tmp_path, "study\tecg\na b\tc\n", "table.tsv")
     assert read_table(tabs) == [Row("00001", str(tmp_path / "a b"), str(tmp_path / "c"))]
 
 
 BAD = {
-    "": "columns",
+    "": "no column study",
     "study\n": "lists no studies",
-    "mri\na\n": "columns",
-    "study,patient\na,b\n": "columns",
-    "study,study\na,b\n": "columns",
+    "mri\na\n": "no column study",
+    "id;study\n1;a\n": "commas, not semicolons",
+    "study,patient\na,b\n": "unknown column 'patient'",
+    "study,Study\na,b\n": "two columns study",
+    "id,study\nResults.Parquet,x\n": "id in row 1 .* taken",
+    "id,study\nok,x\nfailures.csv,x\n": "id in row 2 .* taken",
+    "id,study\ncohort.jsonl,x\n": "id in row 1 .* taken",
+    "id,study\nCon,x\n": "id in row 1 .* taken",
+    "id,study\nlpt1.txt,x\n": "id in row 1 .* taken",
     "id,study\na,x\nA,y\n": "row 2 .* repeats an id",
     "id,study\n../a,x\n": "id in row 1",
     "id,study\na.,x\n": "id in row 1",
@@ -47,6 +50,7 @@ BAD = {
     f"id,study\n{'a' * 101},x\n": "id in row 1",
     "study,ecg\na\n": "row 1 .* cells",
     "study\na,b\n": "row 1 .* cells",
+    "study\na\0b\n": "row 1 .* NUL",
     "study,ecg\n,b\n": "row 1 .* names no study",
     "study,gap_days\na,soon\n": "gap_days in row 1",
     "study,gap_days\na,inf\n": "gap_days in row 1",
@@ -58,6 +62,12 @@ BAD = {
 def test_bad_tables_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(UsageError, match=BAD[text]):
         read_table(table(tmp_path, text))
+
+
+def test_cells_are_not_quoted_where_there_is_no_head(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_table(table(tmp_path, "1,mri/mueller_anna\n2,mri/b\n"))
+    assert "mueller" not in str(caught.value)
 
 
 def test_what_is_no_text_or_not_there_is_refused(tmp_path: Path) -> None:
@@ -89,77 +99,6 @@ def test_whatever_csv_writes_is_read_back(
     ]
 
 
-def test_the_digest_follows_the_inputs(tmp_path: Path) -> None:
-    study, ecg = tmp_path / "study", tmp_path / "rec.dat"
-    (study / "inner").mkdir(parents=True)
-    (study / "inner" / "a").write_bytes(b"1")
-    for suffix in (".dat", ".hea"):
-        ecg.with_suffix(suffix).write_bytes(b"2")
-    row = Row("x", str(study), str(ecg))
-    seen = {digest(row, "options")}
-    assert digest(row, "options") in seen
-    changes = [
-        lambda: (study / "inner" / "a").write_bytes(b"22"),
-        lambda: os.utime(study / "inner" / "a", ns=(1, 1)),
-        lambda: (study / "b").write_bytes(b""),
-        lambda: ecg.with_suffix(".hea").write_bytes(b"other"),  # not the file that was named
-        lambda: (study / "b").unlink() or (study / "inner" / "c").write_bytes(b""),
-    ]
-    for change in changes:
-        change()
-        found = digest(row, "options")
-        assert found not in seen
-        seen.add(found)
-    for other in (Row("x", str(study), str(ecg), 1.0), Row("x", str(study)),
-                  Row("x", str(study), str(ecg), None, "2")):  # fmt: skip
-        assert digest(other, "options") not in seen
-    assert digest(row, "other options") not in seen
-    assert digest(Row("y", str(study), str(ecg)), "options") in seen  # the id is not an input
-
-
-@pytest.mark.parametrize("cut", range(1, 60, 7))
-def test_a_journal_that_was_cut_off_loses_one_line(tmp_path: Path, cut: int) -> None:
-    with Journal(tmp_path) as journal:
-        for name in ("a", "b", "c"):
-            journal.add(Outcome(name, "done", name * 64))
-    file = tmp_path / "cohort.jsonl"
-    file.write_bytes(file.read_bytes()[:-cut])
-    with Journal(tmp_path) as journal:
-        assert set(journal.outcomes) in ({"a", "b"}, {"a", "b", "c"})
-        journal.add(Outcome("d", "failed", "", "StudyError", "why"))
-    with Journal(tmp_path) as journal:
-        assert {"a", "b", "d"} <= set(journal.outcomes)
-        assert journal.outcomes["d"].error == "why"
-
-
-def test_a_journal_that_cannot_be_kept_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with Journal(tmp_path) as journal:
-        monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(OutputError, match="No space left"):
-            journal.add(Outcome("a", "done", "x"))
-        assert journal.outcomes == {}
-    (tmp_path / "other" / "cohort.jsonl").mkdir(parents=True)
-    with pytest.raises(OutputError, match="journal"):
-        Journal(tmp_path / "other")
-
-
-def test_results_that_were_deleted_wait(tmp_path: Path) -> None:
-    outcomes = {name: Outcome(name, "done", "x", seconds=1.0) for name in ("gone", "old")}
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "result.json").write_text("{}")
-    write_tables(tmp_path, [Row("gone", "a"), Row("old", "b")], outcomes)
-    rows = parquet.read_table(tmp_path / "results.parquet").to_pylist()
-    assert [(row["id"], row["state"], row["seconds"]) for row in rows] == [
-        ("gone", "waiting", None),
-        ("old", "waiting", None),
-    ]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -167,6 +106,12 @@ def test_results_that_were_deleted_wait(tmp_path: Path) -> None:
         (["t.csv", "-o", "out", "--only", "pictures"], "no output"),
         (["t.csv", "-o", "out", "--workers", "0"], "--workers"),
         (["t.csv", "-o", "out", "--timeout", "-1"], "--timeout"),
+        (["t.csv", "-o", "out", "--timeout", "inf"], "--timeout"),
+        (["t.csv", "-o", "out", "--timeout", "nan"], "--timeout"),
+        (["t.csv", "-o", "out", "--address", "head"], "HOST:PORT"),
+        (["t.csv", "-o", "a/results"], "study of row 1"),
+        (["t.csv", "-o", "link/results"], "study of row 1"),
+        (["t.csv", "-o", "a"], "study of row 1"),
         (["t.csv", "-o", "t.csv"], "OUT cannot be used"),
     ],
 )
@@ -175,7 +120,22 @@ def test_bad_calls_get_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to("a")
     table(tmp_path, "study\na\n", "t.csv")
     assert main(arguments) == UsageError.exit_code
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+def test_a_defect_is_one_line_without_what_it_broke_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(path: Path) -> list[Row]:
+        raise ValueError(path.read_text())
+
+    monkeypatch.setattr("scarseg_infer.cohort.table.read_table", broken)
+    listed = table(tmp_path, "study\nmueller_anna\n")
+    assert main([str(listed), "-o", str(tmp_path / "out")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "ValueError at test_table.py" in line and "mueller" not in line

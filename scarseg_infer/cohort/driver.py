@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -115,7 +116,7 @@ class Driver:
             self._starts.went_well()
             self._last_worker = time.monotonic()
         else:
-            self._note(answer)
+            self._note(task.row, answer)
         self._give_work(task.actor)
 
     def _give_work(self, actor: Any) -> None:
@@ -157,12 +158,15 @@ class Driver:
         if task.row is not None:
             asked, seconds = key(task.row, self._settings), round(time.monotonic() - task.began, 3)
             self._note(
-                Outcome(task.row.id, "failed", asked, error_kind=kind, error=why, seconds=seconds)
+                task.row,
+                Outcome(task.row.id, "failed", asked, error_kind=kind, error=why, seconds=seconds),
             )
 
-    def _note(self, outcome: Outcome) -> None:
+    def _note(self, row: Row, outcome: Outcome) -> None:
         self._last_worker = time.monotonic()
-        if outcome.state == "failed" and not discard(self._out / outcome.id):
+        # A study that is not there says nothing against its results: a share may be off for a time.
+        there = os.path.exists(row.study)  # noqa: PTH110 - too long a name is no error
+        if outcome.state == "failed" and there and not discard(self._out / outcome.id):
             why = f"{outcome.error} Its results of an earlier run could not be deleted."
             outcome = replace(outcome, error=why)
         self._journal.add(outcome)

@@ -39,8 +39,8 @@ with the head and the one on which this runs. Ray trusts whoever has its token: 
 OUT gets a folder for each study, results.parquet, failures.csv, and cohort.jsonl, by which a second
 run goes on: what is done is skipped while files, settings and version are the same, what failed is
 tried again. The tables have the rows of TABLE alone: folders of rows that it had before stay, and
-so do the results of a row until they are replaced or its study fails. What the tables call done
-counts.
+so do the results of a row until they are replaced, or its study is there and fails. What the tables
+call done counts.
 
 exit codes: as of scarseg-infer; 7 done, but studies failed; 130 interrupted, 143 stopped by SIGTERM
 

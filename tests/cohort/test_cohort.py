@@ -275,6 +275,11 @@ def test_ids_that_move_and_studies_that_break(tmp_path: Path) -> None:
     assert run() == (0, "1 studies: 1 done, 0 unchanged, 0 failed")
     assert run("--allow-identity-mismatch") == (0, "1 studies: 1 done, 0 unchanged, 0 failed")
     assert run("--allow-identity-mismatch") == (0, "1 studies: 0 done, 1 unchanged, 0 failed")
+    (tmp_path / "bob").rename(tmp_path / "away")  # as a share that is off
+    assert run() == (7, "1 studies: 0 done, 0 unchanged, 1 failed")
+    assert table(tmp_path)["00001"]["state"] == "failed"
+    assert (tmp_path / "out" / "00001" / "result.json").exists()
+    (tmp_path / "away").rename(tmp_path / "bob")
     for file in (tmp_path / "bob" / "LGE").iterdir():
         file.write_bytes(b"broken")
     assert run() == (7, "1 studies: 0 done, 0 unchanged, 1 failed")

@@ -24,6 +24,8 @@ _GRAPH: Final = 7
 _OPSET: Final = 8
 _METADATA: Final = 14
 _KEY, _VALUE = 1, 2
+_ORT_FORMAT: Final = b"ORTM"
+"""After four bytes of any file: what ONNX Runtime takes for its own format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ def read_envelope(path: Path) -> Envelope:
             of ours does (scarseg_runtime.onnx_guard).
     """
     content = memoryview(read_model_bytes(path))
+    if bytes(content[4:8]) == _ORT_FORMAT:
+        raise _no_onnx()
     properties: dict[str, str] = {}
     graph: memoryview | None = None
     try:

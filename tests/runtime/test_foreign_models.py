@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -31,6 +33,7 @@ from scarseg_runtime.model import Model
 from scarseg_runtime.model_file import PREFIX, ModelFile, read_model_file
 from scarseg_runtime.onnx_guard import MAX_NODES, OPERATORS
 from scarseg_runtime.onnx_session import OnnxSession
+from scarseg_runtime.onnxruntime_api import import_onnxruntime
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "scarseg_infer" / "models"
@@ -260,6 +263,35 @@ def test_files_of_other_kinds(tmp_path: Path) -> None:
     for content in (zipped.getvalue(), pickle.dumps(Evil()), b"", b"\x80\x02", b"MZ" + bytes(99)):
         assert "it is no ONNX file" in refusal(tmp_path, content)
     assert not marker.exists()
+
+
+def test_a_file_that_onnx_runtime_takes_for_its_own_format(
+    shipped: onnx.ModelProto, tmp_path: Path
+) -> None:
+    """Four bytes say so, which may stand in an ONNX file: the graph that was checked would not
+    be the one that runs."""
+    named = onnx.ModelProto(ir_version=10, producer_name="ORTM").SerializeToString()
+    assert named[4:8] == b"ORTM"
+    assert "it is no ONNX file" in refusal(tmp_path, named + shipped.SerializeToString())
+
+
+def test_onnx_runtime_loads_its_own_format_never(tmp_path: Path) -> None:
+    path = tmp_path / "m.ort"
+    options = import_onnxruntime().SessionOptions()
+    options.optimized_model_filepath = str(path)
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    import_onnxruntime().InferenceSession(
+        FOLDER / "reference.onnx", options, providers=["CPUExecutionProvider"]
+    )
+    content = path.read_bytes()
+    assert content[4:8] == b"ORTM"
+    passed = dataclasses.replace(  # as if it had been checked
+        read_model_file(FOLDER / "reference.onnx"),
+        path=path,
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+    with pytest.raises(ModelError, match="cannot be loaded by ONNX Runtime"):
+        OnnxSession.open(passed, "cpu")
 
 
 def test_a_file_cut_short_anywhere(shipped: onnx.ModelProto, tmp_path: Path) -> None:

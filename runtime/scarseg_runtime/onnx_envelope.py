@@ -15,6 +15,7 @@ from typing import Final
 
 from scarseg_runtime.errors import ModelError
 from scarseg_runtime.onnx_guard import check_graph, check_model_fields, check_opset
+from scarseg_runtime.onnx_values import content
 from scarseg_runtime.protobuf import Value, fields
 
 MAX_MODEL_BYTES: Final = (1 << 31) - 1
@@ -47,22 +48,22 @@ def read_envelope(path: Path) -> Envelope:
         ModelError: the file is missing, cannot be read, is no ONNX file, or holds what no model
             of ours does (scarseg_runtime.onnx_guard).
     """
-    content = memoryview(read_model_bytes(path))
-    if bytes(content[4:8]) == _ORT_FORMAT:
+    whole = memoryview(read_model_bytes(path))
+    if bytes(whole[4:8]) == _ORT_FORMAT:
         raise _no_onnx()
     properties: dict[str, str] = {}
     graph: memoryview | None = None
     try:
-        top = list(fields(content))
+        top = list(fields(whole))
         check_model_fields([number for number, _ in top])
         for number, value in top:
             if number == _GRAPH:
-                graph = _message(value)
+                graph = content(value)
                 check_graph(graph)
             elif number == _OPSET:
-                check_opset(_message(value))
+                check_opset(content(value))
             elif number == _METADATA:
-                entry = dict(fields(_message(value)))
+                entry = dict(fields(content(value)))
                 properties[_text(entry[_KEY])] = _text(entry.get(_VALUE, memoryview(b"")))
     except (IndexError, KeyError, ValueError) as error:
         if isinstance(error, ModelError):
@@ -71,7 +72,7 @@ def read_envelope(path: Path) -> Envelope:
     if graph is None:
         raise _no_onnx()
     return Envelope(
-        properties, hashlib.sha256(graph).hexdigest(), hashlib.sha256(content).hexdigest()
+        properties, hashlib.sha256(graph).hexdigest(), hashlib.sha256(whole).hexdigest()
     )
 
 
@@ -87,14 +88,8 @@ def read_model_bytes(path: Path) -> bytes:
         raise ModelError("the model file cannot be read", "Check that it is a file") from error
 
 
-def _message(value: Value) -> memoryview:
-    if isinstance(value, int):
-        raise ValueError("no message")
-    return value
-
-
 def _text(value: Value) -> str:
-    return str(_message(value), "utf-8")
+    return str(content(value), "utf-8")
 
 
 def _no_onnx() -> ModelError:

@@ -8,6 +8,7 @@ that no library ever loads a graph that was not checked.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from scarseg_runtime.errors import ModelError
 from scarseg_runtime.onnx_guard import check_graph, check_model_fields, check_opset
 from scarseg_runtime.onnx_values import content
 from scarseg_runtime.protobuf import Value, fields
+from scarseg_runtime.regular_file import read_regular
 
 MAX_MODEL_BYTES: Final = (1 << 31) - 1
 """Protobuf's own limit."""
@@ -79,13 +81,15 @@ def read_envelope(path: Path) -> Envelope:
 def read_model_bytes(path: Path) -> bytes:
     """The whole file. Raises ModelError where it is missing, cannot be read, or is too large."""
     try:
-        if path.stat().st_size > MAX_MODEL_BYTES:
-            raise ModelError("the model file is larger than an ONNX file can be", "Check the path")
-        return path.read_bytes()
+        return read_regular(path, MAX_MODEL_BYTES)
     except FileNotFoundError as error:
         raise ModelError("the model file does not exist", "Check the path of the model") from error
     except OSError as error:
-        raise ModelError("the model file cannot be read", "Check that it is a file") from error
+        if error.errno == errno.EFBIG:
+            what, advice = "is larger than an ONNX file can be", "Check the path"
+        else:
+            what, advice = "cannot be read", "Check that it is a file"
+        raise ModelError(f"the model file {what}", advice) from error
 
 
 def _text(value: Value) -> str:

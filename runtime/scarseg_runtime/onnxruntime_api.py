@@ -37,6 +37,9 @@ def import_onnxruntime() -> Any:
                 raise ProviderError(
                     "onnxruntime cannot be imported", "pip install onnxruntime"
                 ) from error
+        if first:
+            # What belongs to no session goes to a log of the process, which is a host's to set.
+            onnxruntime.set_default_logger_severity(FATAL)
     onnxruntime.disable_telemetry_events()  # all that older releases listen to, on Windows
     return onnxruntime
 

@@ -506,6 +506,20 @@ def test_memory_that_a_graph_asks_for_in_vain_is_one_clear_error(tmp_path: Path)
     assert "memory enough" in done.stdout
 
 
+def test_a_model_that_fails_says_one_line(model: onnx.ModelProto, tmp_path: Path) -> None:
+    """Sizes that nobody sees beforehand; ONNX Runtime has a log of the process beside its own."""
+    sizes = constant(model, "n", 1 << 31, 1 << 31)
+    same = helper.make_node("Identity", [sizes], ["same"])
+    insert(model, same, helper.make_node("ConstantOfShape", ["same"], ["x"]))
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    study = ROOT / "scarseg_infer" / "demo" / "study"
+    command = [sys.executable, "-m", "scarseg_infer.cli", str(study), "--provider", "cpu"]
+    files = ["--model", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "out")]
+    done = subprocess.run([*command, *files], capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert done.stderr.count("\n") == 1 and "ONNX Runtime failed" in done.stderr
+
+
 def test_no_library_of_operators_is_ever_registered() -> None:
     """ONNX Runtime would run code of whoever made such a library."""
     names = {"register_custom_ops_library", "add_extension", "load_plugin_library",

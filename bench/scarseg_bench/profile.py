@@ -47,17 +47,14 @@ def _shares(times: Counter[str]) -> dict[str, float]:
 
 
 def _onnxruntime(arrays: dict[str, Any], threads: int) -> Counter[str]:
-    from scarseg_runtime.onnxruntime_api import import_onnxruntime
+    from scarseg_runtime.onnxruntime_api import import_onnxruntime, session_options
 
-    onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.enable_cpu_mem_arena = False
+    options = session_options(threads)
     options.enable_profiling = True
     times: Counter[str] = Counter()
     with model_path(None) as path, tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "run")
-        session = onnxruntime.InferenceSession(
+        session = import_onnxruntime().InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )
         for _ in range(RUNS):

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from scarseg_runtime.errors import ModelError
+from scarseg_runtime.regular_file import read_regular
 
 SIDECAR_FORMAT: Final = 1
 SIDECAR_SUFFIX: Final = ".json"
 """Added to the whole name of the engine file."""
 
 MAX_PLAN_BYTES: Final = 1 << 30
+MAX_SIDECAR_BYTES: Final = 1 << 20
 
 Built = tuple[bytes, dict[str, Any]]
 """An engine and the content of its sidecar."""
@@ -62,8 +64,8 @@ def read_pair(path: Path) -> Built | None:
     if not path.exists() and not place.exists():
         return None
     try:
-        sidecar = json.loads(place.read_bytes())
-        content = path.read_bytes()
+        sidecar = json.loads(read_regular(place, MAX_SIDECAR_BYTES))
+        content = read_regular(path, MAX_PLAN_BYTES)
     except FileNotFoundError as error:
         raise UnusableError("lacks one of its two files") from error
     except OSError as error:

@@ -8,6 +8,7 @@ that no library ever loads a graph that was not checked.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ from typing import Final
 
 from scarseg_runtime.errors import ModelError
 from scarseg_runtime.onnx_guard import check_graph, check_model_fields, check_opset
+from scarseg_runtime.onnx_values import content
 from scarseg_runtime.protobuf import Value, fields
+from scarseg_runtime.regular_file import read_regular
 
 MAX_MODEL_BYTES: Final = (1 << 31) - 1
 """Protobuf's own limit."""
@@ -24,6 +27,8 @@ _GRAPH: Final = 7
 _OPSET: Final = 8
 _METADATA: Final = 14
 _KEY, _VALUE = 1, 2
+_ORT_FORMAT: Final = b"ORTM"
+"""After four bytes of any file: what ONNX Runtime takes for its own format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +50,22 @@ def read_envelope(path: Path) -> Envelope:
         ModelError: the file is missing, cannot be read, is no ONNX file, or holds what no model
             of ours does (scarseg_runtime.onnx_guard).
     """
-    content = memoryview(read_model_bytes(path))
+    whole = memoryview(read_model_bytes(path))
+    if bytes(whole[4:8]) == _ORT_FORMAT:
+        raise _no_onnx()
     properties: dict[str, str] = {}
     graph: memoryview | None = None
     try:
-        top = list(fields(content))
+        top = list(fields(whole))
         check_model_fields([number for number, _ in top])
         for number, value in top:
             if number == _GRAPH:
-                graph = _message(value)
+                graph = content(value)
                 check_graph(graph)
             elif number == _OPSET:
-                check_opset(_message(value))
+                check_opset(content(value))
             elif number == _METADATA:
-                entry = dict(fields(_message(value)))
+                entry = dict(fields(content(value)))
                 properties[_text(entry[_KEY])] = _text(entry.get(_VALUE, memoryview(b"")))
     except (IndexError, KeyError, ValueError) as error:
         if isinstance(error, ModelError):
@@ -67,30 +74,26 @@ def read_envelope(path: Path) -> Envelope:
     if graph is None:
         raise _no_onnx()
     return Envelope(
-        properties, hashlib.sha256(graph).hexdigest(), hashlib.sha256(content).hexdigest()
+        properties, hashlib.sha256(graph).hexdigest(), hashlib.sha256(whole).hexdigest()
     )
 
 
 def read_model_bytes(path: Path) -> bytes:
     """The whole file. Raises ModelError where it is missing, cannot be read, or is too large."""
     try:
-        if path.stat().st_size > MAX_MODEL_BYTES:
-            raise ModelError("the model file is larger than an ONNX file can be", "Check the path")
-        return path.read_bytes()
+        return read_regular(path, MAX_MODEL_BYTES)
     except FileNotFoundError as error:
         raise ModelError("the model file does not exist", "Check the path of the model") from error
     except OSError as error:
-        raise ModelError("the model file cannot be read", "Check that it is a file") from error
-
-
-def _message(value: Value) -> memoryview:
-    if isinstance(value, int):
-        raise ValueError("no message")
-    return value
+        if error.errno == errno.EFBIG:
+            what, advice = "is larger than an ONNX file can be", "Check the path"
+        else:
+            what, advice = "cannot be read", "Check that it is a file"
+        raise ModelError(f"the model file {what}", advice) from error
 
 
 def _text(value: Value) -> str:
-    return str(_message(value), "utf-8")
+    return str(content(value), "utf-8")
 
 
 def _no_onnx() -> ModelError:

@@ -12,12 +12,21 @@ Field numbers: onnx.proto3 of the ONNX project (https://github.com/onnx/onnx).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from math import prod
-from struct import calcsize, unpack_from
 from typing import Final
 
-from scarseg_runtime.errors import ModelError
-from scarseg_runtime.protobuf import Value, fields, signed, varints
+from scarseg_runtime.onnx_values import (
+    BEYOND,
+    MAX_ELEMENTS,
+    Numbers,
+    attribute,
+    content,
+    refused,
+    tensor,
+    text,
+)
+from scarseg_runtime.protobuf import fields
 
 OPERATORS: Final = frozenset({
     b"Abs", b"Acos", b"Add", b"And", b"ArgMax", b"ArgMin", b"Asin", b"Atan", b"AveragePool",
@@ -38,8 +47,6 @@ OPERATORS: Final = frozenset({
 """Standard operators that our exporters emit, and others that such networks use. None of them
 runs a graph of its own (Loop, Scan, If) or draws random numbers."""
 
-MAX_ELEMENTS: Final = 1 << 28
-"""Of a tensor whose size the file states: 1 GB in FP32, beyond any stack."""
 MAX_NODES: Final = 50_000
 
 _MODEL: Final = {1, 2, 3, 4, 5, 6, 7, 8, 14}
@@ -54,20 +61,15 @@ _VALUE_INFO_TEXTS: Final = ((1,), (3,), (2, 1, 2, 1, 2), (2, 1, 2, 1, 3), (2, 6)
 """Name, description, names and meanings of dimensions, meaning of the type."""
 _NODE: Final = {1, 2, 3, 4, 5, 6, 7, 9}
 """Of NodeProto without overload and device_configurations."""
-_ATTRIBUTE: Final = {1, 2, 3, 4, 5, 7, 8, 9, 13, 20}
-"""Of AttributeProto without graphs, lists of tensors, sparse tensors, types and references."""
-_TENSOR: Final = {1, 2, 4, 5, 7, 8, 9, 10, 11, 12, 14, 16}
-"""Of TensorProto without segments, text and external_data."""
 _STANDARD_DOMAINS: Final = (b"", b"ai.onnx")
-_INT64, _FLOAT = 7, 1
-_MAX_RANK: Final = 16
-_SIZE_INPUTS: Final = {b"Expand": (1,), b"ConstantOfShape": (0,), b"Tile": (1,), b"Resize": (2, 3)}
+_SIZE_INPUTS: Final = {
+    b"Expand": (1,), b"ConstantOfShape": (0,), b"Tile": (1,), b"Resize": (1, 2, 3),
+}  # fmt: skip
 """Which inputs of an operator say how large its output is, or how often its input is repeated."""
-_SHORT_BYTES: Final = 200
-"""A tensor that holds a size is no longer than this."""
-_ADVICE: Final = "Do not trust it; use a model file that was exported by scarseg-export"
-
-Numbers = list[int] | list[float]
+_SIZE_ATTRIBUTES: Final = {
+    b"dilations", b"kernel_shape", b"output_padding", b"output_shape", b"strides",
+}  # fmt: skip
+_PADS: Final = {b"pads", b"paddings"}
 
 
 def check_model_fields(numbers: Sequence[int]) -> None:
@@ -79,18 +81,18 @@ def check_model_fields(numbers: Sequence[int]) -> None:
     """
     for number in numbers:
         if number in _REFUSED:
-            raise _refused("training or functions of its own")
+            raise refused("training or functions of its own")
         if number not in _MODEL:
             raise ValueError("no field of ModelProto")
     if numbers.count(7) > 1:
-        raise _refused("more than one graph")
+        raise refused("more than one graph")
 
 
 def check_opset(entry: memoryview) -> None:
     """Check one opset import. Raises ModelError where it is not of ONNX itself."""
     for number, value in fields(entry):
-        if number == 1 and bytes(_bytes(value)) not in _STANDARD_DOMAINS:
-            raise _refused("operators that are not of ONNX itself")
+        if number == 1 and bytes(content(value)) not in _STANDARD_DOMAINS:
+            raise refused("operators that are not of ONNX itself")
 
 
 def check_graph(graph: memoryview) -> None:
@@ -105,20 +107,19 @@ def check_graph(graph: memoryview) -> None:
     nodes = []
     for number, value in fields(graph):
         if number == 1:
-            nodes.append(_node(_bytes(value), constants))
+            nodes.append(_node(content(value), constants))
             if len(nodes) > MAX_NODES:
-                raise _refused("too many operators")
+                raise refused("too many operators")
         elif number == 5:
-            name, numbers = _tensor(_bytes(value))
-            if numbers is not None:
-                constants[name] = numbers
+            name, numbers = tensor(content(value))
+            _keep(constants, name, numbers)
         elif number not in _GRAPH:
-            raise _refused("sparse or quantised tensors")
+            raise refused("sparse or quantised tensors")
         elif number in _VALUE_INFO:
             for path in _VALUE_INFO_TEXTS:
-                _check_texts(_bytes(value), path)
+                _check_texts(content(value), path)
         elif number in _GRAPH_TEXTS:
-            _text(value)
+            text(value)
     for operator, inputs in nodes:
         _check_size(operator, [constants.get(name) for name in inputs])
 
@@ -127,126 +128,78 @@ def _node(message: memoryview, constants: dict[bytes, Numbers]) -> tuple[bytes, 
     """Operator and inputs of a node; what a Constant holds goes into ``constants``."""
     inputs: list[bytes] = []
     outputs: list[bytes] = []
-    operator, numbers = b"", None
+    held: list[Numbers | None] = []
+    operator = b""
     for number, value in fields(message):
         if number == 5:
-            numbers = _attribute(_bytes(value)) or numbers
+            held.append(_attribute(content(value)))
         elif number == 1:
-            inputs.append(_text(value))
+            inputs.append(text(value))
         elif number == 2:
-            outputs.append(_text(value))
+            outputs.append(text(value))
         elif number == 4:
-            operator = _text(value)
-        elif number not in _NODE or (number == 7 and _text(value) not in _STANDARD_DOMAINS):
-            raise _refused("operators that are not of ONNX itself")
+            operator = text(value)
+        elif number not in _NODE or (number == 7 and text(value) not in _STANDARD_DOMAINS):
+            raise refused("operators that are not of ONNX itself")
         elif number in (3, 6):
-            _text(value)
+            text(value)
     if operator not in OPERATORS:
-        raise _refused("operators that no model of ours has")
-    if operator == b"Constant" and numbers is not None and outputs:
-        constants[outputs[0]] = numbers
+        raise refused("operators that no model of ours has")
+    if operator == b"Constant":
+        if len(held) > 1:
+            raise refused("more than one value in one place")
+        for name in outputs:
+            _keep(constants, name, held[0] if held else None)
     return operator, inputs
 
 
+def _keep(constants: dict[bytes, Numbers], name: bytes, numbers: Numbers | None) -> None:
+    """Raises ModelError where there is another of that name: libraries take either."""
+    if name in constants:
+        raise refused("more than one value in one place")
+    constants[name] = BEYOND if numbers is None else numbers
+
+
 def _attribute(message: memoryview) -> Numbers | None:
-    """Numbers of an attribute, if it is a short tensor or a list of integers."""
-    found: Numbers | None = None
-    tensors = 0
-    integers: list[int] = []
-    for number, value in fields(message):
-        if number == 5:
-            found = _tensor(_bytes(value))[1]
-            tensors += 1
-        elif number in (3, 8):
-            integers += _integers(value)
-        elif number == 1:
-            _text(value)
-        elif number not in _ATTRIBUTE:
-            raise _refused("graphs inside of operators, or other unusual attributes")
-    if tensors > 1:
-        raise _refused("a tensor in parts")
-    return found or integers or None
-
-
-def _tensor(message: memoryview) -> tuple[bytes, Numbers | None]:
-    """Name and, of a short tensor of int64 or float, the numbers."""
-    dims: list[int] = []
-    kept: dict[int, Value] = {}
-    integers: list[int] = []
-    for number, value in fields(message):
-        if number not in _TENSOR:
-            raise _refused("data outside of the file, or tensors of text")
-        if number == 14 and value != 0:
-            raise _refused("data outside of the file, or tensors of text")
-        if number == 1:
-            dims += _integers(value)
-        elif number == 7 and len(message) < _SHORT_BYTES:
-            integers += _integers(value)
-        else:
-            kept[number] = value
-    # Types of four bits take least: two elements a byte.
-    if len(dims) > _MAX_RANK or min(dims, default=0) < 0 or prod(dims) > 2 * len(message):
-        raise _refused("tensors that are larger than their data")
-    raw = kept.get(9, b"")
-    if isinstance(raw, int) or len(message) >= _SHORT_BYTES:
-        return _name(kept), None
-    if kept.get(2) == _INT64:
-        return _name(kept), integers or _numbers(raw, "q")
-    if kept.get(2) == _FLOAT:
-        floats = kept.get(4, b"")
-        return _name(kept), _numbers(raw or (b"" if isinstance(floats, int) else floats), "f")
-    return _name(kept), None
+    """Numbers of an attribute. Raises ModelError where they ask for a size beyond all reason."""
+    name, numbers = attribute(message)
+    if name in _PADS and numbers is not None:
+        _check_elements(_padded(numbers))
+    if name in _SIZE_ATTRIBUTES and numbers is not None:
+        _check_elements(prod(map(abs, numbers)))
+    return numbers
 
 
 def _check_size(operator: bytes, inputs: list[Numbers | None]) -> None:
     """Raises ModelError where constants ask for a tensor beyond all reason."""
-    elements: float = 0
     if operator == b"Range" and len(inputs) == 3:
         start, limit, step = inputs
         if start and limit and step and step[0] != 0:
-            elements = abs((limit[0] - start[0]) / step[0])
+            _check_elements(abs((limit[0] - start[0]) / step[0]))
+    if operator == b"Pad" and len(inputs) > 1:
+        _check_elements(_padded(inputs[1] or []))
     for place in _SIZE_INPUTS.get(operator, ()):
         sizes = inputs[place] if place < len(inputs) else None
-        elements = max(elements, prod(map(abs, sizes or [0])))
+        _check_elements(prod(map(abs, sizes or [0])))
+
+
+def _padded(pads: Numbers) -> float:
+    """Elements that one element grows to. ``pads`` has all beginnings, then all ends."""
+    half = (len(pads) + 1) // 2
+    pairs = zip_longest(pads[:half], pads[half:], fillvalue=0)
+    return prod(1 + abs(before) + abs(after) for before, after in pairs)
+
+
+def _check_elements(elements: float) -> None:
+    """Raises ModelError for too many, and for what is no number."""
     if not elements <= MAX_ELEMENTS:
-        raise _refused("tensors far larger than any study")
-
-
-def _integers(value: Value) -> list[int]:
-    """A repeated integer field, packed or not."""
-    return [signed(value)] if isinstance(value, int) else [signed(n) for n in varints(value)]
-
-
-def _numbers(raw: memoryview | bytes, kind: str) -> Numbers:
-    """``kind``: q for int64, f for float."""
-    return list(unpack_from(f"<{len(raw) // calcsize(kind)}{kind}", raw))
-
-
-def _name(kept: dict[int, Value]) -> bytes:
-    return _text(kept[8]) if 8 in kept else b""
+        raise refused("tensors far larger than any study")
 
 
 def _check_texts(message: memoryview, path: Sequence[int]) -> None:
-    """Check the texts that lie in nested messages along ``path``. Raises as :func:`_text`."""
+    """Check the texts that lie in nested messages along ``path``. Raises as :func:`text`."""
     for number, value in fields(message):
         if number == path[0] and len(path) == 1:
-            _text(value)
+            text(value)
         elif number == path[0]:
-            _check_texts(_bytes(value), path[1:])
-
-
-def _text(value: Value) -> bytes:
-    """A name. Raises ValueError where it is no UTF-8, over which libraries trip each in its way."""
-    content = bytes(_bytes(value))
-    content.decode("utf-8")
-    return content
-
-
-def _bytes(value: Value) -> memoryview:
-    if isinstance(value, int):
-        raise ValueError("not of that type")
-    return value
-
-
-def _refused(what: str) -> ModelError:
-    return ModelError(f"the model file cannot be loaded: it holds {what}", _ADVICE)
+            _check_texts(content(value), path[1:])

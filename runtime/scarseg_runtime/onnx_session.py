@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -10,15 +10,17 @@ from scarseg_runtime.contract import OUTPUTS
 from scarseg_runtime.cores import usable_cores
 from scarseg_runtime.errors import ModelError, ProviderError
 from scarseg_runtime.model_file import ModelFile, check_contract, checked_bytes
-from scarseg_runtime.onnxruntime_api import import_onnxruntime, onnxruntime_errors
+from scarseg_runtime.onnxruntime_api import (
+    FATAL,
+    import_onnxruntime,
+    onnxruntime_errors,
+    session_options,
+)
 from scarseg_runtime.run_control import NO_LIMITS, RunControl
 from scarseg_runtime.session import Arrays
 
 if TYPE_CHECKING:
     import onnxruntime
-
-_FATAL: Final = 4
-"""Severity from which ONNX Runtime writes to stderr by itself: what it says we raise."""
 
 ONNXRUNTIME_NAMES = {
     "cpu": "CPUExecutionProvider",
@@ -41,7 +43,7 @@ class OnnxSession:
             ModelError: ONNX Runtime cannot load the file, or it breaks the contract.
             ProviderError: the provider is not there after all.
         """
-        options = _options(threads)
+        options = session_options(threads or usable_cores())
         session = _load(model, options, _providers(provider))
         _check_taken(session, provider)
         check_contract(
@@ -55,7 +57,7 @@ class OnnxSession:
     def execute(self, inputs: Arrays, control: RunControl = NO_LIMITS) -> dict[str, NDArray[Any]]:
         """All outputs of the graph by name. See :meth:`Session.execute`."""
         options = import_onnxruntime().RunOptions()
-        options.log_severity_level = _FATAL
+        options.log_severity_level = FATAL
 
         def stop() -> None:
             options.terminate = True  # looked at before every operator
@@ -69,20 +71,6 @@ class OnnxSession:
                     "Check that there is memory enough for a stack of its size",
                 ) from error
         return dict(zip(self._outputs, values, strict=True))
-
-
-def _options(threads: int | None) -> onnxruntime.SessionOptions:
-    options = import_onnxruntime().SessionOptions()
-    options.intra_op_num_threads = threads or usable_cores()
-    options.inter_op_num_threads = 1
-    # The arena never returns memory; a host process beside a scanner wants it back. That costs
-    # about 15 %; shrinking the arena after every run costs as much.
-    options.enable_cpu_mem_arena = False
-    # Not session.set_denormal_as_zero: it changes the floating-point mode of the caller's thread,
-    # and measured no faster. Nor was binding inputs and outputs to buffers: both are small beside
-    # what lies between them.
-    options.log_severity_level = _FATAL
-    return options
 
 
 def _providers(provider: str) -> list[Any]:

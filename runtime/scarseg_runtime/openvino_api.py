@@ -36,3 +36,17 @@ def import_openvino() -> Any:
             if hide:
                 del sys.modules[_TELEMETRY]
         return openvino
+
+
+def reader_errors() -> tuple[type[Exception], ...]:
+    """What OpenVINO's reader of a format raises; its own errors have no common ancestor but
+    Exception."""
+    frontend = import_openvino().frontend
+    return (
+        RuntimeError,
+        frontend.GeneralFailure,
+        frontend.InitializationFailure,
+        frontend.NotImplementedFailure,
+        frontend.OpConversionFailure,
+        frontend.OpValidationFailure,
+    )

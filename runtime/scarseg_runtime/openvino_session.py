@@ -6,6 +6,7 @@ Intel's, keeps no compiled model of its own, and is the same library underneath.
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from scarseg_runtime.engine_file import SIDECAR_FORMAT, UnusableError
 from scarseg_runtime.environment import variable_set
 from scarseg_runtime.errors import ModelError, ProviderError
 from scarseg_runtime.model_file import ModelFile, check_contract, checked_bytes
-from scarseg_runtime.openvino_api import import_openvino
+from scarseg_runtime.openvino_api import import_openvino, reader_errors
 from scarseg_runtime.run_control import NO_LIMITS, POLL_S, RunControl
 from scarseg_runtime.session import Arrays
 
@@ -166,6 +167,7 @@ def _key_parts(core: openvino.Core, model: ModelFile, hints: dict[str, Any]) -> 
         "format": SIDECAR_FORMAT,
         "onnx_sha256": model.sha256,
         "flavour": "openvino",
+        "read_as": "onnx",
         "version": import_openvino().get_version(),
         "cpu": core.get_property("CPU", "FULL_DEVICE_NAME"),
         "capabilities": sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
@@ -186,19 +188,28 @@ def _imported(
 def _compile(
     core: openvino.Core, model: ModelFile, hints: dict[str, Any]
 ) -> openvino.CompiledModel:
-    content = checked_bytes(model)
-    try:
-        graph = core.read_model(content)
-    except RuntimeError as error:
-        raise ModelError(
-            "the model file cannot be loaded by OpenVINO",
-            "Check that it is an ONNX file exported by scarseg-export, or use --provider cpu",
-        ) from error
+    graph = _as_onnx(checked_bytes(model))
     try:
         return core.compile_model(graph, "CPU", hints)
     except RuntimeError as error:
         raise ProviderError(
             "OpenVINO cannot compile this model for this processor", "Use --provider cpu"
+        ) from error
+
+
+def _as_onnx(content: bytes) -> openvino.Model:
+    """The graph of an ONNX file. Raises ModelError.
+
+    Not by ``Core.read_model``, which guesses the format: XML of OpenVINO's own in a description of
+    an ONNX file makes it run that, and not the graph that was checked and verified.
+    """
+    reader = import_openvino().frontend.FrontEndManager().load_by_framework("onnx")
+    try:
+        return reader.convert(reader.load(io.BytesIO(content)))
+    except reader_errors() as error:
+        raise ModelError(
+            "the model file cannot be loaded by OpenVINO",
+            "Check that it is an ONNX file exported by scarseg-export, or use --provider cpu",
         ) from error
 
 

@@ -12,9 +12,11 @@ from typing import Final
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED_BYTES: Final = {_FIXED64: 8, _FIXED32: 4}
 
-Value = int | memoryview
+Value = int | memoryview | bytes
+"""An integer of variable length; what has a length of its own, as a memoryview; a number of four or
+eight bytes, as bytes. Libraries ignore a field that is of another kind than the standard says."""
 Field = tuple[int, Value]
-"""Number and content: an integer of variable length, else bytes."""
+"""Number and content."""
 
 
 def fields(message: memoryview) -> Iterator[Field]:
@@ -41,7 +43,8 @@ def fields(message: memoryview) -> Iterator[Field]:
             raise ValueError("unknown wire type")
         if at + length > end:
             raise ValueError("cut short")
-        yield tag >> 3, message[at : at + length]
+        content = message[at : at + length]
+        yield tag >> 3, content if kind == _BYTES else bytes(content)
         at += length
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -337,6 +338,21 @@ def test_an_engine_never_unpacks_to_more_than_its_sidecar_says(folder) -> None:
     place.write_text(place.read_text().replace("1000", "-1"))
     with pytest.raises(UnusableError, match="damaged sidecar"):
         read_pair(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_an_engine_or_sidecar_that_is_a_pipe_holds_nothing_up(folder) -> None:
+    path = folder / "e.engine"
+    write_pair(path, b"engine", {})
+    for name in (path, sidecar_path(path)):
+        kept = name.read_bytes()
+        name.unlink()
+        os.mkfifo(name)
+        with pytest.raises(UnusableError, match=r"cannot be read \(no regular file\)"):
+            read_pair(path)
+        name.unlink()
+        name.write_bytes(kept)
+    assert read_pair(path) is not None
 
 
 def test_a_cache_that_takes_no_files_costs_only_time(model, folder, warnings) -> None:

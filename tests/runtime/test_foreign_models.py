@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -31,6 +33,7 @@ from scarseg_runtime.model import Model
 from scarseg_runtime.model_file import PREFIX, ModelFile, read_model_file
 from scarseg_runtime.onnx_guard import MAX_NODES, OPERATORS
 from scarseg_runtime.onnx_session import OnnxSession
+from scarseg_runtime.onnxruntime_api import import_onnxruntime
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "scarseg_infer" / "models"
@@ -71,9 +74,23 @@ def insert(model: onnx.ModelProto, *nodes: onnx.NodeProto) -> None:
     model.graph.node.extend([*nodes, *rest])
 
 
-def constant(model: onnx.ModelProto, name: str, *values: int) -> str:
-    model.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
+def constant(
+    model: onnx.ModelProto,
+    name: str,
+    *values: float,
+    kind: type[np.number] = np.int64,
+    text: str = "",
+) -> str:
+    tensor = numpy_helper.from_array(np.array(values, kind), name)
+    tensor.doc_string = text
+    model.graph.initializer.append(tensor)
     return name
+
+
+def limits(model: onnx.ModelProto, kind: type[np.number], limit: float, step: float) -> list[str]:
+    """The inputs of a Range."""
+    values = {"start": 0, "limit": limit, "step": step}
+    return [constant(model, name, value, kind=kind) for name, value in values.items()]
 
 
 @pytest.mark.parametrize(
@@ -176,8 +193,23 @@ BOMBS: dict[str, Bomb] = {
     "ConstantOfShape": lambda m: helper.make_node(
         "ConstantOfShape", [constant(m, "n", 1 << 20, 1 << 20)], ["x"]
     ),
-    "Range": lambda m: helper.make_node(
-        "Range", [*(constant(m, n, v) for n, v in (("a", 0), ("b", 1 << 42), ("c", 1)))], ["x"]
+    "ConstantOfShape, described at length": lambda m: helper.make_node(
+        "ConstantOfShape", [constant(m, "n", 1 << 20, 1 << 20, text="x" * 200)], ["x"]
+    ),
+    "ConstantOfShape of many axes": lambda m: helper.make_node(
+        "ConstantOfShape", [constant(m, "n", *[1] * 40, GB, GB)], ["x"]
+    ),
+    "Range": lambda m: helper.make_node("Range", limits(m, np.int64, 1 << 42, 1), ["x"]),
+    "Range of int32": lambda m: helper.make_node("Range", limits(m, np.int32, 2**31 - 1, 1), ["x"]),
+    "Range of double": lambda m: helper.make_node("Range", limits(m, np.float64, 1, 1e-12), ["x"]),
+    "Range of float16": lambda m: helper.make_node("Range", limits(m, np.float16, 1, 1), ["x"]),
+    "Pad": lambda m: helper.make_node("Pad", ["lge", constant(m, "n", 0, 0, 0, 1, GB, 0)], ["x"]),
+    "Pad by an attribute": lambda m: helper.make_node("Pad", ["lge"], ["x"], pads=[0, GB]),
+    "AveragePool": lambda m: helper.make_node(
+        "AveragePool", ["lge"], ["x"], kernel_shape=[1, 1], pads=[0, 0, 20_000, 20_000]
+    ),
+    "ConvTranspose": lambda m: helper.make_node(
+        "ConvTranspose", ["lge", "w"], ["x"], output_shape=[GB, GB]
     ),
     "Tile": lambda m: helper.make_node("Tile", ["lge", constant(m, "n", 1, GB, GB)], ["x"]),
     "Resize": lambda m: helper.make_node(
@@ -207,6 +239,98 @@ def test_tensors_that_declare_more_than_they_hold(
 ) -> None:
     model.graph.initializer.append(TensorProto(name="x", data_type=1, dims=dims, raw_data=b"1234"))
     assert "larger than their data" in refusal(tmp_path, model)
+
+
+def repeated(shipped: onnx.ModelProto, graph: bytes) -> bytes:
+    """The file with serialised fields of a graph behind those of its own."""
+    whole = shipped.graph.SerializeToString() + graph
+    rest = onnx.ModelProto()
+    rest.CopyFrom(shipped)
+    rest.ClearField("graph")
+    return rest.SerializeToString() + field(7, whole)
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A field with a length of its own."""
+    length, size = b"", len(content)
+    while size > 127:
+        length += bytes([size & 127 | 128])
+        size >>= 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + content
+
+
+SIZES = TensorProto(name="n", data_type=7, dims=[2], int64_data=[GB, GB]).SerializeToString()
+LARGE = TensorProto(name="n", data_type=1, dims=[1 << 40], raw_data=b"1234").SerializeToString()
+INITIALIZER, NODE = 5, 1
+INTS = onnx.AttributeProto.INTS
+MADE = helper.make_node("ConstantOfShape", ["n"], ["x"])
+
+
+@pytest.mark.parametrize(
+    "twisted",
+    [
+        SIZES + b"\x12\x01x",  # a type that is text
+        LARGE + b"\x09" + bytes(8),  # a size of eight bytes
+        SIZES + b"\x39" + bytes(8),  # data of eight bytes
+        SIZES + TensorProto(raw_data=bytes(16)).SerializeToString(),
+        SIZES + b"\x2a\x01\x00",  # of int32 beside int64
+        TensorProto(name="n", data_type=1, dims=[1 << 32, 1 << 32, 0]).SerializeToString(),
+    ],
+    ids=["type", "dims", "data", "raw", "int32", "an axis of 0"],
+)
+def test_a_tensor_that_libraries_read_otherwise_than_we(
+    shipped: onnx.ModelProto, tmp_path: Path, twisted: bytes
+) -> None:
+    content = field(INITIALIZER, twisted) + field(NODE, MADE.SerializeToString())
+    message = refusal(tmp_path, repeated(shipped, content))
+    assert re.search("no ONNX file|more than one value|larger than their data", message)
+
+
+@pytest.mark.parametrize(
+    "twisted",
+    [
+        b"\x18\x00\x18\x80\x80\x80\x80\x20",  # i twice: 0, then 2^33
+        b"\x40\x80\x80\x80\x80\x20\x18\x00",  # ints, then i
+        b"\x42\x05\x80\x80\x80\x80\x20\x1a\x01\x00",  # ints, then i as if packed
+    ],
+    ids=["twice", "two kinds", "another wire type"],
+)
+def test_an_attribute_that_libraries_read_otherwise_than_we(
+    shipped: onnx.ModelProto, tmp_path: Path, twisted: bytes
+) -> None:
+    made = helper.make_node("Constant", [], ["n"]).SerializeToString() + field(5, twisted)
+    content = field(NODE, made) + field(NODE, MADE.SerializeToString())
+    message = refusal(tmp_path, repeated(shipped, content))
+    assert re.search("no ONNX file|more than one value", message)
+
+
+def test_two_constants_of_one_name(model: onnx.ModelProto, tmp_path: Path) -> None:
+    constant(model, "n", GB, GB)
+    constant(model, "n", 1)
+    insert(model, MADE)
+    assert "more than one value" in refusal(tmp_path, model)
+    del model.graph.initializer[-2:]
+    values = {"value_ints": [GB, GB], "value_int": 1}
+    insert(model, helper.make_node("Constant", [], ["n"], **values))
+    assert "more than one value" in refusal(tmp_path, model)
+
+
+def test_sizes_as_a_network_has_them_pass(model: onnx.ModelProto, tmp_path: Path) -> None:
+    size = constant(model, "size", 4, 4)
+    scalar = helper.make_node("Constant", [], ["scalar"])
+    scalar.attribute.append(helper.make_attribute("value_ints", [], attr_type=INTS))
+    insert(
+        model,
+        helper.make_node("ConstantOfShape", [size], ["a"]),
+        scalar,
+        helper.make_node("Expand", ["lge", "scalar"], ["b"]),
+        helper.make_node("Range", limits(model, np.float32, 64, 0.5), ["c"]),
+        helper.make_node("Pad", ["a", constant(model, "pads", 1, 1, -1, 2)], ["d"]),
+        helper.make_node("Resize", ["a", "", constant(model, "s", 2, 2, kind=np.float32)], ["e"]),
+        helper.make_node("AveragePool", ["lge"], ["f"], kernel_shape=[7, 7], pads=[3, 3, 3, 3]),
+    )
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    assert read_model_file(tmp_path / "m.onnx").metadata.name == "scarseg-reference"
 
 
 def test_more_operators_than_any_network(model: onnx.ModelProto, tmp_path: Path) -> None:
@@ -260,6 +384,35 @@ def test_files_of_other_kinds(tmp_path: Path) -> None:
     for content in (zipped.getvalue(), pickle.dumps(Evil()), b"", b"\x80\x02", b"MZ" + bytes(99)):
         assert "it is no ONNX file" in refusal(tmp_path, content)
     assert not marker.exists()
+
+
+def test_a_file_that_onnx_runtime_takes_for_its_own_format(
+    shipped: onnx.ModelProto, tmp_path: Path
+) -> None:
+    """Four bytes say so, which may stand in an ONNX file: the graph that was checked would not
+    be the one that runs."""
+    named = onnx.ModelProto(ir_version=10, producer_name="ORTM").SerializeToString()
+    assert named[4:8] == b"ORTM"
+    assert "it is no ONNX file" in refusal(tmp_path, named + shipped.SerializeToString())
+
+
+def test_onnx_runtime_loads_its_own_format_never(tmp_path: Path) -> None:
+    path = tmp_path / "m.ort"
+    options = import_onnxruntime().SessionOptions()
+    options.optimized_model_filepath = str(path)
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    import_onnxruntime().InferenceSession(
+        FOLDER / "reference.onnx", options, providers=["CPUExecutionProvider"]
+    )
+    content = path.read_bytes()
+    assert content[4:8] == b"ORTM"
+    passed = dataclasses.replace(  # as if it had been checked
+        read_model_file(FOLDER / "reference.onnx"),
+        path=path,
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+    with pytest.raises(ModelError, match="cannot be loaded by ONNX Runtime"):
+        OnnxSession.open(passed, "cpu")
 
 
 def test_a_file_cut_short_anywhere(shipped: onnx.ModelProto, tmp_path: Path) -> None:
@@ -351,6 +504,20 @@ def test_memory_that_a_graph_asks_for_in_vain_is_one_clear_error(tmp_path: Path)
     arguments = [sys.executable, "-c", code, str(FOLDER / "reference.onnx"), str(tmp_path / "m")]
     done = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert "memory enough" in done.stdout
+
+
+def test_a_model_that_fails_says_one_line(model: onnx.ModelProto, tmp_path: Path) -> None:
+    """Sizes that nobody sees beforehand; ONNX Runtime has a log of the process beside its own."""
+    sizes = constant(model, "n", 1 << 31, 1 << 31)
+    same = helper.make_node("Identity", [sizes], ["same"])
+    insert(model, same, helper.make_node("ConstantOfShape", ["same"], ["x"]))
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    study = ROOT / "scarseg_infer" / "demo" / "study"
+    command = [sys.executable, "-m", "scarseg_infer.cli", str(study), "--provider", "cpu"]
+    files = ["--model", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "out")]
+    done = subprocess.run([*command, *files], capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert done.stderr.count("\n") == 1 and "ONNX Runtime failed" in done.stderr
 
 
 def test_no_library_of_operators_is_ever_registered() -> None:

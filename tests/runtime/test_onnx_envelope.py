@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import onnx
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from scarseg_infer.models import model_path
 from scarseg_runtime.errors import ModelError
-from scarseg_runtime.onnx_envelope import read_envelope
+from scarseg_runtime.onnx_envelope import MAX_MODEL_BYTES, read_envelope
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +80,18 @@ def test_a_folder_or_nothing_is_refused(tmp_path: Path) -> None:
         read_envelope(tmp_path)
     with pytest.raises(ModelError, match="does not exist"):
         read_envelope(tmp_path / "nowhere.onnx")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_or_a_device_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    for path in (tmp_path / "pipe.onnx", Path("/dev/zero"), Path("/dev/null")):
+        with pytest.raises(ModelError, match="the model file cannot be read"):
+            read_envelope(path)
+
+
+def test_more_than_an_onnx_file_can_be_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "large.onnx").open("wb") as file:
+        file.truncate(MAX_MODEL_BYTES + 1)
+    with pytest.raises(ModelError, match="larger than an ONNX file"):
+        read_envelope(tmp_path / "large.onnx")

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from scarseg_infer import Segmenter
@@ -143,6 +144,22 @@ def test_a_graph_that_openvino_cannot_read_is_an_error_of_the_model(tmp_path: Pa
     sha256 = hashlib.sha256(spoilt.read_bytes()).hexdigest()  # as if it had been checked
     with pytest.raises((ModelError, ProviderError), match="OpenVINO"):
         OpenvinoSession.open(dataclasses.replace(chosen, path=spoilt, sha256=sha256), "fp32")
+
+
+def test_the_graph_that_was_checked_runs_whatever_other_format_the_file_holds(
+    tmp_path: Path,
+) -> None:
+    """A description with XML of OpenVINO's own: read by a guess at the format, it would run."""
+    lge = openvino.opset13.parameter([-1, -1], np.float32, name="lge")
+    other = openvino.Model([openvino.opset13.relu(lge)], [lge], "other")
+    openvino.save_model(other, tmp_path / "other.xml")
+    xml = (tmp_path / "other.xml").read_text(encoding="utf-8")
+    field = onnx.ModelProto(doc_string=xml).SerializeToString()
+    with model_path(None) as path:
+        (tmp_path / "both.onnx").write_bytes(field + path.read_bytes())
+    model = Model.load(tmp_path / "both.onnx", "openvino", threads=1)
+    ours, shipped = run(model, (2, 96, 96)), run(load(), (2, 96, 96))
+    assert (ours.labels == shipped.labels).all() and shipped.labels.any()
 
 
 LOOK_ON = """

@@ -88,10 +88,10 @@ async function infer(file, inputs) {
   require(bytes.includes('scarseg.format_version\x12\x03"3"'), 5,
     "the model file is none of scarseg-export, or has another format version than this host");
   try {
-    const options = { enableCpuMemArena: false, logSeverityLevel: 4 }; // arenas never shrink
+    const extra = { session: { load_model_format: "ONNX" } }; // else guessed: another graph may run
+    const options = { enableCpuMemArena: false, logSeverityLevel: 4, extra }; // arenas never shrink
     const session = await ort.InferenceSession.create(bytes, options);
-    // An image-only model has the first three inputs.
-    const asked = session.inputNames.map((name) => [name, inputs[name]]);
+    const asked = session.inputNames.map((name) => [name, inputs[name]]); // image-only: three
     const outputs = await session.run(Object.fromEntries(asked));
     if (volumes(outputs).every(({ type, size }) => type === "uint8" && size === inputs.lge.size))
       return outputs;

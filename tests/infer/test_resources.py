@@ -237,3 +237,44 @@ def test_gzip_bomb(tmp_path: Path) -> None:
             file.write(bytes(1 << 20))
     said = bounded(path, megabytes=1900)
     assert "512 MB" in said or "too large" in said or "larger" in said, said
+
+
+# --- ECGs -----------------------------------------------------------------------------------
+
+
+def test_xml_that_is_searched_again_from_every_blank(
+    tmp_path: Path, ecg_factory: ModuleType
+) -> None:
+    path = tmp_path / "a.xml"
+    path.write_bytes(b"<a>" + b" " * 1_000_000 + b"</a>")
+    assert "not that of an ECG" in bounded(path, "ecg")
+    signature = f"<interpretations><interpretation><mdsignatureline>x{' ' * 1_000_000}y"
+    signature += "</mdsignatureline></interpretation></interpretations></restingecgdata>"
+    text = ecg_factory.philips(ecg_factory.counts()).decode("utf-16")
+    path.write_text(text.replace("</restingecgdata>", signature), encoding="utf-16")
+    assert "not that of an ECG" in bounded(path, "ecg")
+
+
+def test_attributes_that_every_element_repeats(tmp_path: Path) -> None:
+    """Half a megabyte that stands for 15 GB."""
+    path = tmp_path / "a.xml"
+    defaults = b" ".join(b"a%d CDATA '%s'" % (i, b"v" * 50) for i in range(1000))
+    head = b"<!DOCTYPE RestingECG [<!ATTLIST b " + defaults + b">]>"
+    path.write_bytes(head + b"<RestingECG>" + b"<b/>" * 150_000 + b"</RestingECG>")
+    assert "its own declarations" in bounded(path, "ecg")
+
+
+@pytest.mark.parametrize("name", ["numberchannelsallocated", "numberchannelsvalid"])
+def test_channels_that_are_only_announced(
+    tmp_path: Path, ecg_factory: ModuleType, name: str
+) -> None:
+    text = ecg_factory.philips(ecg_factory.counts()).decode("utf-16")
+    start, end = text.index("leadlabels="), text.index("durationperchannel")
+    text = text[:start] + text[end:]
+    count = f"><signalcharacteristics><{name}>30000000</{name}></signalcharacteristics>"
+    text = text.replace('time="10:45:12"/>', f'time="10:45:12"{count}</dataacquisition>')
+    path = tmp_path / "a.xml"
+    path.write_text(text, encoding="utf-16")
+    assert "not that of an ECG" in bounded(path, "ecg")
+    path.write_text(text.replace("30000000", "12"), encoding="utf-16")
+    assert bounded(path, "ecg") != "read"  # without names nobody knows the leads

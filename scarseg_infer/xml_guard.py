@@ -2,8 +2,8 @@
 
 One pass of expat, which keeps nothing: declarations of a document's own are refused (entities, the
 stuff of "billion laughs" and of reading other files; default attributes, which every element would
-repeat), depth and the numbers of elements, attributes and channels are bounded, and the root element
-tells the format. Python's expat opens no external file or address by itself.
+repeat), depth and the numbers of elements, attributes and channels are bounded, and the root
+element tells the format. Python's expat opens no external file or address by itself.
 """
 
 from __future__ import annotations

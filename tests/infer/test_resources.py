@@ -278,3 +278,36 @@ def test_channels_that_are_only_announced(
     assert "not that of an ECG" in bounded(path, "ecg")
     path.write_text(text.replace("30000000", "12"), encoding="utf-16")
     assert bounded(path, "ecg") != "read"  # without names nobody knows the leads
+
+
+LEADS = ["I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"]
+
+
+@pytest.mark.parametrize("kind", ["16", "16x0"])
+@pytest.mark.parametrize("target", ["/dev/zero", "pipe"])
+def test_data_without_end(tmp_path: Path, kind: str, target: str) -> None:
+    lines = "".join(f"a.dat {kind} 1000/mV 16 0 0 0 0 {lead}\n" for lead in LEADS)
+    (tmp_path / "a.hea").write_text(f"a 12 500 5000\n{lines}")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a.dat").symlink_to(target)
+    said = bounded(tmp_path / "a.hea", "ecg")
+    assert "outside its own folder" in said or "no " in said, said
+
+
+@pytest.mark.parametrize(
+    ("record", "signal"),
+    [
+        ("99999999999999 5000", "16:5000000000 1000/mV 16 0"),
+        ("500 5000", f"16 {'9' * 20_000}x/mV 16 0"), ("500 100", f"212 200({'9' * 24}) 16 0"),
+        ("500 100", f"212 200/mV 16 {'9' * 24}"), ("500 5000", "16 1e-305/mV 16 0"),
+        ("500 5000", f"16 0.{'0' * 22}1/mV 16 0"), ("500 5000", "16 1e-300/mV 16 0"),
+        ("500 5000", "16 nan/mV 16 0"), (f"500/{'9' * 50_000}x 5000", "16 1000/mV 16 0"),
+    ],
+    ids=["skew", "gain", "baseline", "zero", "1e-305", "0.0…1", "1e-300", "nan", "counter"],
+)  # fmt: skip
+def test_headers_with_impossible_numbers(tmp_path: Path, record: str, signal: str) -> None:
+    lines = "".join(f"a.dat {signal} 0 0 0 {lead}\n" for lead in LEADS)
+    (tmp_path / "a.hea").write_text(f"a 12 {record}\n{lines}")
+    (tmp_path / "a.dat").write_bytes(np.arange(60_000, dtype="<i2").tobytes())
+    said = bounded(tmp_path / "a.hea", "ecg")
+    assert said != "read" and len(said) < 200, said

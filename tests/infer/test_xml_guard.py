@@ -77,7 +77,7 @@ def test_blanks_in_a_row_have_a_limit(blank: str) -> None:
 
 @pytest.mark.parametrize("name", ["numberchannelsallocated", "numberchannelsvalid"])
 @pytest.mark.parametrize(
-    "text", ["{}", " {}\n", "0<!-- a -->{}", "<![CDATA[{}]]>", "<b>1</b>{}<b>2</b>"]
+    "text", ["{}", " {}\n", "<!-- a -->{}<!-- b -->", "<![CDATA[{}]]>", "<b>1</b>{}<b>2</b>"]
 )
 def test_channels_have_a_limit(name: str, text: str) -> None:
     element = f"<a><{name}>{text}</{name}></a>"

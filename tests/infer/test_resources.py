@@ -30,11 +30,13 @@ kind, path, limit = sys.argv[1], sys.argv[2], int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 if kind == "ecg":
     from scarseg_infer.ecg_reader import read_ecg as read
+elif kind == "ecg of study":
+    from scarseg_infer.study_ecg import read_study_ecg as read
 else:
     from scarseg_infer.study_reader import read_study as read
 try:
-    read(path)
-    print("read")
+    found = read(path)
+    print(*found[1] if kind == "ecg of study" else ["read"])
 except ScarsegError as error:
     print(error)
 """
@@ -311,3 +313,48 @@ def test_headers_with_impossible_numbers(tmp_path: Path, record: str, signal: st
     (tmp_path / "a.dat").write_bytes(np.arange(60_000, dtype="<i2").tobytes())
     said = bounded(tmp_path / "a.hea", "ecg")
     assert said != "read" and len(said) < 200, said
+
+
+def waveforms(data: bytes, count: int) -> bytes:
+    """The ECG with its only multiplex group ``count`` times."""
+    start = data.index(b"\x00\x54\x00\x01SQ\0\0") + 8
+    (length,) = struct.unpack_from("<I", data, start)
+    items = data[start + 4 : start + 4 + length]
+    return data[:start] + struct.pack("<I", length * count) + items * count
+
+
+def long_ecg(factory: ModuleType, hours: float) -> bytes:
+    """Eight leads at 100 Hz in eight bits: some hours in 10 MB."""
+    few = np.zeros((2, 8), np.int16)
+    leads = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+    group = factory.multiplex_group(few, leads)
+    samples = round(3600 * 100 * hours)
+    time_s = np.arange(samples) / 100.0
+    beat = 100 * np.exp(-((((time_s % 1.0) - 0.5) / 0.02) ** 2))
+    group.NumberOfWaveformSamples, group.SamplingFrequency = samples, 100
+    group.WaveformBitsAllocated, group.WaveformSampleInterpretation = 8, "SB"
+    group.WaveformData = np.repeat(beat.astype(np.int8), 8).tobytes()
+    return factory.dicom_bytes(factory.dicom(group))  # type: ignore[no-any-return]
+
+
+def test_many_and_long_waveforms(tmp_path: Path, ecg_factory: ModuleType) -> None:
+    small = ecg_factory.multiplex_group(ecg_factory.counts()[:2, :1], leads=("I",))
+    one = ecg_factory.dicom_bytes(ecg_factory.dicom(small))
+    path = tmp_path / "ecg.dcm"
+    for data, said in (
+        (waveforms(one, 20_000), "more than 64 groups"),
+        (waveforms(one, 65), "more than 64 groups"),
+        (waveforms(one, 64), "read"),
+        (long_ecg(ecg_factory, 3.6), "longer than 60 minutes"),
+    ):
+        path.write_bytes(data)
+        assert said in bounded(path, "ecg")
+        assert "1 ECG was found in the study and left out" in bounded(tmp_path, "ecg of study")
+
+
+def test_a_study_of_many_ecgs(tmp_path: Path, ecg_factory: ModuleType) -> None:
+    """Together more than the memory that there is: one at a time is kept."""
+    data = long_ecg(ecg_factory, 0.99)
+    for number in range(50):
+        (tmp_path / f"{number}.dcm").write_bytes(data)
+    assert "The study holds 50 ECGs" in bounded(tmp_path, "ecg of study", megabytes=900)

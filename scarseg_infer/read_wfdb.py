@@ -237,6 +237,11 @@ def _read(copy: Path, files: list[Path]) -> _Read:
             return _Read(signals_mv, names, float(record.fs), _is_damaged(record))
     except EcgError:
         raise
+    except OSError as error:
+        raise EcgError(
+            "the ECG cannot be copied into the folder for temporary files",
+            "Check its space and permissions",
+        ) from error
     except (ValueError, LookupError, TypeError, ArithmeticError, MemoryError) as error:
         raise EcgError("the ECG header or its data cannot be understood", _EXPORT_AGAIN) from error
 

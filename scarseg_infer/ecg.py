@@ -68,19 +68,24 @@ def checked(record: EcgRecord) -> EcgRecord:
     signals = _described(record)
     if not signals.size:
         raise EcgError("the ECG has no samples", "Export the ECG again")
-    if not 0.0 < record.rate_hz <= MAX_RATE_HZ:
-        raise EcgError("the ECG's sampling rate is not that of an ECG", "Export the ECG again")
-    if len(signals) > MAX_DURATION_S * record.rate_hz:
-        raise EcgError(
-            f"the ECG is longer than {MAX_DURATION_S / 60:g} minutes",
-            "Give a resting ECG: cut 10 s to some minutes out of a long recording",
-        )
+    check_timing(len(signals), record.rate_hz)
     if (signals > MAX_MV).any() or (signals < -MAX_MV).any():  # abs would fail on -32768 in int16
         raise EcgError(
             f"the ECG's scale is not that of an ECG: it goes beyond {MAX_MV:g} mV",
             "Check the unit of the samples, or export the ECG again",
         )
     return replace(record, signals_mv=signals)
+
+
+def check_timing(samples: int, rate_hz: float) -> None:
+    """Refuse a rate or a length beyond any resting ECG, for readers before they decode."""
+    if not 0.0 < rate_hz <= MAX_RATE_HZ:
+        raise EcgError("the ECG's sampling rate is not that of an ECG", "Export the ECG again")
+    if samples > MAX_DURATION_S * rate_hz:
+        raise EcgError(
+            f"the ECG is longer than {MAX_DURATION_S / 60:g} minutes",
+            "Give a resting ECG: cut 10 s to some minutes out of a long recording",
+        )
 
 
 def _described(record: Any) -> NDArray[Any]:

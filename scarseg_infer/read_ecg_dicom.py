@@ -25,14 +25,7 @@ from pydicom.waveforms.numpy_handler import multiplex_array
 
 from scarseg_infer.dicom_parse import PARSE_ERRORS, DeflatedError, number, parse, text
 from scarseg_infer.dicom_time import acquisition_time
-from scarseg_infer.ecg import (
-    MAX_DURATION_S,
-    MAX_ECG_BYTES,
-    MAX_RATE_HZ,
-    MV_PER_UNIT,
-    EcgRecord,
-    checked,
-)
+from scarseg_infer.ecg import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, check_timing, checked
 from scarseg_infer.quiet import quiet_readers
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
@@ -199,15 +192,9 @@ def _checked_rate(item: Dataset, channels: list[Dataset]) -> float:
     rate_hz = number(item, "SamplingFrequency")
     if rate_hz is None or rate_hz <= 0.0:
         raise EcgError("the DICOM ECG gives no sampling rate", _EXPORT_AGAIN)
-    if rate_hz > MAX_RATE_HZ:
-        raise EcgError("the ECG's sampling rate is not that of an ECG", _EXPORT_AGAIN)
     if not 1 <= count <= MAX_CHANNELS or len(channels) != count or samples < 1:
         raise EcgError("the DICOM ECG contradicts itself about its channels", _EXPORT_AGAIN)
-    if samples > MAX_DURATION_S * rate_hz:
-        raise EcgError(
-            f"the DICOM ECG is longer than {MAX_DURATION_S / 60:g} minutes",
-            "Give a resting ECG: cut 10 s to some minutes out of a long recording",
-        )
+    check_timing(samples, rate_hz)
     if samples * count > len(item.WaveformData):  # at least a byte each
         raise EcgError("the DICOM ECG is damaged or cut short", _EXPORT_AGAIN)
     return rate_hz

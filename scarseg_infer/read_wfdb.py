@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_infer.ecg import MAX_ECG_BYTES, MAX_RATE_HZ, MV_PER_UNIT, EcgRecord, checked
+from scarseg_infer.ecg import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, check_timing, checked
 from scarseg_infer.ecg_date import FIRST_REAL_YEAR, comment_date
 from scarseg_infer.quiet import quiet_readers
 from scarseg_infer.wfdb_plain import PlainRecord, plain_header, with_samples
@@ -262,14 +262,13 @@ def _check_layout(header: Record | PlainRecord) -> None:
     """What decides how much wfdb reads and allocates."""
     if not header.fs > 0.0:
         raise EcgError("the ECG header gives no sampling rate", _EXPORT_AGAIN)
-    if not header.fs <= MAX_RATE_HZ:
-        raise EcgError("the ECG's sampling rate is not that of an ECG", _EXPORT_AGAIN)
     unknown = sorted(set(header.fmt) - _BYTES_PER_SAMPLE.keys())
     if unknown:
         raise EcgError(
             f"the ECG's storage format {unknown[0]} is not supported",
             "Convert the record to format 16, for example with WFDB's xform",
         )
+    check_timing(header.sig_len or 1, header.fs)
     if any(count < 1 for count in header.samps_per_frame):
         raise EcgError("the ECG header gives a lead no samples", _EXPORT_AGAIN)
     if any(abs(skew or 0) > header.fs for skew in header.skew):  # wfdb would pad by as much

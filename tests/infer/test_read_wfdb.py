@@ -375,11 +375,13 @@ def test_a_data_file_is_an_ordinary_file_of_the_headers_folder(tmp_path: Path) -
 
 
 def test_a_long_recording_is_refused_before_it_is_read(tmp_path: Path) -> None:
-    write_record(tmp_path, "rec 2 500 9999999")
+    write_record(tmp_path, "rec 2 5000 9999999")
     with (tmp_path / "rec.dat").open("wb") as file:
         file.truncate(4 * 9999999)  # sparse
     with pytest.raises(EcgError, match=f"more than {MAX_ECG_BYTES >> 20} MB"):
         read_wfdb(tmp_path / "rec")
+    with pytest.raises(EcgError, match="longer than 60 minutes"):
+        read(tmp_path, "rec 2 500 9999999")
 
 
 def test_messages_name_neither_file_nor_patient(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ MAX_ECG_BYTES: Final = 10 << 20
 
 MAX_RATE_HZ: Final = 100_000.0
 """Far beyond what resting ECGs are sampled at (design choice)."""
+MAX_MV: Final = 1000.0
+"""Electrodes drift by some 300 mV at most, and no amplifier of an ECG follows beyond a volt."""
 MAX_DURATION_S: Final = 3600.0
 """A recording over hours is not a resting ECG."""
 MAX_ANALYSED_S: Final = 300.0
@@ -61,21 +63,29 @@ def checked(record: EcgRecord) -> EcgRecord:
 
     Raises:
         EcgError: no samples, a sampling rate or length beyond any resting ECG, a scale that
-            makes samples infinite, or what are no numbers, names and time at all.
+            makes samples larger than ``MAX_MV``, or what are no numbers, names and time at all.
     """
     signals = _described(record)
     if not signals.size:
         raise EcgError("the ECG has no samples", "Export the ECG again")
-    if not 0.0 < record.rate_hz <= MAX_RATE_HZ:
+    check_timing(len(signals), record.rate_hz)
+    if (signals > MAX_MV).any() or (signals < -MAX_MV).any():  # abs would fail on -32768 in int16
+        raise EcgError(
+            f"the ECG's scale is not that of an ECG: it goes beyond {MAX_MV:g} mV",
+            "Check the unit of the samples, or export the ECG again",
+        )
+    return replace(record, signals_mv=signals)
+
+
+def check_timing(samples: int, rate_hz: float) -> None:
+    """Refuse a rate or a length beyond any resting ECG, for readers before they decode."""
+    if not 0.0 < rate_hz <= MAX_RATE_HZ:
         raise EcgError("the ECG's sampling rate is not that of an ECG", "Export the ECG again")
-    if len(signals) > MAX_DURATION_S * record.rate_hz:
+    if samples > MAX_DURATION_S * rate_hz:
         raise EcgError(
             f"the ECG is longer than {MAX_DURATION_S / 60:g} minutes",
             "Give a resting ECG: cut 10 s to some minutes out of a long recording",
         )
-    if np.isinf(signals).any():
-        raise EcgError("the ECG's scale is not that of an ECG", "Export the ECG again")
-    return replace(record, signals_mv=signals)
 
 
 def _described(record: Any) -> NDArray[Any]:

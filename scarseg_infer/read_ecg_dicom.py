@@ -25,7 +25,7 @@ from pydicom.waveforms.numpy_handler import multiplex_array
 
 from scarseg_infer.dicom_parse import PARSE_ERRORS, DeflatedError, number, parse, text
 from scarseg_infer.dicom_time import acquisition_time
-from scarseg_infer.ecg import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord
+from scarseg_infer.ecg import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, check_timing, checked
 from scarseg_infer.quiet import quiet_readers
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
@@ -37,6 +37,8 @@ ECG_CLASSES: Final = (
     AmbulatoryECGWaveformStorage,
 )
 MAX_CHANNELS: Final = 64
+MAX_GROUPS: Final = 64
+"""Multiplex groups: exports have the recording, perhaps strips and median beats beside it."""
 
 _EXPORT_AGAIN: Final = "Export the ECG again"
 _AVERAGED_LABEL: Final = re.compile("median|average|template|representative|beat", re.I)
@@ -89,7 +91,8 @@ def read_ecg_dicom(data: bytes) -> EcgRecord:
         data: the whole file.
 
     Raises:
-        EcgError: no ECG waveform object, damaged, too long, or leads that are not voltages.
+        EcgError: no ECG waveform object, damaged, too long, too many multiplex groups, or leads
+            that are not voltages.
     """
     with quiet_readers(), np.errstate(all="ignore"):
         try:
@@ -101,7 +104,7 @@ def read_ecg_dicom(data: bytes) -> EcgRecord:
             raise EcgError("the DICOM ECG is damaged or cut short", _EXPORT_AGAIN) from error
         group = _choose(found)
         recorded, date_only, warnings = _when(dataset)
-        return EcgRecord(
+        record = EcgRecord(
             signals_mv=group.signals_mv,
             rate_hz=group.rate_hz,
             lead_names=group.lead_names,
@@ -111,6 +114,7 @@ def read_ecg_dicom(data: bytes) -> EcgRecord:
             warnings=warnings,
             patient_id=text(dataset, "PatientID") or None,
         )
+        return checked(record)
 
 
 def is_ecg(data: bytes) -> bool:
@@ -152,14 +156,14 @@ def _parse(data: bytes) -> FileDataset:
 
 def _groups(dataset: Dataset) -> Iterator[_Group]:
     """Every multiplex group that holds voltages; raises one of ``PARSE_ERRORS`` on damage."""
+    if len(dataset.WaveformSequence) > MAX_GROUPS:
+        raise EcgError(
+            f"the DICOM ECG holds more than {MAX_GROUPS} groups of channels",
+            "Export the rhythm ECG alone",
+        )
     for index, item in enumerate(dataset.WaveformSequence):
         channels = list(item.ChannelDefinitionSequence)
-        count, samples = int(item.NumberOfWaveformChannels), int(item.NumberOfWaveformSamples)
-        rate_hz = number(item, "SamplingFrequency")
-        if rate_hz is None or rate_hz <= 0.0:
-            raise EcgError("the DICOM ECG gives no sampling rate", _EXPORT_AGAIN)
-        if not 1 <= count <= MAX_CHANNELS or len(channels) != count or samples < 1:
-            raise EcgError("the DICOM ECG contradicts itself about its channels", _EXPORT_AGAIN)
+        rate_hz = _checked_rate(item, channels)
         signals = np.asarray(dataset.waveform_array(index), dtype=np.float64)
         signals[_padded(dataset, index)] = np.nan
         names = [_lead_name(channel) for channel in channels]
@@ -180,6 +184,20 @@ def _groups(dataset: Dataset) -> Iterator[_Group]:
             offset_ms=number(item, "MultiplexGroupTimeOffset") or 0.0,
             averaged=averaged is not None,
         )
+
+
+def _checked_rate(item: Dataset, channels: list[Dataset]) -> float:
+    """The sampling rate of a multiplex group, whose sizes are checked before it is decoded."""
+    count, samples = int(item.NumberOfWaveformChannels), int(item.NumberOfWaveformSamples)
+    rate_hz = number(item, "SamplingFrequency")
+    if rate_hz is None or rate_hz <= 0.0:
+        raise EcgError("the DICOM ECG gives no sampling rate", _EXPORT_AGAIN)
+    if not 1 <= count <= MAX_CHANNELS or len(channels) != count or samples < 1:
+        raise EcgError("the DICOM ECG contradicts itself about its channels", _EXPORT_AGAIN)
+    check_timing(samples, rate_hz)
+    if samples * count > len(item.WaveformData):  # at least a byte each
+        raise EcgError("the DICOM ECG is damaged or cut short", _EXPORT_AGAIN)
+    return rate_hz
 
 
 def _padded(dataset: Dataset, index: int) -> NDArray[np.bool_]:

@@ -10,8 +10,9 @@ Format: header(5) of the WFDB Applications Guide, https://physionet.org/physioto
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
+import stat
 import tempfile
 from dataclasses import dataclass
 from datetime import datetime, time
@@ -21,8 +22,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_infer.ecg import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, checked
+from scarseg_infer.ecg import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, check_timing, checked
 from scarseg_infer.ecg_date import FIRST_REAL_YEAR, comment_date
+from scarseg_infer.quiet import quiet_readers
 from scarseg_infer.wfdb_plain import PlainRecord, plain_header, with_samples
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
@@ -38,6 +40,16 @@ _BYTES_PER_SAMPLE: Final = {
     "310": 4 / 3, "311": 4 / 3,
 }  # fmt: skip
 _EXPORT_AGAIN: Final = "Export the ECG again as a WFDB record"
+_OUTSIDE: Final = (
+    "the ECG header names a data file outside its own folder",
+    "Put header and data files into one folder and correct the header",
+)
+_TOO_LONG: Final = (
+    f"the ECG record holds more than {MAX_ECG_BYTES >> 20} MB of samples",
+    "Give a resting ECG: cut 10 s to some minutes out of a long recording",
+)
+_LONG_NUMBER: Final = re.compile("[0-9]{25}")
+"""No number of a header has as many digits, and wfdb's patterns try each way to part them."""
 _STANDARD: Final = frozenset(lead.casefold() for lead in LEADS)
 
 
@@ -52,6 +64,17 @@ class _Header:
     recorded: datetime | None
     date_only: bool
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What the samples are."""
+
+    signals_mv: NDArray[np.float64]
+    names: tuple[str, ...]
+    rate_hz: float
+    damaged: bool
+    """They disagree with the header's checksums."""
 
 
 def read_wfdb(path: str | Path) -> EcgRecord:
@@ -74,15 +97,14 @@ def read_wfdb(path: str | Path) -> EcgRecord:
     with tempfile.TemporaryDirectory(prefix="scarseg-") as folder:
         copy = Path(folder, "record")
         copy.with_suffix(".hea").write_text(header.text, encoding="ascii")
-        record = _decode(copy, [header_path.parent / name for name in header.files])
-    signals_mv, names = _voltages(record)
+        read = _read(copy, [header_path.parent / name for name in header.files])
     warnings = header.warnings
-    if _is_damaged(record):
+    if read.damaged:
         warnings += ("The ECG samples do not match the checksums in the header.",)
     found = EcgRecord(
-        signals_mv=signals_mv,
-        rate_hz=float(record.fs),
-        lead_names=names,
+        signals_mv=read.signals_mv,
+        rate_hz=read.rate_hz,
+        lead_names=read.names,
         recorded=header.recorded,
         date_only=header.date_only,
         source="wfdb",
@@ -95,14 +117,14 @@ def _find_header(path: Path) -> Path:
     stem = path.with_suffix("") if path.suffix.lower() in (".hea", ".dat") else path
     for suffix in (".hea", ".HEA"):
         header = stem.with_name(stem.name + suffix) if stem.name else stem
-        if header.is_file():
+        if _is_file(header):
             return header
-    if stem.name and stem.with_name(stem.name + ".dat").is_file():
+    if stem.name and _is_file(stem.with_name(stem.name + ".dat")):
         raise EcgError(
             "the ECG's .dat file has no header (.hea) beside it",
             "Put the .hea file of the same name into the same folder",
         )
-    if path.is_file():
+    if _is_file(path):
         raise EcgError(
             "the ECG file is not a WFDB record, nor in another format that can be read",
             "Give WFDB (.hea or .dat), DICOM, Philips or GE MUSE XML, HL7 aECG, SCP-ECG or EDF",
@@ -110,13 +132,21 @@ def _find_header(path: Path) -> Path:
     raise EcgError("the ECG does not exist", "Check its path; a WFDB record needs its .hea file")
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name becomes too long by its suffix
+        return False
+
+
 def _read_text(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_HEADER_BYTES:
-            raise EcgError("the ECG header is far too large for a WFDB header", _EXPORT_AGAIN)
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MAX_HEADER_BYTES + 1)
     except OSError as error:
         raise EcgError("the ECG header cannot be read", "Check the file's permissions") from error
+    if len(content) > MAX_HEADER_BYTES:
+        raise EcgError("the ECG header is far too large for a WFDB header", _EXPORT_AGAIN)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -134,6 +164,8 @@ def _check_header(text: str) -> _Header:
         raise EcgError("the ECG is a multi-segment record", "Export one segment of it")
     if not re.fullmatch(r"[0-9]+(\.[0-9]*)?(/\S*)?( [0-9]+)?", " ".join(record[2:4])):
         raise EcgError("the ECG header gives no sampling rate or length", _EXPORT_AGAIN)
+    if any(_LONG_NUMBER.search(line) for line in lines):
+        raise EcgError("the ECG header holds impossible numbers", _EXPORT_AGAIN)
     count = int(record[1])
     if len(lines) - 1 != count or not 1 <= count <= MAX_SIGNALS:
         raise EcgError(
@@ -144,11 +176,8 @@ def _check_header(text: str) -> _Header:
     files: list[str] = []
     for index, line in enumerate(lines[1:], start=1):
         fields = line.split()
-        if re.search(r"[/\\:]", fields[0]) or fields[0].startswith("."):
-            raise EcgError(
-                "the ECG header names a data file outside its own folder",
-                "Put header and data files into one folder and correct the header",
-            )
+        if re.search(r"[/\\:\0]", fields[0]) or fields[0].startswith("."):
+            raise EcgError(*_OUTSIDE)
         if len(fields) < 3 or not re.match(r"-?[0-9.]*[1-9]", fields[2]):
             warnings = ("The ECG header gives no gain for some leads; 200 per mV is assumed.",)
         if fields[0] not in files:
@@ -197,28 +226,40 @@ def _clock(text: str) -> time:
     return time(hours, minutes, int(seconds), int(1e6 * (seconds % 1.0)))
 
 
-def _decode(copy: Path, files: list[Path]) -> Record | PlainRecord:
-    """Read the record whose header is ``copy`` after copying its data ``files`` beside it.
+def _read(copy: Path, files: list[Path]) -> _Read:
+    """Read the record whose header is ``copy`` after copying its data ``files`` beside it."""
+    try:
+        # Damaged scales overflow, and numpy and wfdb warn of what they dislike with a path of ours;
+        # what is not finite is refused later.
+        with quiet_readers(), np.errstate(all="ignore"):
+            record = _decode(copy, files)
+            signals_mv, names = _voltages(record)
+            return _Read(signals_mv, names, float(record.fs), _is_damaged(record))
+    except EcgError:
+        raise
+    except OSError as error:
+        raise EcgError(
+            "the ECG cannot be copied into the folder for temporary files",
+            "Check its space and permissions",
+        ) from error
+    except (ValueError, LookupError, TypeError, ArithmeticError, MemoryError) as error:
+        raise EcgError("the ECG header or its data cannot be understood", _EXPORT_AGAIN) from error
 
-    The samples stay integers, over which the header's checksums are taken.
-    """
+
+def _decode(copy: Path, files: list[Path]) -> Record | PlainRecord:
+    """The samples stay integers, over which the header's checksums are taken."""
     plain = plain_header(copy.with_suffix(".hea").read_text(encoding="ascii"))
     if plain is not None:
         _copy_data(plain, files, copy.parent)
         return with_samples(plain, copy.parent / "data1")
     import wfdb
 
-    try:
-        _copy_data(wfdb.rdheader(str(copy)), files, copy.parent)
-        return wfdb.rdrecord(str(copy), physical=False)
-    except EcgError:
-        raise
-    except (ValueError, LookupError, TypeError, ArithmeticError) as error:
-        raise EcgError("the ECG header or its data cannot be understood", _EXPORT_AGAIN) from error
+    _copy_data(wfdb.rdheader(str(copy)), files, copy.parent)
+    return wfdb.rdrecord(str(copy), physical=False)
 
 
-def _copy_data(header: Record | PlainRecord, files: list[Path], target: Path) -> None:
-    """Copy the data files after checking that they hold what the header promises."""
+def _check_layout(header: Record | PlainRecord) -> None:
+    """What decides how much wfdb reads and allocates."""
     if not header.fs > 0.0:
         raise EcgError("the ECG header gives no sampling rate", _EXPORT_AGAIN)
     unknown = sorted(set(header.fmt) - _BYTES_PER_SAMPLE.keys())
@@ -227,31 +268,52 @@ def _copy_data(header: Record | PlainRecord, files: list[Path], target: Path) ->
             f"the ECG's storage format {unknown[0]} is not supported",
             "Convert the record to format 16, for example with WFDB's xform",
         )
-    if any((skew or 0) > header.fs for skew in header.skew):  # wfdb would pad by as much
+    check_timing(header.sig_len or 1, header.fs)
+    if any(count < 1 for count in header.samps_per_frame):
+        raise EcgError("the ECG header gives a lead no samples", _EXPORT_AGAIN)
+    if any(abs(skew or 0) > header.fs for skew in header.skew):  # wfdb would pad by as much
         raise EcgError("the ECG header shifts leads by more than a second", _EXPORT_AGAIN)
+
+
+def _copy_data(header: Record | PlainRecord, files: list[Path], target: Path) -> None:
+    """Copy the data files after checking that they hold what the header promises."""
+    _check_layout(header)
     total = 0
     for number, file in enumerate(files, start=1):
         where = f"data file {number} of {len(files)} of the ECG record"
         signals = [i for i, name in enumerate(header.file_name) if name == f"data{number}"]
         frame = sum(header.samps_per_frame[i] * _BYTES_PER_SAMPLE[header.fmt[i]] for i in signals)
+        if frame * max((header.skew[i] or 0) for i in signals) > MAX_ECG_BYTES:
+            raise EcgError(*_TOO_LONG)
         needed = int(frame * (header.sig_len or 1)) + (header.byte_offset[signals[0]] or 0)
-        try:
-            size = file.stat().st_size
-            if size < needed:
-                raise EcgError(
-                    f"{where} is cut short: {size} of {needed} bytes", "Copy or export it again"
-                )
-            total += size
-            if total > MAX_ECG_BYTES:
-                raise EcgError(
-                    f"the ECG record holds more than {MAX_ECG_BYTES >> 20} MB of samples",
-                    "Give a resting ECG: cut 10 s to some minutes out of a long recording",
-                )
-            shutil.copyfile(file, target / f"data{number}")
-        except FileNotFoundError as error:
-            raise EcgError(f"{where} is missing", "Put it into the header's folder") from error
-        except OSError as error:
-            raise EcgError(f"{where} cannot be read", "Check the file's permissions") from error
+        content = _content(file, where, needed, MAX_ECG_BYTES - total)
+        total += len(content)
+        (target / f"data{number}").write_bytes(content)
+
+
+def _content(file: Path, where: str, needed: int, limit: int) -> bytes:
+    """A data file of at least ``needed`` bytes, in the header's folder even behind a link."""
+    try:
+        real = Path(os.path.realpath(file))
+        if not real.is_relative_to(os.path.realpath(file.parent)):
+            raise EcgError(*_OUTSIDE)
+        found = real.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise EcgError(f"{where} is no ordinary file", "Copy or export it again")
+        if found.st_size < needed:
+            raise EcgError(
+                f"{where} is cut short: {found.st_size} of {needed} bytes",
+                "Copy or export it again",
+            )
+        with real.open("rb") as opened:
+            content = opened.read(limit + 1)
+    except FileNotFoundError as error:
+        raise EcgError(f"{where} is missing", "Put it into the header's folder") from error
+    except OSError as error:
+        raise EcgError(f"{where} cannot be read", "Check the file's permissions") from error
+    if len(content) > limit:
+        raise EcgError(*_TOO_LONG)
+    return content
 
 
 def _voltages(record: Record | PlainRecord) -> tuple[NDArray[np.float64], tuple[str, ...]]:

@@ -46,8 +46,8 @@ def find_ecg(files: StudyFiles) -> tuple[EcgRecord | None, tuple[str, ...]]:
     Raises:
         StudyError: a file of the study cannot be read at all.
     """
-    usable: list[EcgRecord] = []
-    useless = 0
+    newest: EcgRecord | None = None  # the others are not kept: a study may hold thousands
+    usable = useless = 0
     for index in range(len(files)):
         data = files.read(index)
         if data is None or not is_ecg(data):
@@ -57,23 +57,26 @@ def find_ecg(files: StudyFiles) -> tuple[EcgRecord | None, tuple[str, ...]]:
         except EcgError:
             useless += 1
             continue
-        if _has_twelve_leads(record):
-            usable.append(record)
-        else:
+        if not _has_twelve_leads(record):
             useless += 1
+            continue
+        usable += 1
+        if newest is None or _age_key(record) > _age_key(newest):  # the first of equals
+            newest = record
     warnings = []
     if useless:
         what = "1 ECG was" if useless == 1 else f"{useless} ECGs were"
         warnings.append(
             f"{what} found in the study and left out: not readable, or without the leads needed."
         )
-    if not usable:
-        return None, tuple(warnings)
-    newest = max(usable, key=lambda record: record.recorded or datetime.min)  # the first of equals
-    if len(usable) > 1:
+    if newest is not None and usable > 1:
         chosen = "the newest by date" if newest.recorded else "the first of them, none has a date,"
-        warnings.append(f"The study holds {len(usable)} ECGs: {chosen} was used.")
+        warnings.append(f"The study holds {usable} ECGs: {chosen} was used.")
     return newest, tuple(warnings)
+
+
+def _age_key(record: EcgRecord) -> datetime:
+    return record.recorded or datetime.min
 
 
 def _has_twelve_leads(record: EcgRecord) -> bool:

@@ -1,8 +1,9 @@
 """XML of unknown origin, checked before any library builds a tree of it.
 
-One pass of expat, which keeps nothing: entity declarations (the stuff of "billion laughs" and of
-reading other files), depth and number of elements are bounded, and the root element tells the
-format. Python's expat opens no external file or address by itself.
+One pass of expat, which keeps nothing: declarations of a document's own are refused (entities, the
+stuff of "billion laughs" and of reading other files; default attributes, which every element would
+repeat), depth and the numbers of elements, attributes and channels are bounded, and the root
+element tells the format. Python's expat opens no external file or address by itself.
 """
 
 from __future__ import annotations
@@ -18,9 +19,22 @@ from scarseg_runtime.errors import EcgError
 MAX_DEPTH: Final = 64
 MAX_ELEMENTS: Final = 200_000
 """The ECG exports that we know have some thousand."""
+MAX_ATTRIBUTES: Final = 64
+"""Of one element: Philips has up to 16."""
+MAX_ALL_ATTRIBUTES: Final = 200_000
+"""Of all elements together: some hundred in what we know."""
+MAX_ATTRIBUTE_CHARS: Final = 1 << 14
+"""Of one value: the library splits some of them into names of leads."""
+MAX_BLANKS: Final = 1 << 8
+"""In a row, outside of attributes: the library looks for dates behind them again from every one."""
+MAX_CHANNELS: Final = 64
+"""The library makes a name for each that a document announces, before it looks for samples."""
 MAX_COMPRESSED_CHARS: Final = 1 << 17
 """Of compressed waveforms in base64: twelve leads of 11 s at 500 Hz take some 35 000."""
 
+_CHANNEL_COUNTS: Final = ("numberchannelsallocated", "numberchannelsvalid")
+_BLANKS: Final = re.compile(r"\s+")
+# To be matched at the beginning alone: a search begins again at each of the blanks that it passed.
 _DECLARATION: Final = re.compile(r"\s*<\?xml\b[^>]*\?>")
 _ENCODING: Final = re.compile(rb"<\?xml\b[^>]*\bencoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
 # Not every codec of Python: some are no character sets, or slow on hostile input.
@@ -56,13 +70,15 @@ def check_xml(data: bytes) -> CheckedXml:
     """Check a document.
 
     Raises:
-        EcgError: it is damaged, declares entities, is nested too deep, has too many elements, or
-            a compressed part that is far too large.
+        EcgError: it is damaged, brings declarations of its own, is nested too deep, has too many
+            elements, attributes or channels, or a compressed part that is far too large.
     """
-    utf8 = _DECLARATION.sub("", _decode(data), count=1).encode("utf-8")
+    text = _decode(data)
+    declaration = _DECLARATION.match(text)
+    utf8 = (text[declaration.end() :] if declaration else text).encode("utf-8")
     guard = _Guard()
     parser = expat.ParserCreate("utf-8")
-    parser.EntityDeclHandler = guard.entity
+    parser.StartDoctypeDeclHandler = guard.doctype
     parser.StartElementHandler = guard.start
     parser.EndElementHandler = guard.end
     parser.CharacterDataHandler = guard.characters
@@ -79,33 +95,76 @@ class _Guard:
     def __init__(self) -> None:
         self.root = ""
         self.compressed: list[list[str]] = []
-        self._depth = self._elements = self._compressed_chars = 0
+        self._depth = self._elements = self._attributes = self._compressed_chars = 0
+        self._blanks = 0
         self._compressed_at: int | None = None
+        self._count_at: int | None = None
+        self._count = ""
 
-    def entity(self, *_: object) -> None:
-        raise EcgError("the ECG's XML declares entities", _HOSTILE[1])
+    def doctype(self, _name: str, _system: object, _public: object, has_own: bool) -> None:
+        """MUSE names its DTD, which nobody opens; ``has_own``: declarations in the file itself."""
+        if has_own:
+            raise EcgError("the ECG's XML brings its own declarations", _HOSTILE[1])
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         self.root = self.root or name.rpartition(":")[2]
         self._depth += 1
         self._elements += 1
-        if self._depth > MAX_DEPTH or self._elements > MAX_ELEMENTS:
-            raise EcgError(*_HOSTILE)
+        self._attributes += len(attributes)
+        self._blanks = 0
+        _refuse(
+            self._depth > MAX_DEPTH
+            or self._elements > MAX_ELEMENTS
+            or len(attributes) > MAX_ATTRIBUTES
+            or self._attributes > MAX_ALL_ATTRIBUTES
+            or any(len(value) > MAX_ATTRIBUTE_CHARS for value in attributes.values())
+        )
         if self._compressed_at is None and any("compress" in key for key in attributes):
             self._compressed_at = self._depth
             self.compressed.append([])
+        if name in _CHANNEL_COUNTS:
+            self._count_at, self._count = self._depth, ""
 
     def end(self, _: str) -> None:
         if self._compressed_at == self._depth:
             self._compressed_at = None
+        if self._count_at == self._depth:
+            self._count_at = None
+            _refuse(_number(self._count) > MAX_CHANNELS)
         self._depth -= 1
+        self._blanks = 0
 
     def characters(self, text: str) -> None:
+        self._bound_blanks(text)
+        if self._count_at == self._depth:
+            self._count += text[:MAX_ATTRIBUTE_CHARS]
+            _refuse(len(self._count) > MAX_ATTRIBUTE_CHARS)
         if self._compressed_at is not None:
             self._compressed_chars += len(text)
             self.compressed[-1].append(text)
-            if self._compressed_chars > MAX_COMPRESSED_CHARS:
-                raise EcgError(*_HOSTILE)
+            _refuse(self._compressed_chars > MAX_COMPRESSED_CHARS)
+
+    def _bound_blanks(self, text: str) -> None:
+        """Expat gives a text in pieces, a line break by itself."""
+        for run in _BLANKS.finditer(text):
+            before = self._blanks if run.start() == 0 else 0
+            self._blanks = before + len(run[0])
+            _refuse(self._blanks > MAX_BLANKS)
+        if not text[-1:].isspace():
+            self._blanks = 0
+
+
+def _refuse(hostile: bool) -> None:
+    if hostile:
+        raise EcgError(*_HOSTILE)
+
+
+def _number(text: str) -> float:
+    """As the library reads it; 0 for what is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def _decode(data: bytes) -> str:

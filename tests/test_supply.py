@@ -6,7 +6,10 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 import venv
@@ -20,7 +23,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 DEPLOYED = ("openvino", "compressed", "ecg-formats", "node", "cohort")
 """Extras of what runs beside a scanner or on a cluster, without a GPU."""
@@ -38,6 +42,10 @@ def declared(*extras: str) -> list[Requirement]:
     return found
 
 
+def build_requirements() -> list[Requirement]:
+    return [Requirement(text) for text in PYPROJECT["build-system"]["requires"]]
+
+
 def bound(requirement: Requirement, operator: str) -> str | None:
     """The version behind an operator, None where the range has none."""
     return next((one.version for one in requirement.specifier if one.operator == operator), None)
@@ -46,7 +54,7 @@ def bound(requirement: Requirement, operator: str) -> str | None:
 def test_every_range_has_two_ends() -> None:
     open_ended = [
         str(requirement)
-        for requirement in declared(*EXTRAS)
+        for requirement in (*declared(*EXTRAS), *build_requirements())
         if not bound(requirement, ">=") or not bound(requirement, "<")
     ]
     assert open_ended == []
@@ -56,6 +64,75 @@ def test_the_lowest_releases_are_the_lower_bounds() -> None:
     lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
     pinned = {line for line in lines if not line.startswith("#")}
     assert pinned == {f"{one.name}=={bound(one, '>=')}" for one in declared("test-shipped")}
+
+
+def commands(target: str, tmp_path: Path) -> str:
+    """What ``make`` would run for a target in a clean clone, one command a line."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "constraints-lowest.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    for folder in (path for path in (ROOT / "tests").rglob("*") if path.is_dir()):
+        (tmp_path / folder.relative_to(ROOT)).mkdir(parents=True, exist_ok=True)
+    for path in (ROOT / "tests").glob("test_*.py"):
+        (tmp_path / "tests" / path.name).touch()
+    done = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", target],
+        cwd=tmp_path, capture_output=True, text=True, check=True, env=plain_environment(),
+    )  # fmt: skip
+    return done.stdout.replace("\\\n", " ")
+
+
+def plain_environment() -> dict[str, str]:
+    """Without what a make around this test hands down, and what the Makefile lets users set."""
+    own = ("MAKE", "MFLAGS", "PYTHON", "VENV")
+    return {key: value for key, value in os.environ.items() if not key.startswith(own)}
+
+
+needs_make = pytest.mark.skipif(
+    shutil.which("make") is None and "CI" not in os.environ, reason="needs make"
+)
+
+
+@needs_make
+def test_the_lowest_releases_are_installed_and_run_all_tests_of_what_is_shipped(
+    tmp_path: Path,
+) -> None:
+    lines = commands("test-lowest", tmp_path).splitlines()
+    (install,) = (line for line in lines if " install " in line)
+    assert "-c constraints-lowest.txt" in " ".join(install.split())
+    assert ".[test-shipped]" in install and "-c constraints.txt" not in install
+    (tests,) = (line.split() for line in lines if "-m pytest" in line)
+    run = {word for word in tests if word.startswith("tests/")}
+    folders = {f"tests/{path.name}" for path in (ROOT / "tests").iterdir() if path.is_dir()}
+    folders -= {"tests/export", "tests/bench", "tests/__pycache__"}  # need torch; no tests
+    assert "tests/node" in folders
+    assert run == folders | {f"tests/{path.name}" for path in (ROOT / "tests").glob("test_*.py")}
+    left_out = [word for word in tests if word.startswith(("--ignore", "--deselect", "-k", "-m"))]
+    assert left_out == ["-m", "--ignore=tests/node/test_openapi.py"]
+    assert tests[0].startswith(".venv-lowest/") and tests[1:3] == ["-m", "pytest"]
+
+
+@needs_make
+def test_the_newest_releases_are_installed_without_the_lowest(tmp_path: Path) -> None:
+    said = commands("test", tmp_path)
+    installs = [line.split() for line in said.splitlines() if " install " in line]
+    assert installs
+    for words in installs:
+        assert [words[i + 1] for i, word in enumerate(words) if word == "-c"] == ["constraints.txt"]
+    assert "lowest" not in said
+    (tests,) = (line.split() for line in said.splitlines() if "-m pytest" in line)
+    assert tests[1:] == ["-m", "pytest"]
+    # What make pins for the newest is a tool of training, none of what is shipped.
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {Requirement(line).name for line in pins if line and not line.startswith("#")}
+    assert not pinned & {one.name for one in declared("test-shipped")}
+
+
+def test_continuous_integration_tests_both_ends() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert re.search(r"^set -euo pipefail$", script, re.M)
+    ran = re.findall(r"^(?:exec )?(make .*)$", script, re.M)
+    assert ran == ["make test", "make test-lowest"]
+    assert not re.search(r"^\s*exit\b|\|\|\s*true", script, re.M)
 
 
 @pytest.fixture(scope="module")

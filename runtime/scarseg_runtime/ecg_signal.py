@@ -136,7 +136,7 @@ def check_limb_leads(signals_mv: NDArray[np.float64], present: Sequence[str]) ->
     values = signals_mv[:, :-6]
     unexplained = values - values @ (limb @ np.linalg.pinv(limb)).T
     ratio = float(np.sqrt(np.mean(unexplained**2) / np.mean(values**2)))
-    if ratio > LIMB_REFUSE:
+    if not ratio <= LIMB_REFUSE:
         raise EcgError(
             f"the limb leads of the ECG contradict each other (by {ratio:.0%}; Einthoven's law)",
             "Leads are exchanged or mislabelled: correct the export or record the ECG again",
@@ -185,9 +185,9 @@ def check_amplitude(filtered_mv: NDArray[np.float64], leads: Sequence[str]) -> N
             raise EcgError(
                 f"lead {lead} of the ECG is flat ({1000 * span_mv:.0f} µV peak to peak)", _AGAIN
             )
-        if span_mv > MAX_SPAN_MV:
+        if not span_mv <= MAX_SPAN_MV:  # so that no number, too, is refused
             raise EcgError(
-                f"lead {lead} of the ECG spans {span_mv:.0f} mV",
+                f"lead {lead} of the ECG spans {span_mv:.4g} mV",
                 "Check the unit of the samples, and the recording for artefacts",
             )
 

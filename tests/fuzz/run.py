@@ -5,8 +5,9 @@
 
 A target is a module in ``targets/`` with ``seeds() -> dict[str, bytes]`` and ``one(data)``, and
 perhaps ``MAX_LEN``, ``DICTIONARY`` and ``mutate(data, limit, seed, plain)``. ``one`` may raise
-:class:`ScarsegError`; whatever else comes out of it is a finding. What crashed lies below
-``--work``; a small finding belongs into ``findings/<target>/``, where the tests try it for ever.
+:class:`ScarsegError`; whatever else comes out of it is a finding, and so is what takes longer than
+5 s. What crashed or was slow lies below ``--work``; a small finding belongs into
+``findings/<target>/``, where the tests try it for ever.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ MAX_LEN: Final = 131_072
 RSS_LIMIT_MB: Final = 2048
 TIMEOUT_S: Final = 20
 SLOW_S: Final = 5
+"""What takes longer is a finding: a node that reads such files one after another stands still."""
 MAX_RESTARTS: Final = 200
 
 _PROGRESS: Final = re.compile(r"^#\d+\t.*?\bcov: (\d+) ft: (\d+) corp: (\d+)/", re.M)
@@ -65,6 +67,7 @@ class Report:
     cov: int = 0
     ft: int = 0
     slow: int = 0
+    """Inputs that took longer than ``SLOW_S``."""
     peak_rss_mb: int = 0
     crashes: dict[str, int] = field(default_factory=dict)
     """How often, by exception type and the last frame of ours."""
@@ -120,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdout.write(table(reports) + "\n")
     if options.json:
         options.json.write_text(json.dumps([asdict(r) for r in reports], indent=1) + "\n")
-    return int(any(report.crashes or report.last_words for report in reports))
+    return int(any(report.crashes or report.slow or report.last_words for report in reports))
 
 
 def supervise(name: str, share_s: float, work: Path, seed: int) -> Report:
@@ -129,6 +132,8 @@ def supervise(name: str, share_s: float, work: Path, seed: int) -> Report:
     crashes = work / "crashes" / name
     crashes.mkdir(parents=True, exist_ok=True)
     np.zeros(1, np.int64).tofile(crashes / "accepted")
+    for old in crashes.glob("slow-unit-*"):  # of an earlier run in the same place
+        old.unlink()
     begin = time.monotonic()
     for attempt in range(MAX_RESTARTS):
         left_s = share_s - (time.monotonic() - begin)
@@ -250,6 +255,7 @@ def table(reports: Sequence[Report]) -> str:
     lines = ["".join(f"{key:>12}" for key in heads)]
     lines += ["".join(f"{row[key]:>12}" for key in heads) for row in rows]
     lines += [f"{r.target}: {name} ({n}×)" for r in reports for name, n in r.crashes.items()]
+    lines += [f"{r.target}: slower than {SLOW_S} s ({r.slow}×)" for r in reports if r.slow]
     return "\n".join(lines + [f"{r.target}: {r.last_words}" for r in reports if r.last_words])
 
 

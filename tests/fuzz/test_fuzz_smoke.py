@@ -23,6 +23,18 @@ def one(data: bytes) -> None:
     if data[:1] == b"a":
         raise KeyError(len(data))
 """
+SLOW = """
+import time
+
+
+def seeds() -> dict[str, bytes]:
+    return {"whole": b"abcd"}
+
+
+def one(data: bytes) -> None:
+    if data == b"abcd":
+        time.sleep(6.5)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +77,16 @@ def test_a_crash_is_counted_kept_and_fails(tmp_path: Path) -> None:
     assert code == 1
     assert list(report["crashes"]) == ["KeyError at broken.py:8 in one"], said
     assert list((tmp_path / "crashes" / "broken").glob("crash-*"))
+
+
+def test_a_slow_input_is_kept_and_fails(tmp_path: Path) -> None:
+    place = tmp_path / "tests" / "fuzz"
+    (place / "targets").mkdir(parents=True)
+    shutil.copy(PLACE / "run.py", place)
+    (place / "targets" / "slow.py").write_text(SLOW)
+    code, said, report = run(place / "run.py", tmp_path, "slow", 12)
+    assert code == 1
+    assert report["crashes"] == {}
+    assert report["slow"] >= 1
+    assert "slow: slower than 5 s" in said
+    assert list((tmp_path / "crashes" / "slow").glob("slow-unit-*"))

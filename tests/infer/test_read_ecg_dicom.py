@@ -73,15 +73,15 @@ def test_a_lead_that_sounds_like_a_standard_one_is_not_taken_for_it(
 def test_units_baseline_and_correction_become_millivolts(
     ecg_factory: ModuleType, unit: str, factor: float
 ) -> None:
-    counts = ecg_factory.counts()
+    counts = ecg_factory.counts() // 2  # in volts, below what is refused
     group = ecg_factory.multiplex_group(counts, unit=unit)
     channel = group.ChannelDefinitionSequence[3]
     step = float(channel.ChannelSensitivity)
     channel.ChannelSensitivityCorrectionFactor = "0.5"
-    channel.ChannelBaseline = "7"
+    channel.ChannelBaseline = "0.25"
     record = read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(group)))
     per_unit = {"uV": 1e-3, "mV": 1.0, "V": 1e3, "nV": 1e-6}[unit]
-    expected = (counts[:, 3] * step * 0.5 + 7.0) * per_unit
+    expected = (counts[:, 3] * step * 0.5 + 0.25) * per_unit
     np.testing.assert_allclose(record.signals_mv[:, 3], expected, rtol=1e-12)
     np.testing.assert_allclose(
         record.signals_mv[:, 0], counts[:, 0] * ecg_factory.STEP_MV * factor, atol=1e-12

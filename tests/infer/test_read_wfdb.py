@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from datetime import date, datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from scarseg_infer.ecg import MAX_ECG_BYTES, EcgRecord
 from scarseg_infer.ecg_date import comment_date
+from scarseg_infer.ecg_reader import read_ecg
 from scarseg_infer.read_wfdb import read_wfdb
 from scarseg_runtime.errors import EcgError
 
@@ -78,17 +80,17 @@ def test_every_storage_format_survives_a_round_trip(tmp_path: Path, fmt: str) ->
 )
 def test_units_become_millivolts(tmp_path: Path, unit: str, factor: float, encoding: str) -> None:
     write_record(tmp_path)
-    header = f"rec 2 500 12\nrec.dat 16 10(-5)/{unit} 16 0 0 0 0 I\nrec.dat 16 20/mV\n"
+    header = f"rec 2 500 12\nrec.dat 16 2000(-5)/{unit} 16 0 0 0 0 I\nrec.dat 16 20/mV\n"
     (tmp_path / "rec.hea").write_bytes(header.encode(encoding))
     signals = read_wfdb(tmp_path / "rec").signals_mv
-    np.testing.assert_allclose(signals[:, 0], (SAMPLES[:, 0] + 5) / 10 * factor)
+    np.testing.assert_allclose(signals[:, 0], (SAMPLES[:, 0] + 5) / 2000 * factor)
     np.testing.assert_allclose(signals[:, 1], SAMPLES[:, 1] / 20)
 
 
 def test_a_lead_that_is_no_voltage_is_refused_and_another_signal_left_out(tmp_path: Path) -> None:
     with pytest.raises(EcgError, match="lead v2 of the ECG is not in volts"):
         read(tmp_path, signals=("rec.dat 16 1/mmHg 16 0 0 0 0 v2", "rec.dat 16 1/mV"))
-    record = read(tmp_path, signals=("rec.dat 16 1/mmHg 16 0 0 0 0 ABP", "rec.dat 16 1/mV"))
+    record = read(tmp_path, signals=("rec.dat 16 1/mmHg 16 0 0 0 0 ABP", "rec.dat 16 9/mV"))
     assert record.signals_mv.shape == (12, 1)
 
 
@@ -319,19 +321,67 @@ def test_headers_that_do_not_parse_are_refused(tmp_path: Path, line: str) -> Non
 @pytest.mark.parametrize(
     "signal",
     ["rec.dat", "rec.dat x", "rec.dat 516 1000/mV", "rec.dat 999 1000", "rec.dat 16x0 1000",
-     "rec.dat 16:999999999999 1000", "rec.dat 16+999999999999 1000"],
+     "rec.dat 16:999999999999 1000", "rec.dat 16+999999999999 1000", "rec.dat 16x0:3 1000",
+     "rec\0.dat 16 1000", f"rec.dat 212 200({'9' * 22})", f"rec.dat 212 200 16 {'9' * 22}",
+     f"rec.dat 212 200({'9' * 30})", f"rec.dat 16 {'9' * 5000}x", f"rec.dat 16 0.{'0' * 304}1/mV",
+     "rec.dat 16 1e-300/mV 16 0 0 0 0 I", "rec.dat 16 1e-305/mV 16 0 0 0 0 I"],
 )  # fmt: skip
+@pytest.mark.filterwarnings("error")
 def test_signal_lines_that_cannot_be_served_are_refused(tmp_path: Path, signal: str) -> None:
-    with pytest.raises(EcgError):
+    with pytest.raises(EcgError) as caught:
         read(tmp_path, signals=(signal, signal))
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("format_", ["16:5000000000", "16:300000000", "16x4000000:90000"])
+def test_leads_shifted_by_a_huge_rate_take_no_memory(tmp_path: Path, format_: str) -> None:
+    signals = (f"rec.dat {format_} 1000/mV",) * 2
+    for rate in ("99999", "99999999999999"):
+        with pytest.raises(EcgError):
+            read(tmp_path, f"rec 2 {rate}", signals=signals, data=bytes(10 << 20))
+
+
+@pytest.mark.parametrize("length", [245, 251, 252, 255, 256, 5000])
+@pytest.mark.parametrize("suffix", ["", ".dat", ".hea"])
+def test_a_name_that_is_too_long_is_an_ecg_that_is_not_there(length: int, suffix: str) -> None:
+    for read_one in (read_ecg, read_wfdb):
+        with pytest.raises(EcgError):
+            read_one("n" * (length - len(suffix)) + suffix)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs links")
+def test_a_data_file_is_an_ordinary_file_of_the_headers_folder(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "inner"
+    outside.mkdir()
+    folder.mkdir()
+    path = write_record(folder)
+    data = (folder / "rec.dat").rename(outside / "secret.dat")
+    linked = tmp_path / "linked"
+    linked.symlink_to(folder)
+    for target, said in (
+        (data, "outside its own folder"), (Path("/dev/zero"), "outside its own folder"),
+        (Path("..", "outside", "secret.dat"), "outside its own folder"),
+        (folder, "no ordinary file"), (folder / "rec.dat", "cannot be read"),
+    ):  # fmt: skip
+        (folder / "rec.dat").symlink_to(target)
+        with pytest.raises(EcgError, match=said):
+            read_wfdb(path)
+        (folder / "rec.dat").unlink()
+    data.rename(folder / "real")
+    (folder / "rec.dat").symlink_to("real")
+    for place in (folder, linked):
+        np.testing.assert_array_equal(read_wfdb(place / "rec").signals_mv, SAMPLES / 1000.0)
 
 
 def test_a_long_recording_is_refused_before_it_is_read(tmp_path: Path) -> None:
-    write_record(tmp_path, "rec 2 500 9999999")
+    write_record(tmp_path, "rec 2 5000 9999999")
     with (tmp_path / "rec.dat").open("wb") as file:
         file.truncate(4 * 9999999)  # sparse
     with pytest.raises(EcgError, match=f"more than {MAX_ECG_BYTES >> 20} MB"):
         read_wfdb(tmp_path / "rec")
+    with pytest.raises(EcgError, match="longer than 60 minutes"):
+        read(tmp_path, "rec 2 500 9999999")
 
 
 def test_messages_name_neither_file_nor_patient(tmp_path: Path) -> None:

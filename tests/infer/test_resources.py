@@ -30,11 +30,13 @@ kind, path, limit = sys.argv[1], sys.argv[2], int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 if kind == "ecg":
     from scarseg_infer.ecg_reader import read_ecg as read
+elif kind == "ecg of study":
+    from scarseg_infer.study_ecg import read_study_ecg as read
 else:
     from scarseg_infer.study_reader import read_study as read
 try:
-    read(path)
-    print("read")
+    found = read(path)
+    print(*found[1] if kind == "ecg of study" else ["read"])
 except ScarsegError as error:
     print(error)
 """
@@ -237,3 +239,137 @@ def test_gzip_bomb(tmp_path: Path) -> None:
             file.write(bytes(1 << 20))
     said = bounded(path, megabytes=1900)
     assert "512 MB" in said or "too large" in said or "larger" in said, said
+
+
+# --- ECGs -----------------------------------------------------------------------------------
+
+
+def test_xml_that_is_searched_again_from_every_blank(
+    tmp_path: Path, ecg_factory: ModuleType
+) -> None:
+    path = tmp_path / "a.xml"
+    path.write_bytes(b"<a>" + b" " * 1_000_000 + b"</a>")
+    assert "not that of an ECG" in bounded(path, "ecg")
+    signature = f"<interpretations><interpretation><mdsignatureline>x{' ' * 1_000_000}y"
+    signature += "</mdsignatureline></interpretation></interpretations></restingecgdata>"
+    text = ecg_factory.philips(ecg_factory.counts()).decode("utf-16")
+    path.write_text(text.replace("</restingecgdata>", signature), encoding="utf-16")
+    assert "not that of an ECG" in bounded(path, "ecg")
+
+
+def test_attributes_that_every_element_repeats(tmp_path: Path) -> None:
+    """Half a megabyte that stands for 15 GB."""
+    path = tmp_path / "a.xml"
+    defaults = b" ".join(b"a%d CDATA '%s'" % (i, b"v" * 50) for i in range(1000))
+    head = b"<!DOCTYPE RestingECG [<!ATTLIST b " + defaults + b">]>"
+    path.write_bytes(head + b"<RestingECG>" + b"<b/>" * 150_000 + b"</RestingECG>")
+    assert "its own declarations" in bounded(path, "ecg")
+
+
+@pytest.mark.parametrize("name", ["numberchannelsallocated", "numberchannelsvalid"])
+def test_channels_that_are_only_announced(
+    tmp_path: Path, ecg_factory: ModuleType, name: str
+) -> None:
+    text = ecg_factory.philips(ecg_factory.counts()).decode("utf-16")
+    start, end = text.index("leadlabels="), text.index("durationperchannel")
+    text = text[:start] + text[end:]
+    count = f"><signalcharacteristics><{name}>30000000</{name}></signalcharacteristics>"
+    text = text.replace('time="10:45:12"/>', f'time="10:45:12"{count}</dataacquisition>')
+    path = tmp_path / "a.xml"
+    path.write_text(text, encoding="utf-16")
+    assert "not that of an ECG" in bounded(path, "ecg")
+    path.write_text(text.replace("30000000", "12"), encoding="utf-16")
+    assert bounded(path, "ecg") != "read"  # without names nobody knows the leads
+
+
+LEADS = ["I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"]
+
+
+@pytest.mark.parametrize("kind", ["16", "16x0"])
+@pytest.mark.parametrize("target", ["/dev/zero", "pipe"])
+def test_data_without_end(tmp_path: Path, kind: str, target: str) -> None:
+    lines = "".join(f"a.dat {kind} 1000/mV 16 0 0 0 0 {lead}\n" for lead in LEADS)
+    (tmp_path / "a.hea").write_text(f"a 12 500 5000\n{lines}")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a.dat").symlink_to(target)
+    said = bounded(tmp_path / "a.hea", "ecg")
+    assert "outside its own folder" in said or "no " in said, said
+
+
+def test_no_room_for_the_copy_of_a_record(tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk."""
+    lines = "".join(f"a.dat 16 1000/mV 16 0 0 0 0 {lead}\n" for lead in LEADS)
+    (tmp_path / "a.hea").write_text(f"a 12 500 5000\n{lines}")
+    (tmp_path / "a.dat").write_bytes(bytes(120_000))
+    script = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    script += "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n" + READ
+    done = subprocess.run(
+        [sys.executable, "-c", script, "ecg", str(tmp_path / "a.hea"), str(1500 << 20)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert "folder for temporary files" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("record", "signal"),
+    [
+        ("99999999999999 5000", "16:5000000000 1000/mV 16 0"),
+        ("500 5000", f"16 {'9' * 20_000}x/mV 16 0"), ("500 100", f"212 200({'9' * 24}) 16 0"),
+        ("500 100", f"212 200/mV 16 {'9' * 24}"), ("500 5000", "16 1e-305/mV 16 0"),
+        ("500 5000", f"16 0.{'0' * 22}1/mV 16 0"), ("500 5000", "16 1e-300/mV 16 0"),
+        ("500 5000", "16 nan/mV 16 0"), (f"500/{'9' * 50_000}x 5000", "16 1000/mV 16 0"),
+    ],
+    ids=["skew", "gain", "baseline", "zero", "1e-305", "0.0…1", "1e-300", "nan", "counter"],
+)  # fmt: skip
+def test_headers_with_impossible_numbers(tmp_path: Path, record: str, signal: str) -> None:
+    lines = "".join(f"a.dat {signal} 0 0 0 {lead}\n" for lead in LEADS)
+    (tmp_path / "a.hea").write_text(f"a 12 {record}\n{lines}")
+    (tmp_path / "a.dat").write_bytes(np.arange(60_000, dtype="<i2").tobytes())
+    said = bounded(tmp_path / "a.hea", "ecg")
+    assert said != "read" and len(said) < 200, said
+
+
+def waveforms(data: bytes, count: int) -> bytes:
+    """The ECG with its only multiplex group ``count`` times."""
+    start = data.index(b"\x00\x54\x00\x01SQ\0\0") + 8
+    (length,) = struct.unpack_from("<I", data, start)
+    items = data[start + 4 : start + 4 + length]
+    return data[:start] + struct.pack("<I", length * count) + items * count
+
+
+def long_ecg(factory: ModuleType, hours: float) -> bytes:
+    """Eight leads at 100 Hz in eight bits: some hours in 10 MB."""
+    few = np.zeros((2, 8), np.int16)
+    leads = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+    group = factory.multiplex_group(few, leads)
+    samples = round(3600 * 100 * hours)
+    time_s = np.arange(samples) / 100.0
+    beat = 100 * np.exp(-((((time_s % 1.0) - 0.5) / 0.02) ** 2))
+    group.NumberOfWaveformSamples, group.SamplingFrequency = samples, 100
+    group.WaveformBitsAllocated, group.WaveformSampleInterpretation = 8, "SB"
+    group.WaveformData = np.repeat(beat.astype(np.int8), 8).tobytes()
+    return factory.dicom_bytes(factory.dicom(group))  # type: ignore[no-any-return]
+
+
+def test_many_and_long_waveforms(tmp_path: Path, ecg_factory: ModuleType) -> None:
+    small = ecg_factory.multiplex_group(ecg_factory.counts()[:2, :1], leads=("I",))
+    one = ecg_factory.dicom_bytes(ecg_factory.dicom(small))
+    path = tmp_path / "ecg.dcm"
+    for data, said in (
+        (waveforms(one, 20_000), "more than 64 groups"),
+        (waveforms(one, 65), "more than 64 groups"),
+        (waveforms(one, 64), "read"),
+        (long_ecg(ecg_factory, 3.6), "longer than 60 minutes"),
+    ):
+        path.write_bytes(data)
+        assert said in bounded(path, "ecg")
+        assert "1 ECG was found in the study and left out" in bounded(tmp_path, "ecg of study")
+
+
+def test_a_study_of_many_ecgs(tmp_path: Path, ecg_factory: ModuleType) -> None:
+    """Together more than the memory that there is: one at a time is kept."""
+    data = long_ecg(ecg_factory, 0.99)
+    for number in range(50):
+        (tmp_path / f"{number}.dcm").write_bytes(data)
+    assert "The study holds 50 ECGs" in bounded(tmp_path, "ecg of study", megabytes=900)

@@ -255,6 +255,9 @@ def test_amplitudes_that_are_none_are_refused(real: tuple[Array, float]) -> None
         check_amplitude(filtered * 1000.0, LEADS)  # microvolts taken for millivolts
     with pytest.raises(EcgError, match="lead I of the ECG is flat"):
         check_amplitude(filtered / 1000.0, LEADS)  # volts taken for millivolts
+    for nonsense in (np.nan, 1e300):
+        with pytest.raises(EcgError, match=r"lead I of the ECG spans .{1,10} mV"):
+            check_amplitude(filtered * nonsense, LEADS)
     filtered[:, 6] *= 0.01
     with pytest.raises(EcgError, match="lead V1 of the ECG is flat"):
         check_amplitude(filtered, LEADS)

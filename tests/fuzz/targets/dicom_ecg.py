@@ -17,7 +17,12 @@ def seeds() -> dict[str, bytes]:
     few = counts[:20]
     padded = factory.multiplex_group(few)
     padded.WaveformPaddingValue = few[:1, 0].astype("<i2").tobytes()
+    small = factory.multiplex_group(few[:2, :1], factory.LEADS[:1])
+    endless = factory.multiplex_group(few)
+    endless.SamplingFrequency = "0.001"
     made = {
+        "hostile groups": factory.dicom(*[small] * 100),
+        "hostile length": factory.dicom(endless),
         "rhythm": factory.dicom(factory.multiplex_group(counts)),
         "few": factory.dicom(factory.multiplex_group(few)),
         "padded": factory.dicom(padded),

@@ -20,7 +20,8 @@ VALUES = (
 )  # fmt: skip
 """What a value is replaced by."""
 DICTIONARY = (
-    "<!DOCTYPE", "<!ENTITY", "SYSTEM", "restingecgdata", "RestingECG", "AnnotatedECG", "<Waveform>",
+    "<!DOCTYPE", "<!ENTITY", "<!ATTLIST", "SYSTEM", "numberchannelsallocated",
+    "numberchannelsvalid", "restingecgdata", "RestingECG", "AnnotatedECG", "<Waveform>",
     "parsedwaveforms", "repbeats", "repbeat", "leadname", "compression=\"XLI\"", "resolution",
     "numberofleads", "leadlabels", "durationperchannel", "samplespersecond", "signaloffset",
     "SampleExponent", "SampleBase", "LeadSampleCountTotal", "LeadByteCountTotal", "LeadData",
@@ -40,7 +41,17 @@ def seeds() -> dict[str, bytes]:
     payload = base64.b64encode(b"\x10\0\0\0\0\0\5\0" + bytes(16)).decode()
     xli = re.sub(r">[A-Za-z0-9+/=]{200,}<", f">{payload}<", packed)
     xli = xli.replace('dataencoding="Base64"', 'dataencoding="Base64" compression="XLI"')
+    defaults = b" ".join(b"a%d CDATA '%s'" % (i, b"v" * 50) for i in range(500))
+    announced = re.sub(r'leadlabels="[^"]*" ', "", packed).replace(
+        'time="10:45:12"/>',
+        'time="10:45:12"><signalcharacteristics><numberchannelsallocated>30000000'
+        "</numberchannelsallocated></signalcharacteristics></dataacquisition>",
+    )
     return {
+        "hostile blanks": b"<a>" + b" " * 100_000 + b"</a>",
+        "hostile defaults": b"<!DOCTYPE RestingECG [<!ATTLIST b %s>]><RestingECG>%s</RestingECG>"
+        % (defaults, b"<b/>" * 20_000),
+        "hostile channels": announced.encode("utf-16"),
         "muse": factory.muse(few),
         "muse whole": factory.muse(counts),
         "muse gbk": factory.muse(few, encoding="GBK", note="窦性"),

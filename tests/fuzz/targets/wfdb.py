@@ -45,6 +45,22 @@ def seeds() -> dict[str, bytes]:
     for kind in ("80", "212", "61", "160", "24", "32", "310", "311", "16x2", "16:3", "16+8"):
         other = short.replace("rec.dat 16 ", f"rec.dat {kind} ")
         parts[f"format {kind}"] = (other, plain[:2400])
+    nines = "9" * 30
+    for name, record_line, signal in (
+        ("frame", "rec 12 500 40", "16x0 200/mV 16 0"),
+        ("skew", "rec 12 99999999999999 40", "16:5000000000 200/mV 16 0"),
+        ("shifted frames", "rec 12 99999 1", "16x10:90000 200/mV 16 0"),
+        ("baseline", "rec 12 500 40", f"212 200({nines[:22]})/mV 16 0"),
+        ("zero", "rec 12 500 40", f"212 200/mV 16 {nines[:22]}"),
+        ("long zero", "rec 12 500 40", f"212 200/mV 16 {nines}"),
+        ("gain", "rec 12 500 40", "16 1e-300/mV 16 0"),
+        ("smallest gain", "rec 12 500 40", "16 1e-305/mV 16 0"),
+        ("plain gain", "rec 12 500 40", f"16 0.{'0' * 22}1/mV 16 0"),
+        ("long gain", "rec 12 500 40", f"16 {'9' * 4_000}x/mV 16 0"),
+    ):
+        hostile = "".join(f"rec.dat {signal} 0 0 0 {lead}\n" for lead in LEADS)
+        parts[f"hostile {name}"] = (f"{record_line}\n{hostile}", plain[:2400])
+    parts["hostile file name"] = (short.replace("rec.dat", "rec\0dat"), plain[:960])
     return {name: pack(header, data) for name, (header, data) in parts.items()}
 
 

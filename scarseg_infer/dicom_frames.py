@@ -9,7 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
+from pydicom.datadict import dictionary_VR
 from pydicom.multival import MultiValue
 from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage
 from pydicom.valuerep import DSfloat
@@ -116,7 +117,8 @@ def _flatten(header: Dataset, groups: Dataset) -> None:
             for keyword, classic in names.items():
                 value = _classic_value(item.get(keyword), one=classic in _ONE_VALUE)
                 if value is not None:
-                    setattr(header, classic, value)
+                    # A new element: setattr would change the one that all frames share.
+                    header[classic] = DataElement(classic, dictionary_VR(classic), value)
 
 
 def _classic_value(value: Any, *, one: bool) -> Any:

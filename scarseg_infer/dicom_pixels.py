@@ -23,6 +23,7 @@ from pydicom.uid import (
 )
 
 from scarseg_infer.dicom_parse import PARSE_ERRORS, damaged, number, numbers, text
+from scarseg_infer.rescale import rescaled
 from scarseg_infer.slice_plane import SlicePlane
 from scarseg_runtime.errors import StudyError
 
@@ -55,24 +56,24 @@ def slice_pixels(
         label: what to call the slice in messages.
 
     Raises:
-        StudyError: the pixels are cut short or damaged, or no decoder for them is installed.
+        StudyError: the pixels are cut short, damaged or implausible, or no decoder for them is
+            installed.
     """
     try:
         syntax = _transfer_syntax(image)
         require_decoder(syntax)
         stored = pixel_array(image, index=None if frame is None else frame - 1)
         padding = _padding(header, stored)
+        slope = _rescale(header, "RescaleSlope", 1.0)
+        intercept = _rescale(header, "RescaleIntercept", 0.0)
     except StudyError:
         raise
     except PARSE_ERRORS as error:
         raise damaged(label) from error
-    slope = _rescale(header, "RescaleSlope", 1.0)
-    intercept = _rescale(header, "RescaleIntercept", 0.0)
     if stored.shape != (plane.rows, plane.columns) or not slope or intercept is None:
         raise damaged(label)
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = np.asarray(stored.astype(np.float32) * slope + intercept, dtype=np.float32)
-    if not np.isfinite(values).all():
+    values = rescaled(stored, slope, intercept)
+    if values is None:
         raise damaged(label)
     # MONOCHROME1 shows low values bright (PS3.3 C.7.6.3.1.2); bright means enhanced here.
     if text(header, "PhotometricInterpretation") == "MONOCHROME1":

@@ -160,6 +160,8 @@ def _nothing(count: int, kinds: Counter[FileKind]) -> StudyError:
             "the study holds multi-frame MR images that do not say where their frames lie",
             "Export them as enhanced or as classic single-frame MR images",
         )
+    if kinds[FileKind.TOO_LARGE]:
+        return StudyError("the study holds files that are too large or complex for LGE", ADVICE)
     if kinds[FileKind.OTHER_OBJECT]:
         return StudyError("the study holds DICOM objects but no MR images", ADVICE)
     return StudyError(

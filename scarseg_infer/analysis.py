@@ -21,6 +21,11 @@ from scarseg_runtime.providers import Candidate
 from scarseg_runtime.quantify import Quantities, quantify, slice_heights_mm
 from scarseg_runtime.run_control import RunControl
 
+PLAUSIBLE_LV_MASS_G = (20.0, 1500.0)
+"""Myocardium beyond these is a mistake in image or geometry: adults have 60–200 g, the heaviest
+hearts described about 1000 g, those of infants some 20 g."""
+WHOLE_HEART_SLICES = 5
+"""Fewer may be a part of the heart (LGE has 5–13)."""
 ECG_CHANGE_PERCENT = 2.0
 """Points of LV mass by which the ECG may change the scar without a warning (design choice)."""
 
@@ -100,7 +105,7 @@ def quantified(
         ecg=use,
         model=use_of(model),
         timings_ms=timings_ms,
-        warnings=(*found, *_doubts(quantities, image_quantities, use, chosen)),
+        warnings=(*found, *_doubts(quantities, image_quantities, use, chosen, len(labels))),
     )
 
 
@@ -119,11 +124,16 @@ def use_of(model: Model) -> ModelUse:
 
 
 def _doubts(
-    fused: Quantities, image_only: Quantities, ecg: EcgUse, chosen: Candidate
+    fused: Quantities, image_only: Quantities, ecg: EcgUse, chosen: Candidate, slices: int
 ) -> Iterator[str]:
     """What in the result itself calls for a second look."""
     if fused.myocardium_ml == 0:
         yield "No left ventricle was found in the image."
+    elif _implausible(fused.myocardium_g, slices):
+        yield (
+            f"The left ventricle found has {fused.myocardium_g:.3g} g of myocardium, which is not "
+            "plausible: check the pictures, pixel spacing and slice positions."
+        )
     if chosen.gate:
         yield (
             f"{chosen.provider.name} {chosen.precision} was asked for by name and is not known "
@@ -140,3 +150,9 @@ def _doubts(
             f"The ECG changed the scar from {before:.1f} to {after:.1f} % of LV mass: "
             "compare with the image-only result."
         )
+
+
+def _implausible(mass_g: float, slices: int) -> bool:
+    """Whether it cannot be the mass of a heart; that of a few slices may be small."""
+    low, high = PLAUSIBLE_LV_MASS_G
+    return mass_g > high or (mass_g < low and slices >= WHOLE_HEART_SLICES)

@@ -14,6 +14,8 @@ from scarseg_infer.series_verdict import PreferredKind
 from scarseg_runtime.errors import StudyError
 
 _SAY_WHICH: Final = "Say which with --series (--list-series numbers them), or pass a folder of one"
+_MOST_LISTED: Final = 8
+"""A message is to be read, not searched; all of them are in the list of series."""
 
 
 @dataclass(slots=True)
@@ -110,11 +112,12 @@ def _best(kept: Sequence[Candidate], choice: Choice) -> Candidate | None:
         return best[0]
     last = _taken_last(best) if best[0].lge_marked else None
     if last is None:
-        listed = "; ".join(sorted(_describe(candidate.group) for candidate in best))
+        listed = _listed(best)
         choice.error = StudyError(
             f"the study holds {len(best)} stacks that may be the LGE: {listed}", _SAY_WHICH
         )
-        numbers = ", ".join(str(candidate.number) for candidate in best)
+        some = [str(candidate.number) for candidate in best[:_MOST_LISTED]]
+        numbers = ", ".join(some if len(best) == len(some) else [*some, "…"])
         for candidate in best:
             choice.reasons[candidate.number] = f"may be the LGE; which of {numbers} is not known"
         return None
@@ -147,7 +150,7 @@ def _compare(chosen: Candidate, kept: Sequence[Candidate], choice: Choice) -> No
         )
     others = [candidate for candidate in weaker if candidate.lge_marked]
     if others:
-        listed = "; ".join(_describe(candidate.group) for candidate in others)
+        listed = _listed(others)
         choice.notes.append(f"Other stacks may be LGE too and were left out: {listed}.")
 
 
@@ -174,6 +177,8 @@ def _take_last(choice: Choice) -> None:
     group = choice.chosen.group
     kept: list[SliceHeader] = []
     again = [str(i) for i, n in enumerate(group.images_per_position, start=1) if n > 1]
+    if len(again) > 2 * _MOST_LISTED:
+        again[2 * _MOST_LISTED :] = ["…"]
     which = f"slice {again[0]} was" if len(again) == 1 else f"slices {', '.join(again)} were"
     what = f"{which} taken more than once ({counted_from(plane_of(group.slices[0]).normal)})"
     for images in group.at_positions():
@@ -196,6 +201,15 @@ def _take_last(choice: Choice) -> None:
     choice.notes.append(f"{what[0].upper()}{what[1:]}: the last image of each was used.")
     stack = SliceGroup(tuple(kept), (1,) * len(kept))
     choice.chosen = replace(choice.chosen, group=stack)
+
+
+def _listed(candidates: Sequence[Candidate]) -> str:
+    """What candidates are, the first of them where they are many."""
+    described = sorted(_describe(candidate.group) for candidate in candidates)
+    more = len(described) - _MOST_LISTED
+    if more > 0:
+        described[_MOST_LISTED:] = [f"and {more} more"]
+    return "; ".join(described)
 
 
 def _describe(group: SliceGroup) -> str:

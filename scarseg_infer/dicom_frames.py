@@ -9,15 +9,26 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
+from pydicom.datadict import dictionary_VR
 from pydicom.multival import MultiValue
 from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage
 from pydicom.valuerep import DSfloat
 
-from scarseg_infer.dicom_parse import PARSE_ERRORS, damaged, drop_misplaced_sequences, number
+from scarseg_infer.dicom_parse import (
+    PARSE_ERRORS,
+    TooManyPartsError,
+    damaged,
+    drop_misplaced_sequences,
+    items,
+    number,
+)
 from scarseg_runtime.errors import StudyError
 
 ENHANCED_CLASSES: Final = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
+
+MAX_FRAMES: Final = 2000
+"""Of an object: a cine of a whole heart has some 500; each takes half a millisecond."""
 
 _SHARED: Final = "SharedFunctionalGroupsSequence"
 _PER_FRAME: Final = "PerFrameFunctionalGroupsSequence"
@@ -75,6 +86,7 @@ def frame_headers(image: Dataset, label: str) -> list[Dataset]:
 
     Raises:
         StudyError: its functional groups are damaged, or not one a frame.
+        TooManyPartsError: more than ``MAX_FRAMES``.
     """
     try:
         per_frame = _items(image, _PER_FRAME)
@@ -85,6 +97,8 @@ def frame_headers(image: Dataset, label: str) -> list[Dataset]:
                 "groups",
                 "Export or copy the study again",
             )
+        if len(per_frame) > MAX_FRAMES:
+            raise TooManyPartsError("more frames than any LGE")
         common = Dataset()
         common.update(image)
         for keyword in _NOT_OF_THE_OBJECT:
@@ -93,7 +107,7 @@ def frame_headers(image: Dataset, label: str) -> list[Dataset]:
         for group in shared:
             _flatten(common, group)
         return [_frame(common, group) for group in per_frame]
-    except StudyError:
+    except (StudyError, TooManyPartsError):
         raise
     except PARSE_ERRORS as error:
         raise damaged(label) from error
@@ -116,7 +130,8 @@ def _flatten(header: Dataset, groups: Dataset) -> None:
             for keyword, classic in names.items():
                 value = _classic_value(item.get(keyword), one=classic in _ONE_VALUE)
                 if value is not None:
-                    setattr(header, classic, value)
+                    # A new element: setattr would change the one that all frames share.
+                    header[classic] = DataElement(classic, dictionary_VR(classic), value)
 
 
 def _classic_value(value: Any, *, one: bool) -> Any:
@@ -129,7 +144,7 @@ def _classic_value(value: Any, *, one: bool) -> Any:
 
 
 def _items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
-    found = list(dataset.get(keyword) or ())
+    found = items(dataset, keyword)
     for item in found:
         drop_misplaced_sequences(item)
     return found

@@ -20,6 +20,7 @@ from scarseg_infer.dicom_frames import ENHANCED_CLASSES, frame_headers
 from scarseg_infer.dicom_parse import (
     PARSE_ERRORS,
     DeflatedError,
+    TooManyPartsError,
     damaged,
     number,
     numbers,
@@ -122,6 +123,8 @@ def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[Sl
             f"{label} is compressed as a whole (Deflated Explicit VR), which is not supported",
             "Export the study uncompressed",
         ) from error
+    except TooManyPartsError:
+        return FileKind.TOO_LARGE, []
     except PARSE_ERRORS as error:
         raise damaged(label) from error
     if not sop_class:
@@ -134,7 +137,10 @@ def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[Sl
     if "PixelData" not in dataset:  # pydicom stops without an error where a file ends early
         raise damaged(label)
     if sop_class in ENHANCED_CLASSES:
-        frames = enumerate(frame_headers(dataset, label), start=1)
+        try:
+            frames = enumerate(frame_headers(dataset, label), start=1)
+        except TooManyPartsError:
+            return FileKind.TOO_LARGE, []
         return kind, [_slice_header(header, index, number) for number, header in frames]
     return kind, [_slice_header(dataset, index, None)]
 

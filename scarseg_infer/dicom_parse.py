@@ -11,13 +11,14 @@ from collections.abc import Collection
 from io import BytesIO
 from typing import Any, Final
 
-from pydicom import Dataset, FileDataset, dcmread
+from pydicom import DataElement, Dataset, FileDataset, dcmread
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import data_element_generator
+from pydicom.filereader import data_element_generator, read_sequence
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
-from pydicom.tag import BaseTag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pydicom.valuerep import VR
 
@@ -49,6 +50,17 @@ _UNDEFINED: Final = 0xFFFFFFFF
 _VRS: Final = frozenset(str(vr) for vr in VR)
 
 
+MAX_ITEMS: Final = 50_000
+"""Of all sequences in a file, 30 µs each; an enhanced object has some 20 for each frame."""
+MAX_PARTS: Final = 200_000
+"""Elements and items that are read at once; a slice has some hundred."""
+_ITEM_TAGS: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+
+
+class TooManyPartsError(ValueError):
+    """The file has more elements, items or frames than any LGE; 4 MB of them take 15 s."""
+
+
 class DeflatedError(ValueError):
     """The file is compressed as a whole, which is not supported: inflating has no bound in
     pydicom, so a small file could take all memory."""
@@ -63,15 +75,51 @@ def parse(data: bytes, only: Collection[str] | None = None) -> FileDataset:
         only: keywords of what is wanted of its header; None for all, with the pixels.
 
     Raises:
-        DeflatedError: one of ``PARSE_ERRORS`` of its own.
+        DeflatedError, TooManyPartsError: ``PARSE_ERRORS`` of their own.
     """
+    if sum(data.count(tag) for tag in _ITEM_TAGS) > MAX_ITEMS:
+        raise TooManyPartsError("more items than any LGE")
     _check_meta(data)
     tags: Any = None if only is None else list(only)
     dataset = dcmread(
-        BytesIO(data), force=True, stop_before_pixels=only is not None, specific_tags=tags
+        _Counted(data), force=True, stop_before_pixels=only is not None, specific_tags=tags
     )
     drop_misplaced_sequences(dataset)
     return dataset
+
+
+class _Counted(BytesIO):
+    """Bounds how often it is read: pydicom does so at least once for every element and item."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = MAX_PARTS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise TooManyPartsError("more elements than any LGE")
+        return super().read(size)
+
+
+def items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence; none where it is absent.
+
+    A sequence whose length is known is kept as bytes by pydicom up to here. Raises one of
+    ``PARSE_ERRORS``.
+    """
+    tag = Tag(keyword)
+    raw: Any = dataset.get_item(tag) if tag in dataset else None
+    if isinstance(raw, RawDataElement) and raw.value and raw.VR in (None, "SQ"):
+        found = read_sequence(
+            _Counted(raw.value),
+            raw.is_implicit_VR,
+            raw.is_little_endian,
+            len(raw.value),
+            dataset.original_character_set,
+        )
+        dataset[tag] = DataElement(tag, "SQ", found)
+    return list(dataset.get(keyword) or ())
 
 
 def drop_misplaced_sequences(dataset: Dataset) -> None:
@@ -92,7 +140,7 @@ def _check_meta(data: bytes) -> None:
     As :func:`drop_misplaced_sequences`, but here pydicom makes the text before it returns: 1.4 kB
     are enough. The standard knows no sequence here at all.
     """
-    stream = BytesIO(data)
+    stream = _Counted(data)
     stream.seek(_META_START if data[_META_START - 4 : _META_START] == b"DICM" else 0)
     for element in data_element_generator(stream, False, True, stop_when=_meta_is_over):
         if element.tag == _TRANSFER_SYNTAX and _DEFLATED in (element.value or b""):

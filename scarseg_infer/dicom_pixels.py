@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, FileDataset
+from pydicom.encaps import generate_frames, get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
@@ -20,9 +22,12 @@ from pydicom.uid import (
     JPEG2000TransferSyntaxes,
     JPEGLSTransferSyntaxes,
     JPEGTransferSyntaxes,
+    RLELossless,
 )
 
+from scarseg_infer.codestream import check_rle, jpeg2000_claims, jpeg_claims
 from scarseg_infer.dicom_parse import PARSE_ERRORS, damaged, number, numbers, text
+from scarseg_infer.rescale import rescaled
 from scarseg_infer.slice_plane import SlicePlane
 from scarseg_runtime.errors import StudyError
 
@@ -30,9 +35,9 @@ INSTALL: Final = "pip install 'scarseg-infer[compressed]'"
 """The extra with decoders for every encoding of ``_DECODABLE``; their licences are as free as
 ours (pylibjpeg and pyjpegls MIT, openjpeg BSD, gdcm BSD; pylibjpeg-libjpeg is GPL, so not it)."""
 
+_JPEG: Final = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes)
 _DECODABLE: Final = (
-    *JPEGTransferSyntaxes,
-    *JPEGLSTransferSyntaxes,
+    *_JPEG,
     *JPEG2000TransferSyntaxes,
     HTJ2K,
     HTJ2KLossless,
@@ -55,24 +60,25 @@ def slice_pixels(
         label: what to call the slice in messages.
 
     Raises:
-        StudyError: the pixels are cut short or damaged, or no decoder for them is installed.
+        StudyError: the pixels are cut short, damaged or implausible, or no decoder for them is
+            installed.
     """
     try:
         syntax = _transfer_syntax(image)
         require_decoder(syntax)
+        _check_claims(image, syntax, frame, plane)
         stored = pixel_array(image, index=None if frame is None else frame - 1)
         padding = _padding(header, stored)
+        slope = _rescale(header, "RescaleSlope", 1.0)
+        intercept = _rescale(header, "RescaleIntercept", 0.0)
     except StudyError:
         raise
     except PARSE_ERRORS as error:
         raise damaged(label) from error
-    slope = _rescale(header, "RescaleSlope", 1.0)
-    intercept = _rescale(header, "RescaleIntercept", 0.0)
     if stored.shape != (plane.rows, plane.columns) or not slope or intercept is None:
         raise damaged(label)
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = np.asarray(stored.astype(np.float32) * slope + intercept, dtype=np.float32)
-    if not np.isfinite(values).all():
+    values = rescaled(stored, slope, intercept)
+    if values is None:
         raise damaged(label)
     # MONOCHROME1 shows low values bright (PS3.3 C.7.6.3.1.2); bright means enhanced here.
     if text(header, "PhotometricInterpretation") == "MONOCHROME1":
@@ -80,6 +86,31 @@ def slice_pixels(
     if padding.any() and not padding.all():
         values[padding] = values[~padding].min()
     return values
+
+
+def _check_claims(image: FileDataset, syntax: UID, frame: int | None, plane: SlicePlane) -> None:
+    """Raise one of ``PARSE_ERRORS`` where a compressed frame is not of the size of the slice."""
+    if not syntax.is_encapsulated:
+        return
+    data, frames = image.PixelData, 1 if frame is None else int(image.NumberOfFrames)
+    table = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+    offsets: Any = tuple(image[name].value for name in table) if table[0] in image else None
+    options: Any = {"number_of_frames": frames, "extended_offsets": offsets}
+    if frame is None:
+        encoded = list(islice(generate_frames(data, **options), 2))
+        if len(encoded) != 1:
+            raise ValueError("several frames where one is said to be")
+    else:
+        encoded = [get_frame(data, frame - 1, **options)]
+    bits = int(image.BitsAllocated)
+    if syntax == RLELossless:
+        check_rle(encoded[0], plane.rows * plane.columns)
+        return
+    read = jpeg_claims if syntax in _JPEG else jpeg2000_claims
+    claims = read(encoded[0])
+    fits = [claim[:3] == (plane.rows, plane.columns, 1) and claim.bits <= bits for claim in claims]
+    if not fits or not all(fits):
+        raise ValueError("a compressed frame of another size than its header says")
 
 
 def _padding(header: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:

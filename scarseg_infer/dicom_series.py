@@ -22,6 +22,9 @@ CINE_PHASES: Final = 5
 or a few where a reference image is counted."""
 LONGEST_BEAT_MS: Final = 2000.0
 """Trigger times spread wider than this (30 beats a minute) span several heart beats."""
+MAX_GRIDS: Final = 100
+"""In a series: each image is compared with all of them, and 2000 took minutes. Only views that turn
+around the patient have more."""
 LATE_ENHANCEMENT: Final = "late_enhancement"
 """The sign in ``series_rules.toml`` by which names and image types tell LGE."""
 
@@ -131,7 +134,10 @@ def group_slices(headers: Iterable[SliceHeader]) -> list[SliceGroup]:
 def _cluster(
     headers: Iterable[SliceHeader], key: Callable[[SliceHeader], Hashable]
 ) -> list[list[SliceHeader]]:
-    """Headers with equal keys and grids that fit each other, in order of appearance."""
+    """Headers with equal keys and grids that fit each other, in order of appearance.
+
+    An image on one grid more than ``MAX_GRIDS`` belongs to none: it is counted as left out.
+    """
     clusters: dict[Hashable, list[list[SliceHeader]]] = {}
     for header in headers:
         alike = clusters.setdefault(key(header), [])
@@ -141,7 +147,8 @@ def _cluster(
                 members.append(header)
                 break
         else:
-            alike.append([header])
+            if len(alike) < MAX_GRIDS:
+                alike.append([header])
     return [members for alike in clusters.values() for members in alike]
 
 

@@ -10,6 +10,7 @@ from scarseg_infer.ecg import EcgRecord, analysed, checked
 from scarseg_infer.ecg_reader import read_ecg
 from scarseg_infer.gap import Gap, gap_between
 from scarseg_infer.identity import check_identity
+from scarseg_infer.quiet import quiet_readers
 from scarseg_infer.result import EcgUse
 from scarseg_infer.stack import LgeStack
 from scarseg_infer.study_files import Watch
@@ -103,7 +104,8 @@ def ecg_evidence(
     if record is None:
         decision = decide(gap.days, ecg_given=False)
         return EcgEvidence(None, None, None, gap, decision, gap.warnings)
-    patient_id = text(stack.datasets[0], "PatientID") if stack.datasets else None
+    with quiet_readers():  # pydicom would quote an identifier that it does not like
+        patient_id = text(stack.datasets[0], "PatientID") if stack.datasets else None
     mismatch = check_identity(patient_id, record, allow_mismatch=allow_identity_mismatch)
     beat = mean_beat(record.signals_mv, record.rate_hz, record.lead_names)
     quality = assess(record.signals_mv, record.rate_hz, record.lead_names, beat)

@@ -22,10 +22,10 @@ from scarseg_infer.dicom_time import acquisition_time
 from scarseg_infer.orientation import SHORT_AXIS_TRUST_DEG, counted_from
 from scarseg_infer.quiet import quiet_readers
 from scarseg_infer.series_verdict import PreferredKind, SeriesVerdict
-from scarseg_infer.slice_plane import MAX_SLICE_HEIGHT_MM, step_warnings
+from scarseg_infer.slice_plane import MAX_SLICE_HEIGHT_MM, MIN_SLICE_HEIGHT_MM, step_warnings
 from scarseg_infer.stack import LgeStack
+from scarseg_infer.stack_size import check_size
 from scarseg_infer.study_files import StudyFiles, file_label
-from scarseg_runtime.contract import MAX_STACK_PIXELS
 from scarseg_runtime.errors import StudyError
 
 _IGNORED: Final = {
@@ -160,6 +160,8 @@ def _nothing(count: int, kinds: Counter[FileKind]) -> StudyError:
             "the study holds multi-frame MR images that do not say where their frames lie",
             "Export them as enhanced or as classic single-frame MR images",
         )
+    if kinds[FileKind.TOO_LARGE]:
+        return StudyError("the study holds files that are too large or complex for LGE", ADVICE)
     if kinds[FileKind.OTHER_OBJECT]:
         return StudyError("the study holds DICOM objects but no MR images", ADVICE)
     return StudyError(
@@ -259,12 +261,7 @@ def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStac
 def _read_slices(files: StudyFiles, group: SliceGroup) -> tuple[list[Dataset], NDArray[np.float32]]:
     """Headers and pixel values [S, H, W] of a stack; a file of many frames is parsed once."""
     grid = plane_of(group.slices[0])
-    if len(group.slices) * grid.rows * grid.columns > MAX_STACK_PIXELS:
-        raise StudyError(
-            f"the stack is too large for LGE ({len(group.slices)} slices of {grid.rows} × "
-            f"{grid.columns})",
-            ADVICE,
-        )
+    check_size(len(group.slices), grid.rows, grid.columns, ADVICE)
     datasets: list[Dataset] = []
     pixels = []
     opened: dict[int, tuple[FileDataset, list[Dataset]]] = {}
@@ -294,7 +291,8 @@ def _loss(datasets: Sequence[Dataset]) -> tuple[str, ...]:
 
 def _thickness_mm(group: SliceGroup) -> float | None:
     thickness_mm = group.slices[0].slice_thickness_mm
-    if thickness_mm is not None and 0 < thickness_mm <= MAX_SLICE_HEIGHT_MM:
+    low, high = MIN_SLICE_HEIGHT_MM, MAX_SLICE_HEIGHT_MM
+    if thickness_mm is not None and low <= thickness_mm <= high:
         return thickness_mm
     if group.position_count == 1:
         raise StudyError("the only slice of the study has no usable slice thickness", ADVICE)

@@ -19,13 +19,16 @@ from numpy.typing import NDArray
 
 from scarseg_infer.orientation import SHORT_AXIS_TRUST_DEG, short_axis_tilt_deg
 from scarseg_infer.quiet import quiet_readers
+from scarseg_infer.rescale import rescaled
 from scarseg_infer.slice_plane import (
     MAX_COORDINATE_MM,
     MAX_SLICE_HEIGHT_MM,
+    MIN_SLICE_HEIGHT_MM,
     plausible_spacing,
     unit_axes,
 )
 from scarseg_infer.stack import LgeStack
+from scarseg_infer.stack_size import check_size
 from scarseg_runtime.errors import StudyError
 
 MAX_NIFTI_BYTES: Final = 512 * 2**20
@@ -42,6 +45,8 @@ _UNKNOWN: Final = (
     "The NIfTI file does not say how the heart lies: the top of the image as stored is taken "
     "for the anterior wall; if it is not, AHA segments are wrong."
 )
+_LEAST_OFFSET: Final = {False: 352, True: 544}
+"""Where voxels may begin: behind the header of NIfTI-1 and -2 and the four bytes after it."""
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _UNIT_MM: Final = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # NIfTI: unknown (mm by habit), m, mm, µm
 _SPACE_UNIT_MASK: Final = 0x07  # the low bits of xyzt_units; the others are the unit of time
@@ -148,14 +153,16 @@ def _open(data: bytes) -> tuple[Any, NDArray[np.float64]]:
         TypeError,
         LookupError,
         ArithmeticError,
+        AttributeError,
+        RuntimeError,  # of a DICOM header inside, which early nibabel parses
         MemoryError,
     ) as error:
         raise StudyError("the file is not NIfTI, or damaged", _EXPORT_AGAIN) from error
-    _check_volume(image, len(data))
+    _check_volume(image, len(data), _LEAST_OFFSET[version_2])
     return image, pixdim
 
 
-def _check_volume(image: Any, available_bytes: int) -> None:
+def _check_volume(image: Any, available_bytes: int, least_offset: int) -> None:
     """Raise StudyError unless the header describes one grey-scale volume that is all there."""
     shape, dtype = tuple(int(n) for n in image.shape), image.get_data_dtype()
     if dtype.kind not in "iuf":
@@ -163,19 +170,24 @@ def _check_volume(image: Any, available_bytes: int) -> None:
     if len(shape) < 3 or any(n != 1 for n in shape[3:]) or min(shape) < 1:
         size = " × ".join(map(str, shape))
         raise StudyError(f"the NIfTI file is not one volume ({size})", "Pass one 3-D LGE volume")
+    if int(image.dataobj.offset) < least_offset:
+        raise StudyError("the voxels of the NIfTI file begin inside its header", _EXPORT_AGAIN)
     if int(image.dataobj.offset) + math.prod(shape) * dtype.itemsize > available_bytes:
         raise StudyError("the NIfTI file is cut short", _EXPORT_AGAIN)
+    check_size(shape[2], shape[1], shape[0], "Pass one LGE short-axis stack")
 
 
 def _voxels(image: Any) -> NDArray[np.float32]:
     """[x, y, z] after the file's scaling."""
     try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            values: NDArray[Any] = np.asarray(image.dataobj)
-            voxels = values.reshape(values.shape[:3]).astype(np.float32)
+        stored: NDArray[Any] = image.dataobj.get_unscaled()
+        slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
+        voxels = rescaled(stored.reshape(stored.shape[:3]), slope, intercept)
+    except StudyError:
+        raise
     except (OSError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
         raise StudyError("the voxels of the NIfTI file cannot be read", _EXPORT_AGAIN) from error
-    if not np.isfinite(voxels).all():
+    if voxels is None:
         raise StudyError("the NIfTI file has voxels that are not finite numbers", _EXPORT_AGAIN)
     return voxels
 
@@ -191,7 +203,8 @@ def _check_spacing(spacing_mm: tuple[float, ...]) -> None:
     size = " × ".join(f"{value:.3g}" for value in spacing_mm)
     if not all(math.isfinite(value) and value > 0 for value in spacing_mm):
         raise StudyError(f"the NIfTI file has impossible voxel sizes ({size} mm)", _EXPORT_AGAIN)
-    if not plausible_spacing(spacing_mm[:2]) or spacing_mm[2] > MAX_SLICE_HEIGHT_MM:
+    thin, thick = MIN_SLICE_HEIGHT_MM, MAX_SLICE_HEIGHT_MM
+    if not plausible_spacing(spacing_mm[:2]) or not thin <= spacing_mm[2] <= thick:
         raise StudyError(
             f"the NIfTI file has voxels of {size} mm, which cannot be those of a heart image",
             "Check the unit of length in its header",

@@ -13,11 +13,13 @@ from scarseg_infer.plain_numbers import is_plain
 from scarseg_infer.slice_plane import (
     MAX_COORDINATE_MM,
     MAX_SLICE_HEIGHT_MM,
+    MIN_SLICE_HEIGHT_MM,
     SAME_POSITION_MM,
     plausible_spacing,
     unit_axes,
 )
 from scarseg_infer.stack import LgeStack
+from scarseg_infer.stack_size import check_size
 from scarseg_runtime.errors import StudyError
 
 CHECK: Final = "Give geometry as DICOM does, in mm"
@@ -49,6 +51,8 @@ def _check_pixels(pixels: NDArray[np.float32]) -> None:
         pixels.min() >= -limit and pixels.max() <= limit
     ):
         raise StudyError("the pixels are not a finite array [slices, rows, columns]", CHECK)
+    slices, rows, columns = pixels.shape
+    check_size(slices, rows, columns, "Give one short-axis LGE stack")
 
 
 def _check_geometry(stack: LgeStack) -> None:
@@ -69,6 +73,8 @@ def _check_geometry(stack: LgeStack) -> None:
         plausible = len(stack.pixels) > 1
     else:
         plausible = is_plain(np.asarray(height), ()) and 0 < height <= MAX_SLICE_HEIGHT_MM
+        if len(stack.pixels) == 1:  # the height of others follows from their positions
+            plausible = plausible and height >= MIN_SLICE_HEIGHT_MM
     if not plausible:
         raise StudyError("the slice thickness is missing or not plausible in mm", CHECK)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
+from scarseg_infer.folder_walk import read_regular, regular_files
 from scarseg_infer.quiet import loud_host
 from scarseg_runtime.errors import StudyError
 
@@ -41,30 +41,20 @@ def file_label(index: int, files: StudyFiles) -> str:
 class FolderFiles:
     """Every regular file in a folder and its subfolders; links to folders are not followed.
 
-    Raises StudyError when the folder or one of its subfolders cannot be listed, or holds more than
-    ``MAX_FILES`` files.
+    Raises StudyError when the folder or one of its subfolders cannot be listed, holds more than
+    ``MAX_FILES`` files, or links to files outside of it.
     """
 
     def __init__(self, folder: Path) -> None:
-        found: list[Path] = []
-        for root, _, names in os.walk(folder, onerror=_cannot_list):
-            found.extend(Path(root, name) for name in names)
-            if len(found) > MAX_FILES:
-                raise StudyError(
-                    f"the folder holds more than {MAX_FILES} files", "Pass the folder of one study"
-                )
-        self._paths = sorted(path for path in found if path.is_file())
+        self._paths = regular_files(folder, MAX_FILES)
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def read(self, index: int) -> bytes | None:
         """See :meth:`StudyFiles.read`."""
-        path = self._paths[index]
         try:
-            if path.stat().st_size > MAX_FILE_BYTES:
-                return None
-            return path.read_bytes()
+            return read_regular(self._paths[index], MAX_FILE_BYTES)
         except OSError as error:
             raise StudyError(
                 f"{file_label(index, self)} cannot be read ({error.strerror})",
@@ -93,10 +83,3 @@ class WatchedFiles:
         with loud_host():
             self._watch((len(self._seen) + len(self._again)) / (2 * len(self._files)))
         return self._files.read(index)
-
-
-def _cannot_list(error: OSError) -> None:
-    raise StudyError(
-        f"the study folder, or one inside it, cannot be listed ({error.strerror})",
-        "Check that you may read it",
-    ) from error

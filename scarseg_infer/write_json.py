@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from scarseg_infer.dicom_parse import text
+from scarseg_infer.quiet import quiet_readers
 from scarseg_infer.result import RESEARCH_USE, EcgUse, ScarResult
 from scarseg_infer.stack import LgeStack
 from scarseg_runtime.ecg_quality import EcgQuality
@@ -22,8 +24,8 @@ _DIGITS: Final = 6
 
 def write_json(result: ScarResult, path: Path, files: Mapping[str, str]) -> None:
     """Write :func:`result_document` as ``path``."""
-    text = json.dumps(result_document(result, files), indent=2, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    document = json.dumps(result_document(result, files), indent=2, allow_nan=False)
+    path.write_text(document + "\n", encoding="utf-8")
 
 
 def result_document(result: ScarResult, files: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -78,7 +80,8 @@ def _input(stack: LgeStack) -> dict[str, Any]:
 
 def _uids(stack: LgeStack, keyword: str) -> list[str]:
     """Different UIDs of the source images in slice order; empty where there are none."""
-    found = [str(dataset.get(keyword) or "") for dataset in stack.datasets]
+    with quiet_readers():  # pydicom would quote what is no UID, and it may be a name
+        found = [text(dataset, keyword) for dataset in stack.datasets]
     return [uid for uid in dict.fromkeys(found) if uid]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -316,3 +317,17 @@ def test_segmentation_refers_to_frames(
     (reference,) = series.ReferencedInstanceSequence
     assert reference.ReferencedSOPInstanceUID == multi.SOPInstanceUID
     assert [i.ReferencedSOPInstanceUID for i in seg.SourceImageSequence] == [multi.SOPInstanceUID]
+
+
+def test_what_a_frame_says_goes_before_what_is_shared(
+    tmp_path: Path, dicom_factory: ModuleType, enhanced_factory: ModuleType
+) -> None:
+    """A group both shared and of each frame: every frame once had the value of the last."""
+    multi = enhanced_factory.enhanced(dicom_factory.series(np.full((6, 8, 8), 100, np.int16)))
+    groups = multi.PerFrameFunctionalGroupsSequence
+    shared = copy.deepcopy(groups[0].PixelValueTransformationSequence)
+    multi.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence = shared
+    for number, group in enumerate(groups, start=1):
+        group.PixelValueTransformationSequence[0].RescaleSlope = number
+    dicom_factory.write(tmp_path, [multi])
+    assert read_study(tmp_path).pixels[:, 0, 0].tolist() == [100, 200, 300, 400, 500, 600]

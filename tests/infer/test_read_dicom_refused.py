@@ -219,3 +219,12 @@ def test_truncated_file_is_named(
     data = path.read_bytes()
     path.write_bytes(data[: int(kept if kept > 1 else kept * len(data))])
     assert "file 4 of 6 in name order" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("thickness", ["1e-300", "0.1", "0.6", "51"])
+def test_a_single_slice_of_no_plausible_height(
+    tmp_path: Path, dicom_factory: ModuleType, refusal: Refusal, thickness: str
+) -> None:
+    """Volumes grow with the height: a scar was once dropped as too small, without a word."""
+    dicom_factory.write(tmp_path, dicom_factory.series(SliceThickness=thickness)[:1])
+    assert "no usable slice thickness" in refusal(tmp_path)

@@ -402,3 +402,18 @@ def test_rules_are_sane() -> None:
     for pattern, clue in rules.signs.values():
         assert pattern.words is not None or pattern.tokens
         assert clue.says
+
+
+def test_many_equal_series_are_not_all_listed(
+    tmp_path: Path, dicom_factory: ModuleType, refusal: Callable[[Path], str]
+) -> None:
+    untimed = dict.fromkeys(("AcquisitionTime", "AcquisitionDate", "StudyTime"))
+    for number in range(1, 61):
+        datasets = dicom_factory.series(np.zeros((3, 4, 4), np.int16), SeriesNumber=number,
+                                        **untimed)  # fmt: skip
+        dicom_factory.write(tmp_path, datasets, prefix=f"s{number}_")
+    message = refusal(tmp_path)
+    assert "60 stacks" in message
+    assert "and 52 more" in message
+    assert len(message) < 600
+    assert max(len(verdict.reason) for verdict in list_series(tmp_path)) < 200

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import logging
+import math
+import struct
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -327,3 +329,55 @@ def test_damaged_files_are_refused_or_read(
     assert np.isfinite(stack.pixels).all()
     assert np.isfinite(stack.origins_mm).all()
     assert (np.diff(stack.slice_positions_mm) > 0).all()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("short", [True, False])
+def test_voxels_that_begin_in_the_header(tmp_path: Path, version: int, short: bool) -> None:
+    kind = nib.Nifti1Image if version == 1 else nib.Nifti2Image
+    nib.save(kind(noise(), affine()), tmp_path / "a.nii")
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    least = 352 if version == 1 else 544
+    offset = least - 1 if short else 0
+    if version == 1:
+        struct.pack_into("<f", data, 108, offset)
+    else:
+        struct.pack_into("<q", data, 168, offset)
+    (tmp_path / "a.nii").write_bytes(data)
+    said = refusal(tmp_path / "a.nii")
+    assert "inside its header" in said or "damaged" in said
+
+
+@pytest.mark.parametrize("height_mm", [1e-30, 0.1, 0.65])
+def test_slices_too_thin_to_be_true(tmp_path: Path, height_mm: float) -> None:
+    path = save(tmp_path / "a.nii", noise((16, 20, 1)))
+    assert "unit of length" in refusal(patched(path, pixdim=[1, 0.1, 0.1, height_mm, 1, 1, 1, 1]))
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 201), (4096, 4096, 5)])
+def test_too_many_slices_or_pixels(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = save(tmp_path / "a.nii", noise())
+    patched(path, dim=[3, *shape, 1, 1, 1, 1])
+    with path.open("ab") as file:
+        file.truncate(352 + 2 * math.prod(shape))
+    assert "too large for LGE" in refusal(path)
+
+
+def test_broken_dicom_header_inside(tmp_path: Path) -> None:
+    """Early nibabel parses such an extension at once, nested 3000 times or of an unknown kind."""
+    delimiters = b"\xfe\xff\x0d\xe0" + bytes(4) + b"\xfe\xff\xdd\xe0" + bytes(4)
+    nested = b""
+    for _ in range(3000):
+        start = b"\x08\x00\x40\x11SQ\0\0" + b"\xff" * 4 + b"\xfe\xff\x00\xe0" + b"\xff" * 4
+        nested = start + nested + delimiters
+    plain = save(tmp_path / "a.nii", noise()).read_bytes()
+    for content in (nested, b"\x08\x00\x05\x00XX\xff\xff" + bytes(100)):
+        padded = content + bytes(-(len(content) + 8) % 16)
+        extension = struct.pack("<ii", len(padded) + 8, 2) + padded
+        header = bytearray(plain[:348] + b"\1\0\0\0")
+        struct.pack_into("<f", header, 108, 352 + len(extension))
+        (tmp_path / "a.nii").write_bytes(bytes(header) + extension + plain[352:])
+        try:
+            read_study(tmp_path / "a.nii")
+        except StudyError as error:
+            assert "damaged" in str(error)

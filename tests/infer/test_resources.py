@@ -71,6 +71,47 @@ def test_links_and_pipes_in_a_folder(tmp_path: Path, dicom_factory: ModuleType) 
     assert len(read_study(folder).pixels) == 6
 
 
+def test_folders_nested_a_thousand_times(tmp_path: Path, dicom_factory: ModuleType) -> None:
+    folder = tmp_path / "study"
+    dicom_factory.write(folder, dicom_factory.series())
+    here = os.open(folder, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("a", dir_fd=here)
+        below = os.open("a", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    try:
+        assert bounded(folder) == "read"
+    finally:  # the fixture's own clean-up is recursive
+        subprocess.run(["rm", "-rf", folder / "a"], check=True)
+
+
+@pytest.mark.parametrize("target", ["b" * 300, "/dev/zero", "IM000.dcm", "pipe"])
+def test_links_that_lead_to_no_file_or_inside(
+    tmp_path: Path, dicom_factory: ModuleType, target: str
+) -> None:
+    folder = tmp_path / "study"
+    dicom_factory.write(folder, dicom_factory.series())
+    os.mkfifo(folder / "pipe")
+    (folder / "link").symlink_to(target)
+    (tmp_path / "given").symlink_to(folder)
+    assert bounded(folder) == "read"
+    assert bounded(tmp_path / "given") == "read"
+
+
+@pytest.mark.parametrize("target", ["../other.dcm", "/proc/kmsg", "/proc/self/pagemap"])
+def test_links_to_files_outside(tmp_path: Path, dicom_factory: ModuleType, target: str) -> None:
+    """Not followed, since they may lead anywhere; not left out, since they may be slices."""
+    folder = tmp_path / "study"
+    for path in dicom_factory.write(folder, dicom_factory.series())[:1]:
+        path.rename(tmp_path / "other.dcm")
+    if not (folder / target).exists():
+        pytest.skip("no such file here")
+    (folder / "link").symlink_to(target)
+    assert "links to files outside" in bounded(folder)
+
+
 @pytest.mark.parametrize(
     ("kind", "name"), [("study", "a"), ("study", "a.nii"), ("study", "a.zip"), ("ecg", "a.hea"),
                        ("ecg", "a.xml")]

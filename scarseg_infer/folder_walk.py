@@ -1,0 +1,86 @@
+"""Every file in a folder and its subfolders, whatever else lies there: links, pipes, devices."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from scarseg_runtime.errors import StudyError
+
+# Neither a link nor a pipe that has taken a file's place meanwhile is followed or waited for.
+_FLAGS: Final = (
+    os.O_RDONLY
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+)
+
+
+def regular_files(folder: Path, limit: int) -> list[Path]:
+    """Where the regular files lie, in name order; links to folders are not followed.
+
+    Raises:
+        StudyError: a folder cannot be listed, there are more than ``limit`` files or folders, or
+            links to files elsewhere: to leave out what may be a slice would be a lie, and to
+            follow them could read anything.
+    """
+    root = os.path.realpath(folder)
+    found: dict[Path, Path] = {}
+    folders, seen, listed = [str(folder)], 0, 0
+    while folders:  # no recursion: folders may be nested a thousand times
+        listed += 1
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    seen += 1
+                    if seen > limit or listed > limit:
+                        raise _too_many(limit)
+                    if entry.is_dir(follow_symlinks=False):
+                        seen -= 1
+                        folders.append(entry.path)
+                    elif place := _place(entry, root):
+                        found[Path(entry.path)] = place
+        except OSError as error:
+            raise StudyError(
+                f"the study folder, or one inside it, cannot be listed ({error.strerror})",
+                "Check that you may read it",
+            ) from error
+    return [found[name] for name in sorted(found)]
+
+
+def _place(entry: os.DirEntry[str], root: str) -> Path | None:
+    """Where a regular file lies; None for what is none. Raises StudyError outside of ``root``."""
+    if not entry.is_symlink():
+        return Path(entry.path) if entry.is_file(follow_symlinks=False) else None
+    target = Path(os.path.realpath(entry.path))
+    try:
+        if not stat.S_ISREG(target.stat().st_mode):
+            return None
+    except OSError:  # leads nowhere
+        return None
+    if not target.is_relative_to(root):
+        raise StudyError(
+            "the study folder holds links to files outside of it",
+            "Copy the files themselves into the folder",
+        )
+    return target
+
+
+def _too_many(limit: int) -> StudyError:
+    return StudyError(f"the folder holds more than {limit} files", "Pass the folder of one study")
+
+
+def read_regular(path: Path, most: int) -> bytes | None:
+    """Content of a regular file; None when it is larger than ``most`` bytes.
+
+    Raises:
+        OSError: it cannot be read, or is not regular any more.
+    """
+    with os.fdopen(os.open(path, _FLAGS), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(0, "not a file")
+        # No more than it said: some files have no end.
+        return None if status.st_size > most else file.read(status.st_size)

@@ -397,8 +397,10 @@ def test_many_and_long_waveforms(tmp_path: Path, ecg_factory: ModuleType) -> Non
     small = ecg_factory.multiplex_group(ecg_factory.counts()[:2, :1], leads=("I",))
     one = ecg_factory.dicom_bytes(ecg_factory.dicom(small))
     path = tmp_path / "ecg.dcm"
+    path.write_bytes(waveforms(one, 20_000))  # more items than any DICOM file of ours
+    assert "damaged" in bounded(path, "ecg")
+    assert bounded(tmp_path, "ecg of study") == ""
     for data, said in (
-        (waveforms(one, 20_000), "more than 64 groups"),
         (waveforms(one, 65), "more than 64 groups"),
         (waveforms(one, 64), "read"),
         (long_ecg(ecg_factory, 3.6), "longer than 60 minutes"),

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from scarseg_infer.dicom_parse import text
 from scarseg_infer.quiet import quiet_readers
 from scarseg_infer.result import RESEARCH_USE, EcgUse, ScarResult
 from scarseg_infer.stack import LgeStack
@@ -80,6 +79,11 @@ def _input(stack: LgeStack) -> dict[str, Any]:
 
 def _uids(stack: LgeStack, keyword: str) -> list[str]:
     """Different UIDs of the source images in slice order; empty where there are none."""
+    if not stack.datasets:
+        return []
+    # Imported here, since the page needs this module and no pydicom.
+    from scarseg_infer.dicom_parse import text
+
     with quiet_readers():  # pydicom would quote what is no UID, and it may be a name
         found = [text(dataset, keyword) for dataset in stack.datasets]
     return [uid for uid in dict.fromkeys(found) if uid]

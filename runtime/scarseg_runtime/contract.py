@@ -23,9 +23,10 @@ BEAT_R_INDEX: Final = 192
 
 SEGMENT_COUNT: Final = 17
 
-MAX_STACK_PIXELS: Final = 2**27
-"""Half a gigabyte as we hold them (30 slices of 512 x 512 have a sixteenth of it): compressed
-slices of black take next to nothing in their files."""
+MAX_STACK_PIXELS: Final = 2**26
+"""A quarter of a gigabyte as we hold them, and several times that while they are worked on; 3-D LGE
+of 150 slices of 512 x 512 has half of it, 30 slices of that size an eighth. Compressed slices of
+black take next to nothing in their files."""
 
 
 class Label(IntEnum):

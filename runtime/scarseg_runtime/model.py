@@ -130,7 +130,7 @@ class Model:
         size = (slices, height, width)
         if not all(map(_whole, size)) or math.prod(size) > MAX_STACK_PIXELS:
             raise UsageError(
-                "the size to warm up for is not three whole numbers above 0, 2^27 pixels in all",
+                "the size to warm up for is not three whole numbers above 0, 2^26 pixels in all",
                 "Give slices, height and width of the stacks to come",
             )
         self._here.check()

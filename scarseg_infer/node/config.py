@@ -72,7 +72,7 @@ class StudyRules:
     timeout_s: float
     """Time for which a study may be processed; then it is given up."""
     attempts: int
-    """Tries at a study during which the process died or failed; then it is given up."""
+    """Tries at a study at which the process died or met a defect; then it is given up."""
     keep_days: float
     """How long received objects and results stay after the last delivery."""
 
@@ -190,9 +190,12 @@ def _check_together(found: Config, tables: dict[str, Table]) -> None:
     status = tables["status"]
     if found.api and not found.status_port:
         status.wrong("api", "is true, but status.on is false")
-    if found.status_port == found.port:
+    everywhere = ipaddress.ip_address(found.address).is_unspecified
+    same = found.address == found.status_address or everywhere
+    if found.status_port == found.port and same:
         status.wrong("port", "is also node.port")
-    here = (found.address, found.status_address, "localhost")
+    loopback = everywhere or ipaddress.ip_address(found.address).is_loopback
+    here = (found.address, *(("127.0.0.1", "::1", "localhost") if loopback else ()))
     for peer in found.peers:
         if peer.port == found.port and peer.host in here:
             raise UsageError(f"peer {peer.name} is this node itself", "Correct its host or port")

@@ -110,15 +110,16 @@ class Outbox:
             remove(final)
         return bool(done)
 
-    def unchanged(self, study: Study) -> bool:
+    def unchanged(self, study: Study, *, with_ecg: bool) -> bool:
         """Mark a study done whose new objects do not matter: its results stay as they are.
 
         Returns False where something has come in the meantime.
         """
         with self._storage.change() as database:
             done = database.execute(
-                "UPDATE studies SET state = ?, finished = ?, why = '' WHERE id = ? AND changes = ?",
-                (DONE, time.time(), study.id, study.changes),
+                "UPDATE studies SET state = ?, with_ecg = ?, finished = ?, why = '' "
+                "WHERE id = ? AND changes = ?",
+                (DONE, with_ecg, time.time(), study.id, study.changes),
             ).rowcount
         return bool(done)
 
@@ -158,7 +159,8 @@ class Outbox:
             )
 
     def after_restart(self, peers: Sequence[str]) -> dict[str, int]:
-        """Bring waiting deliveries forward: what was in their way may be gone.
+        """Bring waiting deliveries forward, and take up again those that were given up: what was in
+        their way may be gone.
 
         Those to peers that are no longer in the configuration are closed, so that their studies
         can be forgotten; they are opened again where the peer is back in time.
@@ -170,8 +172,8 @@ class Outbox:
         with self._storage.change() as database:
             database.execute(
                 "UPDATE deliveries SET state = ?, sent = NULL "
-                f"WHERE state = ? AND peer IN ({marks})",
-                (PENDING, REMOVED, *peers),
+                f"WHERE state IN (?, ?) AND peer IN ({marks})",
+                (PENDING, REMOVED, GIVEN_UP, *peers),
             )
             database.execute("UPDATE deliveries SET next_at = ? WHERE state = ?", (now, PENDING))
             gone = database.execute(

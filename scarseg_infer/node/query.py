@@ -77,25 +77,31 @@ class EcgQuery:
         if association is None:
             return "no association"
         try:
-            return "found" if self._found(association, study, patient_id, arrivals) else "none"
-        except PARSE_ERRORS:  # it broke, has no context for it, or answers oddly
-            return "broken off"
+            return self._look(association, study, patient_id, arrivals)
         finally:
             if association.is_established:
                 association.release()
 
-    def _found(
+    def _look(
         self, association: Association, study: Study, patient_id: str, arrivals: list[Arrival]
-    ) -> bool:
-        for uid in self._newest_studies(association, patient_id)[:MAX_STUDIES]:
-            series = self._ecg_series(association, uid)
-            moved = sum([self._retrieve(association, uid, item) for item in series])
+    ) -> str:
+        broken = "broken off"  # it broke, has no context for what is asked, or answers oddly
+        try:
+            uids = self._newest_studies(association, patient_id)[:MAX_STUDIES]
+        except PARSE_ERRORS:
+            return broken
+        for uid in uids:
+            try:
+                series = self._ecg_series(association, uid)
+                moved = sum([self._retrieve(association, uid, item) for item in series])
+            except PARSE_ERRORS:
+                return broken
             kept = [item for item in arrivals if item.patient == study.patient]
             for item in kept:
-                self._queue.add(item)
+                self._queue.add(item)  # a disk that fails is no fault of the archive's
             if kept or (moved and has_ecg(self._queue, study)):
-                return True
-        return False
+                return "found"
+        return "none"
 
     def _associate(self, arrivals: list[Arrival]) -> Association | None:
         def store(event: evt.Event) -> int:

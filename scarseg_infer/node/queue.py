@@ -22,6 +22,8 @@ OPEN: Final = "open"
 DONE: Final = "done"
 FAILED: Final = "failed"
 
+_HERE: Final = "SELECT sha256, file, study FROM objects WHERE sop_uid = ?"
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
@@ -86,16 +88,16 @@ class Queue:
             OSError, sqlite3.Error: it was not kept.
         """
         digest = hashlib.sha256(memoryview(arrival.file)[arrival.start :]).hexdigest()
-        with self._storage.change() as database:
-            if known := self._compare(database, arrival, digest):
-                return known
+        if known := self._known(arrival, digest):
+            return known
         root = self._storage.root
         part = root / "incoming" / secrets.token_hex(16)
         try:
             write_synced(part, arrival.file)
             with self._storage.change() as database:
-                if known := self._compare(database, arrival, digest):  # came twice at a time
-                    return known
+                here = database.execute(_HERE, (arrival.sop_uid,)).fetchone()
+                if here:  # it came twice at a time
+                    return "known" if here["sha256"] == digest else "conflict"
                 study = _study_for(database, arrival)
                 name = hashlib.sha256(arrival.sop_uid.encode()).hexdigest()[:32]
                 path = root / "objects" / str(study) / f"{name}.dcm"
@@ -112,22 +114,20 @@ class Queue:
             part.unlink(missing_ok=True)
         return "new"
 
-    def _compare(
-        self, database: sqlite3.Connection, arrival: Arrival, digest: str
-    ) -> Received | None:
-        row = database.execute(
-            "SELECT sha256, file, study FROM objects WHERE sop_uid = ?", (arrival.sop_uid,)
-        ).fetchone()
-        if row is None:
+    def _known(self, arrival: Arrival, digest: str) -> Received | None:
+        rows = self._storage.rows(_HERE, arrival.sop_uid)
+        if not rows:
             return None
-        if row["sha256"] != digest and not same_content(
-            (self._storage.root / row["file"]).read_bytes(), arrival.file
+        (here,) = rows
+        if here["sha256"] != digest and not same_content(
+            (self._storage.root / here["file"]).read_bytes(), arrival.file
         ):
             return "conflict"
-        database.execute(
-            f"UPDATE studies SET {_OPENED} WHERE id = ? AND state = ?",
-            (OPEN, time.time(), row["study"], FAILED),
-        )
+        with self._storage.change() as database:
+            database.execute(
+                f"UPDATE studies SET {_OPENED}, images_forgotten = 0 WHERE id = ? AND state = ?",
+                (OPEN, time.time(), here["study"], FAILED),
+            )
         return "known"
 
     def complete(self, quiet_s: float, step_wait_s: float = 0.0) -> list[Study]:
@@ -197,13 +197,15 @@ class Queue:
         (row,) = self._storage.rows("SELECT objects, changes FROM studies WHERE id = ?", study.id)
         return replace(study, changes=row["changes"]) if row["objects"] == study.objects else None
 
-    def fail(self, study: Study, why: str) -> None:
-        """Give a study up until something of it comes, be it for the second time."""
+    def fail(self, study: Study, why: str) -> bool:
+        """Give a study up until something of it comes, be it for the second time. Returns False
+        where something has come in the meantime, and it stays open."""
         with self._storage.change() as database:
-            database.execute(
+            failed = database.execute(
                 "UPDATE studies SET state = ?, why = ?, finished = ? WHERE id = ? AND changes = ?",
                 (FAILED, why, time.time(), study.id, study.changes),
-            )
+            ).rowcount
+        return bool(failed)
 
     def postpone(self, study: Study, seconds: float, why: str) -> None:
         """Try a study again after some time."""
@@ -295,7 +297,8 @@ def _open_for_ecg(database: sqlite3.Connection, arrival: Arrival) -> None:
     being made without it does not count, what was made is made again."""
     patient = (arrival.patient, arrival.issuer, arrival.issuer, arrival.study_uid)
     database.execute(
-        f"UPDATE studies SET changes = changes + 1 {_OF_THE_ECGS_PATIENT}", (OPEN, *patient)
+        f"UPDATE studies SET changes = changes + 1, attempts = 0 {_OF_THE_ECGS_PATIENT}",
+        (OPEN, *patient),
     )
     database.execute(
         f"UPDATE studies SET {_OPENED} {_OF_THE_ECGS_PATIENT} AND NOT with_ecg",

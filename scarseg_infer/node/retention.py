@@ -9,13 +9,16 @@ from scarseg_infer.node.queue import OPEN
 from scarseg_infer.node.storage import Storage, remove
 
 _NOT_NEEDED: Final = (
-    "SELECT id FROM studies s WHERE (state != ? OR images = 0) AND objects > 0 "
+    "SELECT id FROM studies s WHERE (state != ? OR images = 0) AND (objects > 0 OR patient != '') "
     "AND last_received <= ? AND COALESCE(finished, 0) <= ? AND NOT EXISTS ("
     "  SELECT 1 FROM results r JOIN deliveries d ON d.result = r.sop_uid "
     "  WHERE r.study = s.id AND (d.sent IS NULL OR d.sent > ?))"
 )
 """Studies to forget; see :func:`forget`."""
 _WITHOUT_THE_PATIENT: Final = (
+    # A peer that did not take the results gets new ones when the study is sent again.
+    "UPDATE studies SET inputs = '' WHERE id = ? AND EXISTS (SELECT 1 FROM results r "
+    "JOIN deliveries d ON d.result = r.sop_uid WHERE r.study = studies.id AND d.state != 'sent')",
     "DELETE FROM objects WHERE study = ?",
     "DELETE FROM deliveries WHERE result IN (SELECT sop_uid FROM results WHERE study = ?)",
     "DELETE FROM results WHERE study = ?",

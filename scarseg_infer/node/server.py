@@ -26,9 +26,9 @@ MAX_PDU_BYTES: Final = 1 << 20
 """A request for an association with 128 contexts takes 30 kB, data PDUs are at most PDU_BYTES."""
 PDU_BYTES: Final = 128 << 10
 """What we ask senders to keep to; many small PDUs cost more time than their data."""
-MESSAGES_AHEAD: Final = 4
-"""Messages that may wait for the one before them. Nobody has a reason to send any before its
-answer, as we never agree to asynchronous operations (PS3.7, D.3.3.3), but for a release."""
+MESSAGES_AHEAD: Final = 1
+"""Messages that may wait while more is read. Nobody has a reason to send one before the answer to
+the last, as we never agree to asynchronous operations (PS3.7, D.3.3.3)."""
 HANDSHAKE_S: Final = 10.0
 CONNECTIONS_PER_ASSOCIATION: Final = 4
 """Connections, with those still to be refused politely, for each association allowed."""

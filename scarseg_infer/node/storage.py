@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from scarseg_infer.node.clock import ClockWatch
 from scarseg_runtime.errors import OutputError, UsageError
 
 _OBJECTS_AND_RESULTS: Final = """
@@ -60,6 +61,7 @@ ALTER TABLE studies ADD COLUMN changes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE studies ADD COLUMN with_ecg INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE studies ADD COLUMN images_forgotten INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX studies_by_patient ON studies (patient);
+UPDATE studies SET with_ecg = 1 WHERE state = 'done';  -- perhaps: such are not made again
 DELETE FROM deliveries WHERE result IN (
     SELECT sop_uid FROM results JOIN studies ON id = study WHERE objects = 0);
 DELETE FROM results WHERE study IN (SELECT id FROM studies WHERE objects = 0);
@@ -87,6 +89,7 @@ class Storage:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._lock = threading.RLock()
+        self._clock = ClockWatch()
         try:
             root.mkdir(parents=True, exist_ok=True, mode=0o700)
             for name in ("incoming", "objects", "results", "work"):
@@ -108,6 +111,7 @@ class Storage:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")  # in WAL, NORMAL may lose the last commits
+        connection.execute("PRAGMA secure_delete=ON")  # identifiers that were deleted are gone
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
             raise UsageError("the data folder is of a newer version", "Use that version")
@@ -128,6 +132,7 @@ class Storage:
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._clock.follow(self._connection)
                 yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -144,6 +149,9 @@ class Storage:
     def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
         """All rows of a SELECT."""
         with self._lock:
+            if self._clock.stepped_s() and not self._connection.in_transaction:
+                with self.change():
+                    pass
             return self._connection.execute(query, values).fetchall()
 
     def free_bytes(self) -> int:

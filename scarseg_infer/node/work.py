@@ -17,7 +17,6 @@ from pydicom import dcmread
 
 from scarseg_infer.crash_place import crash_place
 from scarseg_infer.ecg import EcgRecord
-from scarseg_infer.node.clock import ClockWatch, shift_times
 from scarseg_infer.node.config import Config
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
@@ -46,6 +45,9 @@ POLL_S: Final = 0.2
 RETRY_S: Final = 30.0
 """Wait after a failure; twice as long after each further one of the study."""
 RETRY_MAX_S: Final = 900.0
+LAST_TRIES_S: Final = 3600.0
+"""From the start of the node until an object may be given up: it may have been off for long, or the
+clock not yet be set."""
 SWEEP_S: Final = 600.0
 """Time between two looks for what can be deleted."""
 
@@ -73,7 +75,7 @@ class Worker:
         self._stop = threading.Event()
         self._current: Study | None = None
         self._failures: Counter[int] = Counter()
-        self._clock, self._swept = ClockWatch(), -math.inf
+        self._start, self._swept = time.monotonic(), -math.inf
         self.disk_fails = False
         """Could the queue not be read or written when that was tried last?"""
 
@@ -82,9 +84,6 @@ class Worker:
         self._stop = stop
         while not stop.is_set():
             try:
-                if step := self._clock.stepped_s():
-                    shift_times(self._storage, step)
-                    self._log.write("clock_set", seconds=round(step, 1))
                 busy = self.step()
                 if time.monotonic() - self._swept > SWEEP_S:
                     self._sweep()
@@ -97,10 +96,11 @@ class Worker:
                 stop.wait(POLL_S)
 
     def _sweep(self) -> None:
-        given_up = self._outbox.give_up(self._config.send.give_up_days * 86400)
-        for peer, count in given_up.items():
-            self._counters.add("deliveries_given_up_total", count, peer=peer)
-            self._log.write("deliveries_given_up", peer=peer, objects=count)
+        if time.monotonic() - self._start > LAST_TRIES_S:
+            given_up = self._outbox.give_up(self._config.send.give_up_days * 86400)
+            for peer, count in given_up.items():
+                self._counters.add("deliveries_given_up_total", count, peer=peer)
+                self._log.write("deliveries_given_up", peer=peer, objects=count)
         forget(self._storage, self._config.study.keep_days * 86400)
         self._steps.forget(self._config.study.steps_keep_s)
         self._swept = time.monotonic()
@@ -135,7 +135,9 @@ class Worker:
             self._segment(study, folder, start)
         except RunTimeoutError:  # before OSError, which it is too
             limit = self._config.study.timeout_s
-            self._give_up(study, f"Processing took longer than study.timeout_s ({limit:g} s).")
+            self._give_up(
+                self._current, f"Processing took longer than study.timeout_s ({limit:g} s)."
+            )
         except CancelledError:
             self._queue.not_tried(study)
             self._log.write("study_broken_off", study=study.id)
@@ -144,7 +146,7 @@ class Worker:
             self._queue.not_tried(study)
             self._later(study, type(error).__name__)
         except ScarsegError as error:
-            self._give_up(study, str(error))
+            self._give_up(self._current, str(error))
         except Exception as error:  # noqa: BLE001 - one odd study must not stop the others
             self._later(study, f"internal error, {crash_place(error)}")
         else:
@@ -168,13 +170,13 @@ class Worker:
             if (now := self._queue.again(study)) is None:  # it waits to be complete once more
                 self._log.write("study_grew", study=study.id)
                 return
-            study = now
+            self._current = study = now
         words = link_images(self._queue, study, folder / "images")
         result, ecg = self._run(study, folder / "images")
         inputs = self._inputs(result, ecg)
         if inputs == study.inputs:
-            self._outbox.unchanged(study)
-            self._log.write("study_unchanged", study=study.id, objects=len(words))
+            if self._outbox.unchanged(study, with_ecg=bool(ecg)):
+                self._log.write("study_unchanged", study=study.id, objects=len(words))
             return
         out = folder / "results"
         written = write_all(result, out, overwrite=False, only=[*self._config.send.objects, "json"])
@@ -216,7 +218,8 @@ class Worker:
         return hashlib.sha256("\n".join([*used, ecg, result.model.sha256]).encode()).hexdigest()
 
     def _give_up(self, study: Study, why: str) -> None:
-        self._queue.fail(study, why)
+        if not self._queue.fail(study, why):
+            return  # something has come: it is tried with that
         self._failures.pop(study.id, None)
         self._counters.add("studies_failed_total")
         self._log.write("study_failed", study=study.id, reason=why)

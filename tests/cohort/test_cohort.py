@@ -53,19 +53,9 @@ def started(tries: int = 3) -> Any:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": False}
-    # Ray handles SIGTERM from then on. Processes that other tests fork would inherit that, and one
-    # that is told to end just before it waits for a lock (pools of workers do so) waits for ever.
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        return _started(Cluster, head, tries)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _started(make: Any, head: dict[str, Any], tries: int) -> Any:
     for left in reversed(range(tries)):
         try:
-            found = make(initialize_head=True, head_node_args=head)
+            found = Cluster(initialize_head=True, head_node_args=head)
             for _ in range(2):
                 found.add_node(num_cpus=1)
             found.wait_for_nodes()

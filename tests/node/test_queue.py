@@ -14,7 +14,6 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from scarseg_infer.node.clock import ClockWatch, shift_times
 from scarseg_infer.node.http_api import arrival_in_file
 from scarseg_infer.node.outbox import Outbox, ResultFile
 from scarseg_infer.node.queue import Arrival, Kind, Queue
@@ -265,7 +264,13 @@ def test_part_of_a_forgotten_study_is_not_the_study(storage: Storage) -> None:
     assert publish(storage, peers=())
     assert forget(storage, 0) == 1
     queue.add(arrival("1.3"))
-    assert [study.images_missing for study in queue.complete(0)] == [2]
+    (study,) = queue.complete(0)
+    assert study.images_missing == 2
+    assert queue.fail(study, "a part")
+    queue.add(arrival("1.3"))  # whoever sends it again means it
+    assert [study.images_missing for study in queue.complete(0)] == [0]
+    assert publish(storage, "9.2", peers=())
+    assert forget(storage, 0) == 1
     queue.add(arrival("1.1"))
     queue.add(arrival("1.2"))
     assert [study.images_missing for study in queue.complete(0)] == [0]
@@ -289,8 +294,11 @@ def test_late_ecg_opens_what_was_made_without_one(storage: Storage) -> None:
     queue = Queue(storage)
     queue.add(arrival("1.1"))
     (before,) = queue.complete(0)
+    queue.begin(before)
     queue.add(arrival("5.1", "5", kind="ecg"))  # while the study is processed
     assert queue.again(before) is not None
+    assert not queue.fail(before, "without that ECG")
+    assert queue.complete(0)[0].attempts == 0  # that one does not count
     out = storage.root / "work" / "stale"
     out.mkdir()
     assert not Outbox(storage).publish(before, out, [], [], "digest", with_ecg=False)
@@ -346,25 +354,29 @@ def test_object_that_is_here_in_another_syntax(storage: Storage, node_factory: M
 @pytest.mark.parametrize("step", [-86400.0, 86400.0 * 30])
 def test_clock_that_is_set_changes_no_waiting_time(storage: Storage, step: float) -> None:
     queue, outbox = Queue(storage), Outbox(storage)
+    queue.add(arrival("0.1", "0"))  # of an earlier process, by a clock that may have been right
+    with storage.change() as database:
+        database.execute("UPDATE studies SET first_received = first_received - 1e6, state = 'done'")
     queue.add(arrival("1.1"))
     assert publish(storage)
     queue.add(arrival("2.1", "2"))
     queue.postpone(queue.complete(0)[0], 0.3, "disk")
     Steps(storage).add(Step("7.1", IN_PROGRESS, ["2"]))
+    kept, _, before = storage.rows("SELECT first_received AS at FROM studies ORDER BY id")
     real = time.time
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "time", lambda: real() + step)
-        watch = ClockWatch()
-        watch._offset -= step  # it was made before
-        assert watch.stepped_s() == pytest.approx(step, abs=1)
-        assert watch.stepped_s() == 0
-        shift_times(storage, step)
+        queue.add(arrival("3.1", "3"))  # the first thing after it: times are moved once
+        ids = "SELECT first_received AS at FROM studies ORDER BY id"
+        early, _, moved, new = storage.rows(ids)
+        assert (early["at"], moved["at"]) == (kept["at"], pytest.approx(before["at"] + step, abs=1))
+        assert new["at"] == pytest.approx(time.time(), abs=5)
         assert outbox.give_up(3600) == {}
         assert forget(storage, 3600) == 0
-        assert queue.complete(0, 3600) == []
+        assert [study.id for study in queue.complete(0, 3600)] == [4]
         Steps(storage).update("7.1", DISCONTINUED, None)
         time.sleep(0.4)
-        assert len(queue.complete(0, 3600)) == 1
+        assert [study.id for study in queue.complete(0, 3600)] == [3, 4]
         assert len(outbox.due("a")) == 1
 
 
@@ -377,9 +389,13 @@ def test_what_nobody_takes_is_given_up(storage: Storage) -> None:
     assert outbox.give_up(0) == {"b": 1}
     assert outbox.give_up(0) == {}
     assert outbox.counts() == {("a", "sent"): 1, ("b", "given up"): 1}
-    assert outbox.after_restart(["a", "b"]) == {}
     assert outbox.due("b") == []
+    assert outbox.after_restart(["a", "b"]) == {}
+    assert len(outbox.due("b")) == 1  # once more after a restart
+    assert outbox.give_up(0) == {"b": 1}
     assert forget(storage, 0) == 1
+    queue.add(arrival("1.1"))  # sent again, the peer gets results at last
+    assert queue.complete(0)[0].inputs == ""
 
 
 def test_others_may_not_read(storage: Storage) -> None:

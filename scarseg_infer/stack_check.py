@@ -104,7 +104,7 @@ def _check_order(stack: LgeStack) -> None:
         )
     least, most = (SAME_POSITION_MM, MAX_SLICE_HEIGHT_MM) if given else (0.0, np.inf)
     steps = np.diff(stack.slice_positions_mm)
-    if not ((steps > least) & (steps <= most)).all():
+    if not ((steps > 0.0) & (steps >= least) & (steps <= most)).all():
         raise StudyError(
             "the slices do not follow each other along row × column direction",
             "Reverse their order, or check the positions",

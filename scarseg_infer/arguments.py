@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import get_args
 
@@ -36,7 +36,8 @@ def check_choice(series: object, prefer: object) -> None:
     known = get_args(PreferredKind)
     if prefer not in known:
         raise UsageError("there is no such kind to prefer", f"Known: {', '.join(known)}")
-    if series is not None and (not isinstance(series, str | int) or isinstance(series, bool)):
+    whole = isinstance(series, Integral) and not isinstance(series, bool)  # numpy's are, too
+    if series is not None and not whole and not isinstance(series, str):
         raise UsageError("the series is neither a number nor a text", "See list_series")
 
 

@@ -52,13 +52,14 @@ _VRS: Final = frozenset(str(vr) for vr in VR)
 
 MAX_ITEMS: Final = 50_000
 """Of all sequences in a file, 30 µs each; an enhanced object has some 20 for each frame."""
-MAX_PARTS: Final = 200_000
-"""Elements and items that are read at once; a slice has some hundred."""
+MAX_PARTS: Final = 1_500_000
+"""Reads of a file, 5 s and 350 MB at worst: one to three for each element and item of undefined
+length. A slice takes some hundred, 2000 frames with much in each some 900 000."""
 _ITEM_TAGS: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 
 
 class TooManyPartsError(ValueError):
-    """The file has more elements, items or frames than any LGE; 4 MB of them take 15 s."""
+    """The file has more elements, items or frames than any LGE, and would take all time."""
 
 
 class DeflatedError(ValueError):
@@ -89,7 +90,8 @@ def parse(data: bytes, only: Collection[str] | None = None) -> FileDataset:
 
 
 class _Counted(BytesIO):
-    """Bounds how often it is read: pydicom does so at least once for every element and item."""
+    """Bounds how often it is read: pydicom does so once to three times for every element and item,
+    but takes a sequence of known length as a whole."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)

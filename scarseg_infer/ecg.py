@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scarseg_infer.plain_numbers import as_plain
+from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
 
 MAX_ECG_BYTES: Final = 10 << 20
@@ -63,13 +64,17 @@ def checked(record: EcgRecord) -> EcgRecord:
 
     Raises:
         EcgError: no samples, a sampling rate or length beyond any resting ECG, a scale that
-            makes samples larger than ``MAX_MV``, or what are no numbers, names and time at all.
+            makes samples of the twelve leads larger than ``MAX_MV``, or what are no numbers, names
+            and time at all. Other channels, such as a trigger of 5 V, may be as large as they are.
     """
     signals = _described(record)
     if not signals.size:
         raise EcgError("the ECG has no samples", "Export the ECG again")
     check_timing(len(signals), record.rate_hz)
-    if (signals > MAX_MV).any() or (signals < -MAX_MV).any():  # abs would fail on -32768 in int16
+    known = {lead.casefold() for lead in LEADS}
+    named = [i for i, name in enumerate(record.lead_names) if name.strip().casefold() in known]
+    used = signals[:, [i for i in named if i < signals.shape[1]]]
+    if (used > MAX_MV).any() or (used < -MAX_MV).any():  # abs would fail on -32768 in int16
         raise EcgError(
             f"the ECG's scale is not that of an ECG: it goes beyond {MAX_MV:g} mV",
             "Check the unit of the samples, or export the ECG again",

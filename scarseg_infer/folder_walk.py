@@ -23,8 +23,8 @@ def regular_files(folder: Path, limit: int) -> list[Path]:
 
     Raises:
         StudyError: a folder cannot be listed, there are more than ``limit`` files or folders, or
-            links to files elsewhere: to leave out what may be a slice would be a lie, and to
-            follow them could read anything.
+            links that lead elsewhere or nowhere: to leave out what may be a slice would be a lie,
+            and to follow them could read anything.
     """
     root = os.path.realpath(folder)
     found: dict[Path, Path] = {}
@@ -51,21 +51,26 @@ def regular_files(folder: Path, limit: int) -> list[Path]:
 
 
 def _place(entry: os.DirEntry[str], root: str) -> Path | None:
-    """Where a regular file lies; None for what is none. Raises StudyError outside of ``root``."""
+    """Where a regular file lies; None for folders and what is no file.
+
+    Raises StudyError for a link that leads out of ``root`` or to nothing that can be read: what
+    it stood for may be a slice.
+    """
     if not entry.is_symlink():
         return Path(entry.path) if entry.is_file(follow_symlinks=False) else None
     target = Path(os.path.realpath(entry.path))
-    try:
-        if not stat.S_ISREG(target.stat().st_mode):
-            return None
-    except OSError:  # leads nowhere
-        return None
     if not target.is_relative_to(root):
         raise StudyError(
-            "the study folder holds links to files outside of it",
+            "the study folder holds links that lead outside of it",
             "Copy the files themselves into the folder",
         )
-    return target
+    try:
+        return target if stat.S_ISREG(target.stat().st_mode) else None
+    except OSError as error:
+        raise StudyError(
+            f"the study folder holds a link that leads to no file ({error.strerror})",
+            "Copy or fetch the file itself, or remove the link if it is not part of the study",
+        ) from error
 
 
 def _too_many(limit: int) -> StudyError:

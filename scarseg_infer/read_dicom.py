@@ -35,7 +35,10 @@ _IGNORED: Final = {
         "DICOM objects that are not MR images",
     ),
     FileKind.MULTI_FRAME: ("multi-frame MR object", "multi-frame MR objects"),
-    FileKind.TOO_LARGE: ("file too large for an MR slice", "files too large for an MR slice"),
+    FileKind.TOO_LARGE: (
+        "file too large or complex to be an LGE image",
+        "files too large or complex to be LGE images",
+    ),
 }
 
 

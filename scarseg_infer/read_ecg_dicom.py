@@ -23,7 +23,14 @@ from pydicom.uid import (
 )
 from pydicom.waveforms.numpy_handler import multiplex_array
 
-from scarseg_infer.dicom_parse import PARSE_ERRORS, DeflatedError, number, parse, text
+from scarseg_infer.dicom_parse import (
+    PARSE_ERRORS,
+    DeflatedError,
+    TooManyPartsError,
+    number,
+    parse,
+    text,
+)
 from scarseg_infer.dicom_time import acquisition_time
 from scarseg_infer.ecg import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, check_timing, checked
 from scarseg_infer.quiet import quiet_readers
@@ -126,6 +133,8 @@ def is_ecg(data: bytes) -> bool:
             return _sop_class(parse(data)) in ECG_CLASSES
         except DeflatedError:
             return True  # the reader says what is wrong with it
+        except TooManyPartsError:
+            return len(data) > _HEAD_BYTES and is_ecg(data[:_HEAD_BYTES])
         except PARSE_ERRORS:
             return False
 

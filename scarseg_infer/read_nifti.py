@@ -24,6 +24,7 @@ from scarseg_infer.slice_plane import (
     MAX_COORDINATE_MM,
     MAX_SLICE_HEIGHT_MM,
     MIN_SLICE_HEIGHT_MM,
+    SAME_POSITION_MM,
     plausible_spacing,
     unit_axes,
 )
@@ -82,7 +83,7 @@ def read_nifti(path: Path) -> LgeStack:
         image, pixdim = _open(_read_bytes(path))
         unit_mm = _unit_mm(image)
         spacing_mm = tuple(float(size) * unit_mm for size in pixdim)
-        _check_spacing(spacing_mm)
+        _check_spacing(spacing_mm, image.shape[2])
         pixels = np.ascontiguousarray(_voxels(image).transpose(2, 1, 0))
         grid = _grid(np.asarray(image.affine, dtype=np.float64), unit_mm, np.array(spacing_mm))
     origins = grid.first_mm + np.arange(len(pixels))[:, None] * grid.slice_step_mm
@@ -199,11 +200,12 @@ def _unit_mm(image: Any) -> float:
     return _UNIT_MM[code]
 
 
-def _check_spacing(spacing_mm: tuple[float, ...]) -> None:
+def _check_spacing(spacing_mm: tuple[float, ...], slices: int) -> None:
     size = " × ".join(f"{value:.3g}" for value in spacing_mm)
     if not all(math.isfinite(value) and value > 0 for value in spacing_mm):
         raise StudyError(f"the NIfTI file has impossible voxel sizes ({size} mm)", _EXPORT_AGAIN)
-    thin, thick = MIN_SLICE_HEIGHT_MM, MAX_SLICE_HEIGHT_MM
+    thin = SAME_POSITION_MM if slices > 1 else MIN_SLICE_HEIGHT_MM
+    thick = MAX_SLICE_HEIGHT_MM
     if not plausible_spacing(spacing_mm[:2]) or not thin <= spacing_mm[2] <= thick:
         raise StudyError(
             f"the NIfTI file has voxels of {size} mm, which cannot be those of a heart image",

@@ -296,7 +296,9 @@ def _content(file: Path, where: str, needed: int, limit: int) -> bytes:
     try:
         real = Path(os.path.realpath(file))
         if not real.is_relative_to(os.path.realpath(file.parent)):
-            raise EcgError(*_OUTSIDE)
+            raise EcgError(
+                f"{where} is a link to a file outside of its folder", "Copy the file itself there"
+            )
         found = real.stat()
         if not stat.S_ISREG(found.st_mode):
             raise EcgError(f"{where} is no ordinary file", "Copy or export it again")

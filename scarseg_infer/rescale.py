@@ -30,9 +30,12 @@ def rescaled(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[np
         StudyError: the values are implausible, or stored ones that differ fall together.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        values = stored.astype(np.float64)
-        values *= slope
-        values += intercept
+        as_stored = (slope, intercept) == (1, 0) and stored.dtype.kind == "f"
+        if as_stored and stored.dtype.itemsize <= np.dtype(np.float32).itemsize:
+            values = stored  # nothing is lost, and no copy needed
+        else:
+            values = stored.astype(np.float64) * slope
+            values += intercept
         low, high = float(values.min()), float(values.max())
         if not (np.isfinite(low) and np.isfinite(high)):  # not a number passes through min
             return None
@@ -41,12 +44,13 @@ def rescaled(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[np
     flattened = contrast == 0 and stored.min() != stored.max()
     if largest > MAX_MAGNITUDE or flattened or 0 < contrast < MIN_CONTRAST:
         raise _implausible()
-    if (slope, intercept) != (1, 0) or stored.dtype.kind != "f":
+    found = values.astype(np.float32)
+    if not (as_stored and np.array_equal(found, values)):
         step = abs(slope) if stored.dtype.kind in "iu" else 0.0
         finest = max(step, contrast / LEVELS)
         if contrast and float(np.spacing(np.float32(largest))) > finest:
             raise _implausible()
-    return values.astype(np.float32)
+    return found
 
 
 def _implausible() -> StudyError:

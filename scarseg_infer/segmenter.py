@@ -37,9 +37,12 @@ class Segmenter:
 
     **Life**: :meth:`from_model` loads, :meth:`run` may follow any number of times, :meth:`close`
     (or the end of a ``with`` block) gives memory and threads back. Nothing outside is touched: no
-    logging is configured, nothing printed, no signal handled, no random generator or environment
-    variable used; but OpenVINO and TensorRT keep what they compile in a cache folder
-    (``scarseg-infer/engines`` in the user's), see ``cache``.
+    logging is configured, nothing printed, no signal handled, no random generator used; but
+    OpenVINO and TensorRT keep what they compile in a cache folder (``scarseg-infer/engines`` in the
+    user's), see ``cache``. Three things reach the whole process: ONNX Runtime's default logger is
+    set to fatal errors where we import it first; oneDNN keeps no kernels once OpenVINO has loaded a
+    model, unless the host has set ``ONEDNN_PRIMITIVE_CACHE_CAPACITY``; and environment variables
+    are set for a moment while these libraries are imported or load, then put back.
 
     **Threads**: any number of threads may call :meth:`run` of one Segmenter, on files and on
     arrays. ONNX Runtime computes them side by side, OpenVINO and TensorRT one after another.

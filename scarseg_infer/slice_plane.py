@@ -22,14 +22,15 @@ PARALLEL_TOLERANCE_DEG: Final = 0.2
 SPACING_TOLERANCE: Final = 1e-3
 """Relative difference of pixel spacings that is still rounding."""
 SAME_POSITION_MM: Final = 0.5
-"""Images closer than this along the normal show the same slice; the pitch of LGE is 5–13 mm."""
+"""Images closer than this along the normal show the same slice, whatever the source: the pitch of
+LGE is 5–13 mm, that of 3-D LGE filled with zeros down to 0.6 mm."""
 PIXEL_SPACING_RANGE_MM: Final = (0.1, 10.0)
 """In-plane spacing that can be a heart's at all (LGE: 1.2–2 mm); others are wrong units."""
 MAX_SLICE_HEIGHT_MM: Final = 50.0
 """Half a heart: thicker slices are wrong units (LGE: 6–13 mm)."""
 MIN_SLICE_HEIGHT_MM: Final = 0.7
-"""Thinner slices are wrong units or damage (3-D LGE: 1–2.5 mm; scanners go down to 0.8 mm): volumes
-grow with the height, so that scar would fall below the least that counts."""
+"""A single slice that is thinner is in wrong units or damaged (scanners go down to 0.8 mm): volumes
+grow with its height, so that scar would fall below the least that counts."""
 MAX_COORDINATE_MM: Final = 10_000.0
 """No point of a patient lies farther from the scanner's origin; beyond it is damage."""
 MISSING_SLICE_STEP: Final = 1.5

@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from scarseg_infer.orientation import SHORT_AXIS_TRUST_DEG, counted_from, short_axis_tilt_deg
 from scarseg_infer.plain_numbers import as_plain
 from scarseg_infer.slice_plane import step_warnings, unit_axes
 from scarseg_infer.stack import LgeStack
-from scarseg_infer.stack_check import CHECK, check_stack
+from scarseg_infer.stack_check import CHECK, check_stack, float_pixels
 from scarseg_runtime.errors import StudyError
 
 
@@ -44,15 +44,15 @@ def stack_from_arrays(
         StudyError: shapes do not fit, a value is not a number, not finite or not plausible, it is
             no short axis, or the slices are not in order along row × column direction.
     """
-    values = _numbers(pixels, "pixels are", np.float32)
-    spacing = _numbers(pixel_spacing_mm, "pixel spacing is", np.float64)
-    row, column = _axes(_numbers(image_orientation, "orientation is", np.float64))
+    values = float_pixels(_numbers(pixels, "pixels are"))
+    spacing = _numbers(pixel_spacing_mm, "pixel spacing is").astype(np.float64)
+    row, column = _axes(_numbers(image_orientation, "orientation is").astype(np.float64))
     if spacing.shape != (2,):
         raise StudyError("the pixel spacing is not two plausible distances in mm", CHECK)
     stack = LgeStack(
         pixels=values,
         pixel_spacing_mm=(float(spacing[0]), float(spacing[1])),
-        origins_mm=_numbers(image_positions_mm, "positions are", np.float64),
+        origins_mm=_numbers(image_positions_mm, "positions are").astype(np.float64),
         row_direction=row,
         column_direction=column,
         slice_thickness_mm=slice_thickness_mm,
@@ -64,16 +64,15 @@ def stack_from_arrays(
     return replace(stack, warnings=tuple(_stack_warnings(stack)))
 
 
-def _numbers(given: ArrayLike, what: str, dtype: DTypeLike) -> NDArray[Any]:
-    """A copy as an array of floats. Raises StudyError for anything but plain numbers."""
+def _numbers(given: ArrayLike, what: str) -> NDArray[Any]:
+    """It as an array of its own type. Raises StudyError for anything but plain numbers."""
     values = as_plain(given)
     if values is None:
         raise StudyError(
             f"the {what} not an array of numbers",
             "Give real numbers without a mask, in a list or an array of numpy",
         )
-    with np.errstate(over="ignore"):  # what is infinite is refused afterwards
-        return np.array(values, dtype, order="C")
+    return values
 
 
 def _axes(orientation: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scarseg_infer.orientation import SHORT_AXIS_LIMIT_DEG, short_axis_tilt_deg
 from scarseg_infer.plain_numbers import is_plain
+from scarseg_infer.rescale import rescaled
 from scarseg_infer.slice_plane import (
     MAX_COORDINATE_MM,
     MAX_SLICE_HEIGHT_MM,
@@ -23,6 +24,7 @@ from scarseg_infer.stack_size import check_size
 from scarseg_runtime.errors import StudyError
 
 CHECK: Final = "Give geometry as DICOM does, in mm"
+_NOT_FINITE: Final = ("the pixels are not a finite array [slices, rows, columns]", CHECK)
 
 
 def check_stack(stack: LgeStack) -> None:
@@ -32,7 +34,7 @@ def check_stack(stack: LgeStack) -> None:
         StudyError: shapes do not fit, a value is not finite or not plausible, the slices are not
             in order along row × column direction, or, of arrays, it is no short axis.
     """
-    _check_pixels(stack.pixels)
+    float_pixels(stack.pixels)
     _check_geometry(stack)
     _check_order(stack)
     if stack.acquired is not None and not isinstance(stack.acquired, datetime):
@@ -44,15 +46,27 @@ def check_stack(stack: LgeStack) -> None:
         )
 
 
-def _check_pixels(pixels: NDArray[np.float32]) -> None:
-    limit = np.finfo(np.float32).max
-    # Not a number and infinities fail the comparison, too.
-    if not (is_plain(pixels) and pixels.ndim == 3 and min(pixels.shape) >= 1) or not (
-        pixels.min() >= -limit and pixels.max() <= limit
-    ):
-        raise StudyError("the pixels are not a finite array [slices, rows, columns]", CHECK)
+def float_pixels(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """A copy of a host's pixels as the network takes them.
+
+    Raises:
+        StudyError: they are no finite stack, too many, or no image: so large, so flat or so far
+            from zero that float32 cannot tell them apart.
+    """
+    if not is_plain(pixels) or pixels.ndim != 3 or min(pixels.shape) < 1:
+        raise StudyError(*_NOT_FINITE)
     slices, rows, columns = pixels.shape
     check_size(slices, rows, columns, "Give one short-axis LGE stack")
+    try:
+        found = rescaled(pixels, 1, 0)
+    except StudyError as error:
+        raise StudyError(
+            "the pixel values are not those of an MR image",
+            "Check their scale and offset; give what DICOM has after rescale",
+        ) from error
+    if found is None:
+        raise StudyError(*_NOT_FINITE)
+    return np.ascontiguousarray(found)
 
 
 def _check_geometry(stack: LgeStack) -> None:
@@ -90,7 +104,7 @@ def _check_order(stack: LgeStack) -> None:
         )
     least, most = (SAME_POSITION_MM, MAX_SLICE_HEIGHT_MM) if given else (0.0, np.inf)
     steps = np.diff(stack.slice_positions_mm)
-    if not ((steps > least) & (steps <= most)).all():
+    if not ((steps > 0.0) & (steps >= least) & (steps <= most)).all():
         raise StudyError(
             "the slices do not follow each other along row × column direction",
             "Reverse their order, or check the positions",

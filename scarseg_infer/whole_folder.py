@@ -64,10 +64,11 @@ def publish(folder: Path, out: Path, names: Collection[str], *, overwrite: bool)
     ``overwrite`` it is the first.
 
     Args:
-        names: the files that may be in an old result; whatever else is in it stays, aside.
+        names: the files that may be in an old result; one with anything else in it is put back.
 
     Raises:
-        OutputError: without ``overwrite`` something is there; or others write there all the time.
+        OutputError: without ``overwrite`` something is there; something else than an old result
+            is; or others write there all the time.
     """
     out = place_of(out)
     old = folder.with_name(folder.name + ".old")
@@ -82,6 +83,13 @@ def publish(folder: Path, out: Path, names: Collection[str], *, overwrite: bool)
             continue
         with suppress(FileNotFoundError):  # somebody else has moved it aside
             out.rename(old)
+        if _holds_others(old, names):  # they have come since that was looked at
+            with suppress(OSError):  # somebody else's result is there now; nothing is deleted
+                old.rename(out)
+            raise OutputError(
+                "something that is no result of this program has come into the output folder",
+                "Name another folder with -o; only a folder of results is ever replaced",
+            )
         try:
             done = _renamed(folder, out)
         except BaseException:
@@ -110,6 +118,16 @@ def _holds_something(out: Path) -> bool:
         return any(out.iterdir())
     except FileNotFoundError:
         return False
+
+
+def _holds_others(old: Path, names: Collection[str]) -> bool:
+    """Whether what was moved aside is anything but a folder of our own outputs."""
+    try:
+        return any(entry.name not in names or entry.is_dir() for entry in old.iterdir())
+    except FileNotFoundError:  # nothing was there to be moved
+        return False
+    except NotADirectoryError:
+        return True
 
 
 def _remove(old: Path, names: Collection[str]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import os
-from typing import Final
+from typing import Final, SupportsIndex
 
 from scarseg_runtime.errors import UsageError
 
@@ -18,13 +19,19 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def check_threads(threads: int | None) -> None:
-    """Raises UsageError where a number of cores, if one is given, is none."""
+def checked_threads(threads: SupportsIndex | None) -> int | None:
+    """A number of cores, if one is given, of whatever type (numpy's too), as an int.
+
+    Raises:
+        UsageError: it is none.
+    """
     if threads is None:
-        return
-    whole = isinstance(threads, int) and not isinstance(threads, bool)
-    if not whole or not 1 <= threads <= MOST_THREADS:
+        return None
+    whole = isinstance(threads, SupportsIndex) and not isinstance(threads, bool)
+    count = operator.index(threads) if whole else 0
+    if not 1 <= count <= MOST_THREADS:
         raise UsageError(
             f"the number of threads is not a whole number from 1 to {MOST_THREADS}",
             "Leave it out to use all cores",
         )
+    return count

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_runtime.cache_place import Cache, chosen_folder
+from scarseg_runtime.cache_place import Cache, check_cache
 from scarseg_runtime.contract import BEAT_SAMPLES, LEADS, MAX_STACK_PIXELS
-from scarseg_runtime.cores import check_threads
+from scarseg_runtime.cores import checked_threads
 from scarseg_runtime.errors import StudyError, UsageError
 from scarseg_runtime.model_file import ModelMetadata, with_half_variant
 from scarseg_runtime.own_process import OwnProcess
@@ -69,8 +69,8 @@ class Model:
             ProviderError: a name is unknown, or what it stands for cannot run here.
             UsageError: ``threads`` or ``cache`` make no sense.
         """
-        check_threads(threads)
-        chosen_folder(cache)
+        threads = checked_threads(threads)
+        check_cache(cache)
         chosen = choose(candidates(with_half_variant(path)), provider, precision)
         return cls(open_session(chosen, threads, cache), chosen)
 

@@ -22,6 +22,7 @@ from scarseg_infer import (
     read_study,
 )
 from scarseg_infer.demo import DEMO_STUDY
+from scarseg_runtime.cache_place import chosen_folder
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,38 @@ def test_a_stack_has_no_series(segmenter: Segmenter, stack: LgeStack) -> None:
 def test_numbers_of_numpy_are_numbers(segmenter: Segmenter, stack: LgeStack) -> None:
     result = segmenter.run(stack, gap_days=np.float32(3), timeout_s=np.int64(600))
     assert type(result.ecg.gap_days) is float and result.ecg.gap_days == 3.0
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(tmp_path: Path, dicom_factory: Any) -> None:
+    dicom_factory.write(tmp_path / "study", dicom_factory.series())
+    whole: Any = np.int64(1)
+    assert read_study(tmp_path / "study", whole).pixels.shape[0] == 6
+    Segmenter.from_model(provider="cpu", threads=whole).warm_up(1, 32, 32)
+    for wrong in (np.int64(0), np.float32(1), np.True_, True, "1"):
+        with pytest.raises(UsageError, match="whole number"):
+            Segmenter.from_model(provider="cpu", threads=wrong)
+
+
+class Place:
+    """A path of a library of its own."""
+
+    def __init__(self, path: object) -> None:
+        self.path = path
+
+    def __fspath__(self) -> Any:
+        return self.path
+
+
+@pytest.mark.parametrize("cache", ["a\0b", "", None, 1, Place(b"a"), Place("a\0b"), Place("")])
+def test_a_cache_is_a_folder(cache: Any) -> None:
+    with pytest.raises(UsageError, match="cache is neither"):
+        Segmenter.from_model(provider="cpu", cache=cache)
+
+
+def test_a_cache_may_be_anything_like_a_path(tmp_path: Path) -> None:
+    with Segmenter.from_model(provider="cpu", cache=Place(str(tmp_path / "mine"))) as segmenter:
+        assert segmenter.model_use().provider == "cpu"
+    assert chosen_folder(Place(str(tmp_path / "mine"))) == tmp_path / "mine"
 
 
 @pytest.mark.parametrize("path", [None, 5, b"x", "a\0b"])

@@ -11,10 +11,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 from pydicom import dcmread
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import ImplicitVRLittleEndian, TwelveLeadECGWaveformStorage
 
 from scarseg_infer import dicom_parse, dicom_series
 from scarseg_infer.dicom_header import FileKind, read_headers
+from scarseg_infer.read_ecg_dicom import is_ecg
 from scarseg_infer.study_reader import list_series, read_study
 
 ITEM = b"\xfe\xff\x00\xe0"
@@ -53,9 +54,9 @@ def test_more_than_any_image_has(
 ) -> None:
     data = dicom_factory.encoded(dicom_factory.series()[0])
     assert read_headers(spoil(data, 2000), 0, "a file")[0] is FileKind.MR_SLICE
-    assert read_headers(spoil(data, 300_000), 0, "a file")[0] is FileKind.TOO_LARGE
+    assert read_headers(spoil(data, 1_600_000), 0, "a file")[0] is FileKind.TOO_LARGE
     with pytest.raises(dicom_parse.TooManyPartsError):
-        dicom_parse.parse(spoil(data, 300_000))
+        dicom_parse.parse(spoil(data, 1_600_000))
 
 
 @pytest.mark.parametrize(("count", "inside"), [(100_000, b""), (2001, b""), (6, ELEMENT * 250_000)])
@@ -72,7 +73,7 @@ def test_such_a_file_is_ignored_with_a_warning(tmp_path: Path, dicom_factory: Mo
     (tmp_path / "study" / "bomb.dcm").write_bytes(bomb)
     stack = read_study(tmp_path / "study")
     assert len(stack.pixels) == 6
-    assert stack.warnings == ("1 file too large for an MR slice was ignored.",)
+    assert stack.warnings == ("1 file too large or complex to be an LGE image was ignored.",)
 
 
 def test_nothing_but_such_files(
@@ -81,6 +82,38 @@ def test_nothing_but_such_files(
     data = dicom_factory.encoded(dicom_factory.series()[0])
     (tmp_path / "a.dcm").write_bytes(with_items(data, 60_000))
     assert "too large or complex" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("count", [450, 2000])
+def test_many_frames_with_much_in_them(
+    dicom_factory: ModuleType, enhanced_factory: ModuleType, count: int
+) -> None:
+    """Of undefined lengths, as some vendors write them: each element is then read at once."""
+
+    def sequence(tag: bytes, element: bytes, count: int) -> bytes:
+        elements = b"".join(
+            element[:2] + struct.pack("<H", 0x1000 + i) + b"LO\x04\0ABCD" for i in range(count)
+        )
+        item = ITEM + b"\xff" * 4 + elements + b"\xfe\xff\x0d\xe0" + bytes(4)
+        return tag + b"SQ\0\0" + b"\xff" * 4 + item + END
+
+    data = dicom_factory.encoded(enhanced_factory.enhanced(dicom_factory.series()))
+    inside = b"".join(
+        sequence(b"\x20\0" + struct.pack("<H", 0x9A00 + k), b"\x18\0", 4) for k in range(14)
+    )
+    inside += sequence(b"\x05\x20\x0f\x14", b"\x05\x20", 60)
+    start, end = data.index(PER_FRAME), data.index(b"\xe0\x7f\x10\x00")
+    item = ITEM + b"\xff" * 4 + inside + b"\xfe\xff\x0d\xe0" + bytes(4)
+    data = data[:start] + PER_FRAME + b"\xff" * 4 + item * count + END + data[end:]
+    dataset = dicom_parse.parse(data, ["PerFrameFunctionalGroupsSequence"])
+    frames = dicom_parse.items(dataset, "PerFrameFunctionalGroupsSequence")
+    assert len(frames) == count and {len(frame) for frame in frames} == {15}
+
+
+def test_an_image_that_names_an_ecg_is_none(dicom_factory: ModuleType) -> None:
+    (image,) = dicom_factory.series()[:1]
+    image.SeriesDescription = TwelveLeadECGWaveformStorage
+    assert not is_ecg(with_items(dicom_factory.encoded(image), 60_000))
 
 
 @pytest.mark.parametrize("implicit", [False, True])

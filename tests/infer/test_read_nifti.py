@@ -6,8 +6,10 @@ import gzip
 import logging
 import math
 import struct
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import nibabel as nib
@@ -17,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from scarseg_infer.demo import DEMO_STUDY
 from scarseg_infer.orientation import (
     ANTERIOR_WALL,
     BASE_TO_APEX,
@@ -24,6 +27,7 @@ from scarseg_infer.orientation import (
     display_transform,
 )
 from scarseg_infer.stack import LgeStack
+from scarseg_infer.stack_arrays import stack_from_arrays
 from scarseg_infer.study_reader import read_study
 from scarseg_runtime.errors import StudyError
 
@@ -352,6 +356,30 @@ def test_voxels_that_begin_in_the_header(tmp_path: Path, version: int, short: bo
 def test_slices_too_thin_to_be_true(tmp_path: Path, height_mm: float) -> None:
     path = save(tmp_path / "a.nii", noise((16, 20, 1)))
     assert "unit of length" in refusal(patched(path, pixdim=[1, 0.1, 0.1, height_mm, 1, 1, 1, 1]))
+
+
+@pytest.mark.parametrize(("step_mm", "reads"), [(0.51, True), (0.6, True), (0.45, False)])
+def test_steps_of_3d_lge_have_the_same_bound_in_every_reader(
+    tmp_path: Path, dicom_factory: ModuleType, step_mm: float, reads: bool
+) -> None:
+    path = save(tmp_path / "a.nii", noise(), np.diag([0.4, 0.4, step_mm, 1.0]))
+    folder = tmp_path / "study"
+    dicom_factory.write(folder, dicom_factory.series(step_mm=-step_mm * BASE_TO_APEX))
+    heart = read_study(DEMO_STUDY)
+    arrays: dict[str, Any] = {
+        "pixels": heart.pixels[:6], "pixel_spacing_mm": heart.pixel_spacing_mm,
+        "image_positions_mm": np.arange(6)[:, None] * step_mm * heart.normal,
+        "image_orientation": [*heart.row_direction, *heart.column_direction],
+    }  # fmt: skip
+    read: list[Callable[[], LgeStack]] = [
+        lambda: read_study(path), lambda: read_study(folder), lambda: stack_from_arrays(**arrays),
+    ]  # fmt: skip
+    for one in read:
+        if reads:
+            assert np.allclose(np.diff(one().slice_positions_mm), step_mm, atol=1e-3)
+        else:
+            with pytest.raises(StudyError):
+                one()
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 201), (4096, 4096, 5)])

@@ -17,6 +17,7 @@ from scarseg_infer.ecg import MAX_ECG_BYTES, EcgRecord
 from scarseg_infer.ecg_date import comment_date
 from scarseg_infer.ecg_reader import read_ecg
 from scarseg_infer.read_wfdb import read_wfdb
+from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
 
 REAL = ("ecg/ptb-s0010/s0010_re", "ecg/ptbxl-00001/00001_lr")
@@ -90,8 +91,25 @@ def test_units_become_millivolts(tmp_path: Path, unit: str, factor: float, encod
 def test_a_lead_that_is_no_voltage_is_refused_and_another_signal_left_out(tmp_path: Path) -> None:
     with pytest.raises(EcgError, match="lead v2 of the ECG is not in volts"):
         read(tmp_path, signals=("rec.dat 16 1/mmHg 16 0 0 0 0 v2", "rec.dat 16 1/mV"))
-    record = read(tmp_path, signals=("rec.dat 16 1/mmHg 16 0 0 0 0 ABP", "rec.dat 16 9/mV"))
+    record = read(tmp_path, signals=("rec.dat 16 1/mmHg 16 0 0 0 0 ABP", "rec.dat 16 1/mV"))
     assert record.signals_mv.shape == (12, 1)
+
+
+def test_a_trigger_beyond_a_volt_refuses_no_lead(tmp_path: Path) -> None:
+    samples = np.zeros((1000, 13), "<i2")
+    samples[:, :12] = 100
+    samples[::500, 12] = 5000
+    signals = tuple(f"rec.dat 16 200/mV 16 0 0 0 0 {lead}" for lead in LEADS)
+    trigger = "rec.dat 16 1/mV 16 0 0 0 0 TRIG"
+    record = read(tmp_path, "rec 13 500 1000", signals=(*signals, trigger), data=samples.tobytes())
+    assert record.lead_names == (*LEADS, "TRIG")
+    assert (record.signals_mv[:, :12] == 0.5).all() and record.signals_mv.max() == 5000.0
+
+
+@pytest.mark.parametrize("name", ["V3", "v3", "AVF"])
+def test_a_lead_beyond_a_volt_is_refused_whatever_its_case(tmp_path: Path, name: str) -> None:
+    with pytest.raises(EcgError, match="beyond 1000 mV"):
+        read(tmp_path, signals=("rec.dat 16 9/mV", f"rec.dat 16 0.1/mV 16 0 0 0 0 {name}"))
 
 
 def test_invalid_samples_become_nan(tmp_path: Path) -> None:
@@ -323,7 +341,8 @@ def test_headers_that_do_not_parse_are_refused(tmp_path: Path, line: str) -> Non
     ["rec.dat", "rec.dat x", "rec.dat 516 1000/mV", "rec.dat 999 1000", "rec.dat 16x0 1000",
      "rec.dat 16:999999999999 1000", "rec.dat 16+999999999999 1000", "rec.dat 16x0:3 1000",
      "rec\0.dat 16 1000", f"rec.dat 212 200({'9' * 22})", f"rec.dat 212 200 16 {'9' * 22}",
-     f"rec.dat 212 200({'9' * 30})", f"rec.dat 16 {'9' * 5000}x", f"rec.dat 16 0.{'0' * 304}1/mV",
+     f"rec.dat 212 200({'9' * 30})", f"rec.dat 16 {'9' * 5000}x",
+     f"rec.dat 16 0.{'0' * 304}1/mV 16 0 0 0 0 I",
      "rec.dat 16 1e-300/mV 16 0 0 0 0 I", "rec.dat 16 1e-305/mV 16 0 0 0 0 I"],
 )  # fmt: skip
 @pytest.mark.filterwarnings("error")
@@ -360,8 +379,9 @@ def test_a_data_file_is_an_ordinary_file_of_the_headers_folder(tmp_path: Path) -
     linked = tmp_path / "linked"
     linked.symlink_to(folder)
     for target, said in (
-        (data, "outside its own folder"), (Path("/dev/zero"), "outside its own folder"),
-        (Path("..", "outside", "secret.dat"), "outside its own folder"),
+        (data, "is a link to a file outside of its folder. Copy the file itself"),
+        (Path("/dev/zero"), "is a link to a file outside of its folder"),
+        (Path("..", "outside", "secret.dat"), "is a link to a file outside of its folder"),
         (folder, "no ordinary file"), (folder / "rec.dat", "cannot be read"),
     ):  # fmt: skip
         (folder / "rec.dat").symlink_to(target)

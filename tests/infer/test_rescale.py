@@ -57,6 +57,13 @@ def test_long_integers_and_doubles_of_a_wide_range() -> None:
     assert rescaled(wide / 7, 1, 0) is not None
 
 
+@pytest.mark.parametrize("offset", [1e7, 9e8])
+def test_doubles_that_fall_together_without_any_rescale(offset: float) -> None:
+    with pytest.raises(StudyError, match="slope or intercept"):
+        rescaled(NOISE / 7 + offset, 1, 0)
+    assert rescaled(NOISE + 1e6, 1, 0) is not None  # float32 has them all
+
+
 def test_not_finite() -> None:
     assert rescaled(NOISE, 1e308, 0) is None
     assert rescaled(np.array([1.0, np.nan]), 1, 0) is None

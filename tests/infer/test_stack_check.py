@@ -35,7 +35,16 @@ ODD: dict[str, tuple[Callable[[LgeStack], dict[str, Any]], str]] = {
     "height as text": (lambda s: {"slice_thickness_mm": "8"}, "thickness"),
     "flat": (lambda s: {"pixels": s.pixels[0]}, "finite array"),
     "pixels not numbers": (lambda s: {"pixels": s.pixels * NAN}, "finite array"),
-    "pixels too large": (lambda s: {"pixels": s.pixels.astype(float) * 1e300}, "finite array"),
+    "pixels too large": (
+        lambda s: {"pixels": s.pixels.astype(float) * 1e300},
+        "not those of an MR",
+    ),
+    "pixels of no image": (lambda s: {"pixels": s.pixels * np.float32(1e10)}, "not those of an MR"),
+    "pixels too flat": (lambda s: {"pixels": s.pixels * np.float32(1e-15)}, "not those of an MR"),
+    "pixels far from zero": (
+        lambda s: {"pixels": s.pixels.astype(float) + 9e8},
+        "not those of an MR",
+    ),
     "pixels masked": (lambda s: {"pixels": np.ma.masked_less(s.pixels, 1.0)}, "finite array"),
     "a date without time": (lambda s: {"acquired": date(2024, 5, 1)}, "datetime"),
     "a source without headers": (lambda s: {"source": "dicom"}, "header"),
@@ -86,6 +95,24 @@ def test_an_orientation_must_be_finite(stack: LgeStack, slices: int, wrong: rang
         arrays["image_orientation"][index] = NAN
     with pytest.raises(StudyError, match="orientation"):
         stack_from_arrays(**arrays)
+
+
+@pytest.mark.parametrize("offset", [1e9, -1e9, 9e8, 1e7])
+@pytest.mark.parametrize("kind", [np.float64, np.longdouble])
+def test_pixels_that_float32_cannot_tell_apart(stack: LgeStack, offset: float, kind: Any) -> None:
+    arrays = given(stack, 5)
+    arrays["pixels"] = arrays["pixels"].astype(kind) / 3 + offset
+    with pytest.raises(StudyError, match="not those of an MR image"):
+        stack_from_arrays(**arrays)
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint16, np.float32, np.float64])
+def test_pixels_of_any_type_are_taken_as_they_are(stack: LgeStack, kind: Any) -> None:
+    arrays = given(stack, 5)
+    arrays["pixels"] = np.round(arrays["pixels"]).astype(kind)
+    found = stack_from_arrays(**arrays).pixels
+    assert found.dtype == np.float32 and np.array_equal(found, arrays["pixels"])
+    assert found.flags.c_contiguous and not np.shares_memory(found, arrays["pixels"])
 
 
 NO_NUMBERS: dict[str, Any] = {

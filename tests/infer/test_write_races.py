@@ -94,3 +94,24 @@ def test_a_result_that_came_meanwhile_is_kept_unless_told_otherwise(
             late.write(out, only=["json"])
     kept = "result.json" if overwrite else "segments.csv"
     assert [path.name for path in tmp_path.rglob("*")] == ["out", kept]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_came_meanwhile_and_is_no_result_is_put_back(
+    result: ScarResult, tmp_path: Path, kind: str
+) -> None:
+    out = tmp_path / "out"
+    result.write(out, only=["csv"])
+
+    def come() -> None:
+        if kind == "file":
+            (out / "notes.txt").write_text("mine")
+        else:
+            (out / "result.json").mkdir()
+
+    late = replace(result, timings_ms=Meanwhile(come))
+    with pytest.raises(OutputError, match="no result of this program"):
+        late.write(out, overwrite=True, only=["json"])
+    came = "notes.txt" if kind == "file" else "result.json"
+    there = ["out", f"out/{came}", "out/segments.csv"]
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")) == there

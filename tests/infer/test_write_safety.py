@@ -88,15 +88,17 @@ def test_things_of_the_user_are_never_deleted(
 
 
 def test_file_that_arrives_during_the_swap_survives(tmp_path: Path) -> None:
-    """The check has passed by then, so deletion itself must only touch our own outputs."""
+    """The check has passed by then: all is put back as it was."""
     out, fresh = tmp_path / "out", tmp_path / "fresh"
     for folder in (out, fresh):
         folder.mkdir()
         (folder / NAMES["json"]).write_text(folder.name)
     (out / "note.txt").write_text("mine")
-    publish(fresh, out, NAMES.values(), overwrite=True)
-    assert (out / NAMES["json"]).read_text() == "fresh"
-    assert [path.read_text() for path in tmp_path.rglob("note.txt")] == ["mine"]
+    with pytest.raises(OutputError, match="no result of this program"):
+        publish(fresh, out, NAMES.values(), overwrite=True)
+    assert (out / NAMES["json"]).read_text() == "out"
+    assert (out / "note.txt").read_text() == "mine"
+    assert sorted(tmp_path.iterdir()) == [fresh, out]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")

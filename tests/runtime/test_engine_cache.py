@@ -100,6 +100,15 @@ def test_the_cache_lies_in_the_users_cache_folder() -> None:
     assert chosen_folder(True) == cache_folder()
 
 
+def test_where_the_user_keeps_caches_is_not_asked_for_nothing() -> None:
+    code = (
+        "import sys; from scarseg_infer import Segmenter; Segmenter.from_model(provider='cpu');"
+        "print('platformdirs' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+
+
 def test_a_host_may_move_the_cache_or_do_without(
     model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -203,14 +203,13 @@ def _record(kind: OtherFormat, parsed: Any, notes: tuple[str, ...], data: bytes)
 
 
 def _usable_leads(leads: Sequence[Any]) -> list[Any]:
-    """Leads in volts that were sampled with the standard ones."""
+    """The standard leads. Of a damaged file other names may be any text in it, a patient's too."""
     if len(leads) > _MAX_LEADS:
         raise EcgError("the ECG file holds too many signals", "Give a resting ECG of 12 leads")
-    volts = [lead for lead in leads if _unit(lead) in MV_PER_UNIT]
-    for lead in leads:
-        if lead.label.casefold() in _STANDARD and _unit(lead) not in MV_PER_UNIT:
+    standard = [lead for lead in leads if lead.label.casefold() in _STANDARD]
+    for lead in standard:
+        if _unit(lead) not in MV_PER_UNIT:
             raise EcgError(f"lead {lead.label} of the ECG is in no unit of voltage", _EXPORT_AGAIN)
-    standard = [lead for lead in volts if lead.label.casefold() in _STANDARD]
     if not standard:
         raise EcgError("the ECG file holds none of the 12 leads", "Use a 12-lead ECG")
     clocks = {(lead.sampling_rate, len(lead.samples)) for lead in standard}
@@ -222,7 +221,7 @@ def _usable_leads(leads: Sequence[Any]) -> list[Any]:
             "the leads of the ECG were not recorded at the same time",
             "Export the simultaneous recording of all leads",
         )
-    return [lead for lead in volts if (lead.sampling_rate, len(lead.samples)) in clocks]
+    return standard
 
 
 def _unit(lead: Any) -> str:

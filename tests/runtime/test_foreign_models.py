@@ -517,7 +517,7 @@ def test_a_model_that_fails_says_one_line(model: onnx.ModelProto, tmp_path: Path
     files = ["--model", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "out")]
     done = subprocess.run([*command, *files], capture_output=True, text=True, check=False)
     assert done.returncode == 5
-    assert done.stderr.count("\n") == 1 and "ONNX Runtime failed" in done.stderr
+    assert done.stderr.count("\n") == 1 and "ONNX Runtime" in done.stderr
 
 
 def test_no_library_of_operators_is_ever_registered() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+from numbers import Integral
 from typing import Final, SupportsIndex
 
 from scarseg_runtime.errors import UsageError
@@ -27,7 +28,8 @@ def checked_threads(threads: SupportsIndex | None) -> int | None:
     """
     if threads is None:
         return None
-    whole = isinstance(threads, SupportsIndex) and not isinstance(threads, bool)
+    # numpy's whole numbers are registered as such; its truth values before 2.0 have an index, too.
+    whole = isinstance(threads, Integral) and not isinstance(threads, bool)
     count = operator.index(threads) if whole else 0
     if not 1 <= count <= MOST_THREADS:
         raise UsageError(

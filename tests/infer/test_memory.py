@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from statistics import median
 
 import pytest
 
@@ -35,7 +36,7 @@ with Segmenter.from_model(provider=sys.argv[1], threads=1, cache=False) as segme
         seen.append(resident_mb())
 print(json.dumps(seen))
 """
-MOST_MB = 15
+MOST_MB = 25
 """What may come in fifty runs: blocks that the allocator keeps. Kernels kept of every size were 30
 to 40 MB, a leak of the results of a run would be 50."""
 
@@ -50,4 +51,5 @@ def test_memory_stays_flat_over_stacks_of_many_sizes(provider: str) -> None:
     )
     seen = json.loads(run.stdout)
     assert len(seen) == 100
-    assert seen[-1] - seen[len(seen) // 2] < MOST_MB, seen
+    # Medians: what the allocator gives back, and when, differs from run to run.
+    assert median(seen[-15:]) - median(seen[45:60]) < MOST_MB, seen

@@ -5,17 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Final
 
 from scarseg_runtime.errors import StudyError
-
-# Neither a link nor a pipe that has taken a file's place meanwhile is followed or waited for.
-_FLAGS: Final = (
-    os.O_RDONLY
-    | getattr(os, "O_BINARY", 0)
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_NONBLOCK", 0)
-)
 
 
 def regular_files(folder: Path, limit: int) -> list[Path]:
@@ -75,17 +66,3 @@ def _place(entry: os.DirEntry[str], root: str) -> Path | None:
 
 def _too_many(limit: int) -> StudyError:
     return StudyError(f"the folder holds more than {limit} files", "Pass the folder of one study")
-
-
-def read_regular(path: Path, most: int) -> bytes | None:
-    """Content of a regular file; None when it is larger than ``most`` bytes.
-
-    Raises:
-        OSError: it cannot be read, or is not regular any more.
-    """
-    with os.fdopen(os.open(path, _FLAGS), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(0, "not a file")
-        # No more than it said: some files have no end.
-        return None if status.st_size > most else file.read(status.st_size)

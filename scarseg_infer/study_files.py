@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
-from scarseg_infer.folder_walk import read_regular, regular_files
+from scarseg_infer.folder_walk import regular_files
 from scarseg_infer.quiet import loud_host
 from scarseg_runtime.errors import StudyError
+from scarseg_runtime.regular_file import read_regular
 
 MAX_FILE_BYTES: Final = 256 * 2**20
 """Larger files are left alone: a single MR slice of 1024 x 1024 pixels takes 2 MB."""
@@ -54,8 +56,11 @@ class FolderFiles:
     def read(self, index: int) -> bytes | None:
         """See :meth:`StudyFiles.read`."""
         try:
-            return read_regular(self._paths[index], MAX_FILE_BYTES)
+            # A link that has taken a file's place meanwhile may lead outside of the study.
+            return read_regular(self._paths[index], MAX_FILE_BYTES, follow_links=False)
         except OSError as error:
+            if error.errno == errno.EFBIG:
+                return None
             raise StudyError(
                 f"{file_label(index, self)} cannot be read ({error.strerror})",
                 "Check that the folder is complete and that you may read it",

@@ -11,10 +11,11 @@ import stat
 from pathlib import Path
 
 
-def read_regular(path: Path, limit: int) -> bytes:
+def read_regular(path: Path, limit: int, *, follow_links: bool = True) -> bytes:
     """All bytes of a regular file. Raises OSError: EFBIG where it holds more than ``limit``, EINVAL
-    where it is a pipe, a device or a folder."""
-    with open(path, "rb", opener=_opener) as file:
+    where it is a pipe, a device or a folder, ELOOP where it is a link that is not followed."""
+    opener = _opener if follow_links else _opener_of_no_link
+    with open(path, "rb", opener=opener) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "no regular file")
@@ -27,3 +28,7 @@ def read_regular(path: Path, limit: int) -> bytes:
 def _opener(name: str, flags: int) -> int:
     """Does not wait for the other end of a pipe."""
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _opener_of_no_link(name: str, flags: int) -> int:
+    return _opener(name, flags | getattr(os, "O_NOFOLLOW", 0))

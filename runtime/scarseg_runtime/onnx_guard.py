@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import zip_longest
 from math import prod
-from typing import Final
+from typing import Final, NamedTuple
 
+from scarseg_runtime.onnx_operators import FEWEST_INPUTS, MIN_OPSET
 from scarseg_runtime.onnx_values import (
     BEYOND,
     MAX_ELEMENTS,
@@ -28,25 +29,6 @@ from scarseg_runtime.onnx_values import (
 )
 from scarseg_runtime.protobuf import fields
 
-OPERATORS: Final = frozenset({
-    b"Abs", b"Acos", b"Add", b"And", b"ArgMax", b"ArgMin", b"Asin", b"Atan", b"AveragePool",
-    b"BatchNormalization", b"Cast", b"Ceil", b"Clip", b"Concat", b"Constant",
-    b"ConstantOfShape", b"Conv", b"ConvTranspose", b"Cos", b"CumSum", b"Div", b"Dropout",
-    b"Elu", b"Equal", b"Erf", b"Exp", b"Expand", b"Flatten", b"Floor", b"Gather",
-    b"GatherElements", b"GatherND", b"Gelu", b"Gemm", b"GlobalAveragePool", b"Greater",
-    b"GreaterOrEqual", b"GridSample", b"GroupNormalization", b"HardSigmoid", b"HardSwish",
-    b"Identity", b"InstanceNormalization", b"IsInf", b"IsNaN", b"LayerNormalization",
-    b"LeakyRelu", b"Less", b"LessOrEqual", b"Log", b"LogSoftmax", b"MatMul", b"Max", b"MaxPool",
-    b"Mean", b"Min", b"Mish", b"Mod", b"Mul", b"Neg", b"NonZero", b"Not", b"Or", b"PRelu",
-    b"Pad", b"Pow", b"Range", b"Reciprocal", b"ReduceL2", b"ReduceMax", b"ReduceMean",
-    b"ReduceMin", b"ReduceProd", b"ReduceSum", b"Relu", b"Reshape", b"Resize", b"Round",
-    b"ScatterElements", b"ScatterND", b"Shape", b"Sigmoid", b"Sign", b"Sin", b"Size", b"Slice",
-    b"Softmax", b"Softplus", b"Split", b"Sqrt", b"Squeeze", b"Sub", b"Sum", b"Tan", b"Tanh",
-    b"Tile", b"TopK", b"Transpose", b"Trilu", b"Unsqueeze", b"Where", b"Xor",
-})  # fmt: skip
-"""Standard operators that our exporters emit, and others that such networks use. None of them
-runs a graph of its own (Loop, Scan, If) or draws random numbers."""
-
 MAX_NODES: Final = 50_000
 
 _MODEL: Final = {1, 2, 3, 4, 5, 6, 7, 8, 14}
@@ -56,7 +38,8 @@ _GRAPH: Final = {1, 2, 5, 10, 11, 12, 13, 16}
 """Of GraphProto without quantization_annotation and sparse_initializer."""
 _GRAPH_TEXTS: Final = {2, 10}
 """Name and description."""
-_VALUE_INFO: Final = {11, 12, 13}
+_GRAPH_INPUT: Final = 11
+_VALUE_INFO: Final = {_GRAPH_INPUT, 12, 13}
 _VALUE_INFO_TEXTS: Final = ((1,), (3,), (2, 1, 2, 1, 2), (2, 1, 2, 1, 3), (2, 6))
 """Name, description, names and meanings of dimensions, meaning of the type."""
 _NODE: Final = {1, 2, 3, 4, 5, 6, 7, 9}
@@ -89,22 +72,28 @@ def check_model_fields(numbers: Sequence[int]) -> None:
 
 
 def check_opset(entry: memoryview) -> None:
-    """Check one opset import. Raises ModelError where it is not of ONNX itself."""
+    """Check one opset import. Raises ModelError where it is not of ONNX itself, or too old."""
+    version = 0
     for number, value in fields(entry):
         if number == 1 and bytes(content(value)) not in _STANDARD_DOMAINS:
             raise refused("operators that are not of ONNX itself")
+        if number == 2 and isinstance(value, int):
+            version = value
+    if version < MIN_OPSET:
+        raise refused(f"operators of an ONNX opset before {MIN_OPSET}")
 
 
 def check_graph(graph: memoryview) -> None:
     """Check a serialised graph.
 
     Raises:
-        ModelError: it holds operators that are not allowed, data outside the file, or tensors
-            that say to be larger than they are or than any study needs.
+        ModelError: it holds operators that are not allowed or lack inputs, data outside the file,
+            or tensors that say to be larger than they are or than any study needs.
         ValueError, IndexError: it is damaged.
     """
     constants: dict[bytes, Numbers] = {}
-    nodes = []
+    given: set[bytes] = set()
+    nodes: list[_Node] = []
     for number, value in fields(graph):
         if number == 1:
             nodes.append(_node(content(value), constants))
@@ -113,19 +102,40 @@ def check_graph(graph: memoryview) -> None:
         elif number == 5:
             name, numbers = tensor(content(value))
             _keep(constants, name, numbers)
+            given.add(name)
         elif number not in _GRAPH:
             raise refused("sparse or quantised tensors")
         elif number in _VALUE_INFO:
             for path in _VALUE_INFO_TEXTS:
                 _check_texts(content(value), path)
+            if number == _GRAPH_INPUT:
+                given.update(text(name) for part, name in fields(content(value)) if part == 1)
         elif number in _GRAPH_TEXTS:
             text(value)
-    for operator, inputs in nodes:
-        _check_size(operator, [constants.get(name) for name in inputs])
+    _check_order(nodes, given)
+    for node in nodes:
+        _check_size(node.operator, [constants.get(name) for name in node.inputs])
 
 
-def _node(message: memoryview, constants: dict[bytes, Numbers]) -> tuple[bytes, list[bytes]]:
-    """Operator and inputs of a node; what a Constant holds goes into ``constants``."""
+class _Node(NamedTuple):
+    operator: bytes
+    inputs: list[bytes]
+    outputs: list[bytes]
+
+
+def _check_order(nodes: Sequence[_Node], known: set[bytes]) -> None:
+    """Raises ModelError where a node takes what nothing before it makes, or makes nothing."""
+    for operator, inputs, outputs in nodes:
+        required = inputs[: FEWEST_INPUTS[operator]]
+        if len(required) < FEWEST_INPUTS[operator] or b"" in required or not any(outputs):
+            raise refused("an operator without an input or output that it needs")
+        if not known.issuperset(filter(None, inputs)):
+            raise refused("operators whose input nothing before them makes")
+        known.update(outputs)
+
+
+def _node(message: memoryview, constants: dict[bytes, Numbers]) -> _Node:
+    """Read and check a node; what a Constant holds goes into ``constants``."""
     inputs: list[bytes] = []
     outputs: list[bytes] = []
     held: list[Numbers | None] = []
@@ -143,14 +153,14 @@ def _node(message: memoryview, constants: dict[bytes, Numbers]) -> tuple[bytes, 
             raise refused("operators that are not of ONNX itself")
         elif number in (3, 6):
             text(value)
-    if operator not in OPERATORS:
+    if operator not in FEWEST_INPUTS:
         raise refused("operators that no model of ours has")
     if operator == b"Constant":
         if len(held) > 1:
             raise refused("more than one value in one place")
         for name in outputs:
             _keep(constants, name, held[0] if held else None)
-    return operator, inputs
+    return _Node(operator, inputs, outputs)
 
 
 def _keep(constants: dict[bytes, Numbers], name: bytes, numbers: Numbers | None) -> None:

@@ -1,0 +1,40 @@
+"""Which ONNX operators a model may use, and how many inputs each needs at least.
+
+Standard operators that our exporters emit, and others that such networks use. None of them runs a
+graph of its own (Loop, Scan, If) or draws random numbers.
+
+A node with fewer inputs than its operator needs is no ONNX, yet libraries have crashed on one
+(OpenVINO 2026.4 on ``Conv`` and ``Pad`` with one input, on ``Sum`` with none). The counts are the
+least that any opset from ``MIN_OPSET`` on allows (https://onnx.ai/onnx/operators).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MIN_OPSET: Final = 13
+"""Of December 2020. Older opsets give some operators fewer inputs and other meanings."""
+
+_BY_FEWEST_INPUTS: Final = {
+    0: "Constant",
+    1: (
+        "Abs Acos ArgMax ArgMin Asin Atan AveragePool Cast Ceil Clip Concat ConstantOfShape Cos "
+        "Dropout Elu Erf Exp Flatten Floor Gelu GlobalAveragePool HardSigmoid HardSwish Identity "
+        "IsInf IsNaN LeakyRelu Log LogSoftmax Max MaxPool Mean Min Mish Neg NonZero Not "
+        "Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Resize "
+        "Round Shape Sigmoid Sign Sin Size Softmax Softplus Split Sqrt Squeeze Sum Tan Tanh "
+        "Transpose Trilu"
+    ),
+    2: (
+        "Add And Conv ConvTranspose CumSum Div Equal Expand Gather GatherElements GatherND Gemm "
+        "Greater GreaterOrEqual GridSample LayerNormalization Less LessOrEqual MatMul Mod Mul Or "
+        "PRelu Pad Pow Reshape Sub Tile TopK Unsqueeze Xor"
+    ),
+    3: "GroupNormalization InstanceNormalization Range ScatterElements ScatterND Slice Where",
+    5: "BatchNormalization",
+}
+
+FEWEST_INPUTS: Final = {
+    name.encode(): fewest for fewest, names in _BY_FEWEST_INPUTS.items() for name in names.split()
+}
+"""Of every operator that is allowed."""

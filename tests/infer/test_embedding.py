@@ -90,19 +90,19 @@ def test_the_network_itself_is_stopped(provider: str, make_stack: Callable[..., 
     large = make_stack(30, (512, 480))  # more than a second on one core
     with Segmenter.from_model(provider=provider, threads=1) as segmenter:
         segmenter.run(large)
-        start = time.perf_counter()
+        start = time.process_time()  # of this process alone: what else runs does not count
         whole = segmenter.run(large)
-        whole_s = time.perf_counter() - start
+        whole_s = time.process_time() - start
         stop = threading.Event()
 
         def cancel_soon(stage: Stage, done: float) -> None:
             if stage == "network":
                 threading.Timer(0.02, stop.set).start()
 
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises(CancelledError):
             segmenter.run(large, progress=cancel_soon, cancel=stop)
-        assert time.perf_counter() - start < whole_s / 2
+        assert time.process_time() - start < whole_s / 2
         with pytest.raises(RunTimeoutError):
             segmenter.run(large, timeout_s=0.1)
         assert np.array_equal(segmenter.run(large, timeout_s=600).labels, whole.labels)

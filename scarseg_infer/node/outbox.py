@@ -6,6 +6,7 @@ are ever sent, so a repeated delivery repeats the same objects.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -209,6 +210,13 @@ class Outbox:
             "SELECT peer, state, COUNT(*) AS n FROM deliveries GROUP BY peer, state"
         )
         return {(row["peer"], row["state"]): row["n"] for row in rows}
+
+    def waiting(self) -> list[sqlite3.Row]:
+        """What waits, by peer and by what was in its way last time, for the status page."""
+        return self._storage.rows(
+            "SELECT peer, why, COUNT(*) AS objects, MIN(created) AS first, MIN(next_at) AS next_at "
+            "FROM deliveries WHERE state = ? GROUP BY peer, why ORDER BY peer, why", PENDING,
+        )  # fmt: skip
 
     def oldest_pending_s(self) -> float:
         """Age of the delivery that waits longest; 0 where none does."""

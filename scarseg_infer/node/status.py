@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from html import escape
 from typing import Any, Final
@@ -16,13 +16,17 @@ from scarseg_infer.node.http_answer import JSON, TEXT, Answer, Request, Routes
 from scarseg_infer.node.http_api import StudyApi
 from scarseg_infer.node.http_handler import HttpServer
 from scarseg_infer.node.openapi import description
-from scarseg_infer.node.outbox import PENDING, Outbox
+from scarseg_infer.node.outbox import Outbox
 from scarseg_infer.node.queue import Queue
 from scarseg_runtime.errors import UsageError
 from scarseg_runtime.version import __version__
 
 PREFIX: Final = "scarseg_node_"
 _ON_PAGE: Final = 100
+_STUDY_COLUMNS: Final = (
+    "Study", "State", "Objects", "Results", "Last received (UTC)", "Finished (UTC)", "Why",
+)  # fmt: skip
+_PEER_COLUMNS: Final = ("Peer", "Objects", "Oldest (UTC)", "Next try (UTC)", "Why")
 
 
 class Status:
@@ -77,24 +81,28 @@ class Status:
     def page(self) -> str:
         """A page for people."""
         problems = self._problems()
-        pending = sum(n for (_, state), n in self._outbox.counts().items() if state == PENDING)
         counts = self._queue.counts()
         head = "".join(f"<p class=bad>{escape(line)}</p>" for line in problems) or "<p>Healthy.</p>"
-        rows = "".join(
-            f"<tr><td>{row['id']}<td>{row['state']}<td>{row['objects']}<td>{row['revision']}"
-            f"<td>{_moment(row['last_received'])}<td>{_moment(row['finished'])}"
-            f"<td>{escape(row['why'])}</tr>"
+        studies = [
+            (row["id"], row["state"], row["objects"], row["revision"],
+             _moment(row["last_received"]), _moment(row["finished"]), row["why"])
             for row in self._queue.listing(_ON_PAGE)
-        )
+        ]  # fmt: skip
+        waiting = [
+            (row["peer"], row["objects"], _moment(row["first"]), _moment(row["next_at"]),
+             row["why"])
+            for row in self._outbox.waiting()
+        ]  # fmt: skip
         return (
             "<!DOCTYPE html><html lang=en><meta charset=utf-8><title>scarseg-node</title>"
             "<meta http-equiv=refresh content=10><style>body{font:15px sans-serif;margin:2em}"
             "td,th{text-align:left;padding:.2em 1em .2em 0}.bad{color:#b00020}</style>"
             f"<h1>scarseg-node {__version__}</h1>{head}"
-            f"<p>Studies: {counts['open']} open, {counts['done']} done, {counts['failed']} failed. "
-            f"Objects to be sent: {pending}.</p><p>Research use only. Not a medical device.</p>"
-            "<table><tr><th>Study<th>State<th>Objects<th>Results<th>Last received (UTC)"
-            f"<th>Finished (UTC)<th>Why</tr>{rows}</table></html>"
+            "<p>Research use only. Not a medical device.</p>"
+            f"<h2>Objects to be sent: {sum(row[1] for row in waiting)}</h2>"
+            f"{_table(_PEER_COLUMNS, waiting)}"
+            f"<h2>Studies: {counts['open']} open, {counts['done']} done, "
+            f"{counts['failed']} failed</h2>{_table(_STUDY_COLUMNS, studies)}</html>"
         )
 
 
@@ -144,6 +152,14 @@ def _monitoring(status: Status) -> Routes:
 
 def _label(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    if not rows:
+        return ""
+    head = "".join(f"<th>{column}" for column in columns)
+    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}" for cell in row) for row in rows)
+    return f"<table><tr>{head}{body}</table>"
 
 
 def _moment(seconds: float | None) -> str:

@@ -59,6 +59,8 @@ def test_peer_that_is_down_for_a_while(node_factory: ModuleType, tmp_path: Path)
             lambda: "status 0xA700" in [e["reason"] for e in node.events("send_postponed")]
         )
         assert node.metric('deliveries{peer="archive",state="pending"}') == 2
+        page = node.get("/")[1]
+        assert "Objects to be sent: 2" in page and "status 0xA700" in page
         node.kill()  # what waits is still there after a restart
         down.status = 0
         node.start()

@@ -267,12 +267,15 @@ _OPENED: Final = (
 def _study_for(database: sqlite3.Connection, arrival: Arrival) -> int:
     """The study's row, with this object counted; a study that was finished is open again."""
     now, patient = time.time(), arrival.patient
-    database.execute(
-        "INSERT INTO studies (uid, patient, issuer, state, objects, images, revision, attempts, "
-        "first_received, last_received, not_before, inputs, why) "
-        "VALUES (?, ?, ?, ?, 0, 0, 0, 0, ?, ?, 0, '', '') ON CONFLICT (uid) DO NOTHING",
-        (arrival.study_uid, patient, arrival.issuer, OPEN, now, now),
-    )
+    number = "SELECT id FROM studies WHERE uid = ?"
+    # Asked first: an INSERT that finds the study here uses a number up all the same.
+    if not database.execute(number, (arrival.study_uid,)).fetchone():
+        database.execute(
+            "INSERT INTO studies (uid, patient, issuer, state, objects, images, revision, "
+            "attempts, first_received, last_received, not_before, inputs, why) "
+            "VALUES (?, ?, ?, ?, 0, 0, 0, 0, ?, ?, 0, '', '')",
+            (arrival.study_uid, patient, arrival.issuer, OPEN, now, now),
+        )
     database.execute(  # the first object may have lacked what a later one says of the patient
         "UPDATE studies SET issuer = ?, patient = ? "
         "WHERE uid = ? AND issuer = '' AND patient IN ('', ?)",
@@ -282,8 +285,7 @@ def _study_for(database: sqlite3.Connection, arrival: Arrival) -> int:
         f"UPDATE studies SET {_OPENED}, objects = objects + 1, images = images + ? WHERE uid = ?",
         (OPEN, now, int(arrival.kind == "image"), arrival.study_uid),
     )
-    found = database.execute("SELECT id FROM studies WHERE uid = ?", (arrival.study_uid,))
-    return int(found.fetchone()["id"])
+    return int(database.execute(number, (arrival.study_uid,)).fetchone()["id"])
 
 
 _OF_THE_ECGS_PATIENT: Final = (

@@ -61,6 +61,14 @@ def test_same_object_from_many_threads_is_kept_once(storage: Storage) -> None:
         assert path.read_bytes().startswith(META + b"data of 1.")
 
 
+def test_studies_are_numbered_one_after_another(storage: Storage) -> None:
+    queue = Queue(storage)
+    for uid, study in (("1.1", "1"), ("1.2", "1"), ("1.3", "1"), ("2.1", "2"), ("1.4", "1")):
+        queue.add(arrival(uid, study))
+    queue.add(arrival("3.1", "3"))
+    assert [queue.number(study) for study in ("1", "2", "3")] == [1, 2, 3]
+
+
 def test_other_object_of_the_same_uid(storage: Storage) -> None:
     queue = Queue(storage)
     queue.add(arrival("1.1"))

@@ -22,8 +22,16 @@ REMOVED: Final = "removed"
 """The peer is no longer in the configuration; ``sent`` then says when that was noticed."""
 GIVEN_UP: Final = "given up"
 """The peer did not take it in the time for that; ``sent`` then says when it ended."""
+SUPERSEDED: Final = "superseded"
+"""A newer result of the study was made before the peer took this one; ``sent`` then says when."""
 RESULT_JSON: Final = "result.json"
 """Lies beside the objects of a result; for the HTTP interface, never sent."""
+_SUPERSEDE: Final = (
+    "UPDATE deliveries SET state = ?, sent = ? WHERE state NOT IN (?, ?) AND result IN ("
+    "  SELECT r.sop_uid FROM results r JOIN studies s ON s.id = r.study "
+    "  WHERE r.revision < s.revision)"
+)
+"""Closes what was never sent of results that have a newer one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,10 @@ class Outbox:
     ) -> bool:
         """Take over results and mark the study done, in one step.
 
+        What has not been sent of the study's earlier results is dropped in the same step, or it
+        might arrive after the newer one and pass for it; also the rest of a result of which a peer
+        has some objects already. Only an object that is being sent at this moment may still go out.
+
         Args:
             study: as it was when its objects were read.
             folder: holds the files; moved away.
@@ -96,6 +108,11 @@ class Outbox:
                 "finished = ?, why = '' WHERE id = ? AND changes = ? AND state = ?",
                 (DONE, revision, inputs, with_ecg, now, study.id, study.changes, OPEN),
             ).rowcount
+            if done and revision > 1:
+                database.execute(
+                    f"{_SUPERSEDE} AND result IN (SELECT sop_uid FROM results WHERE study = ?)",
+                    (SUPERSEDED, now, SENT, SUPERSEDED, study.id),
+                )
             for place, item in enumerate(files if done else ()):
                 file = self._storage.relative(final / item.file)
                 database.execute(
@@ -141,6 +158,14 @@ class Outbox:
             for row in rows
         ]  # fmt: skip
 
+    def waits(self, delivery: Delivery, peer: str) -> bool:
+        """Has it still to be sent, or did a newer result come since :meth:`due` was asked?"""
+        rows = self._storage.rows(
+            "SELECT 1 FROM deliveries WHERE result = ? AND peer = ? AND state = ?",
+            delivery.result, peer, PENDING,
+        )  # fmt: skip
+        return bool(rows)
+
     def sent(self, delivery: Delivery, peer: str) -> None:
         """The peer has acknowledged it."""
         with self._storage.change() as database:
@@ -164,13 +189,15 @@ class Outbox:
         their way may be gone.
 
         Those to peers that are no longer in the configuration are closed, so that their studies
-        can be forgotten; they are opened again where the peer is back in time.
+        can be forgotten; they are opened again where the peer is back in time. Those of results
+        that have a newer one stay closed, as in :meth:`publish`.
 
         Returns:
             How many were closed, by the name of the peer.
         """
         marks, now = ", ".join("?" for _ in peers), time.time()
         with self._storage.change() as database:
+            database.execute(_SUPERSEDE, (SUPERSEDED, now, SENT, SUPERSEDED))
             database.execute(
                 "UPDATE deliveries SET state = ?, sent = NULL "
                 f"WHERE state IN (?, ?) AND peer IN ({marks})",

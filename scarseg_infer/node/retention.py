@@ -16,9 +16,10 @@ _NOT_NEEDED: Final = (
 )
 """Studies to forget; see :func:`forget`."""
 _WITHOUT_THE_PATIENT: Final = (
-    # A peer that did not take the results gets new ones when the study is sent again.
+    # A peer that did not take the last results gets new ones when the study is sent again.
     "UPDATE studies SET inputs = '' WHERE id = ? AND EXISTS (SELECT 1 FROM results r "
-    "JOIN deliveries d ON d.result = r.sop_uid WHERE r.study = studies.id AND d.state != 'sent')",
+    "JOIN deliveries d ON d.result = r.sop_uid WHERE r.study = studies.id "
+    "AND r.revision = studies.revision AND d.state != 'sent')",
     "DELETE FROM objects WHERE study = ?",
     "DELETE FROM deliveries WHERE result IN (SELECT sop_uid FROM results WHERE study = ?)",
     "DELETE FROM results WHERE study = ?",

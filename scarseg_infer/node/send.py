@@ -60,6 +60,8 @@ class Sender:
             for delivery in waiting:
                 if stop.is_set():
                     return
+                if not self._outbox.waits(delivery, self._peer.name):
+                    continue
                 if not association.is_established:
                     self._failed([delivery], "association lost")
                     continue

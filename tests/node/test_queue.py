@@ -406,5 +406,47 @@ def test_what_nobody_takes_is_given_up(storage: Storage) -> None:
     assert queue.complete(0)[0].inputs == ""
 
 
+def test_older_result_is_not_sent_after_a_newer(storage: Storage) -> None:
+    """Nor is it opened again by a restart, given up, or reason to make the study anew."""
+    queue, outbox = Queue(storage), Outbox(storage)
+    queue.add(arrival("8.1", "8", "someone else"))
+    assert publish(storage, "8.9")  # of another study: stays as it is
+    queue.add(arrival("1.1"))
+    assert publish(storage, "9.1", peers=("a", "b", "c", "d"))
+    ours = {peer: [d for d in outbox.due(peer) if d.result == "9.1"] for peer in "abcd"}
+    outbox.sent(ours["a"][0], "a")
+    assert outbox.after_restart(["a", "b", "c"]) == {"d": 1}
+    assert outbox.waits(ours["b"][0], "b")
+    queue.add(arrival("5.1", "5", kind="ecg"))
+    assert publish(storage, "9.2", peers=("a", "b", "c"), with_ecg=True)
+    assert not outbox.waits(ours["b"][0], "b")
+    assert outbox.after_restart(["a", "b", "c", "d"]) == {}
+    states = "SELECT peer, state FROM deliveries WHERE result = '9.1' ORDER BY peer"
+    assert [tuple(row) for row in storage.rows(states)] == [
+        ("a", "sent"), ("b", "superseded"), ("c", "superseded"), ("d", "superseded"),
+    ]  # fmt: skip
+    outbox.refused(ours["b"][0], "b", 0, "it was being sent")
+    outbox.sent(ours["c"][0], "c")  # so was this one, and it got there
+    assert [d.result for d in outbox.due("b")] == ["9.2"]
+    assert [d.result for d in outbox.due("c")] == ["9.2"]
+    assert outbox.counts()["b", "superseded"] == 1
+    assert outbox.give_up(0) == {"a": 2, "b": 1, "c": 1}
+    assert outbox.counts()["b", "superseded"] == 1
+
+
+def test_superseded_result_holds_no_study(storage: Storage) -> None:
+    queue, outbox = Queue(storage), Outbox(storage)
+    queue.add(arrival("1.1"))
+    assert publish(storage, "9.1")
+    queue.add(arrival("1.2"))
+    assert publish(storage, "9.2")
+    assert forget(storage, 0) == 0  # the newer one is still to be sent
+    outbox.sent(outbox.due("a")[0], "a")
+    assert forget(storage, 0) == 1
+    queue.add(arrival("1.1"))
+    queue.add(arrival("1.2"))
+    assert queue.complete(0)[0].inputs == "digest"  # the peer has all that is to be had
+
+
 def test_others_may_not_read(storage: Storage) -> None:
     assert storage.root.stat().st_mode & 0o077 == 0

@@ -80,6 +80,34 @@ def test_peer_that_is_down_for_a_while(node_factory: ModuleType, tmp_path: Path)
         up.stop()
 
 
+def test_only_the_newest_result_reaches_a_peer_that_was_down(
+    node_factory: ModuleType, ecg_factory: ModuleType, tmp_path: Path
+) -> None:
+    """A late ECG makes the study anew while nobody takes the first result."""
+    archive = node_factory.Archive(*node_factory.free_ports(1))
+    node = node_factory.make_node(tmp_path, [node_factory.peer_table(archive.port)])
+    node.start()
+    try:
+        study = node_factory.demo_study("LATE-ECG")
+        assert set(node_factory.send(node.port, study)) == {0}
+        node_factory.wait_for(lambda: node.events("send_postponed"))
+        ecg = node_factory.demo_ecg(ecg_factory, "LATE-ECG")
+        assert node_factory.send(node.port, [ecg]) == [0]
+        node_factory.wait_for(lambda: len(node.events("study_done")) == 2)
+        assert [event["ecg"] for event in node.events("study_done")] == [False, True]
+        assert node.metric('deliveries{peer="archive",state="superseded"}') == 2
+        archive.start()
+        node_factory.wait_for(lambda: node.metric('deliveries{peer="archive",state="sent"}') == 2)
+        node.kill()
+        node.start()  # opens nothing again
+        assert node.metric('deliveries{peer="archive",state="pending"}') == 0
+        wanted = {uid for (uid,) in node.rows("SELECT sop_uid FROM results WHERE revision = 2")}
+        assert {str(item.SOPInstanceUID) for item in archive.objects} == wanted
+        archive.stop()
+    finally:
+        node.kill()
+
+
 def test_peer_removed_from_the_configuration(node_factory: ModuleType, tmp_path: Path) -> None:
     """What waits for it is closed at the next start, and with keep_days = 0 the study goes."""
     (port,) = node_factory.free_ports(1)

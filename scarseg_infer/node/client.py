@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -10,11 +11,33 @@ from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 
 from scarseg_infer.node.config import Config, Peer
-from scarseg_infer.node.tls import client_context
+from scarseg_infer.node.tls import WatchedContext, client_context
 
 CONNECT_S: Final = 10.0
 ANSWER_S: Final = 60.0
 """For an answer, and for a peer to go on reading or writing in the middle of one."""
+
+NAME_NOT_KNOWN: Final = "host name not known"
+NOT_REACHABLE: Final = "not reachable"
+TLS_FAILED: Final = "TLS failed"
+NO_ANSWER: Final = "no answer to the request for an association"
+NO_CLASS: Final = "no class accepted"
+REJECTED: Final = "rejected"
+REJECTED_FOR_NOW: Final = "rejected for now"
+_REJECTED_SINCE: Final = {
+    (1, 3): "calling AE title not recognised",
+    (1, 7): "called AE title not recognised",
+}
+"""By source and reason of a rejection (PS3.8, table 9-21)."""
+_FOR_NOW: Final = 2
+
+
+class NoAssociationError(Exception):
+    """A peer is not there or wants no association; the text is one of those above, never its own.
+
+    No more than that can be told from here: a peer that ends the connection without a word may
+    have wanted TLS, or does not want us.
+    """
 
 
 class Client:
@@ -26,27 +49,40 @@ class Client:
 
     def __init__(self, config: Config, peer: Peer) -> None:
         self._title, self._peer = config.ae_title, peer
-        self._tls = client_context(config.tls) if peer.tls and config.tls else None
+        self._tls: WatchedContext | None = None
+        if peer.tls and config.tls:
+            self._tls = client_context(config.tls)
 
     def associate(
         self, services: Iterable[str], *, stores: Sequence[str] = (), on_store: Any = None
-    ) -> Association | None:
-        """An association, or None where the peer is not there or does not want one.
+    ) -> Association:
+        """An association that is established.
 
         Args:
             services: SOP classes to ask for.
             stores: SOP classes that the peer may store here over the same association (C-GET).
             on_store: handler of these; returns a status.
+
+        Raises:
+            NoAssociationError: says why there is none.
         """
         ae = AE(ae_title=self._title)
         ae.connection_timeout = CONNECT_S
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ANSWER_S
         for uid in (*services, *stores):
             ae.add_requested_context(uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-        handlers: list[Any] = [(evt.EVT_CONN_OPEN, _never_wait_for_ever)]
+        connected: list[evt.Event] = []
+
+        def open_(event: evt.Event) -> None:
+            connected.append(event)
+            _never_wait_for_ever(event)
+
+        handlers: list[Any] = [(evt.EVT_CONN_OPEN, open_)]
         if on_store:
             handlers.append((evt.EVT_C_STORE, on_store))
         peer = self._peer
+        if self._tls:
+            self._tls.failed = False
         try:
             found = ae.associate(
                 peer.host, peer.port, ae_title=peer.ae_title,
@@ -54,9 +90,24 @@ class Client:
                 ext_neg=[build_role(uid, scp_role=True) for uid in stores],
                 evt_handlers=handlers,
             )  # fmt: skip
-        except OSError:  # such as a host name that nobody knows
-            return None
-        return found if found.is_established else None
+        except (socket.gaierror, UnicodeError) as error:  # the latter of what can be no name
+            raise NoAssociationError(NAME_NOT_KNOWN) from error
+        except OSError as error:
+            raise NoAssociationError(NOT_REACHABLE) from error
+        if not found.is_established:
+            raise NoAssociationError(self._why(found, bool(connected)))
+        return found
+
+    def _why(self, association: Association, connected: bool) -> str:
+        if self._tls and self._tls.failed:
+            return TLS_FAILED
+        if not connected:
+            return NOT_REACHABLE
+        answer: Any = association.acceptor.primitive
+        if association.is_rejected:
+            since = _REJECTED_SINCE.get((answer.result_source, answer.diagnostic))
+            return since or (REJECTED_FOR_NOW if answer.result == _FOR_NOW else REJECTED)
+        return NO_ANSWER if answer is None else NO_CLASS
 
 
 def _never_wait_for_ever(event: evt.Event) -> None:

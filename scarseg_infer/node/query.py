@@ -20,7 +20,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from scarseg_infer.dicom_parse import PARSE_ERRORS, parse, text
-from scarseg_infer.node.client import Client
+from scarseg_infer.node.client import Client, NoAssociationError
 from scarseg_infer.node.config import Config, EcgSource
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
@@ -73,9 +73,10 @@ class EcgQuery:
         if not patient_id.isascii() or any(character in patient_id for character in "*?\\"):
             return "no identifier"
         arrivals: list[Arrival] = []
-        association = self._associate(arrivals)
-        if association is None:
-            return "no association"
+        try:
+            association = self._associate(arrivals)
+        except NoAssociationError as failure:
+            return str(failure)
         try:
             return self._look(association, study, patient_id, arrivals)
         finally:
@@ -103,7 +104,7 @@ class EcgQuery:
                 return "found"
         return "none"
 
-    def _associate(self, arrivals: list[Arrival]) -> Association | None:
+    def _associate(self, arrivals: list[Arrival]) -> Association:
         def store(event: evt.Event) -> int:
             try:
                 arrival = arrival_from(event)

@@ -11,7 +11,7 @@ from pydicom import dcmread
 from pynetdicom.association import Association
 
 from scarseg_infer.dicom_parse import PARSE_ERRORS
-from scarseg_infer.node.client import Client
+from scarseg_infer.node.client import Client, NoAssociationError
 from scarseg_infer.node.config import Config, Peer
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
@@ -52,9 +52,11 @@ class Sender:
             stop.wait(POLL_S)
 
     def _send(self, waiting: list[Delivery], stop: threading.Event) -> None:
-        association = self._client.associate(sorted({delivery.sop_class for delivery in waiting}))
-        if association is None:
-            self._failed(waiting, "no association")
+        classes = sorted({delivery.sop_class for delivery in waiting})
+        try:
+            association = self._client.associate(classes)
+        except NoAssociationError as failure:
+            self._failed(waiting, str(failure))
             return
         try:
             for delivery in waiting:

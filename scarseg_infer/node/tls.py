@@ -5,8 +5,11 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from scarseg_runtime.errors import UsageError
+
+Context = TypeVar("Context", bound=ssl.SSLContext)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +35,49 @@ def server_context(tls: Tls) -> ssl.SSLContext:
     return _with_files(context, tls)
 
 
-def client_context(tls: Tls) -> ssl.SSLContext:
+class _WatchedSocket(ssl.SSLSocket):
+    """Tells its context of what fails of TLS, also after the handshake: with TLS 1.3 a peer refuses
+    our certificate only then."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self._tell()
+            raise
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        try:
+            return super().recv(buflen, flags)
+        except ssl.SSLError:
+            self._tell()
+            raise
+
+    def _tell(self) -> None:
+        context = self.context
+        if isinstance(context, WatchedContext):
+            context.failed = True
+
+
+class WatchedContext(ssl.SSLContext):
+    """For one connection at a time, of which pynetdicom does not say why it failed."""
+
+    failed = False
+    """Did TLS fail since this was set to False?"""
+    sslsocket_class = _WatchedSocket
+
+
+def client_context(tls: Tls) -> WatchedContext:
     """TLS for peers that we call; their certificate must be signed by our authority for the host
     name or address by which we call them.
 
     Raises:
         UsageError: the files do not fit together.
     """
-    return _with_files(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), tls)
+    return _with_files(WatchedContext(ssl.PROTOCOL_TLS_CLIENT), tls)
 
 
-def _with_files(context: ssl.SSLContext, tls: Tls) -> ssl.SSLContext:
+def _with_files(context: Context, tls: Tls) -> Context:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(tls.certificate, tls.key, password=_no_password)

@@ -196,7 +196,7 @@ def test_archive_with_an_unknown_name_is_no_fault_of_the_study(
     source = replace(config.ecg_query, peer=replace(config.ecg_query.peer, host="archive.invalid"))
     log = StringIO()
     EcgQuery(config, source, queue, Counters(), Log(log)).fetch(study)
-    assert '"outcome": "no association"' in log.getvalue()
+    assert '"outcome": "host name not known"' in log.getvalue()
 
 
 @pytest.mark.parametrize("patient", ["A*", "A?", "MÜLLER-1", "Ж12"])

@@ -5,12 +5,19 @@ from __future__ import annotations
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from pydicom.uid import SegmentationStorage
+
+from scarseg_infer.node.client import Client, NoAssociationError
+from scarseg_infer.node.config import read_config
 
 Dcmtk = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -111,3 +118,51 @@ def test_handshake_that_never_ends_holds_up_nobody(
         silent.sendall(b"\x16\x03\x01")
         where = ("-aet", "SENDER", "-aec", "SCARSEG", "127.0.0.1", node.port)
         assert dcmtk("echoscu", "-to", "5", *ours, *where).returncode == 0
+
+
+def why_not(node: Any, certificates: Path, port: int, own: str = "node") -> str:
+    """What is told of a peer with TLS that the node calls, with a certificate of ours."""
+    config = read_config(node.folder / "node.toml")
+    assert config.tls
+    files = {"certificate": certificates / f"{own}.pem", "key": certificates / f"{own}.key"}
+    config = replace(config, tls=replace(config.tls, **files))
+    with pytest.raises(NoAssociationError) as caught:
+        Client(config, replace(config.peers[0], port=port)).associate([SegmentationStorage])
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(("own", "theirs"), [("stranger", "peer"), ("node", "stranger")])
+def test_certificate_that_one_side_does_not_know(
+    node_factory: ModuleType,
+    secure: tuple[Any, Any],
+    certificates: Path,
+    newest: ssl.TLSVersion,
+    own: str,
+    theirs: str,
+) -> None:
+    """With TLS 1.3 the peer refuses ours only after the handshake."""
+    server = context(certificates, theirs, server=True)
+    server.maximum_version = newest
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            caller, _ = listening.accept()
+            with suppress(OSError), server.wrap_socket(caller, server_side=True) as secured:
+                secured.recv(1)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        port = int(listening.getsockname()[1])
+        assert why_not(secure[0], certificates, port, own) == "TLS failed"
+        thread.join(10)
+
+
+def test_peer_without_tls_and_peer_that_is_down(
+    node_factory: ModuleType, secure: tuple[Any, Any], certificates: Path
+) -> None:
+    plain = node_factory.Archive(*node_factory.free_ports(1))
+    assert why_not(secure[0], certificates, plain.port) == "not reachable"
+    plain.start()
+    assert why_not(secure[0], certificates, plain.port) == "TLS failed"
+    plain.stop()

@@ -149,7 +149,7 @@ class StudyApi:
             number, revision,
         )  # fmt: skip
         deliveries = self._storage.rows(
-            "SELECT r.name, r.sop_uid, d.peer, d.state FROM deliveries d "
+            "SELECT r.name, r.sop_uid, d.peer, d.state, NULLIF(d.why, '') AS why FROM deliveries d "
             "JOIN results r ON d.result = r.sop_uid "
             "WHERE r.study = ? AND r.revision = ? ORDER BY d.peer, d.place",
             number, revision,

@@ -51,6 +51,9 @@ class Delivery:
 
     study: int
     result: str
+    """SOP instance UID."""
+    name: str
+    """As in :class:`ResultFile`."""
     sop_class: str
     path: Path
     attempts: int
@@ -144,7 +147,7 @@ class Outbox:
     def due(self, peer: str) -> list[Delivery]:
         """What should be sent to a peer now, results of one study together and in order."""
         rows = self._storage.rows(
-            "SELECT r.study, r.sop_uid, r.sop_class, r.file, d.attempts FROM deliveries d "
+            "SELECT r.study, r.sop_uid, r.name, r.sop_class, r.file, d.attempts FROM deliveries d "
             "JOIN results r ON r.sop_uid = d.result "
             "WHERE d.state = ? AND d.peer = ? AND d.next_at <= ? "
             "ORDER BY d.created, r.study, d.place LIMIT 100",
@@ -152,7 +155,7 @@ class Outbox:
         )  # fmt: skip
         return [
             Delivery(
-                row["study"], row["sop_uid"], row["sop_class"],
+                row["study"], row["sop_uid"], row["name"], row["sop_class"],
                 self._storage.root / row["file"], row["attempts"],
             )
             for row in rows

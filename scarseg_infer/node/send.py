@@ -65,7 +65,7 @@ class Sender:
                 if not self._outbox.waits(delivery, self._peer.name):
                     continue
                 if not association.is_established:
-                    self._failed([delivery], "association lost")
+                    self._failed_one(delivery, "association lost")
                     continue
                 self._send_one(association, delivery)
         finally:
@@ -76,22 +76,27 @@ class Sender:
         try:
             found = dcmread(delivery.path)
         except PARSE_ERRORS:
-            self._failed([delivery], "file not readable")
+            self._failed_one(delivery, "file not readable")
             return
         try:
             status = association.send_c_store(found)
         except ValueError:  # the peer did not accept this class in any syntax that we have
-            self._failed([delivery], "class not accepted")
+            self._failed_one(delivery, "class not accepted")
             return
         code = getattr(status, "Status", None)
         if code in (0, _DUPLICATE) or code in _WARNING:
             self._outbox.sent(delivery, self._peer.name)
             self._counters.add("objects_sent_total", peer=self._peer.name)
-            self._log.write("sent", study=delivery.study, peer=self._peer.name)
+            self._log.write(
+                "sent", study=delivery.study, object=delivery.name, peer=self._peer.name
+            )
         else:
-            self._failed([delivery], "no answer" if code is None else f"status 0x{code:04X}")
+            self._failed_one(delivery, "no answer" if code is None else f"status 0x{code:04X}")
 
-    def _failed(self, deliveries: list[Delivery], why: str) -> None:
+    def _failed_one(self, delivery: Delivery, why: str) -> None:
+        self._failed([delivery], why, study=delivery.study, object=delivery.name)
+
+    def _failed(self, deliveries: list[Delivery], why: str, **which: str | int) -> None:
         """Wait twice as long each time, a little less or more so that nodes keep out of step."""
         rules = self._config.send
         attempts = min(delivery.attempts for delivery in deliveries)
@@ -102,5 +107,5 @@ class Sender:
         self._counters.add("send_failures_total", peer=self._peer.name)
         self._log.write(
             "send_postponed", peer=self._peer.name, objects=len(deliveries), reason=why,
-            seconds=round(seconds, 1),
+            seconds=round(seconds, 1), **which,
         )  # fmt: skip

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 import time
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from pydicom.uid import SegmentationStorage
+from pynetdicom import AE, evt
 
 from scarseg_infer import Segmenter
 from scarseg_infer.node.config import read_config
@@ -41,12 +45,38 @@ def test_kills_at_random_points(node_soak: ModuleType, tmp_path: Path) -> None:
     assert report["acknowledged"] == 2 * 10 + 1
 
 
+def told_why(node: Any) -> dict[str, str | None]:
+    """What was in the way of the SEG of study 1, by peer."""
+    deliveries = json.loads(node.get("/studies/1")[1])["deliveries"]
+    return {found["peer"]: found["why"] for found in deliveries if found["name"] == "seg"}
+
+
+def test_peer_that_takes_no_reports(node_factory: ModuleType, tmp_path: Path) -> None:
+    """The log says of which study it did not take what."""
+    ae = AE(ae_title="ARCHIVE")
+    ae.add_supported_context(SegmentationStorage)
+    (port,) = node_factory.free_ports(1)
+    server = ae.start_server(
+        ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _: 0)]
+    )
+    node = node_factory.make_node(tmp_path, [node_factory.peer_table(port)])
+    node.start()
+    try:
+        assert set(node_factory.send(node.port, node_factory.demo_study())) == {0}
+        event = node_factory.wait_for(lambda: node.events("send_postponed"))[0]
+        assert event["reason"] == "class not accepted"
+        assert (event["study"], event["object"]) == (1, "sr")
+    finally:
+        node.kill()
+        server.shutdown()
+
+
 def test_peer_that_is_down_for_a_while(node_factory: ModuleType, tmp_path: Path) -> None:
     """First nobody listens, then the peer is out of space, then it takes the objects: once. A
     second peer is not held up by the first."""
     down, up = (node_factory.Archive(port) for port in node_factory.free_ports(2))
     peers = [node_factory.peer_table(down.port), node_factory.peer_table(up.port, "OTHER")]
-    node = node_factory.make_node(tmp_path, [*peers])
+    node = node_factory.make_node(tmp_path, [*peers], api=True)
     up.start()
     node.start()
     try:
@@ -55,9 +85,11 @@ def test_peer_that_is_down_for_a_while(node_factory: ModuleType, tmp_path: Path)
         node_factory.wait_for(lambda: node.events("send_postponed"))
         down.status = 0xA700
         down.start()
-        node_factory.wait_for(
-            lambda: "status 0xA700" in [e["reason"] for e in node.events("send_postponed")]
+        full = node_factory.wait_for(
+            lambda: [e for e in node.events("send_postponed") if e["reason"] == "status 0xA700"]
         )
+        assert (full[0]["study"], full[0]["object"], full[0]["objects"]) == (1, "seg", 1)
+        node_factory.wait_for(lambda: told_why(node) == {"archive": "status 0xA700", "other": None})
         assert node.metric('deliveries{peer="archive",state="pending"}') == 2
         page = node.get("/")[1]
         assert "Objects to be sent: 2" in page and "status 0xA700" in page
@@ -68,6 +100,9 @@ def test_peer_that_is_down_for_a_while(node_factory: ModuleType, tmp_path: Path)
         assert {o.SOPInstanceUID for o in down.objects} == {o.SOPInstanceUID for o in up.objects}
         node_factory.wait_for(lambda: node.metric('deliveries{peer="archive",state="sent"}') == 2)
         assert len(up.objects) == len(down.objects) == 2
+        assert told_why(node) == {"archive": None, "other": None}
+        sent = sorted((e["peer"], e["study"], e["object"]) for e in node.events("sent"))
+        assert sent == [(peer, 1, name) for peer in ("archive", "other") for name in ("seg", "sr")]
         second = subprocess.run(
             [sys.executable, "-m", "scarseg_infer.node.main", tmp_path / "node.toml"],
             capture_output=True, text=True, check=False, timeout=60,

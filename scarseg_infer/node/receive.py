@@ -52,6 +52,8 @@ _META_LENGTH: Final = b"DICM\2\0\0\0UL\4\0"
 """What stands behind the preamble; then come 4 bytes with the length of the rest of the meta
 information (PS3.10, 7.1)."""
 _META_START: Final = 128 + len(_META_LENGTH) + 4
+_REJECTIONS: Final = {(1, 3): "calling_ae", (1, 7): "called_ae", (3, 2): "busy"}
+"""What refused associations are called, by source and reason (PS3.8, table 9-21)."""
 REQUEST_S: Final = 10.0
 """For a caller to ask for an association once connected, and to close after its end."""
 
@@ -164,12 +166,16 @@ class Receiver:
     def _accepted(self, _: evt.Event) -> None:
         self._counters.add("associations_accepted_total")
 
-    def _rejected(self, _: evt.Event) -> None:
-        self._refused("association")
+    def _rejected(self, event: evt.Event) -> None:
+        answer: Any = event.assoc.acceptor.primitive
+        reason = _REJECTIONS.get((answer.result_source, answer.diagnostic), "association")
+        self._refused(reason, event.assoc.requestor.address)
 
-    def _refused(self, reason: str) -> None:
+    def _refused(self, reason: str, address: str | None = None) -> None:
+        """Tell it; an IP address is of a machine, and an AE title could hold anything."""
         self._counters.add("connections_refused_total", reason=reason)
-        self._log.write("connection_refused", reason=reason)
+        told = {} if address is None else {"address": address}
+        self._log.write("connection_refused", reason=reason, **told)
 
 
 def _entity(config: Config) -> AE:

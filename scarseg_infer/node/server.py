@@ -82,7 +82,7 @@ class NodeServer(ThreadedAssociationServer):
         config: address, limits and who may call.
         handlers: of pynetdicom's events.
         on_refused: told why a connection was closed at once: ``address``, ``connections``,
-            ``tls`` or ``oversized``.
+            ``tls`` or ``oversized``, and where known the caller's IP address.
     """
 
     daemon_threads = True
@@ -110,11 +110,11 @@ class NodeServer(ThreadedAssociationServer):
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Is this address admitted, and is there room? Otherwise the connection is closed."""
         if not self._config.admits(client_address[0]):
-            self._on_refused("address")
+            self._on_refused("address", client_address[0])
             return False
         room = self._config.limits.associations * CONNECTIONS_PER_ASSOCIATION
         if len(self.active_associations) + self._handshakes >= room:
-            self._on_refused("connections")
+            self._on_refused("connections", client_address[0])
             return False
         return True
 
@@ -124,7 +124,7 @@ class NodeServer(ThreadedAssociationServer):
             try:
                 request = self._secured(self._tls, request)
             except OSError:  # ssl.SSLError is one
-                self._on_refused("tls")
+                self._on_refused("tls", client_address[0])
                 self.shutdown_request(request)
                 return
         super().process_request_thread(request, client_address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import socket
@@ -37,15 +38,31 @@ Dcmtk = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.mark.parametrize(
-    ("caller", "called", "why"),
-    [("STRANGER", "SCARSEG", "Calling AE Title"), ("SENDER", "ELSEWHERE", "Called AE Title")],
+    ("caller", "called", "why", "reason"),
+    [
+        ("STRANGER", "SCARSEG", "Calling AE Title", "calling_ae"),
+        ("SENDER", "ELSEWHERE", "Called AE Title", "called_ae"),
+    ],
 )
 def test_unknown_titles_are_rejected(
-    node: Any, dcmtk: Dcmtk, caller: str, called: str, why: str
+    node_factory: ModuleType,
+    node: Any,
+    dcmtk: Dcmtk,
+    caller: str,
+    called: str,
+    why: str,
+    reason: str,
 ) -> None:
+    counted = f'connections_refused_total{{reason="{reason}"}}'
+    before = node.metric(counted)
     said = dcmtk("echoscu", "-v", "-aet", caller, "-aec", called, "127.0.0.1", node.port)
     assert said.returncode != 0
     assert why in said.stdout + said.stderr
+    node_factory.wait_for(lambda: node.metric(counted) == before + 1)  # the answer comes first
+    node_factory.wait_for(lambda: node.events("connection_refused")[-1]["reason"] == reason)
+    event = node.events("connection_refused")[-1]
+    assert (event["reason"], event["address"]) == (reason, "127.0.0.1")
+    assert "STRANGER" not in node.log.read_text() and "ELSEWHERE" not in node.log.read_text()
 
 
 @pytest.fixture
@@ -71,9 +88,12 @@ def receiver(
 
 
 def test_foreign_addresses_are_closed_unheard(receiver: Any) -> None:
-    _, _, node = receiver(callers='ae_titles = ["SENDER"]\naddresses = ["192.0.2.0/24"]')
+    found, _, node = receiver(callers='ae_titles = ["SENDER"]\naddresses = ["192.0.2.0/24"]')
     with socket.create_connection(("127.0.0.1", node.port), 5) as connection:
         assert connection.recv(1) == b""
+    told = json.loads(found._log._stream.getvalue())  # written before the connection is closed
+    assert (told["event"], told["reason"]) == ("connection_refused", "address")
+    assert told["address"] == "127.0.0.1"
 
 
 def test_nearly_full_disk_refuses_before_anything_is_lost(
@@ -234,11 +254,12 @@ def test_disk_that_is_full_to_the_last_byte(node_factory: ModuleType, small_disk
         storage.close()
 
 
-def test_too_many_associations(node: Any) -> None:
+def test_too_many_associations(node_factory: ModuleType, node: Any) -> None:
     ae = AE(ae_title="SENDER")
     ae.add_requested_context("1.2.840.10008.1.1")
     found = [ae.associate("127.0.0.1", node.port, ae_title="SCARSEG") for _ in range(5)]
     assert [association.is_established for association in found] == [True] * 4 + [False]
+    node_factory.wait_for(lambda: node.metric('connections_refused_total{reason="busy"}') == 1)
     for association in found[:4]:
         association.release()
 

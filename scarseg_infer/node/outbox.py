@@ -241,11 +241,12 @@ class Outbox:
         )
         return {(row["peer"], row["state"]): row["n"] for row in rows}
 
-    def waiting(self) -> list[sqlite3.Row]:
+    def waiting(self, limit: int) -> list[sqlite3.Row]:
         """What waits, by peer and by what was in its way last time, for the status page."""
         return self._storage.rows(
             "SELECT peer, why, COUNT(*) AS objects, MIN(created) AS first, MIN(next_at) AS next_at "
-            "FROM deliveries WHERE state = ? GROUP BY peer, why ORDER BY peer, why", PENDING,
+            "FROM deliveries WHERE state = ? GROUP BY peer, why ORDER BY peer, why LIMIT ?",
+            PENDING, limit,
         )  # fmt: skip
 
     def oldest_pending_s(self) -> float:

@@ -15,8 +15,9 @@ from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.http_answer import JSON, TEXT, Answer, Request, Routes
 from scarseg_infer.node.http_api import StudyApi
 from scarseg_infer.node.http_handler import HttpServer
+from scarseg_infer.node.metric_help import HELP
 from scarseg_infer.node.openapi import description
-from scarseg_infer.node.outbox import Outbox
+from scarseg_infer.node.outbox import PENDING, Outbox
 from scarseg_infer.node.queue import Queue
 from scarseg_runtime.errors import UsageError
 from scarseg_runtime.version import __version__
@@ -61,6 +62,8 @@ class Status:
         def add(name: str, kind: str, value: float, **labels: str) -> None:
             if name not in named:
                 named.add(name)
+                if name in HELP:  # all are: a test looks
+                    lines.append(f"# HELP {PREFIX}{name} {HELP[name]}")
                 lines.append(f"# TYPE {PREFIX}{name} {kind}")
             inside = ",".join(f'{key}="{_label(text)}"' for key, text in labels.items())
             lines.append(f"{PREFIX}{name}{{{inside}}} {value}" if inside else
@@ -91,15 +94,16 @@ class Status:
         waiting = [
             (row["peer"], row["objects"], _moment(row["first"]), _moment(row["next_at"]),
              row["why"])
-            for row in self._outbox.waiting()
+            for row in self._outbox.waiting(_ON_PAGE)
         ]  # fmt: skip
+        pending = sum(n for (_, state), n in self._outbox.counts().items() if state == PENDING)
         return (
             "<!DOCTYPE html><html lang=en><meta charset=utf-8><title>scarseg-node</title>"
             "<meta http-equiv=refresh content=10><style>body{font:15px sans-serif;margin:2em}"
             "td,th{text-align:left;padding:.2em 1em .2em 0}.bad{color:#b00020}</style>"
             f"<h1>scarseg-node {__version__}</h1>{head}"
             "<p>Research use only. Not a medical device.</p>"
-            f"<h2>Objects to be sent: {sum(row[1] for row in waiting)}</h2>"
+            f"<h2>Objects to be sent: {pending}</h2>"
             f"{_table(_PEER_COLUMNS, waiting)}"
             f"<h2>Studies: {counts['open']} open, {counts['done']} done, "
             f"{counts['failed']} failed</h2>{_table(_STUDY_COLUMNS, studies)}</html>"

@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from scarseg_infer.node import metric_help
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.outbox import Outbox
 from scarseg_infer.node.queue import Queue
@@ -106,16 +107,45 @@ def test_metrics_are_prometheus_text(node: Any) -> None:
     code, text = node.get("/metrics")
     assert code == 200
     line = re.compile(r'scarseg_node_[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? [0-9.e+-]+')
-    names = []
+    names, helped = [], []
     for found in text.splitlines():
-        if found.startswith("# TYPE "):
+        if found.startswith("# HELP "):
+            helped.append(found.split()[2])
+            assert len(found.split()) > 3
+        elif found.startswith("# TYPE "):
             names.append(found.split()[2])
         else:
             assert line.fullmatch(found), found
             assert re.match("[a-z_]+", found)[0] == names[-1]  # type: ignore[index]
     assert len(names) == len(set(names))
+    assert helped == names
     assert "scarseg_node_studies" in names
     assert node.metric("healthy") == 1
+
+
+def test_every_metric_says_what_it_is() -> None:
+    """Those too that a node shows only once something has gone wrong."""
+    folder = Path(metric_help.__file__).parent
+    source = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    counted = set(re.findall(r'_counters\.add\(\s*"([a-z_]+)"', source))
+    shown = set(re.findall(r'\badd\(\s*"([a-z_]+)", "gauge"', source))
+    assert {"deliveries_given_up_total", "studies"} <= counted | shown
+    gauges = {"associations", "disk_free_bytes"}  # of Node.gauges; all of them are in /metrics
+    assert counted | shown | gauges == set(metric_help.HELP)
+
+
+def test_page_counts_what_it_does_not_list(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    outbox = Outbox(storage)
+    with storage.change() as database:
+        for number in range(150):
+            database.execute(
+                "INSERT INTO deliveries VALUES (?, 'p', 0, 'pending', 0, 0, 0, NULL, ?)",
+                (f"1.{number}", f"status 0x{number:04X}"),
+            )
+    page = Status(Queue(storage), outbox, Counters(), list, dict).page()
+    assert "Objects to be sent: 150" in page
+    assert page.count("status 0x") == 100
 
 
 def test_page_is_html(node: Any) -> None:

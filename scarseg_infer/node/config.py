@@ -125,6 +125,24 @@ class Config:
     model: ModelChoice
     ecg_query: EcgSource | None
 
+    @property
+    def summary(self) -> str:
+        """The main values in one line."""
+        peers = f"{len(self.peers)} peer{'' if len(self.peers) == 1 else 's'}"
+        http = "off" if self.status_port is None else f"on port {self.status_port}"
+        where = f"[{self.address}]" if ":" in self.address else self.address
+        return (
+            f"{self.ae_title} on {where}:{self.port}{' with TLS' if self.tls else ''}, {peers}, "
+            f"status {http}, HTTP studies {'on' if self.api else 'off'}"
+        )
+
+    @property
+    def warning(self) -> str | None:
+        """What is allowed but hardly meant."""
+        if self.peers or self.api:
+            return None
+        return "no [[peers]], and status.api is not true: nobody gets the results"
+
     def admits(self, address: str) -> bool:
         """May a caller come from this IP address?"""
         try:
@@ -276,7 +294,7 @@ def _peer(table: Table, tls: Tls | None, name: str | None = None) -> Peer:
     return Peer(
         name=name or table.text("name"),
         ae_title=table.ae_title("ae_title"),
-        host=table.text("host"),
+        host=_host(table),
         port=table.integer("port", 1, 65535),
         tls=secure,
     )
@@ -288,6 +306,17 @@ def _ecg_source(table: Table, tls: Tls | None) -> EcgSource:
         move=table.choice("retrieve", ("get", "move")) == "move",
         always=table.choice("when", ("missing", "always")) == "always",
     )
+
+
+def _host(table: Table) -> str:
+    text = table.text("host")
+    try:
+        text.encode("idna")  # as is done when it is looked up
+    except UnicodeError:
+        table.wrong("host", "can be no host name")
+    if " " in text or not text.isprintable():
+        table.wrong("host", "must be a name or an IP address, without blanks")
+    return text
 
 
 def _address(table: Table, key: str, default: str) -> str:

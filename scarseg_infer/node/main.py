@@ -83,7 +83,11 @@ class Node:
         )
         for thread in self._threads:
             thread.start()
-        self._log.write("started", version=__version__, port=config.port, peers=len(config.peers))
+        self._log.write(
+            "started", version=__version__, ae_title=config.ae_title, port=config.port,
+            tls=bool(config.tls), peers=len(config.peers), status_port=config.status_port,
+            api=config.api,
+        )  # fmt: skip
         healthy = True
         while healthy and not stop.wait(1.0):
             healthy = self._receiver.listening and all(t.is_alive() for t in self._threads)
@@ -189,8 +193,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         config = read_config(arguments.config)
         if arguments.check:
+            if config.warning:
+                sys.stderr.write(f"scarseg-node: warning: {config.warning}\n")
+            sys.stdout.write(f"ok: {config.summary}\n")
             return 0
         log = Log(sys.stdout)
+        if config.warning:
+            log.write("configuration_warning", reason=config.warning)
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())

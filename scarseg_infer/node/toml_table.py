@@ -37,8 +37,10 @@ class Table:
     def text(self, key: str, default: str | None = None) -> str:
         """A string that is not blank."""
         value = self._get(key, default)
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(value, str):
             self.wrong(key, "must be a text in quotes")
+        if not value.strip():
+            self.wrong(key, "must not be empty")
         return value.strip()
 
     def choice(self, key: str, known: tuple[str, ...]) -> str:

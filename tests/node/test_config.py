@@ -105,6 +105,30 @@ def test_tls_files_are_looked_into(tmp_path: Path) -> None:
     assert main(["--check", str(written(tmp_path, MINIMAL + table))]) == 2
 
 
+def test_results_that_nobody_gets_are_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--check", str(written(tmp_path, MINIMAL))]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("ok: SCARSEG on 127.0.0.1:11112, 0 peers")
+    assert "nobody gets the results" in said.err
+    assert main(["--check", str(written(tmp_path, f"{MINIMAL}[status]\napi = true\n"))]) == 0
+    said = capsys.readouterr()
+    assert "HTTP studies on" in said.out
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [("pacs 1", "without blanks"), ("pacs\\u0000", "without blanks"), ("", "must not be empty"),
+     ("a..b", "can be no host name"), ("x" * 64, "can be no host name")],
+)  # fmt: skip
+def test_hosts(tmp_path: Path, host: str, why: str) -> None:
+    peer = f'[[peers]]\nname = "a"\nae_title = "A"\nhost = "{host}"\nport = 104\n'
+    with pytest.raises(UsageError, match=rf"peers\[1\]\.host.*{why}"):
+        read_config(written(tmp_path, MINIMAL + peer))
+
+
 def test_example_is_a_configuration() -> None:
     found = read_config(EXAMPLE)
     assert found.peers
@@ -113,6 +137,9 @@ def test_example_is_a_configuration() -> None:
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--check", str(EXAMPLE)]) == 0
+    said = capsys.readouterr()
+    wanted = "ok: SCARSEG on 0.0.0.0:11112, 1 peer, status on port 8104, HTTP studies off\n"
+    assert (said.out, said.err) == (wanted, "")
     assert main([str(tmp_path / "none.toml")]) == 2
     assert main([str(written(tmp_path, MINIMAL.replace("SCARSEG", "")))]) == 2
     said = capsys.readouterr()

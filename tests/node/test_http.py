@@ -123,6 +123,12 @@ def test_metrics_are_prometheus_text(node: Any) -> None:
     assert node.metric("healthy") == 1
 
 
+def test_start_says_what_was_configured(node: Any) -> None:
+    (event,) = node.events("started")
+    assert (event["ae_title"], event["port"], event["tls"]) == ("SCARSEG", node.port, False)
+    assert (event["status_port"], event["api"], event["peers"]) == (node.status_port, True, 1)
+
+
 def test_every_metric_says_what_it_is() -> None:
     """Those too that a node shows only once something has gone wrong."""
     folder = Path(metric_help.__file__).parent

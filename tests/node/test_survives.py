@@ -159,6 +159,8 @@ def test_peer_removed_from_the_configuration(node_factory: ModuleType, tmp_path:
         node.start()
         (event,) = node_factory.wait_for(lambda: node.events("deliveries_removed"))
         assert (event["peer"], event["objects"]) == ("archive", 2)
+        (told,) = node.events("configuration_warning")
+        assert "nobody gets the results" in told["reason"]
         assert node.metric('deliveries_removed_total{peer="archive"}') == 2
         data = tmp_path / "data"
         node_factory.wait_for(lambda: not list((data / "objects").iterdir()))

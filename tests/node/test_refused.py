@@ -383,7 +383,7 @@ def test_callers_who_ask_byte_by_byte_shut_nobody_out(
 
 
 def test_a_message_that_comes_byte_by_byte_ends_its_association(receiver: Any) -> None:
-    found, _, node = receiver(limits="idle_s = 2")
+    found, _, node = receiver(limits="idle_s = 5")
     with socket.create_connection(("127.0.0.1", node.port), 5) as connection:
         connection.sendall(associate_request())
         assert connection.recv(1) == b"\x02"
@@ -393,8 +393,10 @@ def test_a_message_that_comes_byte_by_byte_ends_its_association(receiver: Any) -
 
 
 def test_a_line_that_is_slow_but_not_idle_is_borne_with(
-    node_factory: ModuleType, receiver: Any
+    node_factory: ModuleType, receiver: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Each PDU comes within idle_s, their message does not.
+    monkeypatch.setattr("scarseg_infer.node.receive.PDU_BYTES", 8192)
     _, storage, node = receiver(limits="idle_s = 2")
     image = node_factory.demo_study("SLOW")[0]
     association = associated(node)

@@ -148,8 +148,10 @@ class Segmenter:
             series, prefer: which series of a DICOM study; see :func:`scarseg_infer.read_study`.
             allow_identity_mismatch: go on, with a warning, where MRI and ECG are of different
                 patients by their identifiers. Those made of arrays carry none.
-            progress: called in the thread of the run with its stage and the share that is done, 0
-                to 1. What it raises ends the run and comes out of it.
+            progress: called in the thread of the run with its stage (in order: ``read_study``,
+                ``read_ecg``, ``load_model``, ``prepare_ecg``, ``network``, ``quantify``) and the
+                share of the whole run that is done, 0 to 1, never less than before. What it raises
+                ends the run and comes out of it.
             cancel: a ``threading.Event``; set it from any thread to end the run. That is looked at
                 before every file, every stage and (on a CPU) every operator of the network; other
                 stages are not interrupted inside: up to some seconds for the longest ECG.

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+ImageKind = Literal["PSIR", "magnitude", "phase", "unknown type"]
+"""How an LGE image was reconstructed."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LgeStack:
@@ -59,7 +62,7 @@ class LgeStack:
     orientation_known: bool = True
     acquired: datetime | None = None
     date_only: bool = False
-    image_kind: str = "unknown type"
+    image_kind: ImageKind = "unknown type"
     datasets: tuple[Dataset, ...] = field(default=(), repr=False)
     frame_numbers: tuple[int | None, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -17,9 +17,9 @@ from scarseg_infer import ScarResult, ScarsegError, Segmenter
 
 NAMES = {
     "Amount", "CancelSignal", "CancelledError", "Characteristics", "DisplayTransform", "EcgError",
-    "EcgQuality", "EcgRecord", "EcgSource", "EcgUse", "GapSource", "LEADS", "Label", "LeadQuality",
-    "LgeStack", "ModelError", "ModelUse", "OutputError", "Pair", "PreferredKind", "Progress",
-    "ProviderError", "Quantities", "RunTimeoutError", "ScarResult", "ScarsegError",
+    "EcgQuality", "EcgRecord", "EcgSource", "EcgUse", "GapSource", "ImageKind", "LEADS", "Label",
+    "LeadQuality", "LgeStack", "ModelError", "ModelUse", "OutputError", "Pair", "PreferredKind",
+    "Progress", "ProviderError", "Quantities", "RunTimeoutError", "ScarResult", "ScarsegError",
     "SegmentQuantities", "Segmenter", "SeriesVerdict", "Stage", "StudyError", "UsageError", "Watch",
     "Zones", "__version__", "list_series", "read_ecg", "read_study", "stack_from_arrays",
 }  # fmt: skip

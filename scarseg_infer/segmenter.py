@@ -103,7 +103,9 @@ class Segmenter:
                 even unverified; every result then carries a warning.
             threads: cores to compute on; default those the process may use.
             cache: keep what OpenVINO and TensorRT compile in the user's cache folder, so that the
-                next start is faster; False keeps nothing, a folder is used in its place.
+                next start is faster; False keeps nothing, a folder is used in its place. Where it
+                cannot be made or written nothing is kept: a warning in the log of
+                ``scarseg_runtime`` says so, which is silent unless you configure it.
             background: come back at once and load while the first study is being read; what is
                 wrong with the model is then raised by the first run.
 

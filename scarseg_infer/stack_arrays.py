@@ -37,7 +37,8 @@ def stack_from_arrays(
         image_positions_mm: [S, 3] ImagePositionPatient of each slice.
         image_orientation: [6] ImageOrientationPatient, the same for all slices.
         slice_thickness_mm: the height of a slice where there is only one.
-        acquired: when the image was taken, on the local clock.
+        acquired: when the image was taken, on the local clock, as the ECG's time: a time zone is
+            not used, and a warning says so where only one of the two has one.
         image_kind: ``PSIR``, ``magnitude`` or ``phase``, else ``unknown type``.
 
     Raises:

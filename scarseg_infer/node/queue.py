@@ -78,7 +78,8 @@ class Queue:
 
         An ECG also opens the studies of its patient whose results were made without one. Where the
         same object is here already, its study is opened if it had failed: whoever sends it again
-        wants to see it tried again. If it was done, it is kept for as long as a new one.
+        wants to see it tried again. If it was done, or holds nothing but ECGs,
+        it is kept for as long as a new one.
 
         Returns:
             ``known`` where the same object is here already, with its file; ``conflict``, and
@@ -319,15 +320,17 @@ def _open_for_ecg(database: sqlite3.Connection, arrival: Arrival) -> None:
 
 def _sent_again(database: sqlite3.Connection, study: int) -> None:
     """An object of the study was sent that is here already: a study that had failed is open again,
-    one that is done is kept as long as if it had just come. Of the latter, part of what is being
-    sent would else be acknowledged and forgotten, and the rest not be taken for the study."""
+    one that is done, or holds nothing but ECGs, is kept as long as if it had just come. Part of
+    what is being sent would else be acknowledged and forgotten, and the rest not be taken for the
+    study; or the ECG be gone when its patient's images come."""
     now = time.time()
     database.execute(
         f"UPDATE studies SET {_OPENED}, images_forgotten = 0 WHERE id = ? AND state = ?",
         (OPEN, now, study, FAILED),
     )
     database.execute(
-        "UPDATE studies SET last_received = ? WHERE id = ? AND state = ?", (now, study, DONE)
+        "UPDATE studies SET last_received = ? WHERE id = ? AND (state = ? OR images = 0)",
+        (now, study, DONE),
     )
 
 

@@ -192,6 +192,15 @@ def test_study_that_is_being_sent_again_is_not_forgotten_amid_that(storage: Stor
     assert queue.complete(0) == []  # and nothing is made anew
 
 
+def test_ecg_that_is_sent_again_is_kept_as_long_as_a_new_one(storage: Storage) -> None:
+    queue = Queue(storage)
+    queue.add(arrival("5.1", "5", kind="ecg"))
+    with storage.change() as database:
+        database.execute("UPDATE studies SET last_received = 0")
+    assert queue.add(arrival("5.1", "5", kind="ecg")) == "known"
+    assert forget(storage, 3600) == 0
+
+
 def test_object_that_cannot_be_written_leaves_nothing(storage: Storage) -> None:
     blocked = storage.root / "objects"
     blocked.rmdir()

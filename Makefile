@@ -14,8 +14,8 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constr
 # schemathesis that passes it, a tool of the tests, needs newer tools than the lowest of the others.
 SHIPPED_TESTS = $(wildcard tests/runtime tests/infer tests/node tests/cohort tests/fuzz tests/test_*.py) \
     --ignore=tests/node/test_openapi.py
-# What the bill of materials is of; cohort, tensorrt-rtx … may be added.
-SBOM_EXTRAS ?= openvino,compressed,ecg-formats,node
+# What the bill of materials is of: all that is deployed without a GPU; tensorrt-rtx … may be added.
+SBOM_EXTRAS ?= openvino,compressed,ecg-formats,node,cohort
 
 .PHONY: demo test test-lowest test-gpu bench sbom lint format clean
 
@@ -25,8 +25,9 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest
 
-# The other end of the ranges in pyproject.toml: `make test` takes the newest releases, this the
-# lowest. With PYTHON=python3.11, for which all of these have wheels; without torch, so not tests/export.
+# The other end of the ranges in pyproject.toml: `make test` takes the newest releases for its Python,
+# this the lowest. With PYTHON=python3.11, for which all of these have wheels; without torch, so not
+# tests/export, and without playwright and tensorrt-rtx, whose test modules skip here.
 test-lowest: .venv-lowest/.installed
 	$(LOWEST_BIN)/python -m pytest $(SHIPPED_TESTS)
 

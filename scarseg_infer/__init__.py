@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from scarseg_infer.result import EcgUse, GapSource, ModelUse, ScarResult
     from scarseg_infer.segmenter import Segmenter
     from scarseg_infer.series_verdict import PreferredKind, SeriesVerdict
-    from scarseg_infer.stack import LgeStack
+    from scarseg_infer.stack import ImageKind, LgeStack
     from scarseg_infer.stack_arrays import stack_from_arrays
     from scarseg_infer.stages import Progress, Stage
     from scarseg_infer.study_files import Watch
@@ -53,6 +53,7 @@ _LAZY = {
     "EcgSource": "scarseg_infer.ecg",
     "EcgUse": "scarseg_infer.result",
     "GapSource": "scarseg_infer.result",
+    "ImageKind": "scarseg_infer.stack",
     "LEADS": "scarseg_runtime.contract",
     "Label": "scarseg_runtime.contract",
     "LeadQuality": "scarseg_runtime.ecg_noise",
@@ -89,6 +90,7 @@ __all__ = [
     "EcgSource",
     "EcgUse",
     "GapSource",
+    "ImageKind",
     "Label",
     "LeadQuality",
     "LgeStack",

@@ -35,6 +35,7 @@ from scarseg_infer.slice_plane import (
     plausible_spacing,
     unit_axes,
 )
+from scarseg_infer.stack import ImageKind
 from scarseg_runtime.errors import StudyError
 
 MAX_MATRIX: Final = 4096
@@ -77,8 +78,7 @@ class SliceHeader:
     series_number: int | None
     patient_id: str
     patient_name: str
-    image_kind: str
-    """"PSIR", "magnitude", "phase" or "unknown type"."""
+    image_kind: ImageKind
     description: str
     """SeriesDescription as it stands: may hold anything that staff typed, also a name."""
     names: str

@@ -15,11 +15,11 @@ from pydicom import DataElement, Dataset, FileDataset, dcmread
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import data_element_generator, read_sequence
+from pydicom.filereader import data_element_generator, read_dataset, read_sequence
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from pydicom.valuerep import VR
 
 from scarseg_runtime.errors import StudyError
@@ -78,8 +78,7 @@ def parse(data: bytes, only: Collection[str] | None = None) -> FileDataset:
     Raises:
         DeflatedError, TooManyPartsError: ``PARSE_ERRORS`` of their own.
     """
-    if sum(data.count(tag) for tag in _ITEM_TAGS) > MAX_ITEMS:
-        raise TooManyPartsError("more items than any LGE")
+    _check_items(data)
     _check_meta(data)
     tags: Any = None if only is None else list(only)
     dataset = dcmread(
@@ -87,6 +86,26 @@ def parse(data: bytes, only: Collection[str] | None = None) -> FileDataset:
     )
     drop_misplaced_sequences(dataset)
     return dataset
+
+
+def parse_bare(data: bytes, syntax: UID) -> Dataset:
+    """Parse a dataset as messages carry it, without preamble and meta information.
+
+    Args:
+        syntax: transfer syntax; not the deflated one.
+
+    Raises:
+        One of ``PARSE_ERRORS``.
+    """
+    _check_items(data)
+    dataset = read_dataset(_Counted(data), syntax.is_implicit_VR, syntax.is_little_endian)
+    drop_misplaced_sequences(dataset)
+    return dataset
+
+
+def _check_items(data: bytes) -> None:
+    if sum(data.count(tag) for tag in _ITEM_TAGS) > MAX_ITEMS:
+        raise TooManyPartsError("more items than any LGE")
 
 
 class _Counted(BytesIO):

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from scarseg_infer.stack import ImageKind
+
 UNKNOWN_KIND: Final = "unknown type"
 
 Fact = Literal[
@@ -54,14 +56,14 @@ class SeriesRules:
     least_score: int
     facts: dict[Fact, Clue]
     signs: dict[str, tuple[Pattern, Clue]]
-    kinds: tuple[tuple[str, Pattern], ...]
+    kinds: tuple[tuple[ImageKind, Pattern], ...]
     no_agent: frozenset[str]
 
     def signs_of(self, names: str, tokens: Sequence[str]) -> frozenset[str]:
         """Ids of the signs that a series of these folded names and tokens bears."""
         return frozenset(id_ for id_, (found, _) in self.signs.items() if found.fits(names, tokens))
 
-    def kind_of(self, names: str, tokens: Sequence[str]) -> str:
+    def kind_of(self, names: str, tokens: Sequence[str]) -> ImageKind:
         """``PSIR``, ``magnitude``, ``phase`` or ``unknown type``."""
         return next((name for name, found in self.kinds if found.fits(names, tokens)), UNKNOWN_KIND)
 

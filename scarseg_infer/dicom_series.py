@@ -14,6 +14,7 @@ from scarseg_infer.dicom_header import SliceHeader
 from scarseg_infer.dicom_rules import series_rules
 from scarseg_infer.orientation import short_axis_tilt_deg
 from scarseg_infer.slice_plane import SAME_POSITION_MM, SlicePlane
+from scarseg_infer.stack import ImageKind
 
 MIN_STACK_SLICES: Final = 3
 """Fewer slices are taken only when the study has nothing else; LGE stacks have 5–13."""
@@ -61,7 +62,7 @@ class SliceGroup:
         return frozenset().union(*(rules.signs_of(*names) for names in said))
 
     @property
-    def image_kind(self) -> str:
+    def image_kind(self) -> ImageKind:
         """``PSIR``, ``magnitude``, ``phase`` or ``unknown type``: the same for all slices."""
         return self.slices[0].image_kind
 

@@ -40,23 +40,32 @@ class EcgRecord:
     """A resting ECG as it stands in its file: nothing filtered, derived or reordered.
 
     An array given is kept as it is, not copied: leave it alone while a run uses it.
+
+    Attributes:
+        signals_mv: [samples, leads] in mV, of any real type; NaN where the file marks a sample as
+            invalid.
+        rate_hz: samples a second, of all leads.
+        lead_names: [leads] as the file calls them, whatever the case; extra (Frank) leads included.
+            Readers of formats with coded leads give the standard name of each code.
+        recorded: when the recording began, on the local clock, as the image's time: a time zone is
+            not used, and a warning says so where only one of the two has one. None where the source
+            does not say.
+        date_only: True where the source gives a date but no time of day.
+        source: format of the file; ``array`` where a host made it.
+        warnings: sentences about what was odd in the source; the result repeats them.
+        patient_id: the patient identifier in the file, for
+            :func:`scarseg_infer.identity.check_identity` alone: never shown, logged or written.
+            None where the format or the file has none.
     """
 
     signals_mv: NDArray[np.floating[Any]]
-    """[samples, leads]; NaN where the file marks a sample as invalid."""
     rate_hz: float
     lead_names: Sequence[str]
-    """As the file calls them, whatever the case; extra (Frank) leads included. Readers of formats
-    with coded leads give the standard name of each code."""
     recorded: datetime | None = None
-    """When the recording began, on the local clock; None where the source does not say."""
     date_only: bool = False
-    """True where the source gives a date but no time of day."""
     source: EcgSource = "array"
     warnings: tuple[str, ...] = ()
     patient_id: str | None = field(default=None, repr=False)
-    """The patient identifier in the file, for :func:`scarseg_infer.identity.check_identity`
-    alone: never shown, logged or written. None where the format or the file has none."""
 
 
 def checked(record: EcgRecord) -> EcgRecord:

@@ -39,7 +39,9 @@ def gap_between(
     """The gap from both dates when both are known, else the given one, else unknown.
 
     Clocks are compared as they stand: WFDB has no time zone, and both devices usually stand in
-    one hospital. Where either has no time of day whole calendar days are counted.
+    one hospital. So a time zone that a host's datetime has is dropped, and a warning says so where
+    only one of the two has one; our readers give none. Where either has no time of day whole
+    calendar days are counted.
 
     Args:
         mri: when the image was taken; ``mri_date_only`` where its time of day is not known.
@@ -59,8 +61,13 @@ def gap_between(
         signed_days = (image - recorded).total_seconds() / _SECONDS_PER_DAY
     days = abs(signed_days)
     warnings: tuple[str, ...] = ()
+    if (mri.tzinfo is None) != (ecg.recorded.tzinfo is None):
+        warnings += (
+            "Only one of the times of MRI and ECG has a time zone. Both were taken for clocks of "
+            "one place: the time gap may be wrong by some hours.",
+        )
     if given_days is not None and not abs(days - given_days) <= AGREEMENT_DAYS:
-        warnings = (
+        warnings += (
             f"The given gap of {given_days:g} days contradicts the dates of MRI and ECG, which "
             f"lie {days:.1f} days apart: the dates are used.",
         )

@@ -35,11 +35,17 @@ views are 90° away (design choice)."""
 
 @dataclass(frozen=True, slots=True)
 class DisplayTransform:
-    """A lossless reordering of voxels between source grid and standard display."""
+    """A lossless reordering of voxels between source grid and standard display.
+
+    Attributes:
+        reverse_slices: the source goes from apex to base.
+        transpose: applied first: swap rows and columns of the source.
+        flip_rows: the order of rows is reversed, after ``transpose``.
+        flip_columns: the order of columns is reversed, after ``transpose``.
+    """
 
     reverse_slices: bool
     transpose: bool
-    """Applied first: swap rows and columns of the source."""
     flip_rows: bool
     flip_columns: bool
 

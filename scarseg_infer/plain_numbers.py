@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-_KINDS: Final = "buif"
-"""Kinds of numpy types: no complex numbers, no text, no objects."""
+_KINDS: Final = "uif"
+"""Kinds of numpy types: no truth values, no complex numbers, no text, no objects."""
 
 
 def is_plain(values: object, shape: tuple[int, ...] | None = None) -> bool:

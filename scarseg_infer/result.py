@@ -26,38 +26,57 @@ RESEARCH_USE = "Research use only. Not a medical device."
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EcgUse:
-    """What the ECG was worth in this result, and why."""
+    """What the ECG was worth in this result, and why.
+
+    Attributes:
+        given: an ECG was read and its mean beat was fed to the network.
+        weight: TAFF weight in [0, 1] with which the fused path entered the result.
+        gap_days: days between ECG and MRI; None where unknown.
+        gap_source: where the gap came from: both time stamps, dates without time, the caller
+            (``given``), nowhere (``unknown``).
+        reason: one sentence: why the weight is what it is.
+        source: format of the file it came from; None without an ECG.
+        heart_rate_bpm: beats a minute; None without an ECG.
+        beats_averaged: how many beats the mean beat is of; None without an ECG.
+        derived_leads: names of leads that were computed from others, not recorded.
+        quality: noise, conduction, pacing and electrodes; None without an ECG.
+        mean_beat_mv: [12, 512] R-aligned mean beat as the network saw it, mV at 500 Hz, leads as in
+            :data:`scarseg_infer.LEADS`; None without an ECG.
+        segment_belief: [17] scar belief per AHA segment from the ECG alone, 0–1; None without an
+            ECG.
+        image_disagreement: ECG and image do not fit one patient (scar pattern, size of the heart);
+            None where no ECG was used. A flag to look at, not a proof: an old ECG may disagree for
+            good reason.
+    """
 
     given: bool
-    """An ECG was read and its mean beat was fed to the network."""
     weight: float
-    """TAFF weight in [0, 1] with which the fused path entered the result."""
     gap_days: float | None
-    """Days between ECG and MRI; None where unknown."""
     gap_source: GapSource
-    """Where the gap came from: both time stamps, dates without time, the caller, nowhere."""
     reason: str
-    """One sentence: why the weight is what it is."""
     source: EcgSource | None
-    """Format of the file it came from; None without an ECG."""
     heart_rate_bpm: float | None
     beats_averaged: int | None
     derived_leads: tuple[str, ...]
     quality: EcgQuality | None
-    """Noise, conduction, pacing and electrodes; None without an ECG."""
     mean_beat_mv: NDArray[np.float32] | None
-    """[12, 512] R-aligned mean beat as the network saw it, mV at 500 Hz, leads as in
-    :data:`scarseg_infer.LEADS`; None without an ECG."""
     segment_belief: NDArray[np.float32] | None
-    """[17] scar belief per AHA segment from the ECG alone, 0–1; None without an ECG."""
     image_disagreement: bool | None
-    """ECG and image do not fit one patient (scar pattern, size of the heart); None where no ECG
-    was used. A flag to look at, not a proof: an old ECG may disagree for good reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelUse:
-    """Which model computed the result, and on what."""
+    """Which model computed the result, and on what.
+
+    Attributes:
+        name: of the model, as its file says.
+        version: of the model, not of this package.
+        sha256: of the model file, in hexadecimal.
+        training_data: what it was trained on, in a sentence.
+        provider: what computed it: ``cpu``, ``openvino``, ``tensorrt`` and so on.
+        precision: ``fp32``, ``fp16`` or ``bf16``.
+        tau_days: τ in days of the TAFF weight exp(−Δt/τ); None for a model of the image alone.
+    """
 
     name: str
     version: str
@@ -66,7 +85,6 @@ class ModelUse:
     provider: str
     precision: str
     tau_days: float | None
-    """τ of the TAFF weight exp(−Δt/τ); None for a model of the image alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,19 +94,29 @@ class ScarResult:
     All volumes have the shape [S, H, W] of ``stack.pixels``: the display orientation that the
     network works in has been undone. They belong to this result alone; ``stack`` is the one that
     was given, and not copied. Results are equal only to themselves: compare their parts.
+
+    Attributes:
+        stack: the study as it was read, or the stack that was given.
+        labels: [S, H, W] values of :class:`scarseg_infer.Label`.
+        scar_probability: [S, H, W] of each voxel, 0 to 1, as the network gives it: ``labels`` have
+            been cleaned since.
+        image_only_labels: [S, H, W] what the image alone says: the audit trail of the fusion.
+        segments: [S, H, W] AHA segment 1–17 inside the myocardium, else 0.
+        display: how to show the volumes in the standard short-axis orientation.
+        quantities: volumes, mass and burden of ``labels``.
+        image_only_quantities: the same of ``image_only_labels``.
+        ecg: what the ECG was worth.
+        model: which model computed it, and on what.
+        timings_ms: milliseconds that each :data:`scarseg_infer.Stage` took.
+        warnings: sentences for the user, those of study and ECG included.
     """
 
     stack: LgeStack
     labels: NDArray[np.uint8]
-    """Values of :class:`scarseg_infer.Label`."""
     scar_probability: NDArray[np.float32]
-    """Of each voxel, 0 to 1, as the network gives it: ``labels`` have been cleaned since."""
     image_only_labels: NDArray[np.uint8]
-    """What the image alone says: the audit trail of the fusion."""
     segments: NDArray[np.uint8]
-    """AHA segment 1–17 inside the myocardium, else 0."""
     display: DisplayTransform
-    """How to show the volumes in the standard short-axis orientation."""
     quantities: Quantities
     image_only_quantities: Quantities
     ecg: EcgUse

@@ -103,7 +103,9 @@ class Segmenter:
                 even unverified; every result then carries a warning.
             threads: cores to compute on; default those the process may use.
             cache: keep what OpenVINO and TensorRT compile in the user's cache folder, so that the
-                next start is faster; False keeps nothing, a folder is used in its place.
+                next start is faster; False keeps nothing, a folder is used in its place. Where it
+                cannot be made or written nothing is kept: a warning in the log of
+                ``scarseg_runtime`` says so, which is silent unless you configure it.
             background: come back at once and load while the first study is being read; what is
                 wrong with the model is then raised by the first run.
 
@@ -148,8 +150,10 @@ class Segmenter:
             series, prefer: which series of a DICOM study; see :func:`scarseg_infer.read_study`.
             allow_identity_mismatch: go on, with a warning, where MRI and ECG are of different
                 patients by their identifiers. Those made of arrays carry none.
-            progress: called in the thread of the run with its stage and the share that is done, 0
-                to 1. What it raises ends the run and comes out of it.
+            progress: called in the thread of the run with its stage (in order: ``read_study``,
+                ``read_ecg``, ``load_model``, ``prepare_ecg``, ``network``, ``quantify``) and the
+                share of the whole run that is done, 0 to 1, never less than before. What it raises
+                ends the run and comes out of it.
             cancel: a ``threading.Event``; set it from any thread to end the run. That is looked at
                 before every file, every stage and (on a CPU) every operator of the network; other
                 stages are not interrupted inside: up to some seconds for the longest ECG.

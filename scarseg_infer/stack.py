@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+ImageKind = Literal["PSIR", "magnitude", "phase", "unknown type"]
+"""How an LGE image was reconstructed."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LgeStack:
@@ -24,34 +27,45 @@ class LgeStack:
 
     Arrays are not copied; :func:`scarseg_infer.stack_from_arrays` makes a stack that shares nothing
     with its host. A stack is checked when it is run.
+
+    Attributes:
+        pixels: [S, H, W] after rescale, any scale; rows and columns as stored in the source.
+        pixel_spacing_mm: distance between rows, then between columns (as DICOM PixelSpacing).
+        origins_mm: [S, 3] centre of the first voxel of each slice.
+        row_direction: [3] unit vector along which the column index grows (first triplet of
+            DICOM's).
+        column_direction: [3] unit vector along which the row index grows (second triplet of
+            DICOM's).
+        slice_thickness_mm: height of a slice where there is only one; None where unknown. Heights
+            of others follow from their positions.
+        source: format of the files; ``array`` where a host made it.
+        orientation_known: False where the geometry is not that of a patient's short axis (bare
+            NIfTI files).
+        acquired: when the image was taken, on the local clock: a time zone is not
+            used. None where the source does not say.
+        date_only: True where the source gives a date but no time of day.
+        image_kind: ``PSIR``, ``magnitude``, ``phase`` or ``unknown type``: it shifts intensity
+            thresholds.
+        datasets: source headers, one a slice in slice order, with pixel data unless the slice is a
+            frame of an enhanced object; empty unless DICOM.
+        frame_numbers: for each of ``datasets``, which frame of its enhanced (multi-frame) object it
+            is, from 1; None where the slice is an image of its own.
+        warnings: sentences about what was odd in the source; the result repeats them.
     """
 
     pixels: NDArray[np.float32]
-    """[S, H, W], after rescale; rows and columns as stored in the source."""
     pixel_spacing_mm: tuple[float, float]
-    """Distance between rows, then between columns (as DICOM PixelSpacing)."""
     origins_mm: NDArray[np.float64]
-    """[S, 3] centre of the first voxel of each slice."""
     row_direction: NDArray[np.float64]
-    """[3] unit vector along which the column index grows (first triplet of DICOM's)."""
     column_direction: NDArray[np.float64]
-    """[3] unit vector along which the row index grows (second triplet of DICOM's)."""
     slice_thickness_mm: float | None
     source: Literal["dicom", "nifti", "array"]
     orientation_known: bool = True
-    """False where the geometry is not that of a patient's short axis (bare NIfTI files)."""
     acquired: datetime | None = None
-    """When the image was taken; None where the source does not say."""
     date_only: bool = False
-    """True where the source gives a date but no time of day."""
-    image_kind: str = "unknown type"
-    """``PSIR``, ``magnitude``, ``phase`` or ``unknown type``: it shifts intensity thresholds."""
+    image_kind: ImageKind = "unknown type"
     datasets: tuple[Dataset, ...] = field(default=(), repr=False)
-    """Source headers, one a slice in slice order, with pixel data unless the slice is a frame of
-    an enhanced object; empty unless DICOM."""
     frame_numbers: tuple[int | None, ...] = ()
-    """For each of ``datasets``, which frame of its enhanced (multi-frame) object it is, from 1;
-    None where the slice is an image of its own."""
     warnings: tuple[str, ...] = ()
 
     @property

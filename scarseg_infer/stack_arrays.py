@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scarseg_infer.orientation import SHORT_AXIS_TRUST_DEG, counted_from, short_axis_tilt_deg
 from scarseg_infer.plain_numbers import as_plain
 from scarseg_infer.slice_plane import step_warnings, unit_axes
-from scarseg_infer.stack import LgeStack
+from scarseg_infer.stack import ImageKind, LgeStack
 from scarseg_infer.stack_check import CHECK, check_stack, float_pixels
 from scarseg_runtime.errors import StudyError
 
@@ -26,23 +26,25 @@ def stack_from_arrays(
     *,
     slice_thickness_mm: float | None = None,
     acquired: datetime | None = None,
-    image_kind: str = "unknown type",
+    image_kind: ImageKind = "unknown type",
 ) -> LgeStack:
     """A stack that lies in a host's memory, with geometry as in DICOM. Nothing is kept of the
     host's arrays. Such a stack has no patient identifier that could be compared with the ECG's.
 
     Args:
-        pixels: [S, H, W] of any type of real numbers, without a mask, after rescale.
+        pixels: [S, H, W] of any type of real numbers (not bool), without a mask, after rescale.
         pixel_spacing_mm: PixelSpacing: between rows, then between columns.
         image_positions_mm: [S, 3] ImagePositionPatient of each slice.
         image_orientation: [6] ImageOrientationPatient, the same for all slices.
         slice_thickness_mm: the height of a slice where there is only one.
-        acquired: when the image was taken, on the local clock.
-        image_kind: ``PSIR``, ``magnitude`` or ``phase`` where known.
+        acquired: when the image was taken, on the local clock, as the ECG's time: a time zone is
+            not used, and a warning says so where only one of the two has one.
+        image_kind: ``PSIR``, ``magnitude`` or ``phase``, else ``unknown type``.
 
     Raises:
-        StudyError: shapes do not fit, a value is not a number, not finite or not plausible, it is
-            no short axis, or the slices are not in order along row × column direction.
+        StudyError: shapes do not fit, a value is not a number, not finite or not plausible, the
+            kind of image is none of these, it is no short axis, or the slices are not in order
+            along row × column direction.
     """
     values = float_pixels(_numbers(pixels, "pixels are"))
     spacing = _numbers(pixel_spacing_mm, "pixel spacing is").astype(np.float64)

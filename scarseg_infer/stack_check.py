@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from scarseg_infer.slice_plane import (
     plausible_spacing,
     unit_axes,
 )
-from scarseg_infer.stack import LgeStack
+from scarseg_infer.stack import ImageKind, LgeStack
 from scarseg_infer.stack_size import check_size
 from scarseg_runtime.errors import StudyError
 
@@ -31,14 +31,18 @@ def check_stack(stack: LgeStack) -> None:
     """Whether a stack can be segmented and its results be placed.
 
     Raises:
-        StudyError: shapes do not fit, a value is not finite or not plausible, the slices are not
-            in order along row × column direction, or, of arrays, it is no short axis.
+        StudyError: shapes do not fit, a value is not finite or not plausible, the kind of image
+            is unheard of, the slices are not in order along row × column direction, or, of arrays,
+            it is no short axis.
     """
     float_pixels(stack.pixels)
     _check_geometry(stack)
     _check_order(stack)
     if stack.acquired is not None and not isinstance(stack.acquired, datetime):
         raise StudyError("the time of the image is not a datetime", "Leave it out if unknown")
+    kinds = get_args(ImageKind)
+    if not isinstance(stack.image_kind, str) or stack.image_kind not in kinds:
+        raise StudyError("there is no such kind of image", f"Known: {', '.join(kinds)}")
     if len(stack.datasets) != (len(stack.pixels) if stack.source == "dicom" else 0):
         raise StudyError(
             "the stack does not have one DICOM header for each slice",

@@ -88,7 +88,7 @@ def publish(folder: Path, out: Path, names: Collection[str], *, overwrite: bool)
                 old.rename(out)
             raise OutputError(
                 "something that is no result of this program has come into the output folder",
-                "Name another folder with -o; only a folder of results is ever replaced",
+                "Name another folder (out, -o); only a folder of results is ever replaced",
             )
         try:
             done = _renamed(folder, out)
@@ -99,7 +99,7 @@ def publish(folder: Path, out: Path, names: Collection[str], *, overwrite: bool)
         _remove(old, names)
         if done:
             return
-    raise OutputError("others write results to the same folder", "Name another with -o")
+    raise OutputError("others write results to the same folder", "Name another (out, -o)")
 
 
 def _renamed(folder: Path, out: Path) -> bool:
@@ -141,5 +141,6 @@ def _remove(old: Path, names: Collection[str]) -> None:
 def exists_error() -> OutputError:
     """Results are there, and may not be replaced."""
     return OutputError(
-        "the output folder exists", "Name another with -o, or replace it with --overwrite"
+        "the output folder exists",
+        "Name another (out, -o), or replace it with overwrite=True (--overwrite)",
     )

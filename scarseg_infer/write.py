@@ -42,7 +42,7 @@ def check_out(out: Path, *, overwrite: bool) -> None:
         if out.is_dir():
             _check_replaceable(out, overwrite)
         elif out.exists() or out.is_symlink():
-            raise OutputError("the output is an existing file", "Name a folder with -o")
+            raise OutputError("the output is an existing file", "Name a folder (out, -o)")
         # Parents are not made on trial: other threads may be at work in them.
         place = place_of(out)
         parent = next((parent for parent in place.parents if parent.exists()), place.parent)
@@ -173,7 +173,7 @@ def _check_replaceable(out: Path, overwrite: bool) -> None:
     if os.path.ismount(out):
         raise OutputError(
             "the output folder is a mount point, which cannot be replaced as a whole",
-            "Name a new folder inside it with -o",
+            "Name a new folder inside it (out, -o)",
         )
     try:
         present = list(out.iterdir())
@@ -188,12 +188,12 @@ def _check_replaceable(out: Path, overwrite: bool) -> None:
     if foreign:
         raise OutputError(
             f"the output folder also holds things that are not results of this program ({foreign})",
-            "Name another folder with -o; only a folder of results is ever replaced",
+            "Name another folder (out, -o); only a folder of results is ever replaced",
         )
 
 
 def _cannot_write(error: OSError) -> OutputError:
     return OutputError(
         f"the results cannot be written ({error.strerror or type(error).__name__})",
-        "Check that the disk is not full and that you may write there, or name another with -o",
+        "Check that the disk is not full and that you may write there, or name another",
     )

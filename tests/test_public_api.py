@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
+from typing import get_args
 
 import pytest
 
@@ -15,9 +17,9 @@ from scarseg_infer import ScarResult, ScarsegError, Segmenter
 
 NAMES = {
     "Amount", "CancelSignal", "CancelledError", "Characteristics", "DisplayTransform", "EcgError",
-    "EcgQuality", "EcgRecord", "EcgSource", "EcgUse", "GapSource", "LEADS", "Label", "LeadQuality",
-    "LgeStack", "ModelError", "ModelUse", "OutputError", "Pair", "PreferredKind", "Progress",
-    "ProviderError", "Quantities", "RunTimeoutError", "ScarResult", "ScarsegError",
+    "EcgQuality", "EcgRecord", "EcgSource", "EcgUse", "GapSource", "ImageKind", "LEADS", "Label",
+    "LeadQuality", "LgeStack", "ModelError", "ModelUse", "OutputError", "Pair", "PreferredKind",
+    "Progress", "ProviderError", "Quantities", "RunTimeoutError", "ScarResult", "ScarsegError",
     "SegmentQuantities", "Segmenter", "SeriesVerdict", "Stage", "StudyError", "UsageError", "Watch",
     "Zones", "__version__", "list_series", "read_ecg", "read_study", "stack_from_arrays",
 }  # fmt: skip
@@ -127,6 +129,22 @@ def test_fields_of_what_hosts_hold(name: str) -> None:
     fields = dataclasses.fields(getattr(scarseg_infer, name))
     found = [with_default(f.name, f.default, dataclasses.MISSING) for f in fields]
     assert " ".join(found) == FIELDS[name]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_help_says_what_each_field_is(name: str) -> None:
+    fields = {f.name: f for f in dataclasses.fields(getattr(scarseg_infer, name))}
+    _, _, block = (inspect.getdoc(getattr(scarseg_infer, name)) or "").partition("\nAttributes:\n")
+    texts = dict(re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", block, re.M))
+    assert list(texts) == list(fields)
+    arrays = [key for key, field in fields.items() if "NDArray" in str(field.type)]
+    assert [key for key in arrays if not re.match(r"\[[\w, ]+\] ", texts[key])] == []
+
+
+def test_help_names_the_stages_that_progress_is_told() -> None:
+    said = inspect.getdoc(Segmenter.run) or ""
+    places = [said.find(f"``{stage}``") for stage in get_args(scarseg_infer.Stage)]
+    assert len(places) == 6 and -1 not in places and places == sorted(places)
 
 
 def test_every_public_dataclass_is_pinned() -> None:

@@ -111,6 +111,53 @@ def test_the_lowest_releases_are_installed_and_run_all_tests_of_what_is_shipped(
     assert tests[0].startswith(".venv-lowest/") and tests[1:3] == ["-m", "pytest"]
 
 
+SKIPPED_AT_THE_LOWEST = {
+    "tests/infer/test_page_browser.py": "playwright",
+    "tests/runtime/test_tensorrt_build.py": "tensorrt_rtx",
+}
+"""Test modules whose package ``make test-lowest`` does not install."""
+
+
+def test_no_other_module_lacks_its_package_at_the_lowest() -> None:
+    installed = {canonicalize_name(one.name) for one in declared("test-shipped")}
+    found = {}
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        if name.startswith(("tests/export/", "tests/bench/")):  # need torch
+            continue
+        asked = re.findall(r"""importorskip\(\s*["'](\w+)""", path.read_text(encoding="utf-8"))
+        # Of what is asked for these bear the name of their distribution.
+        lacking = [one for one in asked if canonicalize_name(one) not in installed]
+        if lacking:
+            found[name] = lacking[0]
+    assert found == SKIPPED_AT_THE_LOWEST
+    said = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in said for name in found)
+
+
+def test_what_no_target_installs_is_said() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    reached = {
+        "test-shipped",
+        *re.findall(r"[\w-]+", " ".join(re.findall(r"\.\[(.*?)\]", makefile))),
+    }
+    tested = {canonicalize_name(one.name) for one in declared(*(reached & EXTRAS.keys()))}
+    never = {
+        extra
+        for extra in EXTRAS
+        if not {canonicalize_name(one.name) for one in declared(extra)} <= tested
+    }
+    assert never == {"bench", "cuda", "tensorrt"}
+    said = (ROOT / "SECURITY.md").read_text(encoding="utf-8").partition("At neither: ")[2]
+    assert set(re.findall(r"`(\w+)`", said.partition("\n- ")[0])) == never | {"export"}
+
+
+@needs_make
+def test_the_bill_is_of_all_that_is_deployed(tmp_path: Path) -> None:
+    (install,) = (one for one in commands("sbom", tmp_path).splitlines() if "--python" in one)
+    assert f"'.[{','.join(DEPLOYED)}]'" in install
+
+
 @needs_make
 def test_the_newest_releases_are_installed_without_the_lowest(tmp_path: Path) -> None:
     said = commands("test", tmp_path)

@@ -40,7 +40,13 @@ SECTORS: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """A part of the myocardium."""
+    """A part of the myocardium.
+
+    Attributes:
+        ml: volume in mL.
+        g: mass in g.
+        percent_of_lv_mass: share of the myocardium, scar included, in %.
+    """
 
     ml: float
     g: float
@@ -49,7 +55,12 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class Zones:
-    """Scar by a signal rule: core, and the grey zone around it."""
+    """Scar by a signal rule: core, and the grey zone around it.
+
+    Attributes:
+        core: of the scar.
+        grey_zone: around the core, not part of it.
+    """
 
     core: Amount
     grey_zone: Amount
@@ -57,22 +68,28 @@ class Zones:
 
 @dataclass(frozen=True, slots=True)
 class Characteristics:
-    """Reported items beside the quantities; None where there is no scar or no myocardium."""
+    """Reported items beside the quantities; None where there is no scar or no myocardium.
+
+    Attributes:
+        location: names of the AHA segments with scar, most burdened first.
+        distribution: that of the whole scar, which is the one of the segments that holds most scar.
+        segment_distribution: [17] of each AHA segment; None where it has no scar.
+        microvascular_obstruction_ml: dark core inside the scar, counted as scar: not enhanced by
+            the loosest rule, 2 SD above remote myocardium (design choice).
+        fwhm: core from half of the maximum, grey zone from 35 %; None where the labels show no scar
+            too: the rule presumes that there is some.
+        sd: core above 3 SD, grey zone between 2 and 3 SD above remote myocardium; None without
+            myocardium.
+        n_sd: scar by 2, 3, 5 and 6 SD above remote myocardium, keys ``2`` … ``6``.
+    """
 
     location: tuple[str, ...]
-    """Names of the AHA segments with scar, most burdened first."""
     distribution: Distribution | None
-    """Of the whole scar: the one of the segments that holds most scar."""
     segment_distribution: tuple[Distribution | None, ...]
-    """[17] of each AHA segment; None where it has no scar."""
     microvascular_obstruction_ml: float | None
-    """Dark core inside the scar, counted as scar: not enhanced by the loosest rule, 2 SD above
-    remote myocardium (design choice)."""
     fwhm: Zones | None
-    """None where the labels show no scar too: the rule presumes that there is some."""
     sd: Zones | None
     n_sd: dict[str, Amount] | None
-    """Scar by 2, 3, 5 and 6 SD above remote myocardium, keys ``2`` … ``6``."""
 
 
 def characterise(

@@ -35,7 +35,7 @@ def cuda_call(answer: tuple[Any, ...]) -> Any:
     if int(error) != 0:
         raise ProviderError(
             f"CUDA fails with {error.name}",
-            "Check the driver and the free memory of the GPU, or use --provider cpu",
+            "Check the driver and the free memory of the GPU, or use the provider cpu",
         )
     return values[0] if values else None
 

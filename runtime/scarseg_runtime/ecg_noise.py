@@ -33,19 +33,23 @@ MAX_MV: Final = 1e4
 
 @dataclass(frozen=True, slots=True)
 class LeadQuality:
-    """One of the twelve leads, as recorded."""
+    """One of the twelve leads, as recorded.
+
+    Attributes:
+        lead: its name, one of :data:`scarseg_infer.LEADS`.
+        present: whether the record holds this lead; those derived from others are not.
+        flat: constant for longer than 2 s, or without a living amplitude.
+        clipped: cut off at the limits of the recorder in more than two places.
+        invalid_share: share of samples that are not numbers, 0–1.
+        noise_uv: RMS in µV between 20 and 150 Hz outside QRS; None without samples to tell.
+    """
 
     lead: str
     present: bool
-    """Whether the record holds this lead; those derived from others are not."""
     flat: bool
-    """Constant for longer than 2 s, or without a living amplitude."""
     clipped: bool
-    """Cut off at the limits of the recorder in more than two places."""
     invalid_share: float
-    """Share of samples that are not numbers, 0–1."""
     noise_uv: float | None
-    """RMS between 20 and 150 Hz outside QRS; None without samples to tell."""
 
     @property
     def noisy(self) -> bool:

@@ -61,21 +61,31 @@ _PATTERN_WORDS: Final[dict[Pattern, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class EcgQuality:
-    """What the record of an ECG is worth. JSON-friendly by :func:`dataclasses.asdict`."""
+    """What the record of an ECG is worth. JSON-friendly by :func:`dataclasses.asdict`.
+
+    Attributes:
+        leads: [12] in the order of :data:`scarseg_infer.LEADS`.
+        heart_rate_bpm: beats a minute.
+        qrs_ms: duration of QRS over all leads of the mean beat, within some 15 ms of what recorders
+            state.
+        pattern: conduction: ``none`` below 120 ms; ``LBBB``, ``RBBB``; ``nonspecific`` is wide
+            without the shape of a block.
+        pacing: ``ventricular``, ``some ventricular`` (beats), ``atrial``, ``not seen`` or
+            ``cannot tell``.
+        exchanged_electrodes: limb electrodes that look exchanged, as ``right arm and left arm``.
+        findings: clauses for ``taff.decide(findings=…)``: any of them takes all weight from the
+            ECG.
+        warnings: sentences for the report. Those of ``MeanBeat.warnings`` are not repeated.
+    """
 
     leads: tuple[LeadQuality, ...]
-    """Twelve, in the order of ``contract.LEADS``."""
     heart_rate_bpm: float
     qrs_ms: float | None
-    """Duration over all leads of the mean beat, within some 15 ms of what recorders state."""
     pattern: Pattern
     pacing: Pacing
     exchanged_electrodes: str | None
-    """Limb electrodes that look exchanged, as ``right arm and left arm``."""
     findings: tuple[str, ...]
-    """Clauses for ``taff.decide(findings=…)``: any of them takes all weight from the ECG."""
     warnings: tuple[str, ...]
-    """Sentences for the report. Those of ``MeanBeat.warnings`` are not repeated."""
 
 
 def assess(

@@ -11,12 +11,12 @@ Field numbers: onnx.proto3 of the ONNX project (https://github.com/onnx/onnx).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from itertools import zip_longest
 from math import prod
 from typing import Final, NamedTuple
 
-from scarseg_runtime.onnx_operators import FEWEST_INPUTS, MIN_OPSET
+from scarseg_runtime.onnx_operators import FEWEST_INPUTS, MAX_OPSET, MIN_OPSET, WITHOUT_GAPS
 from scarseg_runtime.onnx_values import (
     BEYOND,
     MAX_ELEMENTS,
@@ -27,7 +27,7 @@ from scarseg_runtime.onnx_values import (
     tensor,
     text,
 )
-from scarseg_runtime.protobuf import fields
+from scarseg_runtime.protobuf import fields, signed
 
 MAX_NODES: Final = 50_000
 
@@ -72,15 +72,20 @@ def check_model_fields(numbers: Sequence[int]) -> None:
 
 
 def check_opset(entry: memoryview) -> None:
-    """Check one opset import. Raises ModelError where it is not of ONNX itself, or too old."""
+    """Check one opset import.
+
+    Raises:
+        ModelError: it is not of ONNX itself, or of no version that our counts of inputs are for.
+        ValueError: it is damaged.
+    """
     version = 0
     for number, value in fields(entry):
         if number == 1 and bytes(content(value)) not in _STANDARD_DOMAINS:
             raise refused("operators that are not of ONNX itself")
         if number == 2 and isinstance(value, int):
-            version = value
-    if version < MIN_OPSET:
-        raise refused(f"operators of an ONNX opset before {MIN_OPSET}")
+            version = signed(value)
+    if not MIN_OPSET <= version <= MAX_OPSET:
+        raise refused(f"an ONNX opset before {MIN_OPSET} or after {MAX_OPSET}")
 
 
 def check_graph(graph: memoryview) -> None:
@@ -109,10 +114,10 @@ def check_graph(graph: memoryview) -> None:
             for path in _VALUE_INFO_TEXTS:
                 _check_texts(content(value), path)
             if number == _GRAPH_INPUT:
-                given.update(text(name) for part, name in fields(content(value)) if part == 1)
+                given.add(_name(content(value)))
         elif number in _GRAPH_TEXTS:
             text(value)
-    _check_order(nodes, given)
+    _check_wiring(nodes, given)
     for node in nodes:
         _check_size(node.operator, [constants.get(name) for name in node.inputs])
 
@@ -123,15 +128,37 @@ class _Node(NamedTuple):
     outputs: list[bytes]
 
 
-def _check_order(nodes: Sequence[_Node], known: set[bytes]) -> None:
-    """Raises ModelError where a node takes what nothing before it makes, or makes nothing."""
+def _check_wiring(nodes: Sequence[_Node], given: Set[bytes]) -> None:
+    """Check what nodes take and make, so that each name is one tensor and each tensor is there.
+
+    Args:
+        nodes: in the order of the file.
+        given: names of the graph's inputs and stored tensors.
+
+    Raises:
+        ModelError: a node lacks an input or output, takes what nothing before it makes, or makes
+            what is there already, which libraries take for either.
+    """
+    known = set(given)
     for operator, inputs, outputs in nodes:
-        required = inputs[: FEWEST_INPUTS[operator]]
-        if len(required) < FEWEST_INPUTS[operator] or b"" in required or not any(outputs):
+        fewest = FEWEST_INPUTS[operator]
+        needed = inputs if operator in WITHOUT_GAPS else inputs[:fewest]
+        made = set(filter(None, outputs))
+        if len(needed) < fewest or b"" in needed or not made:
             raise refused("an operator without an input or output that it needs")
         if not known.issuperset(filter(None, inputs)):
-            raise refused("operators whose input nothing before them makes")
-        known.update(outputs)
+            raise refused("operators out of order, or with inputs that nothing makes")
+        if len(made) < len(outputs) - outputs.count(b"") or not known.isdisjoint(made):
+            raise refused("more than one value in one place")
+        known |= made
+
+
+def _name(message: memoryview) -> bytes:
+    """Of a graph's input. Raises ModelError where it has two, of which libraries take the last."""
+    names = [text(value) for number, value in fields(message) if number == 1]
+    if len(names) != 1:
+        raise refused("more than one value in one place")
+    return names[0]
 
 
 def _node(message: memoryview, constants: dict[bytes, Numbers]) -> _Node:

@@ -3,9 +3,10 @@
 Standard operators that our exporters emit, and others that such networks use. None of them runs a
 graph of its own (Loop, Scan, If) or draws random numbers.
 
-A node with fewer inputs than its operator needs is no ONNX, yet libraries have crashed on one
-(OpenVINO 2026.4 on ``Conv`` and ``Pad`` with one input, on ``Sum`` with none). The counts are the
-least that any opset from ``MIN_OPSET`` on allows (https://onnx.ai/onnx/operators).
+A node with fewer inputs than its operator needs is no ONNX, yet libraries crash on one: OpenVINO
+2026.4 on ``Conv`` and ``Pad`` with one input and on ``Sum`` with none, ONNX Runtime 1.32 on ``Sum``
+with one of its inputs left out. The counts are the least that any opset from ``MIN_OPSET`` on
+allows (https://onnx.ai/onnx/operators).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Final
 
 MIN_OPSET: Final = 13
 """Of December 2020. Older opsets give some operators fewer inputs and other meanings."""
+MAX_OPSET: Final = 100
+"""Libraries know 28 at most; OpenVINO 2026.4 takes any and then time in proportion to it."""
 
 _BY_FEWEST_INPUTS: Final = {
     0: "Constant",
@@ -38,3 +41,5 @@ FEWEST_INPUTS: Final = {
     name.encode(): fewest for fewest, names in _BY_FEWEST_INPUTS.items() for name in names.split()
 }
 """Of every operator that is allowed."""
+WITHOUT_GAPS: Final = frozenset({b"Concat", b"LayerNormalization", b"Max", b"Mean", b"Min", b"Sum"})
+"""Of these no input may be left out by an empty name, as that of ``Clip`` and ``Resize`` may be."""

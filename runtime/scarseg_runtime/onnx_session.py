@@ -90,7 +90,7 @@ def _check_taken(session: onnxruntime.InferenceSession, provider: str) -> None:
     if ONNXRUNTIME_NAMES[provider] not in session.get_providers():
         raise ProviderError(
             f"ONNX Runtime could not start its {provider} provider",
-            "Check the driver and libraries that it needs, or use --provider cpu",
+            "Check the driver and libraries that it needs, or use the provider cpu",
         )
 
 

@@ -112,7 +112,7 @@ def _failures() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise ProviderError("OpenVINO failed on this study", "Use --provider cpu") from error
+        raise ProviderError("OpenVINO failed on this study", "Use the provider cpu") from error
 
 
 class _Port:
@@ -193,7 +193,7 @@ def _compile(
         return core.compile_model(graph, "CPU", hints)
     except RuntimeError as error:
         raise ProviderError(
-            "OpenVINO cannot compile this model for this processor", "Use --provider cpu"
+            "OpenVINO cannot compile this model for this processor", "Use the provider cpu"
         ) from error
 
 
@@ -209,7 +209,7 @@ def _as_onnx(content: bytes) -> openvino.Model:
     except reader_errors() as error:
         raise ModelError(
             "the model file cannot be loaded by OpenVINO",
-            "Check that it is an ONNX file exported by scarseg-export, or use --provider cpu",
+            "Check that it is an ONNX file exported by scarseg-export, or use the provider cpu",
         ) from error
 
 
@@ -219,5 +219,5 @@ def _check_precision(compiled: openvino.CompiledModel, precision: str) -> None:
     taken = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     if taken != _TYPE_NAMES[precision]:
         raise ProviderError(
-            f"OpenVINO does not compute in {precision} on this processor", "Use --precision fp32"
+            f"OpenVINO does not compute in {precision} on this processor", "Use the precision fp32"
         )

@@ -131,7 +131,7 @@ def choose(found: list[Candidate], provider: str = "auto", precision: str = "aut
     if not fitting:
         raise ProviderError(
             f"this model has no {precision} variant for provider {provider}",
-            "Make one with scarseg-export fp16, or leave out --precision",
+            "Make one with scarseg-export fp16, or leave the precision out",
         )
     best = preferred(fitting)
     runnable = [candidate for candidate in fitting if candidate.unusable is None]
@@ -143,7 +143,7 @@ def choose(found: list[Candidate], provider: str = "auto", precision: str = "aut
         raise ProviderError(
             f"no provider may run this model; {nearest.provider.name} {nearest.precision}: "
             f"{nearest.reason}",
-            "See scarseg-infer --providers",
+            "The command scarseg-infer --providers says what can run here",
         )
     return best
 

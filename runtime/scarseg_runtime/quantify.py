@@ -29,39 +29,55 @@ _CLASS_ENDS: Final[tuple[tuple[float, TransmuralityClass], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class SegmentQuantities:
-    """One AHA segment. Volumes in mL; fractions 0–1, None where the segment has no voxel."""
+    """One AHA segment. Fractions are 0–1, None where the segment has no voxel.
+
+    Attributes:
+        number: AHA segment, 1–17.
+        name: as ``mid anterior``.
+        territory: usual coronary territory: LAD, RCA or LCx.
+        myocardium_ml: volume in mL, scar included.
+        scar_ml: volume of scar in mL.
+        burden: share of the segment that is scar: scar volume over myocardium volume.
+        transmurality: mean share of the wall that is scar, over the chords that have any (0 without
+            scar).
+
+            A chord is a sector about the LV centre of one slice, one pixel wide in the middle of
+            the wall, as far as it lies in this segment. (Wider ones read too shallow, as those at
+            the edge of a scar are half beside it; narrower ones miss pixels.) Its pixels count by
+            1/radius, so that the share is one of depth, not of area.
+        transmurality_class: :attr:`transmurality` in % of the wall; any scar at all is at least
+            ``1-25``.
+    """
 
     number: int
     name: str
     territory: str
-    """Usual coronary territory: LAD, RCA or LCx."""
     myocardium_ml: float
-    """Scar included."""
     scar_ml: float
     burden: float | None
-    """Scar volume over myocardium volume."""
     transmurality: float | None
-    """Mean share of the wall that is scar, over the chords that have any (0 without scar).
-
-    A chord is a sector about the LV centre of one slice, one pixel wide in the middle of the
-    wall, as far as it lies in this segment. (Wider ones read too shallow, as those at the edge
-    of a scar are half beside it; narrower ones miss pixels.) Its pixels count by 1/radius, so
-    that the share is one of depth, not of area.
-    """
     transmurality_class: TransmuralityClass | None
-    """:attr:`transmurality` in % of the wall; any scar at all is at least ``1-25``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantities:
-    """Whole left ventricle and its 17 segments. Myocardium includes scar."""
+    """Whole left ventricle and its 17 segments.
+
+    Attributes:
+        myocardium_ml: volume in mL, scar included.
+        myocardium_g: mass in g, scar included.
+        scar_ml: volume of the scar in mL.
+        scar_g: mass of the scar in g.
+        scar_percent_of_lv_mass: scar in % of the myocardium; None where there is no myocardium.
+        lv_cavity_ml: volume of the LV cavity in mL.
+        segments: [17] AHA segments in their order.
+    """
 
     myocardium_ml: float
     myocardium_g: float
     scar_ml: float
     scar_g: float
     scar_percent_of_lv_mass: float | None
-    """None where there is no myocardium."""
     lv_cavity_ml: float
     segments: tuple[SegmentQuantities, ...]
 

@@ -88,7 +88,7 @@ class TensorrtSession:
         if gpu is None:
             raise ProviderError(
                 f"{flavour} finds no NVIDIA GPU or driver",
-                "Install NVIDIA's driver, or use another --provider",
+                "Install NVIDIA's driver, or use another provider",
             )
         cuda_call(cuda_runtime().cudaSetDevice(0))
         loaded = LoadedEngine(
@@ -199,7 +199,7 @@ def check_size(sizes: Sizes, smallest: Sizes, largest: Sizes) -> None:
                 "the stack has {} slices of {} × {} pixels, the engine takes ".format(*sizes)
                 + "{} {} slices of {} × {}".format(word, *limit),
                 "Compile one that does with scarseg-export tensorrt (--min, --max) beside the "
-                "model file, or use another --provider",
+                "model file, or use another provider",
             )
 
 

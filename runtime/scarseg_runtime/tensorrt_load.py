@@ -80,7 +80,7 @@ class LoadedEngine:
             LOG.warning("the stored engine does not load here; it is compiled again")
         raise ProviderError(
             f"{flavour} cannot load its engine: {self.messages.last}",
-            "Check the driver's version, or use another --provider",
+            "Check the driver's version, or use another provider",
         )
 
     def _rtx_config(self, trt: Any, kernels: KernelCache, *, cuda_graph: bool) -> Any:
@@ -110,4 +110,4 @@ def _check_engine(trt: Any, engine: Any, *, image_only: bool) -> None:
 def must(fine: Any, what: str) -> None:
     """Raises ProviderError where TensorRT says no."""
     if not fine:
-        raise ProviderError(f"TensorRT {what}", "Use another --provider")
+        raise ProviderError(f"TensorRT {what}", "Use another provider")

@@ -199,6 +199,9 @@ def _locked(out: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise UsageError("another run uses OUT", "Wait for it, or choose another OUT") from error
+    except (FileExistsError, NotADirectoryError) as error:
+        what = "is a file" if isinstance(error, FileExistsError) else "lies in a file"
+        raise UsageError(f"OUT {what}", "Name a folder") from error
     except OSError as error:
         raise UsageError(
             f"OUT cannot be used ({error.strerror})", "Check who may write there"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
+from io import BytesIO
 from typing import Any, Final
 
 from pydicom import Dataset
@@ -19,7 +20,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ModalityPerformedProcedureStepNotification,
 )
 
-from scarseg_infer.dicom_parse import PARSE_ERRORS, text
+from scarseg_infer.dicom_parse import PARSE_ERRORS, parse_bare, text
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.steps import COMPLETED, DISCONTINUED, IN_PROGRESS, STATES, Step, Steps
@@ -44,6 +45,8 @@ NO_ROOM: Final = 0x0213
 NO_LONGER_UPDATED: Final = 0xA710
 """Error ID of a change to a finished step (PS3.4, F.7.2.2.3)."""
 
+MAX_STEP_BYTES: Final = 4 << 20
+"""Some 150 for each image."""
 _LISTS: Final = ("ReferencedImageSequence", "ReferencedNonImageCompositeSOPInstanceSequence")
 _NOT_TO_COME: Final = "UNAVAILABLE"
 
@@ -118,7 +121,7 @@ class StepReceiver:
 
     def _add(self, uid: str, event: evt.Event) -> int:
         request: Any = event.request
-        data = event.attribute_list
+        data = _told(event, request.AttributeList)
         if request.AffectedSOPClassUID == InstanceAvailabilityNotification:
             step = _notification(uid, data, self._classes)
         else:
@@ -132,7 +135,8 @@ class StepReceiver:
 
     def _update(self, event: evt.Event) -> int:
         request: Any = event.request
-        uid, data = str(request.RequestedSOPInstanceUID), event.modification_list
+        uid = str(request.RequestedSOPInstanceUID)
+        data = _told(event, request.ModificationList)
         if (before := self._steps.state(uid)) is None:
             return NO_SUCH_INSTANCE
         if before != IN_PROGRESS:
@@ -156,6 +160,19 @@ class StepReceiver:
         if self._steps.update(uid, state, None):  # else it has ended: that is no news
             self._log.write("step", state=state, images=0)
         return SUCCESS
+
+
+def _told(event: evt.Event, encoded: BytesIO | None) -> Dataset:
+    """What a message says of a step; pynetdicom would decode any number of elements.
+
+    Raises:
+        _BadValueError: it is larger than that of any step.
+        PARSE_ERRORS: it cannot be read.
+    """
+    data = encoded.getvalue() if encoded else b""
+    if len(data) > MAX_STEP_BYTES:
+        raise _BadValueError(PROCESSING_FAILURE)
+    return parse_bare(data, event.context.transfer_syntax)
 
 
 def _full(status: int) -> Dataset | int:

@@ -22,7 +22,7 @@ OPEN: Final = "open"
 DONE: Final = "done"
 FAILED: Final = "failed"
 
-_HERE: Final = "SELECT sha256, file, study FROM objects WHERE sop_uid = ?"
+_HERE: Final = "SELECT * FROM objects WHERE sop_uid = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,26 +78,59 @@ class Queue:
 
         An ECG also opens the studies of its patient whose results were made without one. Where the
         same object is here already, its study is opened if it had failed: whoever sends it again
-        wants to see it tried again.
+        wants to see it tried again. If it was done, or holds nothing but ECGs,
+        it is kept for as long as a new one.
 
         Returns:
-            ``known`` where the same object is here already; ``conflict``, and nothing is kept,
-            where another one of the same UID is.
+            ``known`` where the same object is here already, with its file; ``conflict``, and
+            nothing is kept, where another one of the same UID is.
 
         Raises:
             OSError, sqlite3.Error: it was not kept.
         """
         digest = hashlib.sha256(memoryview(arrival.file)[arrival.start :]).hexdigest()
-        if known := self._known(arrival, digest):
-            return known
+        while True:  # each round but the last saw what another thread has changed meanwhile
+            if known := self._known(arrival, digest):
+                return known
+            if self._store(arrival, digest):
+                return "new"
+
+    def _known(self, arrival: Arrival, digest: str) -> Received | None:
+        """What to answer where an object of the UID is here; None where none is, or its file is
+        gone."""
+        while rows := self._storage.rows(_HERE, arrival.sop_uid):
+            (seen,) = rows
+            same = seen["sha256"] == digest or self._same(seen["file"], arrival)
+            with self._storage.change() as database:
+                here = database.execute(_HERE, (arrival.sop_uid,)).fetchone()
+                if here != seen:  # forgotten while it was compared
+                    continue
+                if not (self._storage.root / here["file"]).is_file():
+                    return None
+                if not same:
+                    return "conflict"
+                _sent_again(database, here["study"])
+            return "known"
+        return None
+
+    def _same(self, file: str, arrival: Arrival) -> bool:
+        try:
+            return same_content((self._storage.root / file).read_bytes(), arrival.file)
+        except FileNotFoundError:
+            return False
+
+    def _store(self, arrival: Arrival, digest: str) -> bool:
+        """Keep a new object, in the place of one that has lost its file; False, and nothing is
+        kept, where one of its UID has come since."""
         root = self._storage.root
         part = root / "incoming" / secrets.token_hex(16)
         try:
             write_synced(part, arrival.file)
             with self._storage.change() as database:
-                here = database.execute(_HERE, (arrival.sop_uid,)).fetchone()
-                if here:  # it came twice at a time
-                    return "known" if here["sha256"] == digest else "conflict"
+                if here := database.execute(_HERE, (arrival.sop_uid,)).fetchone():
+                    if (root / here["file"]).is_file():
+                        return False
+                    _drop(database, here)
                 study = _study_for(database, arrival)
                 name = hashlib.sha256(arrival.sop_uid.encode()).hexdigest()[:32]
                 path = root / "objects" / str(study) / f"{name}.dcm"
@@ -112,23 +145,7 @@ class Queue:
                     _open_for_ecg(database, arrival)
         finally:
             part.unlink(missing_ok=True)
-        return "new"
-
-    def _known(self, arrival: Arrival, digest: str) -> Received | None:
-        rows = self._storage.rows(_HERE, arrival.sop_uid)
-        if not rows:
-            return None
-        (here,) = rows
-        if here["sha256"] != digest and not same_content(
-            (self._storage.root / here["file"]).read_bytes(), arrival.file
-        ):
-            return "conflict"
-        with self._storage.change() as database:
-            database.execute(
-                f"UPDATE studies SET {_OPENED}, images_forgotten = 0 WHERE id = ? AND state = ?",
-                (OPEN, time.time(), here["study"], FAILED),
-            )
-        return "known"
+        return True
 
     def complete(self, quiet_s: float, step_wait_s: float = 0.0) -> list[Study]:
         """Studies with images that are complete and not postponed, oldest first.
@@ -238,7 +255,7 @@ class Queue:
         down and clocks may have been set. Objects that have lost their file are no longer known,
         so that they are taken when they are sent again; returns how many."""
         gone = [
-            (row["sop_uid"], row["study"], row["kind"] == "image")
+            row
             for row in self._storage.rows("SELECT sop_uid, study, kind, file FROM objects")
             if not (self._storage.root / row["file"]).is_file()
         ]
@@ -248,13 +265,8 @@ class Queue:
                 (time.time(), OPEN),
             )
             database.execute("UPDATE steps SET changed = MIN(changed, ?)", (time.time(),))
-            for uid, study, image in gone:
-                database.execute("DELETE FROM objects WHERE sop_uid = ?", (uid,))
-                database.execute(
-                    "UPDATE studies SET objects = objects - 1, images = images - ?, "
-                    "images_forgotten = MAX(images_forgotten, images) WHERE id = ?",
-                    (image, study),
-                )
+            for row in gone:
+                _drop(database, row)
         return len(gone)
 
 
@@ -305,6 +317,32 @@ def _open_for_ecg(database: sqlite3.Connection, arrival: Arrival) -> None:
     database.execute(
         f"UPDATE studies SET {_OPENED} {_OF_THE_ECGS_PATIENT} AND NOT with_ecg",
         (OPEN, time.time(), DONE, *patient),
+    )
+
+
+def _sent_again(database: sqlite3.Connection, study: int) -> None:
+    """An object of the study was sent that is here already: a study that had failed is open again,
+    one that is done, or holds nothing but ECGs, is kept as long as if it had just come. Part of
+    what is being sent would else be acknowledged and forgotten, and the rest not be taken for the
+    study; or the ECG be gone when its patient's images come."""
+    now = time.time()
+    database.execute(
+        f"UPDATE studies SET {_OPENED}, images_forgotten = 0 WHERE id = ? AND state = ?",
+        (OPEN, now, study, FAILED),
+    )
+    database.execute(
+        "UPDATE studies SET last_received = ? WHERE id = ? AND (state = ? OR images = 0)",
+        (now, study, DONE),
+    )
+
+
+def _drop(database: sqlite3.Connection, row: sqlite3.Row) -> None:
+    """An object that has lost its file is no longer known; its study is not whole without it."""
+    database.execute("DELETE FROM objects WHERE sop_uid = ?", (row["sop_uid"],))
+    database.execute(
+        "UPDATE studies SET objects = objects - 1, images = images - ?, "
+        "images_forgotten = MAX(images_forgotten, images) WHERE id = ?",
+        (row["kind"] == "image", row["study"]),
     )
 
 

@@ -24,12 +24,13 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from scarseg_infer.dicom_parse import PARSE_ERRORS, parse, text
+from scarseg_infer.node.caller import PDU_BYTES
 from scarseg_infer.node.config import Config
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.mpps import REPORTS, SERVICES, StepReceiver
 from scarseg_infer.node.queue import Arrival, Kind, Queue
-from scarseg_infer.node.server import PDU_BYTES, NodeServer
+from scarseg_infer.node.server import REQUEST_S, NodeServer
 from scarseg_infer.node.steps import Steps
 from scarseg_infer.node.storage import Storage
 from scarseg_infer.read_ecg_dicom import ECG_CLASSES
@@ -54,8 +55,6 @@ information (PS3.10, 7.1)."""
 _META_START: Final = 128 + len(_META_LENGTH) + 4
 _REJECTIONS: Final = {(1, 3): "calling_ae", (1, 7): "called_ae", (3, 2): "busy"}
 """What refused associations are called, by source and reason (PS3.8, table 9-21)."""
-REQUEST_S: Final = 10.0
-"""For a caller to ask for an association once connected, and to close after its end."""
 
 HEADER: Final = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "PatientID", "IssuerOfPatientID",

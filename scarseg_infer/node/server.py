@@ -1,8 +1,8 @@
 """pynetdicom's server with the limits that it lacks against callers who are slow or hostile.
 
 Handshakes of TLS run in the thread of their connection, so one that never ends holds up nobody;
-a connection from a foreign address is closed before a byte of it is read; no PDU and no message
-grows beyond what was allowed.
+a connection from a foreign address is closed before a byte of it is read; what comes over the
+others is bounded in size and pace by caller.py.
 """
 
 from __future__ import annotations
@@ -16,52 +16,28 @@ from typing import TYPE_CHECKING, Any, Final
 from pynetdicom import AE, evt
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
+from scarseg_infer.node.caller import MAX_PDU_BYTES, Caller
 from scarseg_infer.node.config import Config
 from scarseg_infer.node.tls import server_context
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
 
-MAX_PDU_BYTES: Final = 1 << 20
-"""A request for an association with 128 contexts takes 30 kB, data PDUs are at most PDU_BYTES."""
-PDU_BYTES: Final = 128 << 10
-"""What we ask senders to keep to; many small PDUs cost more time than their data."""
-MESSAGES_AHEAD: Final = 1
-"""Messages that may wait while more is read. Nobody has a reason to send one before the answer to
-the last, as we never agree to asynchronous operations (PS3.7, D.3.3.3)."""
 HANDSHAKE_S: Final = 10.0
+REQUEST_S: Final = 10.0
+"""For a caller to ask for an association once connected, and to close after its end."""
 CONNECTIONS_PER_ASSOCIATION: Final = 4
 """Connections, with those still to be refused politely, for each association allowed."""
 
 
 class _Handler(RequestHandler):
-    """One connection: bounds what is read from it."""
+    """One connection."""
 
     server: NodeServer
 
     def _create_association(self) -> Association:
         association = super()._create_association()
-        connection = association.dul.socket
-        if connection is None:
-            return association
-        read, limit = connection.recv, self.server.message_bytes
-        since_message = 0
-
-        def bounded(wanted: int) -> bytearray:
-            nonlocal since_message
-            since_message += wanted
-            ahead = association.dimse.msg_queue.qsize() > MESSAGES_AHEAD
-            if wanted > MAX_PDU_BYTES or since_message > limit or ahead:
-                self.server.oversized()
-                raise OSError("too much data")  # pynetdicom then closes the connection
-            return read(wanted)
-
-        def start_again(_: evt.Event) -> None:
-            nonlocal since_message
-            since_message = 0
-
-        connection.recv = bounded  # type: ignore[method-assign, assignment]
-        association.bind(evt.EVT_DIMSE_RECV, start_again)
+        self.server.bound(association)
         association.bind(evt.EVT_FSM_TRANSITION, _end_with_connection)
         return association
 
@@ -94,7 +70,6 @@ class NodeServer(ThreadedAssociationServer):
         self._handshakes = 0
         self._lock = threading.Lock()
         self._tls = server_context(config.tls) if config.tls else None
-        self.message_bytes = config.limits.object_bytes + MAX_PDU_BYTES
         super().__init__(
             ae, (config.address, config.port), ae.ae_title, ae.supported_contexts,
             evt_handlers=handlers, request_handler=_Handler,
@@ -144,9 +119,13 @@ class NodeServer(ThreadedAssociationServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A connection that failed before its association began is no news."""
 
-    def oversized(self) -> None:
-        """A message or PDU was larger than allowed."""
-        self._on_refused("oversized")
+    def bound(self, association: Association) -> None:
+        """Set the limits of an association that is about to begin."""
+        limits = self._config.limits
+        Caller(
+            association, limits.object_bytes + MAX_PDU_BYTES, min(REQUEST_S, limits.idle_s),
+            limits.idle_s, lambda: self._on_refused("oversized"),
+        )  # fmt: skip
 
     def wait_until_idle(self, seconds: float) -> bool:
         """Wait for running associations to end by themselves; did they?"""

@@ -112,7 +112,8 @@ def test_whatever_csv_writes_is_read_back(
         (["t.csv", "-o", "a/results"], "study of row 1"),
         (["t.csv", "-o", "link/results"], "study of row 1"),
         (["t.csv", "-o", "a"], "study of row 1"),
-        (["t.csv", "-o", "t.csv"], "OUT cannot be used"),
+        (["t.csv", "-o", "t.csv"], "OUT is a file. Name a folder."),
+        (["t.csv", "-o", "t.csv/out"], "OUT lies in a file. Name a folder."),
     ],
 )
 def test_bad_calls_get_one_line(

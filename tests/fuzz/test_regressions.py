@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from scarseg_runtime.errors import ScarsegError
+from scarseg_runtime.errors import ScarsegError, StudyError
 
 PLACE = Path(__file__).parent
 
@@ -27,6 +29,20 @@ def _harness() -> ModuleType:
 RUN = _harness()
 
 
+def is_read(one: Callable[[bytes], object], key: str, data: bytes) -> bool:
+    """Is it read, not refused? Fails where either takes as long as what fuzzing takes for a
+    finding. Of processor time, which other load does not change: the slowest takes 0.4 s."""
+    start = time.process_time()
+    try:
+        one(data)
+        read = True
+    except ScarsegError:
+        read = False
+    seconds = time.process_time() - start
+    assert seconds < RUN.SLOW_S, f"{key} takes {seconds:.1f} s"
+    return read
+
+
 @pytest.mark.parametrize("name", RUN.targets())
 def test_inputs_are_read_or_refused(name: str) -> None:
     target = RUN.load(name)
@@ -34,11 +50,24 @@ def test_inputs_are_read_or_refused(name: str) -> None:
     refused = 0
     for key, data in inputs.items():
         assert len(data) <= getattr(target, "MAX_LEN", RUN.MAX_LEN), key
-        try:
-            target.one(data)
-        except ScarsegError:
-            refused += 1
+        refused += not is_read(target.one, key, data)
     assert refused < len(inputs)  # a target that never gets past the first check tests nothing
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["read", "refused"])
+def test_an_input_that_is_slow_fails(monkeypatch: pytest.MonkeyPatch, refused: bool) -> None:
+    def one(data: bytes) -> None:
+        end = time.process_time() + float(data)
+        while time.process_time() < end:
+            pass
+        if refused:
+            raise StudyError("slowly refused", "")
+
+    assert RUN.SLOW_S == 5  # as SECURITY.md says
+    monkeypatch.setattr(RUN, "SLOW_S", 0.5)
+    assert is_read(one, "quick", b"0") is not refused
+    with pytest.raises(AssertionError, match="slow takes 0"):
+        is_read(one, "slow", b"0.6")
 
 
 def test_findings_belong_to_a_target() -> None:

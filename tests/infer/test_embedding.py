@@ -356,12 +356,13 @@ def described(stack: LgeStack) -> dict[str, Any]:
         "image_positions_mm": stack.origins_mm.tolist(),
         "image_orientation": [*stack.row_direction, *stack.column_direction],
         "acquired": stack.acquired,
+        "image_kind": stack.image_kind,
     }
 
 
 def test_arrays_give_what_the_file_gives(segmenter: Segmenter, demo: ScarResult) -> None:
     given = described(demo.stack)
-    stack = stack_from_arrays(**given, image_kind="PSIR")
+    stack = stack_from_arrays(**given)
     given["pixels"][:] = 0  # the host may use its buffer again
     result = segmenter.run(stack, DEMO_ECG)
     assert np.array_equal(result.labels, demo.labels)
@@ -375,6 +376,8 @@ WRONG: dict[str, dict[str, Callable[[Any], Any]]] = {
         "pixels": lambda pixels: np.where(pixels > 100, np.nan, pixels),
     },
     "finite array": {"pixels": lambda pixels: pixels[0]},
+    "not an array of numbers": {"pixels": lambda pixels: pixels > 100},
+    "no such kind": {"image_kind": lambda kind: "banana"},
     "one place": {"image_positions_mm": lambda places: places[1:]},
     "for each slice": {"image_positions_mm": lambda places: [[np.nan] * 3, *places[1:]]},
     "pixel spacing": {"pixel_spacing_mm": lambda spacing: [0.0, 1.0]},

@@ -69,6 +69,17 @@ def test_dates_win_against_a_given_gap_and_a_contradiction_is_said(
     assert (len(gap.warnings) == 1) == warns
 
 
-def test_a_time_zone_on_one_side_does_not_matter() -> None:
+@pytest.mark.parametrize("date_only", [False, True])
+def test_a_time_zone_on_one_side_is_dropped_and_said(date_only: bool) -> None:
     zoned = MRI.replace(tzinfo=timezone(timedelta(hours=2)))
-    assert gap_between(zoned, ecg(MRI), None).days == 0.0
+    for mri, recorded in ((zoned, MRI), (MRI, zoned)):
+        gap = gap_between(mri, ecg(recorded, date_only), 10.0)
+        assert gap.days == 0.0
+        zone, contradiction = gap.warnings
+        assert "has a time zone" in zone and "contradicts" in contradiction
+
+
+def test_time_zones_on_both_sides_or_none_are_no_reason_to_warn() -> None:
+    zoned = MRI.replace(tzinfo=timezone(timedelta(hours=2)))
+    assert gap_between(zoned, ecg(zoned), None) == gap_between(MRI, ecg(MRI), None)
+    assert gap_between(MRI, ecg(MRI), None).warnings == ()

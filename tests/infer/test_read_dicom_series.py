@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from pydicom.uid import generate_uid
 from scarseg_infer.dicom_rules import fold, series_rules
 from scarseg_infer.orientation import ANTERIOR_WALL, BASE_TO_APEX, LATERAL_WALL
 from scarseg_infer.series_verdict import SeriesVerdict
+from scarseg_infer.stack import ImageKind
 from scarseg_infer.study_reader import list_series, read_study
 from scarseg_runtime.errors import StudyError
 
@@ -417,3 +418,7 @@ def test_many_equal_series_are_not_all_listed(
     assert "and 52 more" in message
     assert len(message) < 600
     assert max(len(verdict.reason) for verdict in list_series(tmp_path)) < 200
+
+
+def test_the_rules_name_no_kind_of_image_that_hosts_may_not_give() -> None:
+    assert {name for name, _ in series_rules().kinds} < set(get_args(ImageKind))

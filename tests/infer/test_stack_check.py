@@ -47,6 +47,9 @@ ODD: dict[str, tuple[Callable[[LgeStack], dict[str, Any]], str]] = {
     ),
     "pixels masked": (lambda s: {"pixels": np.ma.masked_less(s.pixels, 1.0)}, "finite array"),
     "a date without time": (lambda s: {"acquired": date(2024, 5, 1)}, "datetime"),
+    "pixels true or false": (lambda s: {"pixels": s.pixels > 100}, "finite array"),
+    "a kind in small letters": (lambda s: {"image_kind": "psir"}, "Known: PSIR, magnitude"),
+    "a kind that is no text": (lambda s: {"image_kind": np.array(["PSIR"])}, "kind of image"),
     "a source without headers": (lambda s: {"source": "dicom"}, "header"),
 }
 

@@ -71,7 +71,8 @@ def test_an_existing_result_is_kept_unless_told_otherwise(
     out = tmp_path / "out"
     result.write(out)
     before = (out / "result.json").stat().st_mtime_ns
-    with pytest.raises(OutputError, match="exists"):
+    # Words for both, a caller and a user of the command line.
+    with pytest.raises(OutputError, match=r"exists.*overwrite=True \(--overwrite\)"):
         result.write(out)
     assert (out / "result.json").stat().st_mtime_ns == before
     result.write(out, overwrite=True)

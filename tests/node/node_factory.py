@@ -29,7 +29,12 @@ from pydicom.uid import (
     generate_uid,
 )
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
+from pynetdicom.sop_class import (
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+    ModalityPerformedProcedureStep,
+)
 
 from scarseg_infer.demo import DEMO_STUDY
 
@@ -210,6 +215,32 @@ def send(
     if association.is_established:
         association.release()
     return found
+
+
+def report_step(port: int, uid: str, study: str, state: str, answer_s: float = 20) -> int | None:
+    """Tell that the step of an examination which makes a study runs ("IN PROGRESS") or has ended;
+    the status, None where there was no answer."""
+    ae = AE(ae_title="SENDER")
+    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = answer_s
+    ae.add_requested_context(ModalityPerformedProcedureStep)
+    association = ae.associate("127.0.0.1", port, ae_title="SCARSEG")
+    if not association.is_established:
+        return None
+    told = Dataset()
+    told.PerformedProcedureStepStatus = state
+    try:
+        if state == "IN PROGRESS":
+            scheduled = Dataset()
+            scheduled.StudyInstanceUID, told.Modality = study, "MR"
+            told.ScheduledStepAttributesSequence = [scheduled]
+            status, _ = association.send_n_create(told, ModalityPerformedProcedureStep, uid)
+        else:
+            status, _ = association.send_n_set(told, ModalityPerformedProcedureStep, uid)
+    except (RuntimeError, ValueError):
+        return None
+    if association.is_established:
+        association.release()
+    return status.get("Status")
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import socket
 import time
@@ -17,7 +18,8 @@ from typing import Any
 import pydicom
 import pytest
 
-pytest.importorskip("pynetdicom")
+if not os.environ.get("CI"):  # there what is missing is an error
+    pytest.importorskip("pynetdicom")
 
 from scarseg_infer.node import http_handler
 from scarseg_infer.node.counters import Counters

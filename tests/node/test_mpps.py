@@ -110,6 +110,16 @@ def done(node: Any) -> int:
     return len(node.events("study_done"))
 
 
+def test_steps_larger_than_any_are_refused(patient_node: Any) -> None:
+    """Their elements would be read one by one, 16 s and 900 MB for 24 MB of them."""
+    scanner, uid, large = Scanner(patient_node.port), generate_uid(), Dataset()
+    large.add_new(0x00191001, "OB", bytes(5 << 20))
+    large.update(created("1.2.3"))
+    assert scanner.create(large, uid) == 0x0110
+    assert scanner.create(created("1.2.3"), uid) == 0
+    assert scanner.set(large, uid) == 0x0110
+
+
 def test_completed_step_starts_processing(node_factory: ModuleType, patient_node: Any) -> None:
     node, scanner, before = patient_node, Scanner(patient_node.port), done(patient_node)
     images, uid = node_factory.demo_study("MPPS-1"), generate_uid()

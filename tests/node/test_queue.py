@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
@@ -75,6 +77,136 @@ def test_other_object_of_the_same_uid(storage: Storage) -> None:
     assert queue.add(replace(arrival("1.1"), file=META + b"else")) == "conflict"
     (path,) = (storage.root / "objects").glob("*/*")
     assert path.read_bytes() == META + b"data of 1.1"
+
+
+def in_two_syntaxes(image: Dataset) -> list[Arrival]:
+    """As a scanner sends it, with explicit VR, and as an archive does, with implicit VR."""
+    found = []
+    for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+        image.file_meta.TransferSyntaxUID = syntax
+        stream = BytesIO()
+        image.save_as(stream, implicit_vr=syntax.is_implicit_VR, little_endian=True)
+        one = arrival_in_file(stream.getvalue())
+        assert one is not None
+        found.append(one)
+    return found
+
+
+def once_after_a_look(
+    storage: Storage, patch: pytest.MonkeyPatch, what: Callable[[], object]
+) -> None:
+    """Do something else as soon as the queue has looked for an object, as another thread may."""
+    look = storage.rows
+
+    def look_and_wait(query: str, *values: object) -> list[sqlite3.Row]:
+        found = look(query, *values)
+        if "FROM objects WHERE sop_uid" in query:
+            patch.setattr(storage, "rows", look)
+            what()
+        return found
+
+    patch.setattr(storage, "rows", look_and_wait)
+
+
+@pytest.mark.parametrize("syntax", [0, 1], ids=["same bytes", "other syntax"])
+@pytest.mark.parametrize("state", ["done", "failed"])
+def test_object_that_is_forgotten_while_it_is_sent_again_is_kept(
+    storage: Storage, node_factory: ModuleType, state: str, syntax: int
+) -> None:
+    queue, sent = Queue(storage), in_two_syntaxes(node_factory.demo_study()[0])
+    queue.add(sent[0])
+    if state == "done":
+        assert publish(storage, peers=())
+    else:
+        queue.fail(queue.complete(0)[0], "broken")
+    forgotten: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        once_after_a_look(storage, patch, lambda: forgotten.append(forget(storage, 0)))
+        assert queue.add(sent[syntax]) == "new"
+    assert forgotten == [1]
+    (study,) = queue.complete(0)
+    assert (study.objects, study.images_missing) == (1, 0)
+    assert [path.read_bytes() for path in queue.images(study)] == [sent[syntax].file]
+
+
+def test_object_that_is_forgotten_and_replaced_while_it_is_compared(storage: Storage) -> None:
+    """The answer is about what is here in the end."""
+    queue = Queue(storage)
+    queue.add(arrival("1.1"))
+    queue.fail(queue.complete(0)[0], "broken")
+    other = replace(arrival("1.1"), file=META + b"else")
+
+    def replace_it() -> None:
+        assert forget(storage, 0) == 1
+        assert queue.add(other) == "new"
+
+    with pytest.MonkeyPatch.context() as patch:
+        once_after_a_look(storage, patch, replace_it)
+        assert queue.add(arrival("1.1")) == "conflict"
+    (path,) = (storage.root / "objects").glob("*/*")
+    assert path.read_bytes() == other.file
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["same bytes", "other bytes"])
+def test_known_object_whose_file_is_gone_is_stored_again(storage: Storage, other: bool) -> None:
+    queue = Queue(storage)
+    for uid in ("1.1", "1.2"):
+        queue.add(arrival(uid))
+    assert publish(storage)
+    again = replace(arrival("1.1"), file=META + b"else") if other else arrival("1.1")
+    (row,) = storage.rows("SELECT file FROM objects WHERE sop_uid = '1.1'")
+    (storage.root / row["file"]).unlink()
+    assert queue.add(again) == "new"
+    (study,) = queue.complete(0)
+    assert (study.objects, study.images_missing) == (2, 0)
+    assert again.file in [path.read_bytes() for path in queue.images(study)]
+    assert queue.add(again) == "known"
+
+
+def test_object_whose_file_is_gone_is_not_given_up_before_it_is_stored(storage: Storage) -> None:
+    queue = Queue(storage)
+    queue.add(arrival("1.1"))
+    (file,) = queue.images(queue.complete(0)[0])
+    file.unlink()
+    (storage.root / "incoming").rmdir()
+    with pytest.raises(OSError):
+        queue.add(arrival("1.1"))
+    (study,) = queue.complete(0)
+    assert (study.objects, study.images_missing, queue.images(study)) == (1, 0, [file])
+
+
+def test_object_in_two_syntaxes_at_a_time(storage: Storage, node_factory: ModuleType) -> None:
+    """While one is written the other comes: it is the same, for all that its bytes differ."""
+    queue, sent = Queue(storage), in_two_syntaxes(node_factory.demo_study()[0])
+    with pytest.MonkeyPatch.context() as patch:
+        once_after_a_look(storage, patch, lambda: queue.add(sent[1]))
+        assert queue.add(sent[0]) == "known"
+    (study,) = queue.complete(0)
+    assert [path.read_bytes() for path in queue.images(study)] == [sent[1].file]
+    assert not list((storage.root / "incoming").iterdir())
+
+
+def test_study_that_is_being_sent_again_is_not_forgotten_amid_that(storage: Storage) -> None:
+    """Else the part that came before would be missing, though it was acknowledged."""
+    queue = Queue(storage)
+    for uid in ("1.1", "1.2"):
+        queue.add(arrival(uid))
+    assert publish(storage, peers=())
+    with storage.change() as database:
+        database.execute("UPDATE studies SET last_received = 0, finished = 0")
+    assert queue.add(arrival("1.1")) == "known"
+    assert forget(storage, 3600) == 0
+    assert queue.add(arrival("1.2")) == "known"
+    assert queue.complete(0) == []  # and nothing is made anew
+
+
+def test_ecg_that_is_sent_again_is_kept_as_long_as_a_new_one(storage: Storage) -> None:
+    queue = Queue(storage)
+    queue.add(arrival("5.1", "5", kind="ecg"))
+    with storage.change() as database:
+        database.execute("UPDATE studies SET last_received = 0")
+    assert queue.add(arrival("5.1", "5", kind="ecg")) == "known"
+    assert forget(storage, 3600) == 0
 
 
 def test_object_that_cannot_be_written_leaves_nothing(storage: Storage) -> None:
@@ -345,18 +477,10 @@ def test_object_that_is_here_in_another_syntax(storage: Storage, node_factory: M
     item.ReferencedSOPInstanceUID = "1.2"
     image.ReferencedImageSequence = [item]
     image.add_new(0x00091001, "LO", "private")
-    files = []
-    for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
-        image.file_meta.TransferSyntaxUID = syntax
-        stream = BytesIO()
-        image.save_as(stream, implicit_vr=syntax.is_implicit_VR, little_endian=True)
-        files.append(stream.getvalue())
+    found = in_two_syntaxes(image)
     image.PatientID += "X"
-    stream = BytesIO()
-    image.save_as(stream, implicit_vr=True, little_endian=True)
-    found = [arrival_in_file(file) for file in (*files, stream.getvalue())]
-    assert found[0] and found[1] and found[2]
-    assert [queue.add(one) for one in found if one] == ["new", "known", "conflict"]
+    found.append(in_two_syntaxes(image)[1])
+    assert [queue.add(one) for one in found] == ["new", "known", "conflict"]
 
 
 @pytest.mark.parametrize("step", [-86400.0, 86400.0 * 30])

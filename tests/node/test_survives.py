@@ -43,6 +43,9 @@ def test_kills_at_random_points(node_soak: ModuleType, tmp_path: Path) -> None:
     assert report["broken"] == []
     assert report["restarts"] >= 1
     assert report["acknowledged"] == 2 * 10 + 1
+    # One SEG and one SR of each study, whatever the node itself counts.
+    assert report["objects_at_peer"] == report["objects_expected_at_peer"] == 2 * 2
+    assert report["revisions"] == {1: 2}
 
 
 def told_why(node: Any) -> dict[str, str | None]:

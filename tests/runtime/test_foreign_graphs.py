@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from scarseg_runtime.model_file import read_model_file
 from scarseg_runtime.onnx_guard import MAX_NODES
-from scarseg_runtime.onnx_operators import FEWEST_INPUTS, MIN_OPSET
+from scarseg_runtime.onnx_operators import FEWEST_INPUTS, MAX_OPSET, MIN_OPSET
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "scarseg_infer" / "models"
@@ -320,43 +320,81 @@ def test_inputs_that_an_operator_needs_are_counted_as_onnx_does() -> None:
         assert fewest == min(schema.min_input for schema in allowed), operator
 
 
+NEEDS, ORDER, TWICE = "input or output that it needs", "out of order", "more than one value"
+
+
 @pytest.mark.parametrize(
-    "inputs, outputs, what",
+    ("operator", "inputs", "outputs", "what"),
     [
-        (["lge"], ["x"], "input or output that it needs"),
-        (["lge", ""], ["x"], "input or output that it needs"),
-        (["", "lge"], ["x"], "input or output that it needs"),
-        (["lge", "lge"], [], "input or output that it needs"),
-        (["lge", "lge"], [""], "input or output that it needs"),
-        (["lge", "x"], ["x"], "nothing before them makes"),
-        (["lge", "nowhere"], ["x"], "nothing before them makes"),
-        (["lge", "lge", "later"], ["x"], "nothing before them makes"),
+        ("Conv", ["lge"], ["x"], NEEDS),  # OpenVINO 2026.4 crashes
+        ("Conv", ["lge", ""], ["x"], NEEDS),
+        ("Conv", ["", "lge"], ["x"], NEEDS),
+        ("Relu", ["lge"], [], NEEDS),
+        ("Relu", ["lge"], [""], NEEDS),
+        ("Sum", ["lge", ""], ["x"], NEEDS),  # ONNX Runtime 1.32 crashes
+        ("LayerNormalization", ["lge", "lge", ""], ["x"], NEEDS),
+        ("Max", ["lge", "x"], ["x"], ORDER),  # OpenVINO crashes
+        ("Add", ["lge", "nowhere"], ["x"], ORDER),
+        ("Add", ["lge", "later"], ["x"], ORDER),
+        ("Relu", ["lge"], ["lge"], TWICE),  # OpenVINO takes the one that was not checked
+        ("Relu", ["lge"], ["one"], TWICE),
+        ("Split", ["lge"], ["x", "x"], TWICE),
     ],
 )
 def test_operators_without_what_they_need(
-    model: onnx.ModelProto,
-    refusal: Callable[..., str],
-    inputs: list[str],
-    outputs: list[str],
-    what: str,
-) -> None:
-    # OpenVINO 2026.4 crashes on the first, and on an output that is its own input.
-    one = numpy_helper.from_array(np.ones(1, np.float32))
+    model: onnx.ModelProto, refusal: Callable[..., str],
+    operator: str, inputs: list[str], outputs: list[str], what: str,
+) -> None:  # fmt: skip
+    constant(model, "one", 1.0)
     insert(
         model,
-        helper.make_node("Conv", inputs, outputs),
-        helper.make_node("Constant", [], ["later"], value=one),
+        helper.make_node(operator, inputs, outputs),
+        helper.make_node("Constant", [], ["later"], value_int=1),
     )
     assert what in refusal(model)
 
 
-def test_opsets_older_than_the_counts_of_inputs(
+@pytest.mark.parametrize(
+    ("operator", "inputs"),
+    [("Clip", ["lge", "", "one"]), ("Resize", ["lge", "", "sizes"]), ("Sum", ["lge"])],
+)
+def test_inputs_may_be_left_out_as_exporters_do(
+    model: onnx.ModelProto, tmp_path: Path, operator: str, inputs: list[str]
+) -> None:
+    constant(model, "one", 1.0, kind=np.float32)
+    constant(model, "sizes", 1.0, 1.0, 1.0, 2.0, kind=np.float32)
+    insert(model, helper.make_node(operator, inputs, ["x"]))
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    read_model_file(tmp_path / "m.onnx")
+
+
+def test_an_input_of_two_names(shipped: onnx.ModelProto, refusal: Callable[..., str]) -> None:
+    """Libraries take the last: OpenVINO 2026.4 hung on a node that takes its own output."""
+    model = onnx.ModelProto()
+    model.CopyFrom(shipped)
+    insert(model, helper.make_node("Relu", ["nowhere"], ["nowhere"]))
+    named = field(1, b"nowhere") + model.graph.input[0].SerializeToString()
+    del model.graph.input[0]
+    assert TWICE in refusal(repeated(model, field(11, named)))
+
+
+@pytest.mark.parametrize("version", [None, 0, -1, MIN_OPSET - 1, MAX_OPSET + 1, 10**9])
+def test_opsets_that_the_counts_of_inputs_are_not_for(
+    model: onnx.ModelProto, refusal: Callable[..., str], version: int | None
+) -> None:
+    model.opset_import[0].ClearField("version")
+    if version is not None:
+        model.opset_import[0].version = version
+    assert f"before {MIN_OPSET} or after {MAX_OPSET}" in refusal(model)
+
+
+def test_an_opset_is_read_as_libraries_do(
     model: onnx.ModelProto, refusal: Callable[..., str]
 ) -> None:
-    model.opset_import[0].version = MIN_OPSET - 1
-    assert f"before {MIN_OPSET}" in refusal(model)
-    model.opset_import[0].ClearField("version")
-    assert f"before {MIN_OPSET}" in refusal(model)
+    """They cut a number that is too long: this one is 1 to them."""
+    del model.opset_import[:]
+    long = field(8, b"\x10" + b"\x81" + b"\x80" * 8 + b"\x02")
+    assert f"before {MIN_OPSET}" in refusal(model.SerializeToString() + long)
 
 
 def test_memory_that_a_graph_asks_for_in_vain_is_one_clear_error(tmp_path: Path) -> None:

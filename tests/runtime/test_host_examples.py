@@ -199,6 +199,41 @@ def test_the_demo_study_gives_what_python_gives(
     assert said["ecg_weight"] == pytest.approx(weight(3.0, model.metadata.tau_days), abs=1e-5)
 
 
+ROOT = EXAMPLES.parents[1]
+COMMANDS = re.compile(r"```\n(pip install openvino\n.*?)```", re.S)
+
+
+def test_the_study_that_the_readme_makes_is_what_a_host_takes(
+    host: Host, python: Callable[[str], Model], demo: HostStudy, tmp_path: Path
+) -> None:
+    text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=120)
+    study, target = tmp_path / "build" / "study", tmp_path / "labels.u8"
+    demo.write(tmp_path / "demo")
+    assert (study / "lge.f32").read_bytes() == (tmp_path / "demo" / "lge.f32").read_bytes()
+    assert (study / "ecg.f32").read_bytes() == (tmp_path / "demo" / "ecg.f32").read_bytes()
+    done = host.run(MODEL, study, target)
+    assert (done.returncode, done.stderr) == (0, "")
+    said = json.loads(done.stdout)
+    assert said["scar_ml"] > 10
+    tau_days = python(host.provider).metadata.tau_days
+    assert said["ecg_weight"] == pytest.approx(weight(3.0, tau_days), abs=1e-5)
+
+
+def test_the_commands_of_both_readmes_are_the_same_and_start_at_the_root() -> None:
+    found = [
+        COMMANDS.findall(path.read_text(encoding="utf-8"))
+        for path in (ROOT / "README.md", EXAMPLES / "README.md")
+    ]
+    assert found[0] == found[1]
+    (commands,) = found[0]
+    assert "\ncd " not in commands  # would leave the root for the next command
+    named = re.findall(r"\b(?:runtime|scarseg_infer)/[\w./]+", commands)
+    assert len(named) == 5
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def test_without_an_ecg_the_image_decides(
     host: Host, python: Callable[[str], Model], demo: HostStudy, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -90,6 +91,17 @@ def test_the_shipped_files_run_here_by_themselves(files: list[ModelFile]) -> Non
     taken = preferred(candidates(files))
     assert taken is not None
     assert taken.reason is None
+
+
+@pytest.mark.parametrize(
+    ("provider", "precision"), [("auto", "int8"), ("cpu", "bf16"), ("quantum", "auto")]
+)
+def test_what_cannot_be_had_is_no_advice_about_options(
+    files: list[ModelFile], provider: str, precision: str
+) -> None:
+    with pytest.raises(ProviderError) as raised:
+        choose(candidates(files), provider, precision)
+    assert not re.search("(?<!scarseg-infer) --", str(raised.value))  # of no command
 
 
 def test_the_fp16_variant_runs_on_the_cpu_where_it_is_asked_for(files: list[ModelFile]) -> None:

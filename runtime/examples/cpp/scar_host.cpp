@@ -1,6 +1,6 @@
 // Myocardial scar from C++: the model file of scarseg-infer on OpenVINO. Research use only.
 // Build  pip install openvino && cmake -S . -B build && cmake --build build
-// Run    build/scar_host reference.onnx STUDY labels.u8 > result.json    (STUDY: ../README.md)
+// Run    build/scar_host MODEL STUDY labels.u8 > result.json    (MODEL and STUDY: ../README.md)
 #include <algorithm>
 #include <cmath>
 #include <filesystem>

@@ -1,6 +1,6 @@
 // Myocardial scar from JavaScript: scarseg-infer's model file on ONNX Runtime. Research use only.
 // Build  npm install --ignore-scripts    (its script would fetch CUDA; the package holds the CPU)
-// Run    node scar_host.mjs reference.onnx STUDY labels.u8 > result.json    (STUDY: ../README.md)
+// Run    node scar_host.mjs MODEL STUDY labels.u8 > result.json    (MODEL and STUDY: ../README.md)
 import { existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 process.env.ORT_DISABLE_TELEMETRY = "1"; // read on import: else it may report to its makers

@@ -36,7 +36,8 @@ VALUES = (
     "9" * 5000, "[" * 9000, '"\\u0000\\n"', '"\\ud800"', "1" * 400, '{"graph_sha256": []}',
 )  # fmt: skip
 OPERATORS = ("Loop", "If", "Scan", "Expand", "Range", "Tile", "Resize", "Pad", "Reshape", "Cast",
-             "RandomNormal", "Conv", "NonZero", "TopK", "Custom", "")  # fmt: skip
+             "RandomNormal", "Conv", "NonZero", "TopK", "Sum", "Max",
+             "LayerNormalization", "Custom", "")  # fmt: skip
 
 
 def tiny_model() -> onnx.ModelProto:
@@ -150,9 +151,13 @@ def _change_tensor(tensor: onnx.TensorProto, chance: random.Random) -> None:
 
 
 def _change_node(node: onnx.NodeProto, chance: random.Random) -> None:
-    way = chance.randrange(5)
+    way = chance.randrange(6)
     if way == 0:
         node.op_type = chance.choice(OPERATORS)
+    elif way == 5 and node.input:
+        place = chance.randrange(len(node.input))
+        kept = list(node.input)
+        node.input[:] = chance.choice([kept[:place], [*kept[:place], "", *kept[place + 1 :]]])
     elif way == 1:
         node.domain = chance.choice(["", "ai.onnx", "com.microsoft", "evil", "ai.onnx.ml"])
     elif way == 2:

@@ -9,6 +9,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 
+from scarseg_infer.node.call import Call
 from scarseg_infer.node.config import Config, Peer
 from scarseg_infer.node.tls import client_context
 
@@ -29,7 +30,12 @@ class Client:
         self._tls = client_context(config.tls) if peer.tls and config.tls else None
 
     def associate(
-        self, services: Iterable[str], *, stores: Sequence[str] = (), on_store: Any = None
+        self,
+        services: Iterable[str],
+        *,
+        stores: Sequence[str] = (),
+        on_store: Any = None,
+        call: Call | None = None,
     ) -> Association | None:
         """An association, or None where the peer is not there or does not want one.
 
@@ -37,6 +43,7 @@ class Client:
             services: SOP classes to ask for.
             stores: SOP classes that the peer may store here over the same association (C-GET).
             on_store: handler of these; returns a status.
+            call: its limits; None where all that is answered are acknowledgements.
         """
         ae = AE(ae_title=self._title)
         ae.connection_timeout = CONNECT_S
@@ -44,6 +51,7 @@ class Client:
         for uid in (*services, *stores):
             ae.add_requested_context(uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         handlers: list[Any] = [(evt.EVT_CONN_OPEN, _never_wait_for_ever)]
+        handlers += (call or Call()).handlers()
         if on_store:
             handlers.append((evt.EVT_C_STORE, on_store))
         peer = self._peer

@@ -62,7 +62,7 @@ class Client:
                 ext_neg=[build_role(uid, scp_role=True) for uid in stores],
                 evt_handlers=handlers,
             )  # fmt: skip
-        except OSError:  # such as a host name that nobody knows
+        except (OSError, UnicodeError):  # a host name that nobody knows, or that is none
             return None
         return found if found.is_established else None
 

@@ -175,12 +175,13 @@ def test_query_ends_where_the_archive_does_not(
     assert time.monotonic() - start < 30, "it waited for good"
 
 
+@pytest.mark.parametrize("host", ["archive.invalid", "archive..invalid"])
 def test_archive_with_an_unknown_name_is_no_fault_of_the_study(
-    node_factory: ModuleType, tmp_path: Path
+    node_factory: ModuleType, tmp_path: Path, host: str
 ) -> None:
     config, queue, study = node_factory.queued(tmp_path, 104)
     assert config.ecg_query
-    source = replace(config.ecg_query, peer=replace(config.ecg_query.peer, host="archive.invalid"))
+    source = replace(config.ecg_query, peer=replace(config.ecg_query.peer, host=host))
     log = StringIO()
     EcgQuery(config, source, queue, Counters(), Log(log), lambda _: True).fetch(study)
     assert '"outcome": "no association"' in log.getvalue()

@@ -78,7 +78,8 @@ class Node:
         config = self._config
         status = Status(self._queue, self._outbox, self._counters, self.problems, self.gauges)
         self._receiver.start()
-        api = StudyApi(self._storage, self._queue, self._receiver.has_room) if config.api else None
+        has_room, limit = self._receiver.has_room, config.limits.object_bytes
+        api = StudyApi(self._storage, self._queue, has_room, limit) if config.api else None
         page = (
             StatusServer(status, api, config.status_address, config.status_port)
             if config.status_port

@@ -15,6 +15,7 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE, evt
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
@@ -43,6 +44,7 @@ class Archive:
         self.find: Callable[[], Iterator[Any]] = self.one_study
         self.get: Callable[[], Iterator[Any]] = self.one_ecg
         self.stored: list[int] = []
+        self.association: Any = None
         ae = AE(ae_title="ARCHIVE")
         ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
         ae.add_supported_context(StudyRootQueryRetrieveInformationModelGet)
@@ -53,6 +55,7 @@ class Archive:
             evt_handlers=[
                 (evt.EVT_C_FIND, lambda _: self.find()), (evt.EVT_C_GET, lambda _: self.get()),
                 (evt.EVT_ABORTED, lambda _: self.aborted.set()),
+                (evt.EVT_ACCEPTED, self._accepted),
                 (evt.EVT_DIMSE_RECV, self._heard),
             ],
         )  # fmt: skip
@@ -60,6 +63,9 @@ class Archive:
     def _heard(self, event: evt.Event) -> None:
         if type(event.message).__name__ == "C_STORE_RSP":
             self.stored.append(event.message.command_set.Status)
+
+    def _accepted(self, event: evt.Event) -> None:
+        self.association = event.assoc
 
     def answer(self) -> Dataset:
         found = Dataset()
@@ -90,6 +96,16 @@ class Archive:
             if self.over.wait(0.2):
                 return
             yield PENDING, self.ecg
+
+    def endless_command(self) -> Iterator[Any]:
+        (context, *_) = self.association.accepted_contexts
+        for _ in range(10):
+            part = P_DATA()
+            part.presentation_data_value_list = [[context.context_id, b"\1" + bytes(10_000)]]
+            self.association.dul.send_pdu(part)
+        self.asked.set()
+        self.over.wait(2 * SOON_S)
+        yield PENDING, self.answer()
 
     def silence(self) -> Iterator[Any]:
         self.asked.set()
@@ -191,6 +207,17 @@ def test_no_end_of_answers(archive: Archive, asked: Callable[..., Asked]) -> Non
     fetch()
     assert '"outcome": "broken off"' in log.getvalue()
     assert archive.aborted.wait(SOON_S)
+
+
+def test_no_end_of_a_command_set(archive: Archive, asked: Callable[..., Asked]) -> None:
+    """It is no longer waited for than it takes to see that."""
+    archive.find = archive.endless_command
+    fetch, log = asked()
+    start = time.monotonic()
+    fetch()
+    assert archive.asked.is_set()
+    assert '"outcome": "broken off"' in log.getvalue()
+    assert time.monotonic() - start < SOON_S
 
 
 @pytest.mark.parametrize(("find", "get"), [("slow_answers", "one_ecg"), ("one_study", "slow_ecgs")])

@@ -51,6 +51,12 @@ def check_inputs(study: object, ecg: object, series: object = None) -> None:
         as_path(ecg, "ECG")
 
 
+def check_progress(progress: object) -> None:
+    """Whether it can be told how far a run is. Raises UsageError."""
+    if progress is not None and not callable(progress):
+        raise UsageError("progress cannot be called", "Pass a function, or None")
+
+
 def limits(cancel: CancelSignal | None, timeout_s: float | None) -> RunControl:
     """The limits of a run, whose clock starts now. Raises UsageError where they are none."""
     if cancel is not None and not callable(getattr(cancel, "is_set", None)):

@@ -15,7 +15,14 @@ from pathlib import Path
 from types import TracebackType
 
 from scarseg_infer.analysis import quantified, run_network, use_of
-from scarseg_infer.arguments import as_number, check_choice, check_inputs, limits
+from scarseg_infer.arguments import (
+    as_number,
+    as_path,
+    check_choice,
+    check_inputs,
+    check_progress,
+    limits,
+)
 from scarseg_infer.ecg import EcgRecord
 from scarseg_infer.ecg_evidence import ecg_evidence, find_record
 from scarseg_infer.models import model_path
@@ -112,11 +119,12 @@ class Segmenter:
         Raises:
             ModelError: the file is missing, damaged or breaks the contract.
             ProviderError: the provider is unknown or cannot run here.
-            UsageError: ``threads`` or ``cache`` make no sense.
+            UsageError: ``model``, ``threads`` or ``cache`` make no sense.
         """
+        file = None if model is None else as_path(model, "model")
 
         def load() -> Model:
-            with model_path(model) as path:
+            with model_path(file) as path:
                 return Model.load(path, provider, precision, threads=threads, cache=cache)
 
         with_one_thread = ThreadPoolExecutor(1, thread_name_prefix="scarseg-load")
@@ -173,6 +181,7 @@ class Segmenter:
         control = limits(cancel, timeout_s)
         check_choice(series, prefer)
         check_inputs(study, ecg, series)
+        check_progress(progress)
         gap_days = as_number(gap_days, "gap_days")
         loading = self._usable()  # before anything is read for nothing
         stages = Stages(control, progress)

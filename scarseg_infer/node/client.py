@@ -10,6 +10,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 
+from scarseg_infer.node.call import Call
 from scarseg_infer.node.config import Config, Peer
 from scarseg_infer.node.tls import WatchedContext, client_context
 
@@ -54,7 +55,12 @@ class Client:
             self._tls = client_context(config.tls)
 
     def associate(
-        self, services: Iterable[str], *, stores: Sequence[str] = (), on_store: Any = None
+        self,
+        services: Iterable[str],
+        *,
+        stores: Sequence[str] = (),
+        on_store: Any = None,
+        call: Call | None = None,
     ) -> Association:
         """An association that is established.
 
@@ -62,6 +68,7 @@ class Client:
             services: SOP classes to ask for.
             stores: SOP classes that the peer may store here over the same association (C-GET).
             on_store: handler of these; returns a status.
+            call: its limits; None where all that is answered are acknowledgements.
 
         Raises:
             NoAssociationError: says why there is none.
@@ -77,7 +84,7 @@ class Client:
             connected.append(event)
             _never_wait_for_ever(event)
 
-        handlers: list[Any] = [(evt.EVT_CONN_OPEN, open_)]
+        handlers: list[Any] = [(evt.EVT_CONN_OPEN, open_), *(call or Call()).handlers()]
         if on_store:
             handlers.append((evt.EVT_C_STORE, on_store))
         peer = self._peer

@@ -13,6 +13,10 @@ TEXT: Final = "text/plain; charset=utf-8"
 JSON: Final = "application/json"
 
 
+class TooManyUploadsError(Exception):
+    """As many bodies come already as may at a time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request whose path and method are served."""
@@ -20,9 +24,9 @@ class Request:
     values: tuple[str, ...]
     """What stands in the path where its template has ``{…}``."""
     headers: Message
-    body: Callable[[int], BufferedIOBase]
-    """Given the number of bytes that were announced, the stream they come from. Reading it raises
-    TimeoutError where they come too slowly."""
+    body: Callable[[], BufferedIOBase]
+    """Asks for the body and gives the stream it comes from. Raises TooManyUploadsError; reading the
+    stream raises TimeoutError where it comes too slowly."""
 
 
 @dataclass(frozen=True, slots=True)

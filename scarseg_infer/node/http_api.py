@@ -33,6 +33,7 @@ from scarseg_infer.node.queue import Arrival, Queue
 from scarseg_infer.node.receive import HEADER, IMAGE_CLASSES, arrival_of
 from scarseg_infer.node.storage import Storage
 from scarseg_infer.read_ecg_dicom import ECG_CLASSES
+from scarseg_infer.study_files import MAX_FILE_BYTES
 from scarseg_runtime.errors import StudyError
 
 ZIP_TYPE: Final = "application/zip"
@@ -52,10 +53,22 @@ _FULL: Final = "The disk is nearly full."
 
 
 class StudyApi:
-    """What :meth:`routes` lead to."""
+    """What :meth:`routes` lead to.
 
-    def __init__(self, storage: Storage, queue: Queue, has_room: Callable[[int], bool]) -> None:
+    Args:
+        has_room: is there room on the disk for so many bytes?
+        object_bytes: size of an object that is taken.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        queue: Queue,
+        has_room: Callable[[int], bool],
+        object_bytes: int = MAX_FILE_BYTES,
+    ) -> None:
         self._storage, self._queue, self._has_room = storage, queue, has_room
+        self._object_bytes = object_bytes
         self._unpacking = threading.Lock()
 
     def routes(self) -> Routes:
@@ -83,13 +96,11 @@ class StudyApi:
         finally:
             path.unlink(missing_ok=True)
 
-    def _save(
-        self, body: Callable[[int], BufferedIOBase], length: int, path: Path
-    ) -> Answer | None:
+    def _save(self, body: Callable[[], BufferedIOBase], length: int, path: Path) -> Answer | None:
         """Write what comes to a file; an answer where that is not all that was announced."""
         if not self._has_room(length):
             return problem(507, _FULL)
-        stream = body(length)
+        stream = body()
         with path.open("wb") as file:
             while length:
                 chunk = stream.read1(min(length, _CHUNK))
@@ -104,10 +115,14 @@ class StudyApi:
     def _take(self, path: Path) -> Answer:
         # One at a time: files are unpacked in memory. All are looked at before the first is kept,
         # so that a damaged archive, or one that does not fit, leaves nothing behind.
+        limit = self._object_bytes >> 20
         with self._unpacking, open_archive(path) as files:
             wanted, size = [], 0
             for number in range(len(files)):
                 if arrival := arrival_in_file(files.read(number)):
+                    # Left out, the others would pass for the whole study.
+                    if len(arrival.file) > self._object_bytes:
+                        return problem(413, f"Objects of at most {limit} MB are taken.")
                     wanted.append(number)
                     size += len(arrival.file)
             if not wanted:

@@ -14,15 +14,28 @@ from socketserver import TCPServer
 from typing import Any, Final
 
 from scarseg_infer.crash_place import crash_place
-from scarseg_infer.node.http_answer import Answer, Request, Routes, match, problem
+from scarseg_infer.node.http_answer import (
+    Answer,
+    Request,
+    Routes,
+    TooManyUploadsError,
+    match,
+    problem,
+)
 from scarseg_infer.node.http_guard import Names, refusal
 
 CONNECTIONS: Final = 32
 """At a time; further ones are closed."""
+UPLOADS: Final = 8
+"""Connections with a body, which may take long, so that monitors always find a place."""
 HEADERS_S: Final = 10.0
 """For request line and headers to come, and for the first bytes of a body."""
 BODY_BYTES_PER_S: Final = 256 << 10
-"""The slowest at which a body may come."""
+"""The slowest at which a body may come, at any time and not only by the end."""
+SILENCE_S: Final = 30.0
+"""Within a body, for a sender that was fast enough before."""
+RETRY_S: Final = 10
+"""After which to ask again where there are too many uploads."""
 SEND_S: Final = 30.0
 LINGER_S: Final = 5.0
 """For the caller to end: a close while it still sends would take our answer from it."""
@@ -34,7 +47,8 @@ class HttpServer(ThreadingHTTPServer):
     Args:
         address: IP address to listen on.
         open_to_any_name: templates of paths that may be asked for by any name where other machines
-            are listened to: they hold nothing of a study but its number and state.
+            are listened to: they may hold numbers, states, times, reasons and names of peers, but
+            nothing of a patient.
 
     Raises:
         OSError: it cannot be listened on.
@@ -50,6 +64,7 @@ class HttpServer(ThreadingHTTPServer):
         self.routes, self._open_to_any_name = routes, open_to_any_name
         self._loopback = ip_address(address).is_loopback
         self._places = threading.BoundedSemaphore(CONNECTIONS)
+        self.upload_places = threading.BoundedSemaphore(UPLOADS)
         super().__init__((address, port), _Handler)
 
     def names(self, template: str | None) -> Names:
@@ -77,21 +92,31 @@ class HttpServer(ThreadingHTTPServer):
 
 
 class _Timed(RawIOBase):
-    """What a connection receives until a moment, however few bytes come at a time."""
+    """What a connection receives, which has a time however few bytes come at once.
+
+    Only what is waited for the caller counts, not a disk of ours that is slow meanwhile.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self.until = time.monotonic() + HEADERS_S
+        self._left_s, self._byte_s = HEADERS_S, 0.0
+
+    def start_body(self) -> None:
+        """From now on bytes that come give time for further ones."""
+        self._left_s, self._byte_s = HEADERS_S, 1 / BODY_BYTES_PER_S
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        left = self.until - time.monotonic()
-        if left <= 0:
+        if self._left_s <= 0:
             raise TimeoutError
-        self._connection.settimeout(left)
-        return self._connection.recv_into(buffer)
+        self._connection.settimeout(self._left_s)
+        start = time.monotonic()
+        count = self._connection.recv_into(buffer)
+        left_s = self._left_s - (time.monotonic() - start)
+        self._left_s = min(left_s + count * self._byte_s, SILENCE_S)
+        return count
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -100,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
     default_request_version = "HTTP/1.1"  # that of a request line without one gets no headers
     server_version = "scarseg-node"
     sys_version = ""
-    _continue_expected = False
+    _continue_expected = _uploads = False
 
     def setup(self) -> None:
         super().setup()
@@ -134,6 +159,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         try:
             answer = self._answer_to()
+        except TooManyUploadsError:
+            after = {"Retry-After": str(RETRY_S)}
+            answer = problem(503, "Too many uploads at a time.", **after)
         except TimeoutError:
             answer = problem(408, "The body came too slowly.")
         except ConnectionError:
@@ -142,6 +170,9 @@ class _Handler(BaseHTTPRequestHandler):
             answer = problem(503, "The queue cannot be read now.")
         except Exception as error:  # noqa: BLE001 - one odd request must not go unanswered
             answer = problem(500, f"Internal error, {crash_place(error)}.")
+        finally:
+            if self._uploads:
+                self.server.upload_places.release()
         self._send(answer)
 
     def _answer_to(self) -> Answer:
@@ -159,8 +190,11 @@ class _Handler(BaseHTTPRequestHandler):
             return problem(405, "This path has other methods.", Allow=", ".join(allowed))
         return call(Request(values, self.headers, self._body))
 
-    def _body(self, length: int) -> BufferedIOBase:
-        self._received.until = time.monotonic() + HEADERS_S + length / BODY_BYTES_PER_S
+    def _body(self) -> BufferedIOBase:
+        self._uploads = self.server.upload_places.acquire(blocking=False)
+        if not self._uploads:
+            raise TooManyUploadsError
+        self._received.start_body()
         if self._continue_expected:
             self.send_response_only(100)
             self.end_headers()

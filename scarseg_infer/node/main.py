@@ -45,6 +45,7 @@ class Node:
         from scarseg_infer.node.work import Worker
 
         self._config, self._log = config, log
+        self._stopping = threading.Event()
         self._storage = Storage(config.data)
         self._counters = Counters()
         self._queue, self._outbox = Queue(self._storage), Outbox(self._storage)
@@ -54,13 +55,15 @@ class Node:
         if config.ecg_query:
             from scarseg_infer.node.query import EcgQuery
 
-            fetch = EcgQuery(config, config.ecg_query, self._queue, self._counters, log).fetch
+            fetch = EcgQuery(
+                config, config.ecg_query, self._queue, self._counters, log,
+                self._receiver.has_room, self._stopping,
+            ).fetch  # fmt: skip
         self._worker = Worker(config, self._storage, segmenter, self._counters, log, fetch)
         jobs = {"work": self._worker.run} | {
             f"send {peer.name}": Sender(config, peer, self._outbox, self._counters, log).run
             for peer in config.peers
         }
-        self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=job, args=(self._stopping,), name=name, daemon=True)
             for name, job in jobs.items()
@@ -75,7 +78,8 @@ class Node:
         config = self._config
         status = Status(self._queue, self._outbox, self._counters, self.problems, self.gauges)
         self._receiver.start()
-        api = StudyApi(self._storage, self._queue, self._receiver.has_room) if config.api else None
+        has_room, limit = self._receiver.has_room, config.limits.object_bytes
+        api = StudyApi(self._storage, self._queue, has_room, limit) if config.api else None
         page = (
             StatusServer(status, api, config.status_address, config.status_port)
             if config.status_port

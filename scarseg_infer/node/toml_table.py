@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, NoReturn
+from unicodedata import category
 
 from scarseg_runtime.errors import UsageError
 
@@ -35,12 +36,14 @@ class Table:
         return key in self._values
 
     def text(self, key: str, default: str | None = None) -> str:
-        """A string that is not blank."""
+        """A string that is not blank, without control characters: no path or name has them."""
         value = self._get(key, default)
         if not isinstance(value, str):
             self.wrong(key, "must be a text in quotes")
         if not value.strip():
             self.wrong(key, "must not be empty")
+        if any(category(character) == "Cc" for character in value):
+            self.wrong(key, "must not have control characters")
         return value.strip()
 
     def choice(self, key: str, known: tuple[str, ...]) -> str:

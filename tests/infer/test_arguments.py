@@ -43,6 +43,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"prefer": "psir"}, "prefer"),
     ({"prefer": None}, "prefer"),
     ({"cancel": lambda: False}, "is_set"),
+    ({"progress": 5}, "progress"),
     ({"study": None}, "study"),
     ({"study": 5}, "study"),
     ({"study": b"study"}, "study"),
@@ -108,6 +109,14 @@ def test_paths_are_paths(stack: LgeStack, make_result: Any, path: Any) -> None:
     for call in (read_study, list_series, read_ecg, result.write):
         with pytest.raises(UsageError, match="is not a path"):
             call(path)
+
+
+@pytest.mark.parametrize("model", [5, b"x", "a\0b"])
+def test_a_model_is_a_path(model: Any) -> None:
+    """That is said at once, in the background too."""
+    for background in (False, True):
+        with pytest.raises(UsageError, match="model is not a path"):
+            Segmenter.from_model(model, background=background)
 
 
 @pytest.mark.parametrize("call", [read_study, list_series])

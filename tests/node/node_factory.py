@@ -37,6 +37,10 @@ from pynetdicom.sop_class import (
 )
 
 from scarseg_infer.demo import DEMO_STUDY
+from scarseg_infer.node.config import Config, read_config
+from scarseg_infer.node.http_api import arrival_in_file
+from scarseg_infer.node.queue import Queue, Study
+from scarseg_infer.node.storage import Storage
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 60.0
@@ -157,6 +161,20 @@ def make_node(folder: Path, peers: Iterable[str] = (), *, api: bool = False, **t
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "node.toml").write_text(text)
     return Node(folder, port, status)
+
+
+def queued(folder: Path, port: int, **tables: str) -> tuple[Config, Queue, Study]:
+    """Configuration and queue of a node whose archive is at a port, with one image of the patient
+    STALL that is complete."""
+    query = f'ae_title = "ARCHIVE"\nhost = "127.0.0.1"\nport = {port}'
+    make_node(folder, [peer_table(port)], ecg_query=query, **tables)
+    config = read_config(folder / "node.toml")
+    queue = Queue(Storage(config.data))
+    arrival = arrival_in_file(encoded(demo_study("STALL")[0]))
+    assert arrival is not None
+    queue.add(arrival)
+    (study,) = queue.complete(0)
+    return config, queue, study
 
 
 def peer_table(port: int, title: str = "ARCHIVE", extra: str = "") -> str:

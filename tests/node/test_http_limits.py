@@ -10,6 +10,7 @@ import socket
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
@@ -167,6 +168,88 @@ def test_slow_callers(
     code, received = talk(port, *body, pause_s=0.2)
     assert (code, error_of(received)) == (408, "The body came too slowly.")
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("pauses_s", [(0.2,) * 9, (0.0, 3.0)])
+def test_a_long_body_must_not_pause(
+    served: Any,
+    node_factory: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    pauses_s: tuple[float, ...],
+) -> None:
+    """However much was announced, and however fast the first of it came."""
+    monkeypatch.setattr(http_handler, "HEADERS_S", 0.5)
+    monkeypatch.setattr(http_handler, "SILENCE_S", 1.0)
+    (port,) = node_factory.free_ports(1)
+    served(port)
+    first = bytes(1 << 20) if len(pauses_s) == 2 else b"P"
+    start = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(POST + ZIP + b"Content-Length: 1000000000\r\n\r\n" + first)
+        connection.setblocking(True)
+        received = b""
+        for pause_s in pauses_s:
+            time.sleep(pause_s)
+            try:
+                connection.sendall(b"P")
+            except OSError:  # it has been answered and closed
+                break
+        connection.settimeout(10)
+        with suppress(ConnectionError):
+            while part := connection.recv(1 << 16):
+                received += part
+    assert received.startswith(b"HTTP/1.1 408 ")
+    assert time.monotonic() - start < 10
+
+
+def test_uploads_leave_places_for_monitors(
+    served: Any, node_factory: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (port,) = node_factory.free_ports(1)
+    served(port)
+    monkeypatch.setattr(http_handler, "LINGER_S", 0.1)
+    head = POST + ZIP + b"Content-Length: 1000000000\r\n\r\n"
+    open_ones = {}
+    for _ in range(http_handler.CONNECTIONS):
+        connection = socket.create_connection(("127.0.0.1", port), 10)
+        connection.sendall(head)
+        connection.setblocking(False)
+        open_ones[connection] = b""
+
+    def refused() -> list[bytes]:
+        for one in open_ones:
+            with suppress(BlockingIOError):
+                open_ones[one] += one.recv(1 << 16)
+        return [answer for answer in open_ones.values() if b"}" in answer]
+
+    wanted = http_handler.CONNECTIONS - http_handler.UPLOADS
+    node_factory.wait_for(lambda: len(refused()) == wanted, 8)
+    for answer in refused():
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 10\r\n" in answer
+    health = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    node_factory.wait_for(lambda: talk(port, health)[0] == 200, 10)
+    for connection in open_ones:
+        connection.close()
+    small = POST + ZIP + b"Content-Length: 1\r\n\r\nx"
+    node_factory.wait_for(lambda: talk(port, small)[0] == 422)
+
+
+def test_objects_are_limited_as_those_that_come_by_dicom(
+    node_factory: ModuleType, node: Any
+) -> None:
+    items = node_factory.demo_study("LARGE")
+    stream = BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, item in enumerate(items):
+            if item is items[-1]:
+                item.add_new(0x00191001, "OB", bytes(9 << 20))
+            archive.writestr(f"{number}.dcm", node_factory.encoded(item))
+    length = b"Content-Length: %d\r\n\r\n" % len(stream.getvalue())
+    code, received = talk(node.status_port, POST + ZIP + length + stream.getvalue())
+    assert (code, error_of(received)) == (413, "Objects of at most 8 MB are taken.")
+    uid = str(items[0].StudyInstanceUID)
+    assert node.rows(f"SELECT COUNT(*) FROM studies WHERE uid = '{uid}'") == [(0,)]
 
 
 def test_full_disk(served: Any, node_factory: ModuleType, tmp_path: Path) -> None:

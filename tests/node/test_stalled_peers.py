@@ -23,13 +23,13 @@ from pynetdicom.sop_class import (
 )
 
 from scarseg_infer.node import client
-from scarseg_infer.node.config import Config, read_config
+from scarseg_infer.node.config import Config
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.http_api import arrival_in_file
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.outbox import Outbox, ResultFile
 from scarseg_infer.node.query import EcgQuery
-from scarseg_infer.node.queue import Queue, Study
+from scarseg_infer.node.queue import Study
 from scarseg_infer.node.send import Sender
 from scarseg_infer.node.storage import Storage
 
@@ -118,19 +118,6 @@ def stalling(node_factory: ModuleType) -> Iterator[tuple[Stalling, int, list[Dat
     server.shutdown()
 
 
-def queued(node_factory: ModuleType, folder: Path, port: int) -> tuple[Config, Queue, Study]:
-    """A node's configuration and queue with one image that is complete."""
-    query = f'ae_title = "ARCHIVE"\nhost = "127.0.0.1"\nport = {port}'
-    node_factory.make_node(folder, [node_factory.peer_table(port)], ecg_query=query)
-    config = read_config(folder / "node.toml")
-    queue = Queue(Storage(config.data))
-    arrival = arrival_in_file(node_factory.encoded(node_factory.demo_study("STALL")[0]))
-    assert arrival is not None
-    queue.add(arrival)
-    (study,) = queue.complete(0)
-    return config, queue, study
-
-
 def with_result(config: Config, storage: Storage, study: Study, image: Dataset) -> Outbox:
     """The outbox with an object of 8 MB, more than connections buffer."""
     out = storage.root / "work" / "out"
@@ -151,7 +138,7 @@ def test_sender_gives_a_stalled_peer_up_and_tries_again(
 ) -> None:
     peer, port, heard = stalling
     setattr(peer, fault, True)
-    config, queue, study = queued(node_factory, tmp_path, port)
+    config, queue, study = node_factory.queued(tmp_path, port)
     storage = Storage(config.data)
     outbox = with_result(config, storage, study, node_factory.demo_study()[0])
     stop, log = threading.Event(), StringIO()
@@ -174,10 +161,10 @@ def test_query_ends_where_the_archive_does_not(
 ) -> None:
     """That is told apart from an archive that has no ECG."""
     peer, port, heard = stalling
-    config, queue, study = queued(node_factory, tmp_path, port)
+    config, queue, study = node_factory.queued(tmp_path, port)
     log = StringIO()
     assert config.ecg_query
-    query = EcgQuery(config, config.ecg_query, queue, Counters(), Log(log))
+    query = EcgQuery(config, config.ecg_query, queue, Counters(), Log(log), lambda _: True)
     query.fetch(study)
     assert '"outcome": "none"' in log.getvalue()
     assert heard[-1].PatientID == "STALL"
@@ -188,14 +175,15 @@ def test_query_ends_where_the_archive_does_not(
     assert time.monotonic() - start < 30, "it waited for good"
 
 
+@pytest.mark.parametrize("host", ["archive.invalid", "archive..invalid"])
 def test_archive_with_an_unknown_name_is_no_fault_of_the_study(
-    node_factory: ModuleType, tmp_path: Path
+    node_factory: ModuleType, tmp_path: Path, host: str
 ) -> None:
-    config, queue, study = queued(node_factory, tmp_path, 104)
+    config, queue, study = node_factory.queued(tmp_path, 104)
     assert config.ecg_query
-    source = replace(config.ecg_query, peer=replace(config.ecg_query.peer, host="archive.invalid"))
+    source = replace(config.ecg_query, peer=replace(config.ecg_query.peer, host=host))
     log = StringIO()
-    EcgQuery(config, source, queue, Counters(), Log(log)).fetch(study)
+    EcgQuery(config, source, queue, Counters(), Log(log), lambda _: True).fetch(study)
     assert '"outcome": "host name not known"' in log.getvalue()
 
 
@@ -204,7 +192,7 @@ def test_identifier_that_could_match_others_is_not_asked_for(
     node_factory: ModuleType, tmp_path: Path, stalling: tuple[Stalling, int, Any], patient: str
 ) -> None:
     _, port, heard = stalling
-    config, queue, _ = queued(node_factory, tmp_path, port)
+    config, queue, _ = node_factory.queued(tmp_path, port)
     image = node_factory.demo_study(patient)[0]
     image.SpecificCharacterSet = "ISO_IR 192"
     arrival = arrival_in_file(node_factory.encoded(image))
@@ -213,6 +201,6 @@ def test_identifier_that_could_match_others_is_not_asked_for(
     (study,) = [found for found in queue.complete(0) if found.patient == patient.casefold()]
     log = StringIO()
     assert config.ecg_query
-    EcgQuery(config, config.ecg_query, queue, Counters(), Log(log)).fetch(study)
+    EcgQuery(config, config.ecg_query, queue, Counters(), Log(log), lambda _: True).fetch(study)
     assert '"outcome": "no identifier"' in log.getvalue()
     assert heard == []

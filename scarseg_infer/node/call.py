@@ -1,0 +1,97 @@
+"""What a peer that we call may do to us: how much of what it sends is read, and an end at once."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from typing import Any, Final
+
+from pynetdicom import evt
+from pynetdicom.pdu_primitives import P_DATA
+
+from scarseg_infer.dicom_parse import PARSE_ERRORS
+
+MAX_PDU_BYTES: Final = 1 << 20
+"""We ask peers to keep to 16 kB."""
+MAX_COMMAND_BYTES: Final = 64 << 10
+"""A command set takes some 200; pynetdicom takes 1 s and 35 MB for each MB of one."""
+ACKNOWLEDGEMENT_BYTES: Final = 1 << 20
+"""For what only says that something has arrived, some 200 bytes."""
+
+
+class Call:
+    """The limits of one association that we ask for.
+
+    Nothing beyond them is read: the connection is closed instead, in the middle of a message too.
+
+    Args:
+        message_bytes: size of a message.
+        all_bytes: of all that comes over the association; None for any number of messages.
+    """
+
+    def __init__(
+        self, message_bytes: int = ACKNOWLEDGEMENT_BYTES, all_bytes: int | None = None
+    ) -> None:
+        self._message_bytes = message_bytes + MAX_PDU_BYTES
+        self._left = all_bytes
+        self._since_message = self._command = 0
+        self._connection: Any = None
+        self._over = False
+
+    def handlers(self) -> list[Any]:
+        """Of pynetdicom's events, to be bound when the association is asked for."""
+        return [(evt.EVT_CONN_OPEN, self._opened), (evt.EVT_DIMSE_RECV, self._message_came)]
+
+    def hang_up(self) -> None:
+        """Close the connection, or the one that is still to be opened. From any thread.
+
+        An A-ABORT would wait for the peer where that sends, or lets us send, byte by byte.
+        """
+        self._over = True
+        plain = self._connection and self._connection.socket
+        if plain:
+            with suppress(OSError):  # it is closed already
+                # Not TLS's own, which takes its state from the thread that reads.
+                socket.socket.shutdown(plain, socket.SHUT_RDWR)
+
+    def _opened(self, event: evt.Event) -> None:
+        self._connection = event.assoc.dul.socket
+        if self._connection is None:
+            return
+        read = self._connection.recv
+
+        def bounded(wanted: int) -> bytearray:
+            self._count(wanted)
+            found: bytearray = read(wanted)
+            return found
+
+        self._connection.recv = bounded
+        dimse = event.assoc.dimse
+        receive = dimse.receive_primitive
+
+        def checked(primitive: P_DATA) -> None:
+            parts = [data for _, data in primitive.presentation_data_value_list]
+            self._command += sum(len(data) for data in parts if data[:1] and data[0] & 1)
+            try:
+                if self._command > MAX_COMMAND_BYTES:
+                    raise ValueError("no command set")
+                receive(primitive)
+            except PARSE_ERRORS:
+                # In pynetdicom's thread, which would leave the association as it is. Of an A-ABORT
+                # of that thread's own, who waits for an answer is not told.
+                self.hang_up()
+
+        dimse.receive_primitive = checked  # type: ignore[method-assign]
+        if self._over:
+            self.hang_up()
+
+    def _count(self, wanted: int) -> None:
+        self._since_message += wanted
+        if self._left is not None:
+            self._left -= wanted
+        spent = self._left is not None and self._left < 0
+        if wanted > MAX_PDU_BYTES or self._since_message > self._message_bytes or spent:
+            raise OSError("too much data")  # pynetdicom then closes the connection
+
+    def _message_came(self, _: evt.Event) -> None:
+        self._since_message = self._command = 0

@@ -7,14 +7,9 @@ from contextlib import suppress
 from typing import Any, Final
 
 from pynetdicom import evt
-from pynetdicom.pdu_primitives import P_DATA
 
-from scarseg_infer.dicom_parse import PARSE_ERRORS
+from scarseg_infer.node.message_limits import MAX_PDU_BYTES, check_command_sets
 
-MAX_PDU_BYTES: Final = 1 << 20
-"""We ask peers to keep to 16 kB."""
-MAX_COMMAND_BYTES: Final = 64 << 10
-"""A command set takes some 200; pynetdicom takes 1 s and 35 MB for each MB of one."""
 ACKNOWLEDGEMENT_BYTES: Final = 1 << 20
 """For what only says that something has arrived, some 200 bytes."""
 
@@ -34,7 +29,7 @@ class Call:
     ) -> None:
         self._message_bytes = message_bytes + MAX_PDU_BYTES
         self._left = all_bytes
-        self._since_message = self._command = 0
+        self._since_message = 0
         self._connection: Any = None
         self._over = False
 
@@ -66,22 +61,8 @@ class Call:
             return found
 
         self._connection.recv = bounded
-        dimse = event.assoc.dimse
-        receive = dimse.receive_primitive
-
-        def checked(primitive: P_DATA) -> None:
-            parts = [data for _, data in primitive.presentation_data_value_list]
-            self._command += sum(len(data) for data in parts if data[:1] and data[0] & 1)
-            try:
-                if self._command > MAX_COMMAND_BYTES:
-                    raise ValueError("no command set")
-                receive(primitive)
-            except PARSE_ERRORS:
-                # In pynetdicom's thread, which would leave the association as it is. Of an A-ABORT
-                # of that thread's own, who waits for an answer is not told.
-                self.hang_up()
-
-        dimse.receive_primitive = checked  # type: ignore[method-assign]
+        # Of an A-ABORT of pynetdicom's own, who waits for an answer is not told.
+        check_command_sets(event.assoc, lambda _: self.hang_up())
         if self._over:
             self.hang_up()
 
@@ -94,4 +75,4 @@ class Call:
             raise OSError("too much data")  # pynetdicom then closes the connection
 
     def _message_came(self, _: evt.Event) -> None:
-        self._since_message = self._command = 0
+        self._since_message = 0

@@ -7,16 +7,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pynetdicom.association import Association
-from pynetdicom.pdu_primitives import P_DATA
 
-from scarseg_infer.dicom_parse import PARSE_ERRORS
+from scarseg_infer.node.message_limits import MAX_PDU_BYTES, check_command_sets
 
-MAX_PDU_BYTES: Final = 1 << 20
-"""A request for an association with 128 contexts takes 30 kB, data PDUs are at most PDU_BYTES."""
 PDU_BYTES: Final = 128 << 10
 """What we ask senders to keep to; many small PDUs cost more time than their data."""
-MAX_COMMAND_BYTES: Final = 64 << 10
-"""A command set takes some 200; pynetdicom takes 1 s and 35 MB for each MB of one."""
 MESSAGES_AHEAD: Final = 1
 """Messages that may wait while more is read. Nobody has a reason to send one before the answer to
 the last, as we never agree to asynchronous operations (PS3.7, D.3.3.3)."""
@@ -53,24 +48,23 @@ class Caller:
     ) -> None:
         self._association: Any = association
         self._connection: Any = association.dul.socket
-        self._receive = association.dimse.receive_primitive
         self._message_bytes, self._idle_s = message_bytes, idle_s
         self._on_oversized = on_oversized
         self._request_by = time.monotonic() + request_s
         self._at_header = True
-        self._read = self._command = 0
-        """Bytes of the message that is being read, and of its command set."""
+        self._read = 0
+        """Bytes of the message that is being read."""
         self._since = 0.0
         if self._connection is not None:
             self._connection.recv = self._recv  # type: ignore[method-assign, assignment]
-            association.dimse.receive_primitive = self._checked  # type: ignore[method-assign]
+            check_command_sets(association, self._refuse_message)
 
     def _recv(self, wanted: int) -> bytearray:
         """In place of pynetdicom's, which asks first for the 6 bytes of a PDU's header, then for
         its body. Raises OSError, upon which it closes the connection."""
         dimse = self._association.dimse
         if self._at_header and dimse.message is None:  # between two messages
-            self._read = self._command = 0
+            self._read = 0
             self._since = time.monotonic()
         self._at_header = not self._at_header
         self._read += wanted
@@ -100,16 +94,7 @@ class Caller:
             raise TimeoutError("too slow")
         return min(left, self._idle_s)
 
-    def _checked(self, primitive: P_DATA) -> None:
-        """In place of pynetdicom's, which decodes a command set of any size, and in whose thread
-        an error would leave the association standing."""
-        parts = [data for _, data in primitive.presentation_data_value_list]
-        self._command += sum(len(data) for data in parts if data[:1] and data[0] & 1)
-        if self._command > MAX_COMMAND_BYTES:
+    def _refuse_message(self, oversized: bool) -> None:
+        if oversized:
             self._on_oversized()
-            self._association.dul.event_queue.put(_INVALID_PDU)
-            return
-        try:
-            self._receive(primitive)
-        except PARSE_ERRORS:
-            self._association.dul.event_queue.put(_INVALID_PDU)
+        self._association.dul.event_queue.put(_INVALID_PDU)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pynetdicom import AE, evt
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
-from scarseg_infer.node.caller import MAX_PDU_BYTES, Caller
+from scarseg_infer.node.caller import Caller
 from scarseg_infer.node.config import Config
+from scarseg_infer.node.message_limits import MAX_PDU_BYTES
 from scarseg_infer.node.tls import server_context
 
 if TYPE_CHECKING:

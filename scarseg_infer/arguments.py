@@ -14,11 +14,11 @@ from scarseg_runtime.errors import UsageError
 from scarseg_runtime.run_control import CancelSignal, RunControl
 
 
-def as_path(given: object, what: str) -> Path:
+def as_path(given: object, what: str, advice: str = "Pass a text or a pathlib.Path") -> Path:
     """A path as one. Raises UsageError for anything else."""
     path = os.fspath(given) if isinstance(given, str | os.PathLike) else None
     if not isinstance(path, str) or "\0" in path:
-        raise UsageError(f"the {what} is not a path", "Pass a text or a pathlib.Path")
+        raise UsageError(f"the {what} is not a path", advice)
     return Path(path)
 
 
@@ -44,11 +44,11 @@ def check_choice(series: object, prefer: object) -> None:
 def check_inputs(study: object, ecg: object, series: object = None) -> None:
     """Whether they can be a study, its ECG and a series of it. Raises UsageError."""
     if not isinstance(study, LgeStack):
-        as_path(study, "study")
+        as_path(study, "study", "Pass one, or a stack that stack_from_arrays made")
     elif series is not None:
         raise UsageError("a stack has no series to choose from", "Leave the series out")
     if ecg is not None and not isinstance(ecg, EcgRecord):
-        as_path(ecg, "ECG")
+        as_path(ecg, "ECG", "Pass one, or an EcgRecord")
 
 
 def check_progress(progress: object) -> None:

@@ -124,7 +124,7 @@ def test_results_that_nobody_gets_are_warned_of(
 
 @pytest.mark.parametrize(
     ("host", "why"),
-    [("pacs 1", "without blanks"), ("pacs\\u0000", "without blanks"), ("", "must not be empty"),
+    [("pacs 1", "without blanks"), ("pacs\\u0000", "control characters"), ("", "must not be empty"),
      ("a..b", "can be no host name"), ("x" * 64, "can be no host name")],
 )  # fmt: skip
 def test_hosts(tmp_path: Path, host: str, why: str) -> None:

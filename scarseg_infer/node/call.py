@@ -35,7 +35,7 @@ class Call:
 
     def handlers(self) -> list[Any]:
         """Of pynetdicom's events, to be bound when the association is asked for."""
-        return [(evt.EVT_CONN_OPEN, self._opened), (evt.EVT_DIMSE_RECV, self._message_came)]
+        return [(evt.EVT_CONN_OPEN, self._opened)]
 
     def hang_up(self) -> None:
         """Close the connection, or the one that is still to be opened. From any thread.
@@ -53,9 +53,11 @@ class Call:
         self._connection = event.assoc.dul.socket
         if self._connection is None:
             return
-        read = self._connection.recv
+        read, dimse = self._connection.recv, event.assoc.dimse
 
         def bounded(wanted: int) -> bytearray:
+            if dimse.message is None:  # between two messages, or in the first PDU of one
+                self._since_message = 0
             self._count(wanted)
             found: bytearray = read(wanted)
             return found
@@ -73,6 +75,3 @@ class Call:
         spent = self._left is not None and self._left < 0
         if wanted > MAX_PDU_BYTES or self._since_message > self._message_bytes or spent:
             raise OSError("too much data")  # pynetdicom then closes the connection
-
-    def _message_came(self, _: evt.Event) -> None:
-        self._since_message = 0

@@ -35,7 +35,7 @@ class Caller:
         message_bytes: size of a message.
         request_s: for the request for an association to be here, from now on.
         idle_s: silence within a message.
-        on_oversized: called where one was too large.
+        on_refused: told why the association is ended: ``oversized``, ``slow`` or ``unreadable``.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class Caller:
         message_bytes: int,
         request_s: float,
         idle_s: float,
-        on_oversized: Callable[[], None],
+        on_refused: Callable[[str], None],
     ) -> None:
         self._association: Any = association
         self._connection: Any = association.dul.socket
-        self._message_bytes, self._idle_s = message_bytes, idle_s
-        self._on_oversized = on_oversized
+        self._message_bytes, self._idle_s = message_bytes + MAX_PDU_BYTES, idle_s
+        self._on_refused = on_refused
         self._request_by = time.monotonic() + request_s
         self._at_header = True
         self._read = 0
@@ -70,7 +70,7 @@ class Caller:
         self._read += wanted
         ahead = dimse.msg_queue.qsize() > MESSAGES_AHEAD
         if wanted > MAX_PDU_BYTES or self._read > self._message_bytes or ahead:
-            self._on_oversized()
+            self._on_refused("oversized")
             raise OSError("too much data")
         plain, found = self._connection.socket, bytearray()
         try:
@@ -80,6 +80,10 @@ class Caller:
                 if not part:
                     break
                 found += part
+                self._association.dul._idle_timer.restart()  # pynetdicom's, after whole PDUs only
+        except TimeoutError:
+            self._on_refused("slow")
+            raise
         finally:
             plain.settimeout(self._idle_s)  # of answers, which go out in this thread too
         return found
@@ -95,6 +99,5 @@ class Caller:
         return min(left, self._idle_s)
 
     def _refuse_message(self, oversized: bool) -> None:
-        if oversized:
-            self._on_oversized()
+        self._on_refused("oversized" if oversized else "unreadable")
         self._association.dul.event_queue.put(_INVALID_PDU)

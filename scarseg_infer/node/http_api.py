@@ -115,16 +115,18 @@ class StudyApi:
     def _take(self, path: Path) -> Answer:
         # One at a time: files are unpacked in memory. All are looked at before the first is kept,
         # so that a damaged archive, or one that does not fit, leaves nothing behind.
-        limit = self._object_bytes >> 20
+        limit = min(self._object_bytes, MAX_FILE_BYTES)
         with self._unpacking, open_archive(path) as files:
             wanted, size = [], 0
             for number in range(len(files)):
-                if arrival := arrival_in_file(files.read(number)):
-                    # Left out, the others would pass for the whole study.
-                    if len(arrival.file) > self._object_bytes:
-                        return problem(413, f"Objects of at most {limit} MB are taken.")
+                content = files.read(number)  # None beyond MAX_FILE_BYTES
+                arrival = arrival_in_file(content)
+                # Left out, the others would pass for the whole study.
+                if content is None or (arrival and len(content) > limit):
+                    return problem(413, f"Objects of at most {limit >> 20} MB are taken.")
+                if arrival:
                     wanted.append(number)
-                    size += len(arrival.file)
+                    size += len(content)
             if not wanted:
                 return problem(422, "The zip holds no MR images or ECGs in DICOM.")
             if not self._has_room(size):

@@ -27,11 +27,20 @@ SUPERSEDED: Final = "superseded"
 RESULT_JSON: Final = "result.json"
 """Lies beside the objects of a result; for the HTTP interface, never sent."""
 _SUPERSEDE: Final = (
-    "UPDATE deliveries SET state = ?, sent = ? WHERE state NOT IN (?, ?) AND result IN ("
-    "  SELECT r.sop_uid FROM results r JOIN studies s ON s.id = r.study "
-    "  WHERE r.revision < s.revision)"
+    "UPDATE deliveries SET state = ?, sent = ? WHERE state NOT IN (?, ?) AND EXISTS ("
+    "  SELECT 1 FROM results r JOIN results q ON q.study = r.study AND q.revision > r.revision "
+    "  JOIN deliveries n ON n.result = q.sop_uid AND n.peer = deliveries.peer "
+    "  WHERE r.sop_uid = deliveries.result)"
 )
-"""Closes what was never sent of results that have a newer one."""
+"""Closes what was never sent of results where the same peer gets a newer one."""
+_MISSED: Final = (
+    "INSERT OR IGNORE INTO deliveries "
+    "SELECT DISTINCT n.result, old.peer, n.place, ?, 0, ?, ?, NULL, '' FROM deliveries old "
+    "JOIN results r ON r.sop_uid = old.result JOIN studies s ON s.id = r.study "
+    "JOIN results q ON q.study = s.id AND q.revision = s.revision AND q.revision > r.revision "
+    "JOIN deliveries n ON n.result = q.sop_uid WHERE old.state = ? AND old.peer IN "
+)
+"""The newest results, for peers that were not in the configuration when they were made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +120,6 @@ class Outbox:
                 "finished = ?, why = '' WHERE id = ? AND changes = ? AND state = ?",
                 (DONE, revision, inputs, with_ecg, now, study.id, study.changes, OPEN),
             ).rowcount
-            if done and revision > 1:
-                database.execute(
-                    f"{_SUPERSEDE} AND result IN (SELECT sop_uid FROM results WHERE study = ?)",
-                    (SUPERSEDED, now, SENT, SUPERSEDED, study.id),
-                )
             for place, item in enumerate(files if done else ()):
                 file = self._storage.relative(final / item.file)
                 database.execute(
@@ -127,6 +131,11 @@ class Outbox:
                         "INSERT INTO deliveries VALUES (?, ?, ?, ?, 0, ?, ?, NULL, '')",
                         (item.sop_uid, peer, place, PENDING, now, now),
                     )
+            if done:
+                database.execute(
+                    f"{_SUPERSEDE} AND result IN (SELECT sop_uid FROM results WHERE study = ?)",
+                    (SUPERSEDED, now, SENT, SUPERSEDED, study.id),
+                )
         if not done:
             remove(final)
         return bool(done)
@@ -192,14 +201,15 @@ class Outbox:
         their way may be gone.
 
         Those to peers that are no longer in the configuration are closed, so that their studies
-        can be forgotten; they are opened again where the peer is back in time. Those of results
-        that have a newer one stay closed, as in :meth:`publish`.
+        can be forgotten; they are opened again where the peer is back in time, or the newest
+        results are sent in their place, which were made while it was not there.
 
         Returns:
             How many were closed, by the name of the peer.
         """
         marks, now = ", ".join("?" for _ in peers), time.time()
         with self._storage.change() as database:
+            database.execute(f"{_MISSED} ({marks})", (PENDING, now, now, REMOVED, *peers))
             database.execute(_SUPERSEDE, (SUPERSEDED, now, SENT, SUPERSEDED))
             database.execute(
                 "UPDATE deliveries SET state = ?, sent = NULL "

@@ -73,7 +73,7 @@ class EcgQuery:
 
     Args:
         has_room: is there room on the disk for so many bytes?
-        stop: set when the node stops, which waits for no archive.
+        stop: set when the node stops, which waits for no answer of an archive.
 
     Raises:
         UsageError: the TLS files do not fit.
@@ -149,17 +149,20 @@ class EcgQuery:
         except PARSE_ERRORS:
             return _BROKEN
         for uid in uids:
+            moved, broken = 0, False
             try:
                 series = self._ecg_series(association, inquiry, uid)
                 moved = sum([self._retrieve(association, inquiry, uid, item) for item in series])
             except PARSE_ERRORS:
-                return _BROKEN
+                broken = True  # by an ECG that is too long, perhaps, after others that are not
             kept = [item for item in inquiry.arrivals if item.patient == inquiry.study.patient]
             for item in kept:
                 inquiry.control.check()
                 self._queue.add(item)  # a disk that fails is no fault of the archive's
             if kept or (moved and has_ecg(self._queue, inquiry.study)):
                 return "found"
+            if broken:
+                return _BROKEN
         return "none"
 
     def _associate(self, inquiry: _Inquiry) -> Association:
@@ -179,8 +182,11 @@ class EcgQuery:
         if arrival is None or arrival.kind != "ecg":
             return MISMATCH
         size = sum(len(item.file) for item in (*arrivals, arrival))
-        if len(arrivals) >= MAX_ANSWERS or not self._has_room(size):
-            self._log.write("store_refused", reason="too many ECGs, or disk nearly full")
+        if len(arrivals) >= MAX_ANSWERS:
+            self._log.write("store_refused", reason="too many ECGs")
+            return OUT_OF_RESOURCES
+        if not self._has_room(size):
+            self._log.write("store_refused", reason="disk nearly full")
             return OUT_OF_RESOURCES
         arrivals.append(arrival)
         return SUCCESS
@@ -249,7 +255,7 @@ def _bounded(answers: Iterable[Any], inquiry: _Inquiry) -> Iterator[Any]:
     takes too long."""
     for number, answer in enumerate(answers):
         inquiry.control.check()  # what has come already would still be read
-        if number > MAX_ANSWERS:
+        if number >= MAX_ANSWERS:
             raise RuntimeError("no end of answers")
         yield answer
 

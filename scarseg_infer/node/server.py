@@ -18,7 +18,6 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from scarseg_infer.node.caller import Caller
 from scarseg_infer.node.config import Config
-from scarseg_infer.node.message_limits import MAX_PDU_BYTES
 from scarseg_infer.node.tls import server_context
 
 if TYPE_CHECKING:
@@ -58,8 +57,8 @@ class NodeServer(ThreadedAssociationServer):
         ae: with its supported contexts.
         config: address, limits and who may call.
         handlers: of pynetdicom's events.
-        on_refused: told why a connection was closed at once: ``address``, ``connections``,
-            ``tls`` or ``oversized``, and where known the caller's IP address.
+        on_refused: told why a connection was closed, ``address``, ``connections``, ``tls`` or a
+            reason of caller.py, and the caller's IP address.
     """
 
     daemon_threads = True
@@ -124,8 +123,8 @@ class NodeServer(ThreadedAssociationServer):
         """Set the limits of an association that is about to begin."""
         limits = self._config.limits
         Caller(
-            association, limits.object_bytes + MAX_PDU_BYTES, min(REQUEST_S, limits.idle_s),
-            limits.idle_s, lambda: self._on_refused("oversized"),
+            association, limits.object_bytes, min(REQUEST_S, limits.idle_s), limits.idle_s,
+            lambda reason: self._on_refused(reason, association.requestor.address),
         )  # fmt: skip
 
     def wait_until_idle(self, seconds: float) -> bool:

@@ -62,8 +62,7 @@ class Status:
         def add(name: str, kind: str, value: float, **labels: str) -> None:
             if name not in named:
                 named.add(name)
-                if name in HELP:  # all are: a test looks
-                    lines.append(f"# HELP {PREFIX}{name} {HELP[name]}")
+                lines.append(f"# HELP {PREFIX}{name} {HELP[name]}")
                 lines.append(f"# TYPE {PREFIX}{name} {kind}")
             inside = ",".join(f'{key}="{_label(text)}"' for key, text in labels.items())
             lines.append(f"{PREFIX}{name}{{{inside}}} {value}" if inside else

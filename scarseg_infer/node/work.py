@@ -156,7 +156,8 @@ class Worker:
             shutil.rmtree(folder, ignore_errors=True)
 
     def abandon(self) -> None:
-        """The process ends with the thread amid a study, as while an archive is asked: for that
+        """The process ends with the thread amid a study, as while an archive is being
+        connected: for that
         the study has not failed."""
         if study := self._current:
             self._queue.not_tried(study)

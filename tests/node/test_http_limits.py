@@ -401,3 +401,16 @@ def test_a_file_whose_meta_information_has_no_length_is_told_from_others(
     assert short is not None
     assert short.start == 0
     assert short.sop_uid == whole.sop_uid
+
+
+def test_what_is_too_large_to_be_looked_into_is_not_left_out(
+    node_factory: ModuleType, node: Any
+) -> None:
+    """It could be an image, without which the others would pass for the whole study."""
+    stream = BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("1.dcm", node_factory.encoded(node_factory.demo_study("HUGE")[0]))
+        archive.writestr("2.dcm", bytes((256 << 20) + 1))
+    length = b"Content-Length: %d\r\n\r\n" % len(stream.getvalue())
+    code, received = talk(node.status_port, POST + ZIP + length + stream.getvalue())
+    assert (code, error_of(received)) == (413, "Objects of at most 8 MB are taken.")

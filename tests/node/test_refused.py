@@ -350,17 +350,17 @@ def data_pdu(control: int, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("parts", "told"),
+    ("parts", "why"),
     [
-        ([data_pdu(1, bytes(40_000))] * 2, True),  # a command set that is too long
-        ([data_pdu(3, struct.pack("<HHLH", 0, 0x0800, 2, 0x0101))], False),  # of no command
-        ([data_pdu(3, b"\xff" * 40)], False),
-        ([data_pdu(3, b"")], False),
+        ([data_pdu(1, bytes(40_000))] * 2, "oversized"),
+        ([data_pdu(3, struct.pack("<HHLH", 0, 0x0800, 2, 0x0101))], "unreadable"),  # no command
+        ([data_pdu(3, b"\xff" * 40)], "unreadable"),
+        ([data_pdu(3, b"")], "unreadable"),
     ],
     ids=["long", "no command", "garbage", "empty"],
 )
 def test_command_sets_of_no_message_end_their_association(
-    node_factory: ModuleType, receiver: Any, parts: list[bytes], told: bool
+    node_factory: ModuleType, receiver: Any, parts: list[bytes], why: str
 ) -> None:
     found, _, node = receiver(limits="idle_s = 300")
     with socket.create_connection(("127.0.0.1", node.port), 5) as connection:
@@ -369,9 +369,12 @@ def test_command_sets_of_no_message_end_their_association(
         for part in parts:
             connection.sendall(part)
         node_factory.wait_for(lambda: found.associations == 0, 30)
-    refused = {labels["reason"] for _, labels, _ in found._counters.values() if "reason" in labels}
-    assert refused == ({"oversized"} if told else set())
+    assert refusals(found) == {why}
     echo(node)
+
+
+def refusals(found: Receiver) -> set[str]:
+    return {labels["reason"] for _, labels, _ in found._counters.values() if "reason" in labels}
 
 
 def drip(connections: list[socket.socket], data: bytes, seconds: float) -> None:
@@ -398,6 +401,7 @@ def test_callers_who_ask_byte_by_byte_shut_nobody_out(
             connection.sendall(struct.pack(">BBL", 1, 0, 500))
         drip(slow, bytes(500), 20)
         assert found.associations == 0
+        assert refusals(found) == {"slow"}
         assert node_factory.send(node.port, node_factory.demo_study()[:1]) == [0]
     finally:
         for connection in slow:
@@ -412,13 +416,15 @@ def test_a_message_that_comes_byte_by_byte_ends_its_association(receiver: Any) -
         # PDUs that are whole, of one byte each: no PDU is slow, the message is.
         drip([connection], data_pdu(0, b"x") * 20, 20)
         assert found.associations == 0
+        assert refusals(found) == {"slow"}
 
 
+@pytest.mark.parametrize("pdu_bytes", [8192, 128 << 10], ids=["message", "PDU"])
 def test_a_line_that_is_slow_but_not_idle_is_borne_with(
-    node_factory: ModuleType, receiver: Any, monkeypatch: pytest.MonkeyPatch
+    node_factory: ModuleType, receiver: Any, monkeypatch: pytest.MonkeyPatch, pdu_bytes: int
 ) -> None:
-    # Each PDU comes within idle_s, their message does not.
-    monkeypatch.setattr("scarseg_infer.node.receive.PDU_BYTES", 8192)
+    """Longer than ``idle_s``, for a message or a single PDU."""
+    monkeypatch.setattr("scarseg_infer.node.receive.PDU_BYTES", pdu_bytes)
     _, storage, node = receiver(limits="idle_s = 2")
     image = node_factory.demo_study("SLOW")[0]
     association = associated(node)

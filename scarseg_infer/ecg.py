@@ -73,8 +73,9 @@ def checked(record: EcgRecord) -> EcgRecord:
 
     Raises:
         EcgError: no samples, a sampling rate or length beyond any resting ECG, a scale that
-            makes samples of the twelve leads larger than ``MAX_MV``, or what are no numbers, names
-            and time at all. Other channels, such as a trigger of 5 V, may be as large as they are.
+            makes samples of the twelve leads larger than ``MAX_MV`` or any infinite, or what are no
+            numbers, names and time at all. Other channels, such as a trigger of 5 V, may be as
+            large as they are.
     """
     signals = _described(record)
     if not signals.size:
@@ -83,7 +84,8 @@ def checked(record: EcgRecord) -> EcgRecord:
     known = {lead.casefold() for lead in LEADS}
     named = [i for i, name in enumerate(record.lead_names) if name.strip().casefold() in known]
     used = signals[:, [i for i in named if i < signals.shape[1]]]
-    if (used > MAX_MV).any() or (used < -MAX_MV).any():  # abs would fail on -32768 in int16
+    # abs would fail on -32768 in int16
+    if (used > MAX_MV).any() or (used < -MAX_MV).any() or np.isinf(signals).any():
         raise EcgError(
             f"the ECG's scale is not that of an ECG: it goes beyond {MAX_MV:g} mV",
             "Check the unit of the samples, or export the ECG again",

@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of everything that reads files from elsewhere (needs atheris).
 
-    python tests/fuzz/run.py                              all targets, 30 minutes together
+    python tests/fuzz/run.py                              all targets, in 30 minutes
     python tests/fuzz/run.py dicom zip_study --minutes 6 --jobs 2 --json report.json
 
 A target is a module in ``targets/`` with ``seeds() -> dict[str, bytes]`` and ``one(data)``, and
@@ -106,7 +106,7 @@ def inputs(name: str, target: ModuleType) -> dict[str, bytes]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(targets()))
-    parser.add_argument("--minutes", type=float, default=30.0, help="of all targets together")
+    parser.add_argument("--minutes", type=float, default=30.0, help="until all targets are done; with --jobs 2 they fuzz for twice as long")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("fuzz-work"))
     parser.add_argument("--json", type=Path)

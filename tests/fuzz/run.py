@@ -106,7 +106,7 @@ def inputs(name: str, target: ModuleType) -> dict[str, bytes]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(targets()))
-    parser.add_argument("--minutes", type=float, default=30.0, help="until all targets are done; with --jobs 2 they fuzz for twice as long")
+    parser.add_argument("--minutes", type=float, default=30.0, help="in which all targets are done")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("fuzz-work"))
     parser.add_argument("--json", type=Path)

@@ -74,12 +74,22 @@ class Journal:
     def add(self, outcome: Outcome) -> None:
         """Note an outcome, safe from a crash when this returns; of what is unchanged the earlier
         one stays."""
-        if not outcome.unchanged:
+        if outcome.unchanged:
+            return
+        before = self.outcomes.get(outcome.id)
+        # First: a signal that ends the run amid the writing, as on a slow disk, would leave the
+        # outcome in the file but not in the tables.
+        self.outcomes[outcome.id] = outcome
+        try:
             with _writing():
                 self._file.write(json.dumps(asdict(outcome)).encode() + b"\n")
                 self._file.flush()
                 os.fsync(self._file.fileno())
-            self.outcomes[outcome.id] = outcome
+        except OutputError:
+            del self.outcomes[outcome.id]
+            if before:
+                self.outcomes[outcome.id] = before
+            raise
 
 
 @contextmanager

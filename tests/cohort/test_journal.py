@@ -14,6 +14,7 @@ from scarseg_infer.cohort.inputs import key
 from scarseg_infer.cohort.journal import Journal, Outcome
 from scarseg_infer.cohort.outputs import discard, fingerprints, sweep
 from scarseg_infer.cohort.results import write_tables
+from scarseg_infer.cohort.stop import Terminated
 from scarseg_infer.cohort.table import Row
 
 
@@ -47,6 +48,20 @@ def test_a_journal_that_cannot_be_kept_is_an_error(
     (tmp_path / "other" / "cohort.jsonl").mkdir(parents=True)
     with pytest.raises(OutputError, match="journal"):
         Journal(tmp_path / "other")
+
+
+def test_a_run_that_is_stopped_amid_the_writing_has_in_its_tables_what_the_file_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(_: int) -> None:
+        raise Terminated
+
+    with Journal(tmp_path) as journal:
+        monkeypatch.setattr(os, "fsync", stopped)
+        with pytest.raises(Terminated):
+            journal.add(Outcome("a", "done", "key"))
+    with Journal(tmp_path) as again:
+        assert again.outcomes.keys() == journal.outcomes.keys() == {"a"}
 
 
 def test_lines_of_another_version_do_not_count(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pynetdicom.association import Association
 
 from scarseg_infer.node.call import Call
 from scarseg_infer.node.config import Config, Peer
+from scarseg_infer.node.rejection import CALLED_AE, CALLING_AE, reason
 from scarseg_infer.node.tls import WatchedContext, client_context
 
 CONNECT_S: Final = 10.0
@@ -26,10 +27,9 @@ NO_CLASS: Final = "no class accepted"
 REJECTED: Final = "rejected"
 REJECTED_FOR_NOW: Final = "rejected for now"
 _REJECTED_SINCE: Final = {
-    (1, 3): "calling AE title not recognised",
-    (1, 7): "called AE title not recognised",
+    CALLING_AE: "calling AE title not recognised",
+    CALLED_AE: "called AE title not recognised",
 }
-"""By source and reason of a rejection (PS3.8, table 9-21)."""
 _FOR_NOW: Final = 2
 
 
@@ -112,7 +112,7 @@ class Client:
             return NOT_REACHABLE
         answer: Any = association.acceptor.primitive
         if association.is_rejected:
-            since = _REJECTED_SINCE.get((answer.result_source, answer.diagnostic))
+            since = _REJECTED_SINCE.get(reason(association))
             return since or (REJECTED_FOR_NOW if answer.result == _FOR_NOW else REJECTED)
         return NO_ANSWER if answer is None else NO_CLASS
 

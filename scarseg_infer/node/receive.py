@@ -30,6 +30,7 @@ from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.mpps import REPORTS, SERVICES, StepReceiver
 from scarseg_infer.node.queue import Arrival, Kind, Queue
+from scarseg_infer.node.rejection import BUSY, CALLED_AE, CALLING_AE, reason
 from scarseg_infer.node.server import REQUEST_S, NodeServer
 from scarseg_infer.node.steps import Steps
 from scarseg_infer.node.storage import Storage
@@ -53,8 +54,8 @@ _META_LENGTH: Final = b"DICM\2\0\0\0UL\4\0"
 """What stands behind the preamble; then come 4 bytes with the length of the rest of the meta
 information (PS3.10, 7.1)."""
 _META_START: Final = 128 + len(_META_LENGTH) + 4
-_REJECTIONS: Final = {(1, 3): "calling_ae", (1, 7): "called_ae", (3, 2): "busy"}
-"""What refused associations are called, by source and reason (PS3.8, table 9-21)."""
+_REJECTIONS: Final = {CALLING_AE: "calling_ae", CALLED_AE: "called_ae", BUSY: "busy"}
+"""What refused associations are called in log and metrics."""
 
 HEADER: Final = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "PatientID", "IssuerOfPatientID",
@@ -166,15 +167,14 @@ class Receiver:
         self._counters.add("associations_accepted_total")
 
     def _rejected(self, event: evt.Event) -> None:
-        answer: Any = event.assoc.acceptor.primitive
-        reason = _REJECTIONS.get((answer.result_source, answer.diagnostic), "association")
-        self._refused(reason, event.assoc.requestor.address)
+        why = _REJECTIONS.get(reason(event.assoc), "association")
+        self._refused(why, event.assoc.requestor.address)
 
-    def _refused(self, reason: str, address: str | None = None) -> None:
+    def _refused(self, why: str, address: str | None = None) -> None:
         """Tell it; an IP address is of a machine, and an AE title could hold anything."""
-        self._counters.add("connections_refused_total", reason=reason)
+        self._counters.add("connections_refused_total", reason=why)
         told = {} if address is None else {"address": address}
-        self._log.write("connection_refused", reason=reason, **told)
+        self._log.write("connection_refused", reason=why, **told)
 
 
 def _entity(config: Config) -> AE:

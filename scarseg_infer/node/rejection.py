@@ -1,0 +1,19 @@
+"""Why an association was rejected, by us or by a peer (PS3.8, table 9-21)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pynetdicom.association import Association
+
+Reason = tuple[int, int]
+"""Source and diagnostic."""
+CALLING_AE: Final[Reason] = (1, 3)
+CALLED_AE: Final[Reason] = (1, 7)
+BUSY: Final[Reason] = (3, 2)
+
+
+def reason(association: Association) -> Reason:
+    """Of an association that is rejected."""
+    answer: Any = association.acceptor.primitive
+    return answer.result_source, answer.diagnostic

@@ -46,7 +46,9 @@ def hidden_folder(out: Path, parent: Path) -> Path:
             # Not tempfile's: this one obeys the umask, and scar.dcm names the patient.
             folder.mkdir()
             break
-        except FileNotFoundError:  # another thread, which failed, has removed what it had made
+        except (FileNotFoundError, FileExistsError):
+            # Another, which failed, has removed what it had made: before we made something in it,
+            # or after it was in the way of our making it and before we looked what it is.
             if attempt == _ATTEMPTS:
                 raise
     return folder

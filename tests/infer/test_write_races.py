@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from scarseg_infer.result import ScarResult
+from scarseg_infer.whole_folder import staging
 from scarseg_runtime.errors import OutputError
 
 THREADS = 4
@@ -56,6 +58,27 @@ def test_one_that_fails_takes_no_parent_from_another(result: ScarResult, tmp_pat
         together(write)
         assert len(list(parent.rglob("segments.csv"))) == THREADS // 2
         assert len(list(parent.iterdir())) == THREADS // 2
+
+
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Threads give way to each other as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("eager_threads")
+def test_parents_may_vanish_while_they_are_made(tmp_path: Path) -> None:
+    """Also between their being in the way and the look at what they are: rare, so many rounds."""
+    for round_ in range(1500):
+
+        def come_and_go(index: int, parent: Path = tmp_path / f"{round_}" / "deep") -> None:
+            with staging(parent / str(index)) as folder:
+                assert folder.is_dir()
+
+        together(come_and_go)
 
 
 def test_threads_that_replace_one_result_leave_one(result: ScarResult, tmp_path: Path) -> None:

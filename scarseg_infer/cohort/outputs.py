@@ -42,14 +42,20 @@ def sweep(out: Path) -> None:
     """Delete what writers that were killed left behind: it may hold a patient's name.
 
     Raises:
-        OutputError: it cannot be deleted.
+        OutputError: some of it cannot be deleted; the rest is.
     """
+    failed: list[OSError] = []
     try:
         for entry in list(out.iterdir()):
             if _LEFTOVER.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-    except OSError as error:
+                try:
+                    shutil.rmtree(entry)
+                except OSError as error:
+                    failed.append(error)
+    except OSError as error:  # of the folder itself
+        failed.append(error)
+    if failed:
         raise OutputError(
-            f"half results of a run that was killed cannot be deleted ({error.strerror})",
+            f"half results of a run that was killed cannot be deleted ({failed[0].strerror})",
             "Check who may write in OUT",
-        ) from error
+        ) from failed[0]

@@ -65,7 +65,7 @@ class StudyApi:
         storage: Storage,
         queue: Queue,
         has_room: Callable[[int], bool],
-        object_bytes: int = MAX_FILE_BYTES,
+        object_bytes: int,
     ) -> None:
         self._storage, self._queue, self._has_room = storage, queue, has_room
         self._object_bytes = object_bytes

@@ -87,7 +87,7 @@ class EcgQuery:
         counters: Counters,
         log: Log,
         has_room: Callable[[int], bool],
-        stop: CancelSignal | None = None,
+        stop: CancelSignal,
     ) -> None:
         self._config, self._source, self._queue = config, source, queue
         self._counters, self._log = counters, log

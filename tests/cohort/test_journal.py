@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,23 @@ def test_what_killed_writers_left_is_swept(tmp_path: Path) -> None:
     sweep(tmp_path)
     assert {entry.name for entry in tmp_path.iterdir()} == kept | {link}
     assert (tmp_path / "elsewhere" / "scar.dcm").exists()
+
+
+def test_one_that_cannot_be_swept_keeps_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f".{study}-{'0a' * 8}.partial" for study in "abc"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    stuck = next(tmp_path.iterdir())  # what is met first
+    rmtree = shutil.rmtree
+
+    def refuse_one(path: Path) -> None:
+        if path == stuck:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        rmtree(path)
+
+    monkeypatch.setattr(shutil, "rmtree", refuse_one)
+    with pytest.raises(OutputError, match=r"\(Permission denied\)"):
+        sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == [stuck]

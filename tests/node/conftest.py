@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from scarseg_infer.node.outbox import Outbox, ResultFile
+from scarseg_infer.node.queue import Arrival, Kind, Queue
+from scarseg_infer.node.storage import Storage
+
 
 def _load(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -76,3 +80,38 @@ def dcmtk(
         )  # fmt: skip
 
     return run
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    """An empty one, in this process."""
+    return Storage(tmp_path / "data")
+
+
+@pytest.fixture
+def arrival() -> Callable[..., Arrival]:
+    """Makes objects of bytes that name them, which is all that the queue asks of them."""
+
+    def make(
+        uid: str, study: str = "1.2", patient: str = "p", kind: Kind = "image", taken: str = ""
+    ) -> Arrival:
+        meta = b"\0" * 128 + b"DICM"
+        file = meta + f"data of {uid}".encode()
+        return Arrival(uid, study, kind, patient, "", taken, file, len(meta))
+
+    return make
+
+
+@pytest.fixture
+def publish(storage: Storage) -> Callable[..., bool]:
+    """Makes a result of the one study that is complete, for peers."""
+
+    def make(uid: str = "9.1", peers: tuple[str, ...] = ("a",), with_ecg: bool = False) -> bool:
+        (study,) = Queue(storage).complete(0)
+        folder = storage.root / "work" / "out"
+        folder.mkdir()
+        (folder / "scar.dcm").write_bytes(b"seg")
+        files = [ResultFile("seg", "scar.dcm", uid, "1.2.840")]
+        return Outbox(storage).publish(study, folder, files, peers, "digest", with_ecg=with_ecg)
+
+    return make

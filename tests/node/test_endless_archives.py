@@ -141,7 +141,10 @@ def asked(node_factory: ModuleType, archive: Archive, tmp_path: Path) -> Callabl
         config, queue, study = node_factory.queued(tmp_path, archive.port, **tables)
         log = StringIO()
         assert config.ecg_query
-        query = EcgQuery(config, config.ecg_query, queue, Counters(), Log(log), has_room, stop)
+        query = EcgQuery(
+            config, config.ecg_query, queue, Counters(), Log(log), has_room,
+            stop or threading.Event(),
+        )  # fmt: skip
         return lambda: query.fetch(study), log
 
     return make

@@ -142,11 +142,8 @@ def served(tmp_path: Path) -> Iterator[Any]:
     servers = []
 
     def start(port: int, address: str = "127.0.0.1") -> list[int]:
-        servers.append(
-            StatusServer(
-                status, StudyApi(storage, queue, lambda more: more <= room[0]), address, port
-            )
-        )
+        api = StudyApi(storage, queue, lambda more: more <= room[0], 8 << 20)
+        servers.append(StatusServer(status, api, address, port))
         return room
 
     yield start

@@ -152,7 +152,8 @@ def test_query_says_so_too(config: Config, entity: Entity, node_factory: ModuleT
     arrival = arrival_in_file(node_factory.encoded(node_factory.demo_study("ASKED")[0]))
     assert arrival is not None
     queue.add(arrival)
-    EcgQuery(config, source, queue, counters, Log(log), lambda _: True).fetch(queue.complete(0)[0])
+    query = EcgQuery(config, source, queue, counters, Log(log), lambda _: True, threading.Event())
+    query.fetch(queue.complete(0)[0])
     (event,) = [json.loads(line) for line in log.getvalue().splitlines()]
     assert event["outcome"] == "calling AE title not recognised"
 

@@ -23,13 +23,13 @@ from pynetdicom.sop_class import (
 )
 
 from scarseg_infer.node import client
-from scarseg_infer.node.config import Config
+from scarseg_infer.node.config import Config, EcgSource
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.http_api import arrival_in_file
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.outbox import Outbox, ResultFile
 from scarseg_infer.node.query import EcgQuery
-from scarseg_infer.node.queue import Study
+from scarseg_infer.node.queue import Queue, Study
 from scarseg_infer.node.send import Sender
 from scarseg_infer.node.storage import Storage
 
@@ -131,6 +131,12 @@ def with_result(config: Config, storage: Storage, study: Study, image: Dataset) 
     return outbox
 
 
+def ecg_query(config: Config, source: EcgSource, queue: Queue, log: StringIO) -> EcgQuery:
+    """Of a node that has room and does not stop."""
+    stop = threading.Event()
+    return EcgQuery(config, source, queue, Counters(), Log(log), lambda _: True, stop)
+
+
 @pytest.mark.parametrize("fault", ["half_an_answer", "reads_nothing"])
 @pytest.mark.usefixtures("patience")
 def test_sender_gives_a_stalled_peer_up_and_tries_again(
@@ -164,7 +170,7 @@ def test_query_ends_where_the_archive_does_not(
     config, queue, study = node_factory.queued(tmp_path, port)
     log = StringIO()
     assert config.ecg_query
-    query = EcgQuery(config, config.ecg_query, queue, Counters(), Log(log), lambda _: True)
+    query = ecg_query(config, config.ecg_query, queue, log)
     query.fetch(study)
     assert '"outcome": "none"' in log.getvalue()
     assert heard[-1].PatientID == "STALL"
@@ -183,7 +189,7 @@ def test_archive_with_an_unknown_name_is_no_fault_of_the_study(
     assert config.ecg_query
     source = replace(config.ecg_query, peer=replace(config.ecg_query.peer, host=host))
     log = StringIO()
-    EcgQuery(config, source, queue, Counters(), Log(log), lambda _: True).fetch(study)
+    ecg_query(config, source, queue, log).fetch(study)
     assert '"outcome": "host name not known"' in log.getvalue()
 
 
@@ -201,6 +207,6 @@ def test_identifier_that_could_match_others_is_not_asked_for(
     (study,) = [found for found in queue.complete(0) if found.patient == patient.casefold()]
     log = StringIO()
     assert config.ecg_query
-    EcgQuery(config, config.ecg_query, queue, Counters(), Log(log), lambda _: True).fetch(study)
+    ecg_query(config, config.ecg_query, queue, log).fetch(study)
     assert '"outcome": "no identifier"' in log.getvalue()
     assert heard == []

@@ -46,7 +46,8 @@ def new_object(
     found.SpecificCharacterSet = "ISO_IR 192"  # UTF-8 holds whatever the source's set held
     found.update(patient_and_study(result.stack))
     now = datetime.now()
-    for event in ("InstanceCreation", "Content"):
+    # Of the series too: lists of series tell results of one study apart by nothing else.
+    for event in ("InstanceCreation", "Series", "Content"):
         setattr(found, f"{event}Date", now.strftime("%Y%m%d"))
         setattr(found, f"{event}Time", now.strftime("%H%M%S"))
     found.SOPClassUID = meta.MediaStorageSOPClassUID

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -134,3 +135,12 @@ def test_frames_of_one_enhanced_object(make_objects: Callable) -> None:
 
 def meaning(item: Dataset) -> str:
     return str(item.ConceptNameCodeSequence[0].CodeMeaning)
+
+
+def test_series_say_when_they_were_made(make_objects: Callable) -> None:
+    """Lists of series tell the results of one study apart by that."""
+    before = datetime.now().replace(microsecond=0)
+    for found in make_objects():
+        made = datetime.strptime(found.SeriesDate + found.SeriesTime, "%Y%m%d%H%M%S")
+        assert before <= made <= datetime.now()
+        assert (found.ContentDate, found.ContentTime) == (found.SeriesDate, found.SeriesTime)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 
 from scarseg_export.cli import main
@@ -67,3 +68,15 @@ def test_labels_lie_on_the_study(folder: Path) -> None:
     first = np.diag([-1, -1, 1, 1]) @ labels.affine @ [0, 0, 0, 1]
     ends = np.stack([stack.origins_mm[0], stack.origins_mm[-1]])
     assert np.linalg.norm(ends - first[:3], axis=1).min() < 0.01
+
+
+def test_the_ecg_is_the_same_in_dicom(folder: Path) -> None:
+    """The demo's, which was made in the same way, also goes through the checkers."""
+    case = folder / "twin-000041"
+    record, found = read_ecg(case / "ecg" / "twin.hea"), read_ecg(case / "ecg" / "twin.dcm")
+    assert (found.lead_names, found.rate_hz) == (record.lead_names, record.rate_hz)
+    assert np.allclose(found.signals_mv, record.signals_mv, rtol=0, atol=1e-9)
+    assert found.recorded == record.recorded
+    image, ecg = (pydicom.dcmread(case / name) for name in ("study/lge001.dcm", "ecg/twin.dcm"))
+    assert ecg.PatientID == image.PatientID
+    assert ecg.StudyInstanceUID != image.StudyInstanceUID

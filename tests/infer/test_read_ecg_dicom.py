@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 from io import BytesIO
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ImplicitVRLittleEndian, RespiratoryWaveformStorage
 
+from scarseg_infer.demo import DEMO_ECG, DEMO_ECG_DICOM, DEMO_STUDY
 from scarseg_infer.ecg_reader import read_ecg
 from scarseg_infer.read_ecg_dicom import LEADS_BY_CODE, read_ecg_dicom
 from scarseg_runtime.contract import LEADS
@@ -212,3 +217,18 @@ def test_implicit_vr_is_read_alike(ecg_factory: ModuleType) -> None:
 def test_an_image_is_no_ecg() -> None:
     with open(get_testdata_file("CT_small.dcm"), "rb") as file, pytest.raises(EcgError):  # noqa: PTH123
         read_ecg_dicom(file.read())
+
+
+def test_the_demo_has_one_that_checkers_accept(
+    verify_dicom: Callable[[Path], dict[str, Any]],
+) -> None:
+    """The same ECG as the demo's WFDB record, of the same patient as the demo's images."""
+    record, found = read_ecg(DEMO_ECG), read_ecg(DEMO_ECG_DICOM)
+    assert (found.lead_names, found.rate_hz) == (record.lead_names, record.rate_hz)
+    assert np.allclose(found.signals_mv, record.signals_mv, rtol=0, atol=1e-9)
+    assert (found.recorded, found.source) == (record.recorded, "dicom")
+    assert found.warnings == ()
+    checked = verify_dicom(DEMO_ECG_DICOM)
+    image = dcmread(next(DEMO_STUDY.iterdir()))
+    assert checked["00100020"]["Value"] == [image.PatientID]
+    assert checked["0020000D"]["Value"] != [image.StudyInstanceUID]

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scarseg_export.twin.cohort import Case
+from scarseg_export.twin.dicom_objects import MRI_TIME, STEP_MV, ecg_dataset, slice_dataset
 from scarseg_export.twin.ecg import ONSET_MS, STEP_MS, simulate_raw
 from scarseg_export.twin.image import ImageStack
 from scarseg_export.twin.torso import ANTERIOR, LATERAL, LONG_AXIS
 from scarseg_runtime.contract import BEAT_SAMPLES, ECG_RATE_HZ, LEADS
 
-MRI_TIME = datetime(2024, 3, 4, 10, 30)
-"""When every simulated MRI was taken; the ECG lies the case's gap before it."""
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
-
 STRIP_S = 10.0
 WANDER_MM = 15.0
 """How far the heart may lie from the image centre."""
-_LSB_MV = 0.001
 
 
 def write_case(
     case: Case, folder: Path, *, size: int, spacing_mm: float, gap_days: float, stale: bool
 ) -> None:
-    """Write ``study/*.dcm``, ``ecg/twin.hea`` + ``.dat`` and ``labels.nii.gz`` into ``folder``."""
+    """Write ``study/*.dcm``, ``ecg/twin.hea`` + ``.dat``, the same ECG as DICOM, ``ecg/twin.dcm``,
+    and ``labels.nii.gz`` into ``folder``."""
     stack = case.image(size, spacing_mm, WANDER_MM)
     heights = stack.heights_mm
     _write_dicom(case, stack, heights, folder / "study")
-    _write_wfdb(case, folder / "ecg", MRI_TIME - timedelta(days=gap_days), stale)
+    _write_ecg(case, folder / "ecg", MRI_TIME - timedelta(days=gap_days), stale)
     _write_labels(stack, heights, folder / "labels.nii.gz")
 
 
@@ -65,87 +58,37 @@ def _limb_leads(one: NDArray[np.float64], two: NDArray[np.float64]) -> NDArray[n
     return np.stack(leads, axis=1)
 
 
-def _write_wfdb(case: Case, folder: Path, recorded: datetime, stale: bool) -> None:
+def _write_ecg(case: Case, folder: Path, recorded: datetime, stale: bool) -> None:
     import wfdb
 
     folder.mkdir(parents=True, exist_ok=True)
-    strip = rhythm_strip(case, stale)
+    counts = np.rint(rhythm_strip(case, stale) / STEP_MV).astype(np.int16)
     wfdb.wrsamp(
         "twin",
         fs=ECG_RATE_HZ,
         units=["mV"] * len(LEADS),
         sig_name=list(LEADS),
-        d_signal=np.rint(strip / _LSB_MV).astype(np.int64),
+        d_signal=counts.astype(np.int64),
         fmt=["16"] * len(LEADS),
-        adc_gain=[1.0 / _LSB_MV] * len(LEADS),
+        adc_gain=[1.0 / STEP_MV] * len(LEADS),
         baseline=[0] * len(LEADS),
         base_datetime=recorded,
         comments=["Digital twin, simulated. No patient."],
         write_dir=str(folder),
     )
+    dataset = ecg_dataset(case, counts, recorded)
+    dataset.save_as(folder / "twin.dcm", enforce_file_format=True)
 
 
 def _write_dicom(case: Case, stack: ImageStack, heights: NDArray[np.float64], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    pitch_mm, origins = float(heights[1] - heights[0]), _origins(stack, heights)
     for index, pixels in enumerate(stack.pixels):
-        dataset = _slice_dataset(case, stack, heights, index)
+        dataset = slice_dataset(case, stack, index, pitch_mm=pitch_mm, origin_mm=origins[index])
         dataset.set_pixel_data(
             pixels.astype(np.uint16), "MONOCHROME2", 16, generate_instance_uid=False
         )
         dataset.save_as(folder / f"lge{index + 1:03d}.dcm", enforce_file_format=True)
-
-
-def _slice_dataset(
-    case: Case, stack: ImageStack, heights: NDArray[np.float64], index: int
-) -> Dataset:
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
-
-    pitch = float(heights[1] - heights[0])
-    acquired = MRI_TIME + timedelta(seconds=15 * index)
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = MRImageStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = UID(_uid(case, f"instance {index}"))
-    dataset.SOPClassUID = MRImageStorage
-    dataset.SOPInstanceUID = UID(_uid(case, f"instance {index}"))
-    dataset.StudyInstanceUID = _uid(case, "study")
-    dataset.SeriesInstanceUID = _uid(case, "series")
-    dataset.FrameOfReferenceUID = _uid(case, "frame of reference")
-    dataset.PositionReferenceIndicator = None
-    dataset.PatientName = "Twin^Digital"
-    dataset.PatientID = f"TWIN-{case.seed}"
-    dataset.PatientBirthDate = dataset.PatientSex = dataset.AccessionNumber = ""
-    dataset.ReferringPhysicianName = ""
-    dataset.StudyID = "1"
-    dataset.StudyDate = dataset.SeriesDate = f"{MRI_TIME:%Y%m%d}"
-    dataset.StudyTime = dataset.SeriesTime = f"{MRI_TIME:%H%M%S}"
-    dataset.AcquisitionDate = dataset.ContentDate = f"{acquired:%Y%m%d}"
-    dataset.AcquisitionTime = dataset.ContentTime = f"{acquired:%H%M%S}"
-    dataset.Modality = "MR"
-    dataset.Manufacturer = "scarseg-infer digital twin"
-    dataset.BodyPartExamined = "HEART"
-    dataset.PatientPosition = "HFS"
-    dataset.SeriesNumber = 1
-    dataset.InstanceNumber = index + 1
-    dataset.SeriesDescription = "LGE PSIR short axis (simulated)"
-    dataset.ImageType = ["DERIVED", "PRIMARY", "PSIR"]
-    dataset.DerivationDescription = "Simulated by a digital twin; no patient"
-    dataset.ScanningSequence = ["GR", "IR"]
-    dataset.SequenceVariant = "MP"
-    dataset.ScanOptions = ""
-    dataset.MRAcquisitionType = "2D"
-    dataset.EchoTime = "1.5"
-    dataset.EchoTrainLength = 1
-    dataset.RepetitionTime = "800"
-    dataset.InversionTime = "300"
-    dataset.SliceThickness = f"{min(8.0, pitch):.2f}"
-    dataset.SpacingBetweenSlices = f"{pitch:.3f}"
-    dataset.PixelSpacing = [f"{stack.spacing_mm:.4f}"] * 2
-    dataset.ImageOrientationPatient = [f"{v:.8f}" for v in (*LATERAL, *-ANTERIOR)]
-    dataset.ImagePositionPatient = [f"{v:.5f}" for v in _origins(stack, heights)[index]]
-    return dataset
 
 
 def _origins(stack: ImageStack, heights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -166,9 +109,3 @@ def _write_labels(stack: ImageStack, heights: NDArray[np.float64], path: Path) -
     image = nibabel.Nifti1Image(stack.labels.transpose(2, 1, 0), np.diag([-1, -1, 1, 1]) @ affine)
     image.header.set_xyzt_units("mm")
     nibabel.save(image, path)
-
-
-def _uid(case: Case, role: str) -> str:
-    """A UUID-derived UID (PS3.5 B.2) that is the same whenever the case is written."""
-    digest = hashlib.sha256(f"scarseg twin {case.seed} {role}".encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"

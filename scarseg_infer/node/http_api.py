@@ -18,6 +18,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from email.message import Message
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
@@ -29,7 +30,7 @@ from scarseg_infer.archive import ArchiveFiles, open_archive
 from scarseg_infer.dicom_parse import PARSE_ERRORS, parse, text
 from scarseg_infer.node.http_answer import Answer, Request, Routes, document, problem
 from scarseg_infer.node.outbox import RESULT_JSON
-from scarseg_infer.node.queue import Arrival, Queue
+from scarseg_infer.node.queue import HAS_IMAGES, Arrival, Queue
 from scarseg_infer.node.receive import HEADER, IMAGE_CLASSES, arrival_of
 from scarseg_infer.node.storage import Storage
 from scarseg_infer.read_ecg_dicom import ECG_CLASSES
@@ -131,29 +132,35 @@ class StudyApi:
                 return problem(422, "The zip holds no MR images or ECGs in DICOM.")
             if not self._has_room(size):
                 return problem(507, _FULL)
-            studies, conflicts = self._add(files, wanted)
-            if not studies:
+            taken = self._add(files, wanted)
+            if not taken:
                 return problem(409, "Other objects with the UIDs of these are here already.")
             others = len(files) - len(wanted)
+        # ECGs mostly are a study of their own, which nobody has to ask for: nothing is made of it.
+        objects = Counter(arrival.study_uid for arrival in taken)
         listed = [
-            {"id": self._queue.number(uid), "objects": count} for uid, count in studies.items()
+            {"id": study, "objects": count}
+            for uid, count in objects.items()
+            if (study := self._queue.number(uid))
         ]
         headers = {"Location": f"/studies/{listed[0]['id']}"} if len(listed) == 1 else {}
-        told = {"studies": listed, "files_left_out": others, "conflicts": conflicts}
+        told = {
+            "studies": listed,
+            "ecgs": sum(arrival.kind == "ecg" for arrival in taken),
+            "files_left_out": others,
+            "conflicts": len(wanted) - len(taken),
+        }
         return document(202, told, **headers)
 
-    def _add(self, files: ArchiveFiles, wanted: list[int]) -> tuple[dict[str, int], int]:
-        """How many objects are in the queue now, by study UID, and how many are not since others
-        of their UIDs are. Raises OSError, sqlite3.Error."""
-        found: Counter[str] = Counter()
-        conflicts = 0
+    def _add(self, files: ArchiveFiles, wanted: list[int]) -> list[Arrival]:
+        """What is in the queue now; not what others have the UIDs of. Raises OSError,
+        sqlite3.Error."""
+        found = []
         for index in wanted:
-            if arrival := arrival_in_file(files.read(index)):
-                if self._queue.add(arrival) == "conflict":
-                    conflicts += 1
-                else:
-                    found[arrival.study_uid] += 1
-        return found, conflicts
+            arrival = arrival_in_file(files.read(index))
+            if arrival and self._queue.add(arrival) != "conflict":
+                found.append(replace(arrival, file=b""))  # not a gigabyte in memory
+        return found
 
     def _get(self, request: Request) -> Answer:
         """State of a study and, once it is done, its result (see the schema of result.json)."""
@@ -217,8 +224,9 @@ class StudyApi:
         if not (digits.isascii() and digits.isdigit()) or len(digits) > _DIGITS or digits[0] == "0":
             return None
         rows = self._storage.rows(
-            "SELECT id, state, objects, revision, why FROM studies WHERE id = ?", int(digits)
-        )
+            "SELECT id, state, objects, revision, why FROM studies "
+            f"WHERE id = ? AND {HAS_IMAGES}", int(digits),
+        )  # fmt: skip
         return rows[0] if rows else None
 
 

@@ -22,6 +22,8 @@ OPEN: Final = "open"
 DONE: Final = "done"
 FAILED: Final = "failed"
 
+HAS_IMAGES: Final = "(images > 0 OR images_forgotten > 0)"
+"""Of a row of studies: images of it are or were here. ECGs are a study of their own as a rule."""
 _HERE: Final = "SELECT * FROM objects WHERE sop_uid = ?"
 
 
@@ -232,9 +234,12 @@ class Queue:
                 (time.time() + seconds, why, study.id),
             )
 
-    def number(self, study_uid: str) -> int:
-        """The node's own number of a study that has objects here."""
-        return int(self._storage.rows("SELECT id FROM studies WHERE uid = ?", study_uid)[0]["id"])
+    def number(self, study_uid: str) -> int | None:
+        """The node's own number of a study; None where nothing but ECGs has come of it."""
+        rows = self._storage.rows(
+            f"SELECT id FROM studies WHERE uid = ? AND {HAS_IMAGES}", study_uid
+        )
+        return int(rows[0]["id"]) if rows else None
 
     def counts(self) -> dict[str, int]:
         """How many studies with images are in each state."""

@@ -79,7 +79,7 @@ def test_object_that_comes_while_others_are_forgotten_stays(
     queue = Queue(storage)
     for study in ("1.2", "1.3"):
         queue.add(arrival(f"{study}.1", study, kind="ecg"))
-    first, second = queue.number("1.2"), queue.number("1.3")
+    first, second = (row["id"] for row in storage.rows("SELECT id FROM studies ORDER BY id"))
     late: list[str] = []
 
     def remove_slowly(path: Path) -> None:

@@ -77,6 +77,27 @@ def test_study_by_http(node_factory: ModuleType, node: Any, archive: Any) -> Non
     assert {d["sop_uid"] for d in found["deliveries"]} == at_peer["SEG"] | at_peer["SR"]
 
 
+def test_ecg_by_http_is_no_study_to_ask_for(
+    node_factory: ModuleType, ecg_factory: ModuleType, node: Any
+) -> None:
+    """It has a StudyInstanceUID of its own, whose state a host would ask for in vain."""
+    ecg = node_factory.encoded(node_factory.demo_ecg(ecg_factory, "HTTP-ECG"))
+    images = {f"{n}.dcm": node_factory.encoded(item)
+              for n, item in enumerate(node_factory.demo_study("HTTP-ECG"))}  # fmt: skip
+    code, alone = ask(node, "/studies", zipped({"ecg.dcm": ecg}), Content_Type="application/zip")
+    assert (code, alone) == (202, {"studies": [], "ecgs": 1, "files_left_out": 0, "conflicts": 0})
+    body = zipped({"ecg.dcm": ecg} | images)
+    code, both = ask(node, "/studies", body, Content_Type="application/zip")
+    ((number, objects),) = [(study["id"], study["objects"]) for study in both["studies"]]
+    assert (code, both["ecgs"], objects) == (202, 1, len(images))
+    (others,) = node.rows("SELECT id FROM studies WHERE patient = 'http-ecg' AND images = 0")
+    assert ask(node, f"/studies/{others[0]}")[0] == 404
+    done = node_factory.wait_for(
+        lambda: (found := ask(node, f"/studies/{number}")[1])["state"] == "done" and found
+    )
+    assert done["result"]["ecg"] is not None
+
+
 @pytest.mark.parametrize(
     ("body", "headers", "code"),
     [

@@ -23,7 +23,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scarseg_infer.demo import DEMO_STUDY
+from scarseg_infer.demo import DEMO_ECG_DICOM, DEMO_STUDY
 
 if not os.environ.get("CI"):  # there what is missing is an error
     pytest.importorskip("schemathesis")
@@ -40,13 +40,15 @@ ZIP = "application/zip"
 
 
 @cache
-def images() -> dict[str, bytes]:
-    """The demo study under UIDs that are the same at every post, so that none opens it again."""
+def images_and_ecg() -> dict[str, bytes]:
+    """The demo study and its ECG, which is a study of its own, under UIDs that are the same at
+    every post, so that none opens the study again."""
     found = {}
-    for number, path in enumerate(sorted(DEMO_STUDY.glob("*.dcm"))):
+    for number, path in enumerate([*sorted(DEMO_STUDY.glob("*.dcm")), DEMO_ECG_DICOM]):
         dataset = pydicom.dcmread(path)
-        dataset.PatientID, dataset.StudyInstanceUID = "OPENAPI", STUDY
-        dataset.SeriesInstanceUID, dataset.SOPInstanceUID = f"{STUDY}.1", f"{STUDY}.1.{number}"
+        study = f"{STUDY}.2" if path == DEMO_ECG_DICOM else STUDY
+        dataset.PatientID, dataset.StudyInstanceUID = "OPENAPI", study
+        dataset.SeriesInstanceUID, dataset.SOPInstanceUID = f"{study}.1", f"{study}.1.{number}"
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
         stream = BytesIO()
         dataset.save_as(stream, enforce_file_format=True)
@@ -64,11 +66,11 @@ def zipped(contents: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> byte
 
 @st.composite
 def zips(draw: st.DrawFn) -> bytes:
-    """Some images of the study among other files, in folders or not, packed or not."""
-    names = draw(st.sets(st.sampled_from(sorted(images())), min_size=1))
+    """Some of the images and the ECG among other files, in folders or not, packed or not."""
+    names = draw(st.sets(st.sampled_from(sorted(images_and_ecg())), min_size=1))
     folder = draw(st.from_regex(r"([a-z0-9]{1,9}/){0,3}", fullmatch=True))
     others = draw(st.dictionaries(st.from_regex(r"[a-z]{1,8}\.txt", fullmatch=True), st.binary()))
-    contents = {folder + name: images()[name] for name in sorted(names)} | others
+    contents = {folder + name: images_and_ecg()[name] for name in sorted(names)} | others
     return zipped(contents, draw(st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])))
 
 
@@ -88,7 +90,7 @@ def url(node: Any) -> str:
 @pytest.fixture(scope="module")
 def done(node_factory: ModuleType, node: Any) -> int:
     """Number of the study once it is done."""
-    request = Request(f"{url(node)}/studies", zipped(images()), {"Content-Type": ZIP})
+    request = Request(f"{url(node)}/studies", zipped(images_and_ecg()), {"Content-Type": ZIP})
     with urlopen(request, timeout=30) as answer:
         number = int(json.load(answer)["studies"][0]["id"])
     node_factory.wait_for(lambda: json.loads(node.get(f"/studies/{number}")[1])["state"] == "done")
@@ -133,7 +135,7 @@ def test_worked_example_works(
     node: Any, done: int, tmp_path: Path, program: Callable[[str, str], str]
 ) -> None:
     curl = program("curl", "curl")
-    (tmp_path / "study.zip").write_bytes(zipped(images()))
+    (tmp_path / "study.zip").write_bytes(zipped(images_and_ecg()))
     words = json.loads(description(API))["info"]["description"].replace("\\\n", "")
     said = []
     for line in re.findall("^    curl (.*)$", words, re.MULTILINE):
@@ -145,7 +147,8 @@ def test_worked_example_works(
         )  # fmt: skip
         said.append(found.stdout)
     taken = {
-        "studies": [{"id": done, "objects": len(images())}],
+        "studies": [{"id": done, "objects": len(images_and_ecg()) - 1}],
+        "ecgs": 1,
         "files_left_out": 0,
         "conflicts": 0,
     }

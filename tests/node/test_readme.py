@@ -7,13 +7,17 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 README = Path(__file__).parents[2] / "README.md"
 
 
-def test_trying_the_node(node_factory: ModuleType, tmp_path: Path) -> None:
+def test_trying_the_node(
+    node_factory: ModuleType, program: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    program("curl", "curl")
     section = README.read_text("utf-8").partition("## Beside the scanner")[2].partition("\n## ")[0]
     (configuration,) = re.findall("^```toml\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     (commands,) = re.findall("^```\n(demo=.*?)^```$", section, re.MULTILINE | re.DOTALL)

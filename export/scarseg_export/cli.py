@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     add = top.add_subparsers(dest="command", required=True).add_parser
-    _twin_arguments(add("twin", help="write simulated patients as DICOM + WFDB"))
+    _twin_arguments(add("twin", help="write simulated patients as DICOM, ECGs in WFDB too"))
     train = add("train", help="train a model on the digital twin")
     train.add_argument("--out", type=Path, required=True, help="run folder; resumes if it exists")
     train.add_argument("--recipe", type=Path, help="JSON with the recipe fields to change")

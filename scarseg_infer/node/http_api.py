@@ -30,7 +30,7 @@ from scarseg_infer.archive import ArchiveFiles, open_archive
 from scarseg_infer.dicom_parse import PARSE_ERRORS, parse, text
 from scarseg_infer.node.http_answer import Answer, Request, Routes, document, problem
 from scarseg_infer.node.outbox import RESULT_JSON
-from scarseg_infer.node.queue import HAS_IMAGES, Arrival, Queue
+from scarseg_infer.node.queue import Arrival, Queue
 from scarseg_infer.node.receive import HEADER, IMAGE_CLASSES, arrival_of
 from scarseg_infer.node.storage import Storage
 from scarseg_infer.read_ecg_dicom import ECG_CLASSES
@@ -81,7 +81,7 @@ class StudyApi:
         }
 
     def _post(self, request: Request) -> Answer:
-        """Take a zip of DICOM files; 202 with the number of each study in it."""
+        """Take a zip of DICOM files; 202 with the number of each study with images in it."""
         length = announced_length(request.headers)
         if isinstance(length, Answer):
             return length
@@ -138,10 +138,11 @@ class StudyApi:
             others = len(files) - len(wanted)
         # ECGs mostly are a study of their own, which nobody has to ask for: nothing is made of it.
         objects = Counter(arrival.study_uid for arrival in taken)
+        with_images = {arrival.study_uid for arrival in taken if arrival.kind == "image"}
         listed = [
-            {"id": study, "objects": count}
+            {"id": self._queue.number(uid), "objects": count}
             for uid, count in objects.items()
-            if (study := self._queue.number(uid))
+            if uid in with_images or self._queue.has_images(uid)
         ]
         headers = {"Location": f"/studies/{listed[0]['id']}"} if len(listed) == 1 else {}
         told = {
@@ -225,8 +226,9 @@ class StudyApi:
             return None
         rows = self._storage.rows(
             "SELECT id, state, objects, revision, why FROM studies "
-            f"WHERE id = ? AND {HAS_IMAGES}", int(digits),
-        )  # fmt: skip
+            "WHERE id = ? AND (images > 0 OR images_forgotten > 0)",  # and not only ECGs
+            int(digits),
+        )
         return rows[0] if rows else None
 
 

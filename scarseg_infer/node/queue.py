@@ -22,8 +22,6 @@ OPEN: Final = "open"
 DONE: Final = "done"
 FAILED: Final = "failed"
 
-HAS_IMAGES: Final = "(images > 0 OR images_forgotten > 0)"
-"""Of a row of studies: images of it are or were here. ECGs are a study of their own as a rule."""
 _HERE: Final = "SELECT * FROM objects WHERE sop_uid = ?"
 
 
@@ -234,12 +232,13 @@ class Queue:
                 (time.time() + seconds, why, study.id),
             )
 
-    def number(self, study_uid: str) -> int | None:
-        """The node's own number of a study; None where nothing but ECGs has come of it."""
-        rows = self._storage.rows(
-            f"SELECT id FROM studies WHERE uid = ? AND {HAS_IMAGES}", study_uid
-        )
-        return int(rows[0]["id"]) if rows else None
+    def number(self, study_uid: str) -> int:
+        """The node's own number of a study that has objects here."""
+        return int(self._storage.rows("SELECT id FROM studies WHERE uid = ?", study_uid)[0]["id"])
+
+    def has_images(self, study_uid: str) -> bool:
+        """Whether images of a study are here now, and not only ECGs."""
+        return bool(self._storage.rows("SELECT 1 FROM studies WHERE uid = ? AND images", study_uid))
 
     def counts(self) -> dict[str, int]:
         """How many studies with images are in each state."""
@@ -299,8 +298,12 @@ def _study_for(database: sqlite3.Connection, arrival: Arrival) -> int:
         (arrival.issuer, patient, arrival.study_uid, patient),
     )
     database.execute(
-        f"UPDATE studies SET {_OPENED}, objects = objects + 1, images = images + ? WHERE uid = ?",
-        (OPEN, now, int(arrival.kind == "image"), arrival.study_uid),
+        "UPDATE studies SET last_received = ?, objects = objects + 1, images = images + ? "
+        "WHERE uid = ?",
+        (now, int(arrival.kind == "image"), arrival.study_uid),
+    )
+    database.execute(  # of an ECG alone nothing can be made, also where images were here once
+        f"UPDATE studies SET {_OPENED} WHERE uid = ? AND images > 0", (OPEN, now, arrival.study_uid)
     )
     return int(database.execute(number, (arrival.study_uid,)).fetchone()["id"])
 
@@ -332,7 +335,8 @@ def _sent_again(database: sqlite3.Connection, study: int) -> None:
     study; or the ECG be gone when its patient's images come."""
     now = time.time()
     database.execute(
-        f"UPDATE studies SET {_OPENED}, images_forgotten = 0 WHERE id = ? AND state = ?",
+        f"UPDATE studies SET {_OPENED}, images_forgotten = 0 "
+        "WHERE id = ? AND state = ? AND images > 0",
         (OPEN, now, study, FAILED),
     )
     database.execute(

@@ -21,7 +21,7 @@ from scarseg_runtime.preprocess import mean_beat
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("twin")
-    arguments = ["--cases", "2", "--seed", "40", "--out", str(out), "--gap-days", "12"]
+    arguments = ["--cases", "2", "--seed", "40", "--out", str(out), "--gap-days", "12.0001"]
     assert main(["twin", *arguments]) == 0
     return out
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,7 +71,6 @@ def test_only_what_nobody_needs_is_forgotten(
     assert (study.patient, study.images_missing) == ("p", 0)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
 def test_object_that_comes_while_others_are_forgotten_stays(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, arrival: Arrivals
 ) -> None:
@@ -163,3 +161,26 @@ def test_ecg_that_is_sent_again_is_kept_as_long_as_a_new_one(
         database.execute("UPDATE studies SET last_received = 0")
     assert queue.add(arrival("5.1", "5", kind="ecg")) == "known"
     assert forget(storage, 3600) == 0
+
+
+@pytest.mark.parametrize("state", ["done", "failed"])
+def test_ecg_of_a_study_that_was_forgotten_does_not_open_it(
+    storage: Storage, arrival: Arrivals, publish: Publish, state: str
+) -> None:
+    """Nothing can be made of it, so it would be open for ever."""
+    queue = Queue(storage)
+    queue.add(arrival("1.1"))
+    if state == "done":
+        assert publish(peers=())
+    else:
+        queue.fail(queue.complete(0)[0], "broken")
+    assert forget(storage, 0) == 1
+    for answer in ("new", "known"):
+        assert queue.add(arrival("5.1", kind="ecg")) == answer
+        (row,) = storage.rows("SELECT state, objects FROM studies")
+        assert tuple(row) == (state, 1)
+        assert not queue.has_images("1.2")
+    queue.add(arrival("1.1"))
+    (study,) = queue.complete(0)
+    assert (study.objects, len(queue.ecgs(study))) == (2, 1)
+    assert forget(storage, 0) == 0

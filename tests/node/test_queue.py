@@ -24,10 +24,6 @@ def test_studies_are_numbered_one_after_another(storage: Storage, arrival: Arriv
         queue.add(arrival(uid, study))
     queue.add(arrival("3.1", "3"))
     assert [queue.number(study) for study in ("1", "2", "3")] == [1, 2, 3]
-    queue.add(arrival("4.1", "4", kind="ecg"))
-    assert queue.number("4") is None  # until images come
-    queue.add(arrival("4.2", "4"))
-    assert queue.number("4") == 4
 
 
 def test_ecg_alone_is_no_study_and_is_found_by_patient(storage: Storage, arrival: Arrivals) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -180,5 +181,6 @@ def test_object_that_cannot_be_written_leaves_nothing(storage: Storage, arrival:
     assert not list((storage.root / "incoming").iterdir())
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
 def test_others_may_not_read(storage: Storage) -> None:
     assert storage.root.stat().st_mode & 0o077 == 0

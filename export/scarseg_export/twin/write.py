@@ -1,4 +1,4 @@
-"""A simulated patient as files: DICOM study, WFDB record, label volume."""
+"""A simulated patient as files: DICOM study, ECG in WFDB and DICOM, label volume."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def write_case(
     stack = case.image(size, spacing_mm, WANDER_MM)
     heights = stack.heights_mm
     _write_dicom(case, stack, heights, folder / "study")
-    _write_ecg(case, folder / "ecg", MRI_TIME - timedelta(days=gap_days), stale)
+    recorded = (MRI_TIME - timedelta(days=gap_days)).replace(microsecond=0)
+    _write_ecg(case, folder / "ecg", recorded, stale)
     _write_labels(stack, heights, folder / "labels.nii.gz")
 
 

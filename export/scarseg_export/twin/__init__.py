@@ -5,6 +5,5 @@ scar.py     where the scar lies, in heart coordinates      → ScarMap
 image.py    LGE rendering of both on any grid              → ImageStack
 ecg.py      activation, body-surface potentials, mean beat → beats
 cohort.py   a patient: anatomy + scars + time gap          → Case
-dicom_objects.py  MR slices and 12-lead ECG as DICOM
-write.py    a case as DICOM study + ECG in WFDB and DICOM + labels
+write.py    a case as DICOM study + ECG in WFDB and DICOM + labels; its objects: dicom_objects.py
 """

@@ -286,6 +286,11 @@ class Archive:
     def stop(self) -> None:
         self._server.shutdown()
 
+    def answered(self) -> bool:
+        """Is every association over, also of a sender that was killed in the middle of one? What
+        it had sent in full by then is stored a moment later."""
+        return not self._server.active_associations
+
     def _store(self, event: evt.Event) -> int:
         if self.status == 0:
             with self._lock:

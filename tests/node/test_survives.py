@@ -97,6 +97,7 @@ def test_peer_that_is_down_for_a_while(node_factory: ModuleType, tmp_path: Path)
         page = node.get("/")[1]
         assert "Objects to be sent: 2" in page and "status 0xA700" in page
         node.kill()  # what waits is still there after a restart
+        node_factory.wait_for(down.answered)
         down.status = 0
         node.start()
         node_factory.wait_for(lambda: len(down.objects) == 2)

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from scarseg_infer.cohort.address import authentication, reached
-from scarseg_infer.cohort.stop import Terminated, take_sigterm
+from scarseg_infer.cohort.stop import handler_kept
 from scarseg_runtime.cores import usable_cores
 from scarseg_runtime.errors import ProviderError
 
@@ -49,13 +49,14 @@ def connected(address: str | None, workers: int | None, threads: int) -> Iterato
     with _environment(_NO_REPORTS | environment), _stdout_kept():
         import ray  # which settles by these variables how it authenticates
 
+        put_handler_back = handler_kept()
         # "local": never a cluster that happens to run here, or that RAY_ADDRESS names.
         _connect(ray, address or "local", local, tries=1 if address else _START_TRIES)
         try:
             yield _fitting(ray, workers, threads)
         finally:
             ray.shutdown()
-            take_sigterm()
+            put_handler_back()
 
 
 @contextmanager
@@ -89,6 +90,7 @@ def _stdout_kept() -> Iterator[None]:
 
 def _connect(ray: ModuleType, address: str, local: dict[str, Any], tries: int) -> None:
     """Start or reach Ray. On a busy machine it may give up on itself, with a plain Exception."""
+    put_handler_back = handler_kept()
     for left in reversed(range(tries)):
         try:
             ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **local)
@@ -96,14 +98,15 @@ def _connect(ray: ModuleType, address: str, local: dict[str, Any], tries: int) -
         except (Exception, SystemExit) as error:
             ray.shutdown()
             if getattr(error, "code", None) == signal.SIGTERM:  # Ray's own way, while it starts
-                raise Terminated from error
+                put_handler_back()
+                signal.raise_signal(signal.SIGTERM)
             if not left or isinstance(error, ValueError):
                 what = "started" if local else "reached"
                 raise ProviderError(
                     f"Ray cannot be {what} ({cause(error)})", "Check --address, or free memory"
                 ) from error
         finally:
-            take_sigterm()
+            put_handler_back()
 
 
 def cause(error: BaseException) -> str:

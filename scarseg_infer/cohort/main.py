@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from scarseg_infer.cohort.stop import EXIT_CODE as TERMINATED
-from scarseg_infer.cohort.stop import Terminated, sigterm_taken
+from scarseg_infer.cohort.stop import Sigterm
 from scarseg_runtime.errors import OutputError, ScarsegError, UsageError
 from scarseg_runtime.version import __version__
 
@@ -80,15 +80,16 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     arguments = parser().parse_args(argv)
+    sigterm = Sigterm()
     try:
-        with sigterm_taken():
+        with sigterm.taken():
             return _run(arguments)
     except ScarsegError as error:
         return _ended(str(error), error.exit_code)
     except KeyboardInterrupt:
+        if sigterm.came:
+            return _ended("stopped; the same command goes on from here.", TERMINATED)
         return _ended("interrupted; the same command goes on from here.", 130)
-    except Terminated:
-        return _ended("stopped; the same command goes on from here.", TERMINATED)
     except Exception as error:  # noqa: BLE001 - last resort: no traceback, it may quote a header
         if isinstance(error, ImportError) and error.name in ("ray", "pyarrow"):
             missing = f"{error.name} is missing. pip install 'scarseg-infer[cohort]'"

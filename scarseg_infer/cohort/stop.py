@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
@@ -12,27 +12,35 @@ from typing import NoReturn
 EXIT_CODE = 128 + signal.SIGTERM
 
 
-class Terminated(BaseException):
-    """Somebody sent SIGTERM: a batch system, or the machine that shuts down."""
+class Sigterm:
+    """Somebody sent SIGTERM: a batch system, or the machine that shuts down.
 
+    At it KeyboardInterrupt is raised: while Ray waits in C++ it hands on no other exception, and
+    makes a SystemError of most.
+    """
 
-def take_sigterm() -> None:
-    """Raise Terminated at SIGTERM. Again after each start and end of Ray, which takes it too."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _raise)
+    came = False
 
-
-@contextmanager
-def sigterm_taken() -> Iterator[None]:
-    """SIGTERM raises Terminated inside, and is what it was outside."""
-    before = signal.getsignal(signal.SIGTERM)
-    take_sigterm()
-    try:
-        yield
-    finally:
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """SIGTERM is ours inside, and what it was outside."""
+        put_back = handler_kept()
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
+            signal.signal(signal.SIGTERM, self._interrupt)
+        try:
+            yield
+        finally:
+            put_back()
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> NoReturn:
+        self.came = True
+        raise KeyboardInterrupt
 
 
-def _raise(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise Terminated
+def handler_kept() -> Callable[[], object]:
+    """Puts back, when it is called, what happens at SIGTERM now: Ray takes the signal at each start
+    and end."""
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    handler = signal.getsignal(signal.SIGTERM)
+    return lambda: signal.signal(signal.SIGTERM, handler)

@@ -15,7 +15,6 @@ from scarseg_infer.cohort.inputs import key
 from scarseg_infer.cohort.journal import Journal, Outcome
 from scarseg_infer.cohort.outputs import discard, fingerprints, sweep
 from scarseg_infer.cohort.results import write_tables
-from scarseg_infer.cohort.stop import Terminated
 from scarseg_infer.cohort.table import Row
 
 
@@ -55,11 +54,11 @@ def test_a_run_that_is_stopped_amid_the_writing_has_in_its_tables_what_the_file_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(_: int) -> None:
-        raise Terminated
+        raise KeyboardInterrupt
 
     with Journal(tmp_path) as journal:
         monkeypatch.setattr(os, "fsync", stopped)
-        with pytest.raises(Terminated):
+        with pytest.raises(KeyboardInterrupt):
             journal.add(Outcome("a", "done", "key"))
     with Journal(tmp_path) as again:
         assert again.outcomes.keys() == journal.outcomes.keys() == {"a"}

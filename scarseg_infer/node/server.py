@@ -39,6 +39,7 @@ class _Handler(RequestHandler):
         association = super()._create_association()
         self.server.bound(association)
         association.bind(evt.EVT_FSM_TRANSITION, _end_with_connection)
+        association.bind(evt.EVT_DIMSE_SENT, _not_idle)
         return association
 
 
@@ -48,6 +49,13 @@ def _end_with_connection(event: evt.Event) -> None:
     if event.action in ("AA-2", "AA-5"):
         waiting: Any = event.assoc.dul.to_user_queue
         waiting.put(None)
+
+
+def _not_idle(event: evt.Event) -> None:
+    """The caller's silence begins with our answer. pynetdicom counts from what it heard last, so
+    that an association ended when a busy disk had taken longer than ``idle_s`` to store an object,
+    right after that was acknowledged."""
+    event.assoc.dul._idle_timer.restart()
 
 
 class NodeServer(ThreadedAssociationServer):

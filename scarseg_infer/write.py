@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
@@ -39,9 +40,10 @@ def check_out(out: Path, *, overwrite: bool) -> None:
             parent cannot be written.
     """
     try:
-        if out.is_dir():
+        kind = _kind(out)
+        if stat.S_ISDIR(kind):
             _check_replaceable(out, overwrite)
-        elif out.exists() or out.is_symlink():
+        elif kind:
             raise OutputError("the output is an existing file", "Name a folder (out, -o)")
         # Parents are not made on trial: other threads may be at work in them.
         place = place_of(out)
@@ -51,6 +53,15 @@ def check_out(out: Path, *, overwrite: bool) -> None:
         raise
     except OSError as error:
         raise _cannot_write(error) from error
+
+
+def _kind(out: Path) -> int:
+    """What there is, 0 if nothing, by one look: between two, another writer's result may have been
+    put in the place of an older one."""
+    try:
+        return out.stat().st_mode
+    except FileNotFoundError:
+        return out.lstat().st_mode if out.is_symlink() else 0
 
 
 def check_only(only: Collection[str]) -> None:

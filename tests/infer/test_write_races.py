@@ -13,6 +13,7 @@ import pytest
 
 from scarseg_infer.result import ScarResult
 from scarseg_infer.whole_folder import staging
+from scarseg_infer.write import check_out
 from scarseg_runtime.errors import OutputError
 
 THREADS = 4
@@ -85,6 +86,28 @@ def test_threads_that_replace_one_result_leave_one(result: ScarResult, tmp_path:
     for _ in range(25):
         together(lambda _: result.write(tmp_path / "out", overwrite=True, only=["csv"]))
         assert [path.name for path in tmp_path.rglob("*")] == ["out", "segments.csv"]
+
+
+@pytest.mark.usefixtures("eager_threads")
+def test_a_result_that_is_being_replaced_is_no_file(tmp_path: Path) -> None:
+    """It is away for a moment, and another is there at the next."""
+    out, away, over = tmp_path / "out", tmp_path / "away", threading.Event()
+    out.mkdir()
+    (out / "segments.csv").touch()
+
+    def replace_all_the_time() -> None:
+        while not over.is_set():
+            out.rename(away)
+            away.rename(out)
+
+    other = threading.Thread(target=replace_all_the_time)
+    other.start()
+    try:
+        for _ in range(1500):
+            check_out(out, overwrite=True)
+    finally:
+        over.set()
+        other.join()
 
 
 class Meanwhile(Mapping[str, float]):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from scarseg_infer.orientation import (
     ANTERIOR_WALL,
@@ -24,6 +25,16 @@ from scarseg_runtime.contract import BEAT_R_INDEX, BEAT_SAMPLES, LEADS, Label
 from scarseg_runtime.ecg_noise import LeadQuality
 from scarseg_runtime.ecg_quality import EcgQuality
 from scarseg_runtime.quantify import quantify, slice_heights_mm
+
+# A machine that stalls for a moment is no defect, and in CI no draw of chance may decide: there the
+# same examples come each time. tests/fuzz looks for others.
+settings.register_profile(
+    "scarseg",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+)
+settings.load_profile("scarseg")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

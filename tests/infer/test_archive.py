@@ -11,7 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scarseg_infer.archive import open_archive
@@ -143,7 +143,7 @@ def test_empty_archive_is_refused(tmp_path: Path) -> None:
         read_study(zip_of(tmp_path / "a.zip", {}))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(
     flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=5),
     kept=st.floats(0.2, 1.0),

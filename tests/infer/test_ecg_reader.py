@@ -187,9 +187,7 @@ def expect_record_or_error(path: Path) -> None:
 
 @pytest.mark.parametrize("source", FORMATS)
 @given(data=st.data())
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.filterwarnings("error")
 def test_damage_anywhere_gives_a_record_or_one_ecg_error(
     tmp_path_factory: pytest.TempPathFactory,
@@ -211,9 +209,7 @@ def test_damage_anywhere_gives_a_record_or_one_ecg_error(
 
 @pytest.mark.parametrize("name", [name for name in REAL if REAL[name][0] != "wfdb"])
 @given(keep=st.floats(0.0, 1.0), seed=st.integers(0, 2**32))
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.filterwarnings("error")
 def test_real_files_cut_short_or_garbled_give_a_record_or_one_ecg_error(
     shared_data: Path,

@@ -78,7 +78,7 @@ def unpack_runs(packed: str, shape: tuple[int, ...]) -> np.ndarray:
     return np.repeat(pairs[:, 0], pairs[:, 1]).reshape(shape)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrays(np.uint8, st.tuples(*[st.integers(1, 40)] * 2), elements=st.integers(0, 2)))
 def test_runs_spell_the_labels(values: np.ndarray) -> None:
     assert np.array_equal(unpack_runs(run_lengths(values), values.shape), values)
@@ -90,7 +90,7 @@ def test_long_runs_are_split() -> None:
         assert np.array_equal(unpack_runs(run_lengths(values), values.shape), values)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(-40_000, 40_000), st.integers(1, 65_535), st.integers(0, 2**32 - 1))
 def test_whole_numbers_stay_exact(low: int, reach: int, seed: int) -> None:
     values = np.random.default_rng(seed).integers(low, low + reach, (2, 9, 8), endpoint=True)
@@ -98,7 +98,7 @@ def test_whole_numbers_stay_exact(low: int, reach: int, seed: int) -> None:
     assert np.array_equal(offset + step * codes.astype(np.float64), values)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.floats(1e-6, 1e6), st.floats(-1e6, 1e6), st.integers(0, 2**32 - 1))
 def test_fractions_are_kept_to_a_fine_step(scale: float, shift: float, seed: int) -> None:
     values = (np.random.default_rng(seed).random((2, 40, 40)) * scale + shift).astype(np.float32)
@@ -317,7 +317,7 @@ def test_the_beat_is_drawn_to_scale() -> None:
         assert (trace[0, 1] - trace[:, 1]) / 10.0 == pytest.approx(mv, abs=2e-3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(0.0, 6.0), st.integers(0, 2**32 - 1))
 def test_traces_never_meet_nor_leave_the_paper(size: float, seed: int) -> None:
     walk = np.random.default_rng(seed).normal(0, 1, (12, 512)).cumsum(axis=1)
@@ -335,7 +335,7 @@ def test_a_beat_of_another_shape_is_refused(shape: tuple[int, int]) -> None:
         ecg_svg(np.zeros(shape, np.float32))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.floats(1, 2000), st.floats(0, 20_000))
 def test_the_study_lies_on_the_taff_curve(tau_days: float, gap_days: float) -> None:
     svg = taff_svg(tau_days, gap_days, math.exp(-gap_days / tau_days))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
 from pydicom.uid import RLELossless
@@ -215,7 +215,7 @@ def refused_or_whole(folder: Path) -> None:
     assert len(stack.frame_numbers) == len(stack.datasets) == len(stack.pixels)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(data=st.data())
 def test_damaged_bytes(
     one_object: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -244,7 +244,7 @@ def _groups(dataset: Dataset) -> list[Dataset]:
     return [dataset, *(item for group in groups for element in group for item in element.value)]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(data=st.data())
 @pytest.mark.filterwarnings("ignore")  # pydicom's own, on what is invalid
 def test_odd_values_in_functional_groups(

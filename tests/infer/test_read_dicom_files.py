@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 
@@ -80,7 +80,7 @@ def one_file(dicom_factory: ModuleType, tmp_path_factory: pytest.TempPathFactory
     return dicom_factory.write(tmp_path_factory.mktemp("one"), [dataset])[0].read_bytes()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(data=st.data())
 def test_damaged_files_are_refused_or_read(
     one_file: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

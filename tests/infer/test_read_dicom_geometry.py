@@ -12,7 +12,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
 
@@ -114,7 +114,7 @@ def read_places(stack: LgeStack) -> dict[tuple[int, ...], float]:
     return found
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(geometry=geometries)
 def test_every_voxel_keeps_its_place(
     dicom_factory: ModuleType,

@@ -15,7 +15,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -311,7 +311,7 @@ def test_real_lge_with_a_wrong_affine(
     assert "1.00 × 1.00 × 1.00 mm" in stack.warnings[0]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 @given(data=st.data(), packed=st.booleans())
 def test_damaged_files_are_refused_or_read(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, packed: bool

@@ -427,7 +427,7 @@ FIELD = st.one_of(
 
 
 @given(lines=st.lists(st.lists(FIELD, max_size=10).map(" ".join), max_size=4), data=st.binary())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @pytest.mark.filterwarnings("error")
 def test_any_header_and_data_give_a_record_or_one_ecg_error(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], data: bytes
@@ -442,9 +442,7 @@ MUTATION = st.tuples(st.integers(0, 13), st.integers(0, 8), FIELD)
 
 
 @given(mutations=st.lists(MUTATION, min_size=1, max_size=3))
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.filterwarnings("error")
 def test_a_real_header_with_fields_replaced_gives_a_record_or_one_ecg_error(
     shared_data: Path,

@@ -98,7 +98,7 @@ def done(node_factory: ModuleType, node: Any) -> int:
 
 
 @schema.parametrize()
-@settings(max_examples=15, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_node_keeps_its_description(case: Any, node: Any, done: int) -> None:
     case.call_and_validate(base_url=url(node), timeout=30)
 
@@ -118,7 +118,7 @@ def test_study_that_is_there(path: str, kind: str, node: Any, done: int) -> None
 
 
 @given(zips(), st.data())
-@settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_damaged_zips_are_answered(node: Any, done: int, body: bytes, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(body)))
     end = data.draw(st.integers(start, min(len(body), start + 200)))

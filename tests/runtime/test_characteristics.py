@@ -109,7 +109,7 @@ def test_zones_of_a_sharp_scar_are_the_scar() -> None:
     assert share == pytest.approx(100 * truth / (np.isin(labels, (2, 3)).sum() / 100), rel=0.02)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(0.01, 50), st.floats(-5000, 5000))
 def test_units_of_the_signal_do_not_matter(gain: float, offset: float) -> None:
     labels, _ = ring(0, 0.5)

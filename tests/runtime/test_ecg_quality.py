@@ -313,7 +313,7 @@ def test_below_500_hz_nothing_is_said_about_pacing(shared_data: Path) -> None:
 
 
 @given(st.integers(0, 1000), st.floats(0.001, 1.0))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_noise_is_no_spike(seed: int, sd_mv: float) -> None:
     noise = np.random.default_rng(seed).normal(0, sd_mv, (5000, 12))
     spikes = find_spikes(noise, 500.0)
@@ -399,7 +399,7 @@ def test_a_fast_heart_takes_the_weight() -> None:
         np.float32, (12, BEAT_SAMPLES), elements=st.floats(-5, 5, width=32), fill=st.just(0.0)
     ),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_nothing_in_a_record_raises(
     signals: Array, rate_hz: float, names: list[str], beat_mv: NDArray[np.float32]
 ) -> None:

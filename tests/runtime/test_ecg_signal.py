@@ -73,7 +73,7 @@ def test_filter_equals_scipys_forward_backward_butterworth() -> None:
     frequency_hz=st.floats(1.0, 35.0),
     phase=st.floats(0.0, 6.3),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_sine_keeps_its_time_and_gets_the_gain(
     rate_hz: float, frequency_hz: float, phase: float
 ) -> None:

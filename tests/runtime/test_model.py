@@ -84,7 +84,7 @@ def test_the_graph_guards_itself_against_bad_numbers(model: Model, heart, beat) 
     assert np.isfinite(used.scar_probability).all()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.floats(0, 2000))
 def test_the_weight_is_the_documented_one(model: Model, heart, beat, gap: float) -> None:
     out = run(model, heart[:2], beat, decide(gap, ecg_given=True))

@@ -42,7 +42,7 @@ def test_only_the_graph_changes_the_hash_of_the_graph(shipped: Path, tmp_path: P
     assert read_envelope(tmp_path / "other.onnx").graph_sha256 != before.graph_sha256
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.text(max_size=9), st.text(max_size=300), max_size=5), st.text())
 def test_any_metadata_comes_back(
     tmp_path_factory: pytest.TempPathFactory, properties: dict[str, str], name: str
@@ -55,7 +55,7 @@ def test_any_metadata_comes_back(
     assert read_envelope(path).properties == properties
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200))
 def test_garbage_gives_one_clear_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes

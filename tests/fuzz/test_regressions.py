@@ -66,7 +66,7 @@ def test_an_input_that_is_slow_fails(monkeypatch: pytest.MonkeyPatch, refused: b
     assert RUN.SLOW_S == 5  # as SECURITY.md says
     monkeypatch.setattr(RUN, "SLOW_S", 0.5)
     assert is_read(one, "quick", b"0") is not refused
-    with pytest.raises(AssertionError, match="slow takes 0"):
+    with pytest.raises(AssertionError, match=r"slow takes \d"):
         is_read(one, "slow", b"0.6")
 
 

@@ -122,7 +122,7 @@ class BrokenSignal:
     def is_set(self) -> bool:
         self.asked_in_network += self.in_network
         # Not at once: the first question comes before the provider has begun.
-        if self.error is not None and self.asked_in_network > 3:
+        if self.error is not None and self.asked_in_network > 1:
             error, self.error = self.error, None
             raise error
         return False

@@ -69,7 +69,7 @@ def open_page(browser: Any, report: Path) -> Iterator[Callable[..., Any]]:
             viewport={"width": width, "height": 1000}, color_scheme=scheme, **more
         )
         contexts.append(context)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         page = context.new_page()
         page.on("console", lambda message: heard.append(message.text))
         page.on("pageerror", lambda error: heard.append(str(error)))
@@ -77,7 +77,8 @@ def open_page(browser: Any, report: Path) -> Iterator[Callable[..., Any]]:
         page.goto(path.as_uri())
         assert heard == [path.as_uri()]
         heard.clear()
-        settle(page)
+        if more.get("java_script_enabled", True):
+            settle(page)
         return page
 
     yield visit
@@ -87,8 +88,10 @@ def open_page(browser: Any, report: Path) -> Iterator[Callable[..., Any]]:
 
 
 def settle(page: Any) -> None:
-    """Until what was asked for is drawn."""
-    page.wait_for_timeout(200)
+    """Until what was asked for is drawn: frames have gone by, and the time the page lets go by
+    before it draws its strip in full."""
+    page.evaluate("""() => new Promise(done => requestAnimationFrame(() =>
+        requestAnimationFrame(() => setTimeout(done, 150))))""")
 
 
 def slice_shown(page: Any) -> int:

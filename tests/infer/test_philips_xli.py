@@ -62,7 +62,7 @@ def test_a_waveform_that_explodes_is_refused_at_once(ecg_factory: ModuleType) ->
     content = ecg_factory.philips(ecg_factory.counts(), attributes='compression="XLI"')
     bomb = re.sub(r"(<parsedwaveforms[^>]*>)[^<]*", rf"\g<1>{payload(packed(codes))}",
                   content.decode("utf-16"))  # fmt: skip
-    start = time.perf_counter()
+    start = time.process_time()  # of this process alone: what else runs does not count
     with pytest.raises(EcgError, match="expands to far more"):
         read_ecg_other(bomb.encode("utf-16"))
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0

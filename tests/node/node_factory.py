@@ -46,12 +46,19 @@ ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 60.0
 
 
+_GIVEN: set[int] = set()
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(s.getsockname()[1]) for s in sockets]
-    for s in sockets:
-        s.close()
+    """Ports that were free a moment ago, none of which was given before: who got that may not
+    listen yet."""
+    ports: list[int] = []
+    while len(ports) < count:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = int(server.getsockname()[1])
+        if port not in _GIVEN:
+            _GIVEN.add(port)
+            ports.append(port)
     return ports
 
 
@@ -136,8 +143,8 @@ class Node:
             return database.execute(query).fetchall()
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line]
-        return [line for line in lines if line["event"] == name]
+        lines = self.log.read_bytes().split(b"\n")[:-1]  # the last is still being written
+        return [event for line in lines if line if (event := json.loads(line))["event"] == name]
 
 
 def make_node(folder: Path, peers: Iterable[str] = (), *, api: bool = False, **tables: str) -> Node:
@@ -151,7 +158,7 @@ def make_node(folder: Path, peers: Iterable[str] = (), *, api: bool = False, **t
         "node": f'ae_title = "SCARSEG"\nport = {port}\ndata = "data"',
         "callers": 'ae_titles = ["SENDER"]\naddresses = ["127.0.0.1"]',
         "limits": "min_free_mb = 1\nidle_s = 10",
-        "study": "quiet_s = 0.6",
+        "study": "quiet_s = 2",
         "send": 'objects = ["seg", "sr"]\nretry_s = 0.3\nretry_max_s = 1.0',
         "status": f"port = {status}\napi = {str(api).lower()}",
         "model": "threads = 1",

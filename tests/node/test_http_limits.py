@@ -164,7 +164,7 @@ def test_slow_callers(
     body = [POST + ZIP + b"Content-Length: 9\r\n\r\n", *[b"P"] * 3]
     code, received = talk(port, *body, pause_s=0.2)
     assert (code, error_of(received)) == (408, "The body came too slowly.")
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 9
 
 
 @pytest.mark.parametrize("pauses_s", [(0.2,) * 9, (0.0, 3.0)])

@@ -88,11 +88,14 @@ def test_results_made_while_objects_came_are_dropped(storage: Storage, arrival: 
 def test_quiet_time(storage: Storage, arrival: Arrivals) -> None:
     queue = Queue(storage)
     queue.add(arrival("1.1"))
-    assert queue.complete(0.2) == []
+    assert queue.complete(60) == []
     time.sleep(0.25)
     assert len(queue.complete(0.2)) == 1
+    with storage.change() as database:
+        database.execute("UPDATE studies SET last_received = last_received - 3600")
+    assert len(queue.complete(60)) == 1
     queue.after_restart()  # nobody could send while the node was down
-    assert queue.complete(0.2) == []
+    assert queue.complete(60) == []
 
 
 def test_failed_study_is_tried_again_when_it_is_sent_again(

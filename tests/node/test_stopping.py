@@ -189,15 +189,15 @@ def test_time_limit_holds_for_all_ecgs_together(
     class Unfit:
         def run(self, stack: LgeStack, record: object, *, cancel: object, timeout_s: float) -> None:
             given.append(timeout_s)
-            time.sleep(0.6)
+            time.sleep(3.0)
             raise EcgError("not fit")
 
-    short = replace(config, study=replace(config.study, timeout_s=1.0))
+    short = replace(config, study=replace(config.study, timeout_s=5.0))
     log = StringIO()
     worker = Worker(short, storage, Unfit(), Counters(), Log(log))  # type: ignore[arg-type]
     assert worker.step()
     assert "study.timeout_s" in log.getvalue()
-    assert len(given) == 2 and given[1] < 0.5
+    assert len(given) == 2 and given[1] < 2.0
 
 
 def test_node_stops_at_once_and_goes_on_later(node_factory: ModuleType, tmp_path: Path) -> None:

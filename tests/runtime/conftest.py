@@ -35,10 +35,10 @@ def refusal(tmp_path: Path) -> Callable[[onnx.ModelProto | bytes], str]:
     def refused_with(content: onnx.ModelProto | bytes) -> str:
         path = tmp_path / "Secretname.onnx"
         path.write_bytes(content if isinstance(content, bytes) else content.SerializeToString())
-        start = time.perf_counter()
+        start = time.process_time()  # of this process alone: what else runs does not count
         with pytest.raises(ModelError) as caught:
             read_model_file(path)
-        assert time.perf_counter() - start < 3.0
+        assert time.process_time() - start < 3.0
         message = str(caught.value)
         assert "Secretname" not in message and message.isprintable() and len(message) < 400
         return message

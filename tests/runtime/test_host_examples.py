@@ -105,8 +105,9 @@ def javascript(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     folder = tmp_path_factory.mktemp("javascript")
     for name in ("package.json", "scar_host.mjs"):
         shutil.copy(EXAMPLES / "javascript" / name, folder)
-    quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]
-    make("npm install", ["npm", "install", *quiet], folder)
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock",
+               "--prefer-offline", "--fetch-retries=5"]  # fmt: skip
+    make("npm install", ["npm", "install", *options], folder)
     yield Host(["node", str(folder / "scar_host.mjs")], "cpu")
     shutil.rmtree(folder / "node_modules")  # 290 MB: libraries for every platform
 

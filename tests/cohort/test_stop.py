@@ -19,8 +19,9 @@ with outer.taken(), connected(None, 1, 1):
     import ray
     reference = ray.remote(lambda: time.sleep(3600)).remote()
     for number in range(20):  # before Ray's C++ is entered, amid it, between two calls
-        threading.Timer(0.1 + 0.003 * number, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        sender = threading.Timer(0.1 + 0.003 * number, os.kill, (os.getpid(), signal.SIGTERM))
         try:
+            sender.start()
             for _ in range(200):
                 ray.wait([reference], timeout=0.05)
         except KeyboardInterrupt:

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from scarseg_infer.stop import EXIT_CODE as TERMINATED
+from scarseg_infer.stop import Sigterm
 from scarseg_runtime.errors import ScarsegError, UsageError
 from scarseg_runtime.version import __version__
 
 EXIT_CODES = """exit codes:
   0 done   1 internal error   2 usage   3 study unreadable or unsuitable
-  4 ECG unreadable or unsuitable   5 model or provider   6 output   130 interrupted
+  4 ECG unreadable or unsuitable   5 model or provider   6 output
+  130 interrupted   143 stopped by SIGTERM
 
 Research use only. Not a medical device. The shipped reference model is trained on a digital
 twin and has never seen a patient's scar."""
@@ -83,19 +86,22 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     arguments = parser().parse_args(argv)
+    sigterm = Sigterm()
     try:
-        if arguments.providers:
-            _list_providers(arguments)
-        elif arguments.list_series:
-            _list_series(arguments)
-        else:
-            _segment(arguments)
+        with sigterm.taken():
+            if arguments.providers:
+                _list_providers(arguments)
+            elif arguments.list_series:
+                _list_series(arguments)
+            else:
+                _segment(arguments)
     except ScarsegError as error:
         print(f"scarseg-infer: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("scarseg-infer: interrupted; nothing was written.", file=sys.stderr)
-        return 130
+        how = "stopped" if sigterm.came else "interrupted"
+        print(f"scarseg-infer: {how}; nothing is left half written.", file=sys.stderr)
+        return TERMINATED if sigterm.came else 130
     except Exception as error:  # noqa: BLE001 - last resort: no traceback, it may quote a header
         from scarseg_infer.crash_place import crash_place
 

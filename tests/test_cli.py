@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -280,3 +282,33 @@ def test_a_cache_that_cannot_be_written_is_said(
     given = ["--demo", "--provider", "openvino", "--only", "json", "-o", str(tmp_path / "out")]
     assert main(given) == 0
     assert "warning: the engine cache cannot be written" in capsys.readouterr().err
+
+
+STOPS_BEFORE_THE_LAST_FILE = """
+import sys, time
+from scarseg_infer import cli, write_json
+write_json.write_json = lambda *_: time.sleep(600)
+sys.argv = ["scarseg-infer", "--demo", "-o", sys.argv[1]]
+cli.run()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize(
+    ("number", "code", "how"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped")],
+)
+def test_what_had_been_written_goes_when_the_command_is_stopped(
+    tmp_path: Path, number: signal.Signals, code: int, how: str
+) -> None:
+    command = [sys.executable, "-c", STOPS_BEFORE_THE_LAST_FILE, tmp_path / "deep" / "out"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        while run.poll() is None and not list(tmp_path.rglob("*.png")):
+            time.sleep(0.05)
+        run.send_signal(number)
+        out, err = run.communicate(timeout=60)
+    assert (run.returncode, out) == (code, "")
+    assert err == f"scarseg-infer: {how}; nothing is left half written.\n"
+    assert not list(tmp_path.iterdir())

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from scarseg_infer.cohort.stop import EXIT_CODE as TERMINATED
-from scarseg_infer.cohort.stop import Sigterm
+from scarseg_infer.stop import EXIT_CODE as TERMINATED
+from scarseg_infer.stop import Sigterm
 from scarseg_runtime.errors import OutputError, ScarsegError, UsageError
 from scarseg_runtime.version import __version__
 

@@ -1,4 +1,4 @@
-"""SIGTERM ends a run as Ctrl-C does: workers are ended and the tables are written."""
+"""SIGTERM ends a command as Ctrl-C does, in order: what it had begun to write is removed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ class Sigterm:
 
     At it KeyboardInterrupt is raised: while Ray waits in C++ it hands on no other exception, and
     makes a SystemError of most.
+
+    For commands: a library takes no signals from its host.
     """
 
     came = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ EXIT_CODES = """exit codes:
 
 Research use only. Not a medical device. The shipped reference model is trained on a digital
 twin and has never seen a patient's scar."""
+
+INTERRUPTED = 130
 
 DEFAULT_OUT = Path("scarseg-result")
 DEMO_OUT = Path("scarseg-demo")
@@ -101,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         how = "stopped" if sigterm.came else "interrupted"
         print(f"scarseg-infer: {how}; nothing is left half written.", file=sys.stderr)
-        return TERMINATED if sigterm.came else 130
+        return TERMINATED if sigterm.came else INTERRUPTED
     except Exception as error:  # noqa: BLE001 - last resort: no traceback, it may quote a header
         from scarseg_infer.crash_place import crash_place
 
@@ -116,7 +119,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
-    sys.exit(main())
+    code = main()
+    if code in (INTERRUPTED, TERMINATED):
+        # Not by way of Python's end, which waits for the thread that loads the model: where an
+        # import was broken off, that may wait for the import's lock for ever.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _segment(arguments: argparse.Namespace) -> None:

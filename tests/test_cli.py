@@ -285,8 +285,9 @@ def test_a_cache_that_cannot_be_written_is_said(
 
 
 STOPS_BEFORE_THE_LAST_FILE = """
-import sys, time
+import sys, threading, time
 from scarseg_infer import cli, write_json
+threading.Thread(target=time.sleep, args=(600,)).start()  # as the loader, at a lock left behind
 write_json.write_json = lambda *_: time.sleep(600)
 sys.argv = ["scarseg-infer", "--demo", "-o", sys.argv[1]]
 cli.run()

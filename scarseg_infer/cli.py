@@ -98,23 +98,26 @@ def main(argv: Sequence[str] | None = None) -> int:
                 _list_series(arguments)
             else:
                 _segment(arguments)
-    except ScarsegError as error:
-        print(f"scarseg-infer: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        how = "stopped" if sigterm.came else "interrupted"
-        print(f"scarseg-infer: {how}; nothing is left half written.", file=sys.stderr)
-        return TERMINATED if sigterm.came else INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - last resort: no traceback, it may quote a header
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - one line, whatever it is
+        return _ended(error, terminated=sigterm.came)
+    return 0
+
+
+def _ended(error: BaseException, *, terminated: bool) -> int:
+    """Say in one line why; returns the exit code."""
+    if terminated:  # first: an import that it breaks off may make another error of it
+        why, code = "stopped; nothing is left half written.", TERMINATED
+    elif isinstance(error, KeyboardInterrupt):
+        why, code = "interrupted; nothing is left half written.", INTERRUPTED
+    elif isinstance(error, ScarsegError):
+        why, code = str(error), error.exit_code
+    else:  # no traceback, it may quote a header
         from scarseg_infer.crash_place import crash_place
 
-        print(
-            f"scarseg-infer: internal error, {crash_place(error)}. "
-            "Please report it with the version and the command.",
-            file=sys.stderr,
-        )
-        return 1
-    return 0
+        place, code = crash_place(error), 1
+        why = f"internal error, {place}. Please report it with the version and the command."
+    print(f"scarseg-infer: {why}", file=sys.stderr)
+    return code
 
 
 def run() -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SOME_FAILED: Final = 7
 """Exit code where the run came to its end but studies failed."""
 
+_STOPPED: Final = "stopped; the same command goes on from here."
+
 _EPILOG: Final = """TABLE is CSV in UTF-8 (or .tsv) with a head:
   study     DICOM folder, zip of one, or NIfTI file (required)
   ecg       ECG file, empty for none or for the one in the study folder
@@ -88,9 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _ended(str(error), error.exit_code)
     except KeyboardInterrupt:
         if sigterm.came:
-            return _ended("stopped; the same command goes on from here.", TERMINATED)
+            return _ended(_STOPPED, TERMINATED)
         return _ended("interrupted; the same command goes on from here.", 130)
     except Exception as error:  # noqa: BLE001 - last resort: no traceback, it may quote a header
+        if sigterm.came:  # an import that it breaks off may make another error of it
+            return _ended(_STOPPED, TERMINATED)
         if isinstance(error, ImportError) and error.name in ("ray", "pyarrow"):
             missing = f"{error.name} is missing. pip install 'scarseg-infer[cohort]'"
             return _ended(missing, UsageError.exit_code)

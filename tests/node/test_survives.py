@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
@@ -185,6 +186,8 @@ def test_study_that_breaks_the_process_is_given_up(
     queue = Queue(storage)
     queue.add(Arrival("1.1", "1.2", "image", "p", "", "", b"data", 0))
     segmenter = Segmenter.from_model(threads=1, background=True)
+    longer = replace(config, study=replace(config.study, quiet_s=3600))
+    assert not Worker(longer, storage, segmenter, Counters(), Log(log)).step()  # not yet quiet
     worker = Worker(config, storage, segmenter, Counters(), Log(log))
     time.sleep(0.15)
     for _ in range(3):

@@ -33,7 +33,7 @@ test-lowest: .venv-lowest/.installed
 
 # On a machine with an NVIDIA GPU: fails instead of skipping where there is none.
 test-gpu: $(VENV)/.installed-test
-	$(BIN)/python -m scarseg_runtime.gpu
+	$(BIN)/python -m scarseg_runtime.providers.gpu
 	$(BIN)/python -m pytest -m gpu
 
 bench: $(VENV)/.installed-test

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from scarseg_export.batches import Source, draw_batch, source_of
-from scarseg_export.buffers import IMAGE, StackSpec, stack_buffer
-from scarseg_export.loop import Rate, run_steps
-from scarseg_export.losses import MIMIC
-from scarseg_export.network import ImageNet, NetworkConfig
-from scarseg_export.recipe import Recipe
-from scarseg_export.train_image import image_loss
+from scarseg_export.net.network import ImageNet, NetworkConfig
+from scarseg_export.train.batches import Source, draw_batch, source_of
+from scarseg_export.train.buffers import IMAGE, StackSpec, stack_buffer
+from scarseg_export.train.image import image_loss
+from scarseg_export.train.loop import Rate, run_steps
+from scarseg_export.train.losses import MIMIC
+from scarseg_export.train.recipe import Recipe
 
 TRAIN_SEED, TEST_SEED = 41, 42
 FULL_WIDTHS = (16, 32, 48, 64, 96)

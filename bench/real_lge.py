@@ -16,7 +16,7 @@ import numpy as np
 
 from scarseg_export.evaluation.metrics import dice
 from scarseg_infer import Segmenter
-from scarseg_infer.read_nifti import read_nifti
+from scarseg_infer.study.nifti import read_nifti
 from scarseg_runtime.contract import MYOCARDIUM, Label
 
 

@@ -21,7 +21,7 @@ from typing import Any, Final
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from scarseg_runtime.model_file import read_model_file
+from scarseg_runtime.model_file.read import read_model_file
 from scarseg_runtime.version import __version__
 
 ROOT: Final = Path(__file__).resolve().parents[1]

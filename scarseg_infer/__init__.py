@@ -24,56 +24,56 @@ from scarseg_runtime.errors import (
 from scarseg_runtime.version import __version__
 
 if TYPE_CHECKING:
-    from scarseg_infer.ecg import EcgRecord, EcgSource
-    from scarseg_infer.ecg_reader import read_ecg
-    from scarseg_infer.orientation import DisplayTransform
+    from scarseg_infer.ecg.read import read_ecg
+    from scarseg_infer.ecg.record import EcgRecord, EcgSource
+    from scarseg_infer.host.stages import Progress, Stage
     from scarseg_infer.read_ahead import Pair
     from scarseg_infer.result import EcgUse, GapSource, ModelUse, ScarResult
     from scarseg_infer.segmenter import Segmenter
-    from scarseg_infer.series_verdict import PreferredKind, SeriesVerdict
-    from scarseg_infer.stack import ImageKind, LgeStack
-    from scarseg_infer.stack_arrays import stack_from_arrays
-    from scarseg_infer.stages import Progress, Stage
-    from scarseg_infer.study_files import Watch
-    from scarseg_infer.study_reader import list_series, read_study
-    from scarseg_runtime.characteristics import Amount, Characteristics, Zones
+    from scarseg_infer.study.files import Watch
+    from scarseg_infer.study.from_arrays import stack_from_arrays
+    from scarseg_infer.study.geometry.orientation import DisplayTransform
+    from scarseg_infer.study.read import list_series, read_study
+    from scarseg_infer.study.series_verdict import PreferredKind, SeriesVerdict
+    from scarseg_infer.study.stack import ImageKind, LgeStack
     from scarseg_runtime.contract import LEADS, Label
-    from scarseg_runtime.ecg_noise import LeadQuality
-    from scarseg_runtime.ecg_quality import EcgQuality
-    from scarseg_runtime.quantify import Quantities, SegmentQuantities
+    from scarseg_runtime.ecg.noise import LeadQuality
+    from scarseg_runtime.ecg.quality import EcgQuality
+    from scarseg_runtime.quantify.characteristics import Amount, Characteristics, Zones
+    from scarseg_runtime.quantify.quantities import Quantities, SegmentQuantities
     from scarseg_runtime.run_control import CancelSignal
 
 _LAZY = {
-    "Amount": "scarseg_runtime.characteristics",
+    "Amount": "scarseg_runtime.quantify.characteristics",
     "CancelSignal": "scarseg_runtime.run_control",
-    "Characteristics": "scarseg_runtime.characteristics",
-    "DisplayTransform": "scarseg_infer.orientation",
-    "EcgQuality": "scarseg_runtime.ecg_quality",
-    "EcgRecord": "scarseg_infer.ecg",
-    "EcgSource": "scarseg_infer.ecg",
+    "Characteristics": "scarseg_runtime.quantify.characteristics",
+    "DisplayTransform": "scarseg_infer.study.geometry.orientation",
+    "EcgQuality": "scarseg_runtime.ecg.quality",
+    "EcgRecord": "scarseg_infer.ecg.record",
+    "EcgSource": "scarseg_infer.ecg.record",
     "EcgUse": "scarseg_infer.result",
     "GapSource": "scarseg_infer.result",
-    "ImageKind": "scarseg_infer.stack",
+    "ImageKind": "scarseg_infer.study.stack",
     "LEADS": "scarseg_runtime.contract",
     "Label": "scarseg_runtime.contract",
-    "LeadQuality": "scarseg_runtime.ecg_noise",
-    "LgeStack": "scarseg_infer.stack",
+    "LeadQuality": "scarseg_runtime.ecg.noise",
+    "LgeStack": "scarseg_infer.study.stack",
     "ModelUse": "scarseg_infer.result",
     "Pair": "scarseg_infer.read_ahead",
-    "PreferredKind": "scarseg_infer.series_verdict",
-    "Progress": "scarseg_infer.stages",
-    "Quantities": "scarseg_runtime.quantify",
+    "PreferredKind": "scarseg_infer.study.series_verdict",
+    "Progress": "scarseg_infer.host.stages",
+    "Quantities": "scarseg_runtime.quantify.quantities",
     "ScarResult": "scarseg_infer.result",
-    "SegmentQuantities": "scarseg_runtime.quantify",
+    "SegmentQuantities": "scarseg_runtime.quantify.quantities",
     "Segmenter": "scarseg_infer.segmenter",
-    "SeriesVerdict": "scarseg_infer.series_verdict",
-    "Stage": "scarseg_infer.stages",
-    "Watch": "scarseg_infer.study_files",
-    "Zones": "scarseg_runtime.characteristics",
-    "list_series": "scarseg_infer.study_reader",
-    "read_ecg": "scarseg_infer.ecg_reader",
-    "read_study": "scarseg_infer.study_reader",
-    "stack_from_arrays": "scarseg_infer.stack_arrays",
+    "SeriesVerdict": "scarseg_infer.study.series_verdict",
+    "Stage": "scarseg_infer.host.stages",
+    "Watch": "scarseg_infer.study.files",
+    "Zones": "scarseg_runtime.quantify.characteristics",
+    "list_series": "scarseg_infer.study.read",
+    "read_ecg": "scarseg_infer.ecg.read",
+    "read_study": "scarseg_infer.study.read",
+    "stack_from_arrays": "scarseg_infer.study.from_arrays",
 }
 """Module of each name that needs numpy: ``--help`` and ``--providers`` must not wait for it."""
 

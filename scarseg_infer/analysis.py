@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from scarseg_infer.ecg_evidence import EcgEvidence
-from scarseg_infer.orientation import DisplayTransform, display_transform
+from scarseg_infer.ecg.evidence import EcgEvidence
 from scarseg_infer.result import EcgUse, ModelUse, ScarResult
-from scarseg_infer.slice_order import apex_comes_first
-from scarseg_infer.stack import LgeStack
+from scarseg_infer.study.geometry.orientation import DisplayTransform, display_transform
+from scarseg_infer.study.geometry.slice_order import apex_comes_first
+from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.atlas import segments_on
-from scarseg_runtime.components import clean_labels
 from scarseg_runtime.contract import MYOCARDIUM
 from scarseg_runtime.model import Model, NetworkOutput
 from scarseg_runtime.preprocess import slice_levels
-from scarseg_runtime.providers import Candidate
-from scarseg_runtime.quantify import Quantities, quantify, slice_heights_mm
+from scarseg_runtime.providers.registry import Candidate
+from scarseg_runtime.quantify.components import clean_labels
+from scarseg_runtime.quantify.quantities import Quantities, quantify, slice_heights_mm
 from scarseg_runtime.run_control import RunControl
 
 PLAUSIBLE_LV_MASS_G = (20.0, 1500.0)

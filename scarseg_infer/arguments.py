@@ -7,9 +7,9 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import get_args
 
-from scarseg_infer.ecg import EcgRecord
-from scarseg_infer.series_verdict import PreferredKind
-from scarseg_infer.stack import LgeStack
+from scarseg_infer.ecg.record import EcgRecord
+from scarseg_infer.study.series_verdict import PreferredKind
+from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.errors import UsageError
 from scarseg_runtime.run_control import CancelSignal, RunControl
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from scarseg_infer.stop import EXIT_CODE as TERMINATED
-from scarseg_infer.stop import Sigterm
+from scarseg_infer.host.stop import EXIT_CODE as TERMINATED
+from scarseg_infer.host.stop import Sigterm
 from scarseg_runtime.errors import ScarsegError, UsageError
 from scarseg_runtime.version import __version__
 
@@ -112,7 +112,7 @@ def _ended(error: BaseException, *, terminated: bool) -> int:
     elif isinstance(error, ScarsegError):
         why, code = str(error), error.exit_code
     else:  # no traceback, it may quote a header
-        from scarseg_infer.crash_place import crash_place
+        from scarseg_infer.host.crash_place import crash_place
 
         place, code = crash_place(error), 1
         why = f"internal error, {place}. Please report it with the version and the command."
@@ -152,8 +152,8 @@ def _segment(arguments: argparse.Namespace) -> None:
 def _list_providers(arguments: argparse.Namespace) -> None:
     """One line a provider and precision; imports nothing heavy."""
     from scarseg_infer.models import model_path
-    from scarseg_runtime.model_file import with_half_variant
-    from scarseg_runtime.providers import candidates, preferred
+    from scarseg_runtime.model_file.read import with_half_variant
+    from scarseg_runtime.providers.registry import candidates, preferred
 
     with model_path(arguments.model) as path:
         found = candidates(with_half_variant(path))
@@ -165,7 +165,7 @@ def _list_providers(arguments: argparse.Namespace) -> None:
 
 def _list_series(arguments: argparse.Namespace) -> None:
     """One line a series; the chosen one is marked."""
-    from scarseg_infer.study_reader import list_series
+    from scarseg_infer.study.read import list_series
 
     if arguments.study is None:
         raise UsageError("no study was given", "Name a DICOM folder or a zip of one")
@@ -178,8 +178,8 @@ def _list_series(arguments: argparse.Namespace) -> None:
 
 def _segment_study(arguments: argparse.Namespace, out: Path) -> None:
     from scarseg_infer.segmenter import Segmenter
-    from scarseg_infer.summary import summary_lines, timing_lines
-    from scarseg_infer.write import check_only, check_out
+    from scarseg_infer.write.folder import check_only, check_out
+    from scarseg_infer.write.summary import summary_lines, timing_lines
 
     only = [name for name in arguments.only.split(",") if name]
     check_only(only)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from scarseg_infer.arguments import check_inputs
-from scarseg_infer.ecg import EcgRecord
-from scarseg_infer.ecg_evidence import find_record
-from scarseg_infer.series_verdict import PreferredKind
-from scarseg_infer.stack import LgeStack
-from scarseg_infer.study_reader import study_stack
+from scarseg_infer.ecg.evidence import find_record
+from scarseg_infer.ecg.record import EcgRecord
+from scarseg_infer.study.read import study_stack
+from scarseg_infer.study.series_verdict import PreferredKind
+from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.errors import CancelledError, RunTimeoutError, ScarsegError, UsageError
 from scarseg_runtime.run_control import CancelSignal, RunControl
 

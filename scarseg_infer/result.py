@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from scarseg_infer.ecg import EcgSource
-    from scarseg_infer.orientation import DisplayTransform
-    from scarseg_infer.stack import LgeStack
-    from scarseg_runtime.characteristics import Characteristics
-    from scarseg_runtime.ecg_quality import EcgQuality
-    from scarseg_runtime.quantify import Quantities
+    from scarseg_infer.ecg.record import EcgSource
+    from scarseg_infer.study.geometry.orientation import DisplayTransform
+    from scarseg_infer.study.stack import LgeStack
+    from scarseg_runtime.ecg.quality import EcgQuality
+    from scarseg_runtime.quantify.characteristics import Characteristics
+    from scarseg_runtime.quantify.quantities import Quantities
 
 GapSource = Literal["timestamps", "dates", "given", "unknown"]
 
@@ -130,8 +130,8 @@ class ScarResult:
         microvascular obstruction; computed when first asked for, from what pixels and labels hold
         then."""
         from scarseg_runtime.atlas import SEGMENT_NAMES
-        from scarseg_runtime.characteristics import characterise
-        from scarseg_runtime.quantify import slice_heights_mm
+        from scarseg_runtime.quantify.characteristics import characterise
+        from scarseg_runtime.quantify.quantities import slice_heights_mm
 
         heights = slice_heights_mm(self.stack.slice_positions_mm, self.stack.slice_thickness_mm)
         return characterise(
@@ -149,9 +149,9 @@ class ScarResult:
             out: the folder; parents are made where missing.
             overwrite: replace the results in it. Where several write there at the same time, one
                 result is there at the end: without ``overwrite`` the first.
-            only: a list of names of scarseg_infer.write.NAMES, or ``all``; where empty all but the
-                PDFs. Of a study without DICOM images there is no ``seg``, ``sr`` and ``dicom-pdf``:
-                they are left out, and alone they are an error.
+            only: a list of names of scarseg_infer.write.folder.NAMES, or ``all``; where empty all
+                but the PDFs. Of a study without DICOM images there is no ``seg``, ``sr`` and
+                ``dicom-pdf``: they are left out, and alone they are an error.
 
         Returns:
             The path of each output that was written, by name.
@@ -163,6 +163,6 @@ class ScarResult:
                 it can be made of this study.
         """
         from scarseg_infer.arguments import as_path
-        from scarseg_infer.write import write_all
+        from scarseg_infer.write.folder import write_all
 
         return write_all(self, as_path(out, "output"), overwrite=overwrite, only=only)

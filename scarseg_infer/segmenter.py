@@ -23,19 +23,19 @@ from scarseg_infer.arguments import (
     check_progress,
     limits,
 )
-from scarseg_infer.ecg import EcgRecord
-from scarseg_infer.ecg_evidence import ecg_evidence, find_record
+from scarseg_infer.ecg.evidence import ecg_evidence, find_record
+from scarseg_infer.ecg.record import EcgRecord
+from scarseg_infer.host.stages import Progress, Stages
 from scarseg_infer.models import model_path
 from scarseg_infer.read_ahead import Pair, ReadAhead, ReadPair, run_pairs
 from scarseg_infer.result import ModelUse, ScarResult
-from scarseg_infer.series_verdict import PreferredKind
-from scarseg_infer.stack import LgeStack
-from scarseg_infer.stages import Progress, Stages
-from scarseg_infer.study_reader import study_stack
-from scarseg_runtime.cache_place import Cache
+from scarseg_infer.study.read import study_stack
+from scarseg_infer.study.series_verdict import PreferredKind
+from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.errors import ScarsegError, UsageError
 from scarseg_runtime.model import Model
 from scarseg_runtime.own_process import OwnProcess
+from scarseg_runtime.providers.cache_place import Cache
 from scarseg_runtime.run_control import NO_LIMITS, CancelSignal, RunControl
 
 

@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from scarseg_infer.orientation import (
+from scarseg_infer.result import EcgUse, ModelUse, ScarResult
+from scarseg_infer.study.geometry.orientation import (
     ANTERIOR_WALL,
     BASE_TO_APEX,
     LATERAL_WALL,
     display_transform,
 )
-from scarseg_infer.result import EcgUse, ModelUse, ScarResult
-from scarseg_infer.stack import LgeStack
+from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.atlas import segment_at
 from scarseg_runtime.contract import BEAT_R_INDEX, BEAT_SAMPLES, LEADS, Label
-from scarseg_runtime.ecg_noise import LeadQuality
-from scarseg_runtime.ecg_quality import EcgQuality
-from scarseg_runtime.quantify import quantify, slice_heights_mm
+from scarseg_runtime.ecg.noise import LeadQuality
+from scarseg_runtime.ecg.quality import EcgQuality
+from scarseg_runtime.quantify.quantities import quantify, slice_heights_mm
 
 # A machine that stalls for a moment is no defect, and in CI no draw of chance may decide: there the
 # same examples come each time. tests/fuzz looks for others.

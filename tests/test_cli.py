@@ -19,7 +19,7 @@ import wfdb
 
 from scarseg_infer.cli import main
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
-from scarseg_runtime import cache_place
+from scarseg_runtime.providers import cache_place
 
 OUTPUTS = {
     "report.html",
@@ -286,9 +286,10 @@ def test_a_cache_that_cannot_be_written_is_said(
 
 STOPS_BEFORE_THE_LAST_FILE = """
 import sys, threading, time
-from scarseg_infer import cli, write_json
+from scarseg_infer import cli
+from scarseg_infer.write import json
 threading.Thread(target=time.sleep, args=(600,)).start()  # as the loader, at a lock left behind
-write_json.write_json = lambda *_: time.sleep(600)
+json.write_json = lambda *_: time.sleep(600)
 sys.argv = ["scarseg-infer", "--demo", "-o", sys.argv[1]]
 cli.run()
 """

@@ -17,9 +17,9 @@ ERROR_ONLY = {"UnpicklingError"}
 """What torch.load raises on a damaged file; it executes nothing."""
 XML_PARSERS = ("xml.etree", "xml.dom", "xml.sax", "xml.parsers", "lxml", "defusedxml")
 XML_ALLOWED = {
-    ("scarseg_infer/xml_guard.py", "xml.parsers"),
-    ("scarseg_infer/read_ecg_other.py", "xml.etree.ElementTree.ParseError"),
-    ("scarseg_infer/report_pdf.py", "xml.sax.saxutils.escape"),
+    ("scarseg_infer/ecg/guards/xml.py", "xml.parsers"),
+    ("scarseg_infer/ecg/vendor.py", "xml.etree.ElementTree.ParseError"),
+    ("scarseg_infer/write/report/pdf.py", "xml.sax.saxutils.escape"),
 }
 """The guard itself, an exception, and the escaping of text."""
 CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "pty.spawn",

@@ -21,9 +21,9 @@ class Case:
 def case_arrays(case: Case) -> dict[str, NDArray[Any]]:
     """Inputs of the graph: a simulated patient with scar, an ECG of three days before."""
     # Here, not above: it imports torch, which must not count as memory of the lean rows.
-    from scarseg_export.buffers import TEST, patient_seed
-    from scarseg_export.studies import Study
+    from scarseg_export.train.buffers import TEST, patient_seed
     from scarseg_export.twin.cohort import beats_of, sample_case
+    from scarseg_export.verify.studies import Study
 
     patient = sample_case(patient_seed(0, TEST, 4))
     size = max(case.height, case.width)

@@ -21,9 +21,9 @@ from scarseg_bench.peers import COMPILED, EAGER, WAYS
 from scarseg_bench.worker import WITHOUT_GRAPH, rss_over_studies, serve
 from scarseg_infer.models import model_path
 from scarseg_runtime.contract import Label
-from scarseg_runtime.gates import passes
-from scarseg_runtime.model_file import with_half_variant
-from scarseg_runtime.providers import candidates
+from scarseg_runtime.model_file.gates import passes
+from scarseg_runtime.model_file.read import with_half_variant
+from scarseg_runtime.providers.registry import candidates
 
 NETWORK, STUDY, COLD = "network", "warm study", "cold process"
 REFERENCE = f"pytorch {EAGER}"
@@ -64,7 +64,7 @@ class Row:
 
     @property
     def right(self) -> bool:
-        """Whether its results are those of PyTorch FP32, by the gates (scarseg_runtime.gates)."""
+        """Whether its results are those of PyTorch FP32, by the gates."""
         return self.label_agreement is None or passes(
             {
                 "finite": self.finite, "label_agreement": self.label_agreement,

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scarseg_export.model_io import load_model
-from scarseg_export.network import ScarNet
-from scarseg_export.onnx_weights import network_of
+from scarseg_export.deploy.model_io import load_model
+from scarseg_export.deploy.onnx_weights import network_of
+from scarseg_export.net.network import ScarNet
 from scarseg_infer import Segmenter
 from scarseg_infer.models import model_path
 from scarseg_runtime.contract import OUTPUTS
 from scarseg_runtime.model import Model
-from scarseg_runtime.model_file import read_model_file, with_half_variant
-from scarseg_runtime.providers import candidates, choose
+from scarseg_runtime.model_file.read import read_model_file, with_half_variant
+from scarseg_runtime.providers.registry import candidates, choose
 from scarseg_runtime.run_control import NO_LIMITS, RunControl
 from scarseg_runtime.session import Arrays
 

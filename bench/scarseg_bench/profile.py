@@ -47,7 +47,7 @@ def _shares(times: Counter[str]) -> dict[str, float]:
 
 
 def _onnxruntime(arrays: dict[str, Any], threads: int) -> Counter[str]:
-    from scarseg_runtime.onnxruntime_api import import_onnxruntime, session_options
+    from scarseg_runtime.providers.onnxruntime.api import import_onnxruntime, session_options
 
     options = session_options(threads)
     options.enable_profiling = True
@@ -67,7 +67,7 @@ def _onnxruntime(arrays: dict[str, Any], threads: int) -> Counter[str]:
 
 
 def _openvino(arrays: dict[str, Any], threads: int) -> Counter[str]:
-    from scarseg_runtime.openvino_api import import_openvino
+    from scarseg_runtime.providers.openvino.api import import_openvino
 
     hints = {
         "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32",

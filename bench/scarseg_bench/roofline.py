@@ -7,8 +7,8 @@ import time
 import torch
 
 from scarseg_bench.cases import Case
-from scarseg_export.inspect_model import convolution_flops
-from scarseg_export.model_io import load_model
+from scarseg_export.deploy.model_io import load_model
+from scarseg_export.verify.inspect_model import convolution_flops
 from scarseg_infer.models import model_path
 
 SIZE = 1536

@@ -62,8 +62,8 @@ def _work(kind: str, way: str, precision: str, arrays: Arrays, threads: int) -> 
 def _session(way: str, precision: str, threads: int) -> Any:
     from scarseg_infer.models import model_path
     from scarseg_runtime.model import Model
-    from scarseg_runtime.model_file import with_half_variant
-    from scarseg_runtime.providers import candidates, choose
+    from scarseg_runtime.model_file.read import with_half_variant
+    from scarseg_runtime.providers.registry import candidates, choose
 
     with model_path(None) as path:
         if way.startswith("pytorch "):
@@ -71,7 +71,7 @@ def _session(way: str, precision: str, threads: int) -> Any:
 
             return TorchSession(path, way.removeprefix("pytorch "), threads)
         if way.endswith(WITHOUT_GRAPH):
-            from scarseg_runtime.tensorrt_engine import TensorrtSession
+            from scarseg_runtime.providers.tensorrt.engine import TensorrtSession
 
             flavour = way.removesuffix(WITHOUT_GRAPH)
             chosen = choose(candidates(with_half_variant(path)), flavour, precision)

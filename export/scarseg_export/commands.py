@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scarseg_runtime.errors import ModelError, OutputError
-from scarseg_runtime.model_file import half_variant_path
+from scarseg_runtime.model_file.read import half_variant_path
 
 
 def twin(arguments: argparse.Namespace) -> None:
@@ -36,9 +36,9 @@ def twin(arguments: argparse.Namespace) -> None:
 def train(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
-    from scarseg_export.recipe import load_recipe
-    from scarseg_export.train import train as run_training
-    from scarseg_export.workers import peak_memory_gb
+    from scarseg_export.train.recipe import load_recipe
+    from scarseg_export.train.run import train as run_training
+    from scarseg_export.train.workers import peak_memory_gb
 
     recipe = load_recipe(arguments.recipe)
     if arguments.seed is not None:
@@ -52,7 +52,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def onnx(arguments: argparse.Namespace) -> None:
-    from scarseg_export.onnx_export import export_onnx, record_scores
+    from scarseg_export.deploy.onnx_export import export_onnx, record_scores
 
     export_onnx(
         arguments.checkpoint, arguments.out,
@@ -64,8 +64,8 @@ def onnx(arguments: argparse.Namespace) -> None:
 
 
 def fp16(arguments: argparse.Namespace) -> None:
-    from scarseg_export.half import write_half_variant
-    from scarseg_export.verify import verify as measure
+    from scarseg_export.deploy.half import write_half_variant
+    from scarseg_export.verify.parity import verify as measure
 
     target = write_half_variant(arguments.model, arguments.out)
     if target == half_variant_path(arguments.model):
@@ -74,8 +74,8 @@ def fp16(arguments: argparse.Namespace) -> None:
 
 
 def verify(arguments: argparse.Namespace) -> None:
-    from scarseg_export.verification_table import table_lines
-    from scarseg_export.verify import verify as measure
+    from scarseg_export.verify.parity import verify as measure
+    from scarseg_export.verify.table import table_lines
 
     rows = measure(arguments.model, arguments.provider, arguments.precision, cases=arguments.cases)
     print("\n".join(table_lines(rows)))
@@ -88,9 +88,9 @@ def verify(arguments: argparse.Namespace) -> None:
 
 
 def tensorrt(arguments: argparse.Namespace) -> None:
-    from scarseg_runtime.engine_cache import beside_path
-    from scarseg_runtime.model_file import read_model_file
-    from scarseg_runtime.tensorrt_build import Profile, Target, build_engine, write_engine
+    from scarseg_runtime.model_file.read import read_model_file
+    from scarseg_runtime.providers.engine_cache import beside_path
+    from scarseg_runtime.providers.tensorrt.build import Profile, Target, build_engine, write_engine
 
     model = read_model_file(arguments.model)
     out = arguments.out or beside_path(arguments.model, arguments.runtime)
@@ -109,7 +109,7 @@ def tensorrt(arguments: argparse.Namespace) -> None:
 
 
 def inspect(arguments: argparse.Namespace) -> None:
-    from scarseg_export import inspect_model
+    from scarseg_export.verify import inspect_model
 
     if arguments.file.suffix == ".onnx":
         facts = inspect_model.inspect_model(arguments.file)
@@ -122,7 +122,7 @@ def inspect(arguments: argparse.Namespace) -> None:
 
 
 def nnunet(arguments: argparse.Namespace) -> None:
-    from scarseg_export.nnunet import export_nnunet
+    from scarseg_export.nnunet.convert import export_nnunet
 
     export_nnunet(
         arguments.folder, arguments.out, arguments.classes,
@@ -132,7 +132,7 @@ def nnunet(arguments: argparse.Namespace) -> None:
 
 
 def tradeoff(arguments: argparse.Namespace) -> None:
-    from scarseg_export.tradeoff import write_tradeoff
+    from scarseg_export.train.tradeoff import write_tradeoff
 
     print(write_tradeoff(arguments.run, arguments.out, arguments.validation))
 
@@ -147,8 +147,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def _say_model(path: Path, report: Path | None) -> None:
     """One line on a written model file, its verification table, and the JSON report."""
-    from scarseg_export.inspect_model import inspect_model
-    from scarseg_export.verification_table import table_lines
+    from scarseg_export.verify.inspect_model import inspect_model
+    from scarseg_export.verify.table import table_lines
 
     facts = inspect_model(path)
     print(f"{path}: {facts['file']['bytes'] / 1e6:.1f} MB")

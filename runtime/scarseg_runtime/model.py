@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_runtime.cache_place import Cache, check_cache
 from scarseg_runtime.contract import BEAT_SAMPLES, LEADS, MAX_STACK_PIXELS
 from scarseg_runtime.cores import checked_threads
 from scarseg_runtime.errors import StudyError, UsageError
-from scarseg_runtime.model_file import ModelMetadata, with_half_variant
+from scarseg_runtime.model_file.read import ModelMetadata, with_half_variant
 from scarseg_runtime.own_process import OwnProcess
 from scarseg_runtime.preprocess import slice_levels
-from scarseg_runtime.providers import Candidate, candidates, choose
+from scarseg_runtime.providers.cache_place import Cache, check_cache
+from scarseg_runtime.providers.registry import Candidate, candidates, choose
 from scarseg_runtime.run_control import NO_LIMITS, RunControl
 from scarseg_runtime.session import Session
 from scarseg_runtime.taff import EcgDecision, decide
@@ -59,7 +59,7 @@ class Model:
         """Load a model file and check that it keeps the contract.
 
         Args:
-            provider: a name of scarseg_runtime.providers, or ``auto``.
+            provider: a name of scarseg_runtime.providers.registry, or ``auto``.
             precision: ``fp32``, ``fp16``, ``bf16``, or ``auto``.
             threads: cores to compute on; default those the process may use.
             cache: whether compiled models are kept in the user's cache folder, or another folder.
@@ -161,13 +161,13 @@ def _ecg_inputs(
 def open_session(chosen: Candidate, threads: int | None = None, cache: Cache = True) -> Session:
     """The session of a candidate. Raises ModelError or ProviderError."""
     if chosen.provider.name in ("tensorrt", "tensorrt-rtx"):
-        from scarseg_runtime.tensorrt_engine import TensorrtSession
+        from scarseg_runtime.providers.tensorrt.engine import TensorrtSession
 
         return TensorrtSession.open(chosen.model, chosen.provider.name, cache=cache)
     if chosen.provider.name == "openvino":
-        from scarseg_runtime.openvino_session import OpenvinoSession
+        from scarseg_runtime.providers.openvino.session import OpenvinoSession
 
         return OpenvinoSession.open(chosen.model, chosen.precision, threads, cache)
-    from scarseg_runtime.onnx_session import OnnxSession
+    from scarseg_runtime.providers.onnxruntime.session import OnnxSession
 
     return OnnxSession.open(chosen.model, chosen.provider.name, threads)

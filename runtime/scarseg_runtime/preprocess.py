@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scarseg_runtime.contract import BEAT_R_INDEX, BEAT_SAMPLES, ECG_RATE_HZ
-from scarseg_runtime.ecg_beats import (
+from scarseg_runtime.ecg.beats import (
     aligned_beats,
     centre_beat,
     find_qrs,
@@ -18,7 +18,7 @@ from scarseg_runtime.ecg_beats import (
     qrs_centre,
     samples,
 )
-from scarseg_runtime.ecg_signal import (
+from scarseg_runtime.ecg.signal import (
     BAND_HZ,
     bandpass_resample,
     check_amplitude,

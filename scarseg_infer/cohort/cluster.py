@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from scarseg_infer.cohort.address import authentication, reached
-from scarseg_infer.stop import handler_kept
+from scarseg_infer.host.stop import handler_kept
 from scarseg_runtime.cores import usable_cores
 from scarseg_runtime.errors import ProviderError
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scarseg_infer.cohort.table import Row
-from scarseg_infer.read_wfdb import MAX_HEADER_BYTES
-from scarseg_infer.study_files import FolderFiles
+from scarseg_infer.ecg.wfdb.read import MAX_HEADER_BYTES
+from scarseg_infer.study.files import FolderFiles
 
 
 def key(row: Row, settings: str) -> str:

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from scarseg_infer.stop import EXIT_CODE as TERMINATED
-from scarseg_infer.stop import Sigterm
+from scarseg_infer.host.stop import EXIT_CODE as TERMINATED
+from scarseg_infer.host.stop import Sigterm
 from scarseg_runtime.errors import OutputError, ScarsegError, UsageError
 from scarseg_runtime.version import __version__
 
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, ImportError) and error.name in ("ray", "pyarrow"):
             missing = f"{error.name} is missing. pip install 'scarseg-infer[cohort]'"
             return _ended(missing, UsageError.exit_code)
-        from scarseg_infer.crash_place import crash_place
+        from scarseg_infer.host.crash_place import crash_place
 
         what = f"internal error, {crash_place(error)}"
         return _ended(f"{what}. Please report it with the version and the command.", 1)
@@ -138,7 +138,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _checked(arguments: argparse.Namespace, rows: list[Row]) -> list[Row]:
     """The rows, where arguments make sense, alone and with them."""
-    from scarseg_infer.write import check_only
+    from scarseg_infer.write.folder import check_only
 
     check_only(_only(arguments))
     for name, value in (("--workers", arguments.workers), ("--timeout", arguments.timeout),
@@ -163,7 +163,7 @@ def _only(arguments: argparse.Namespace) -> tuple[str, ...]:
 def _worker_options(arguments: argparse.Namespace) -> WorkerOptions:
     from scarseg_infer.cohort.worker import WorkerOptions
     from scarseg_infer.models import model_path
-    from scarseg_runtime.model_file import checked_bytes, with_half_variant
+    from scarseg_runtime.model_file.read import checked_bytes, with_half_variant
 
     with model_path(arguments.model) as path:
         models = with_half_variant(path)

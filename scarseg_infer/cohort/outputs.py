@@ -9,11 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from scarseg_infer.write import NAMES
+from scarseg_infer.write.folder import NAMES
 from scarseg_runtime.errors import OutputError
 
 _LEFTOVER: Final = re.compile(r"\.[A-Za-z0-9][A-Za-z0-9._-]*-[0-9a-f]{16}\.partial(\.old)?")
-"""Folders in which ``write.py`` puts results together, or moves old ones aside."""
+"""Folders in which ``write/folder.py`` puts results together, or moves old ones aside."""
 
 
 def fingerprints(folder: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from scarseg_infer.cohort.inputs import key
 from scarseg_infer.cohort.journal import Outcome
 from scarseg_infer.cohort.table import Row
-from scarseg_infer.write import NAMES
+from scarseg_infer.write.folder import NAMES
 from scarseg_runtime.contract import SEGMENT_COUNT
 from scarseg_runtime.errors import OutputError
 

@@ -13,7 +13,7 @@ from scarseg_infer.cohort.inputs import digest, key
 from scarseg_infer.cohort.journal import Outcome
 from scarseg_infer.cohort.outputs import fingerprints
 from scarseg_infer.cohort.table import Row
-from scarseg_infer.crash_place import crash_place
+from scarseg_infer.host.crash_place import crash_place
 from scarseg_infer.segmenter import Segmenter
 from scarseg_runtime.errors import ScarsegError
 from scarseg_runtime.version import __version__

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from scarseg_infer.node.tls import Tls, server_context
+from scarseg_infer.node.dicom.tls import Tls, server_context
 from scarseg_infer.node.toml_table import Table
 from scarseg_runtime.errors import UsageError
-from scarseg_runtime.providers import PRECISIONS, PROVIDERS
+from scarseg_runtime.providers.registry import PRECISIONS, PROVIDERS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 OBJECTS: Final = ("seg", "sr", "dicom-pdf")
-"""What can be sent to peers, by the names of scarseg_infer.write, in the order of sending."""
+"""What can be sent to peers, by the names of write/folder.py, in the order of sending."""
 _TABLES: Final = (
     "node", "callers", "limits", "study", "tls", "peers", "send", "status", "model", "ecg_query",
 )  # fmt: skip

@@ -37,11 +37,11 @@ class Node:
 
     def __init__(self, config: Config, segmenter: Segmenter, log: Log) -> None:
         from scarseg_infer.node.counters import Counters
-        from scarseg_infer.node.outbox import Outbox
-        from scarseg_infer.node.queue import Queue
-        from scarseg_infer.node.receive import Receiver
-        from scarseg_infer.node.send import Sender
-        from scarseg_infer.node.storage import Storage
+        from scarseg_infer.node.dicom.receive import Receiver
+        from scarseg_infer.node.dicom.send import Sender
+        from scarseg_infer.node.queue.outbox import Outbox
+        from scarseg_infer.node.queue.received import Queue
+        from scarseg_infer.node.queue.storage import Storage
         from scarseg_infer.node.work import Worker
 
         self._config, self._log = config, log
@@ -53,7 +53,7 @@ class Node:
         self._receiver = Receiver(config, self._storage, self._queue, self._counters, log)
         fetch = None
         if config.ecg_query:
-            from scarseg_infer.node.query import EcgQuery
+            from scarseg_infer.node.dicom.query import EcgQuery
 
             fetch = EcgQuery(
                 config, config.ecg_query, self._queue, self._counters, log,
@@ -72,8 +72,8 @@ class Node:
     def run(self, stop: threading.Event) -> bool:
         """Serve until ``stop`` is set, then end in order; the same, returning False, where a
         thread has died, so that whoever started the node can start it again."""
-        from scarseg_infer.node.http_api import StudyApi
-        from scarseg_infer.node.status import Status, StatusServer
+        from scarseg_infer.node.http.api import StudyApi
+        from scarseg_infer.node.http.status import Status, StatusServer
 
         config = self._config
         status = Status(self._queue, self._outbox, self._counters, self.problems, self.gauges)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from scarseg_infer.ecg import EcgRecord
-from scarseg_infer.node.queue import Queue, Study
+from scarseg_infer.ecg.record import EcgRecord
+from scarseg_infer.node.queue.received import Queue, Study
 from scarseg_runtime.errors import EcgError
 
 MAX_TRIED: Final = 5
@@ -16,7 +16,7 @@ MAX_TRIED: Final = 5
 
 def ecgs_for(queue: Queue, study: Study) -> Iterator[tuple[EcgRecord, str]]:
     """ECGs of the study's patient that can be read, the newest first, and a digest's word each."""
-    from scarseg_infer.read_ecg_dicom import read_ecg_dicom
+    from scarseg_infer.ecg.dicom import read_ecg_dicom
 
     for path in queue.ecgs(study)[:MAX_TRIED]:
         try:

@@ -15,21 +15,21 @@ from typing import Final
 
 from pydicom import dcmread
 
-from scarseg_infer.crash_place import crash_place
-from scarseg_infer.ecg import EcgRecord
+from scarseg_infer.ecg.record import EcgRecord
+from scarseg_infer.host.crash_place import crash_place
 from scarseg_infer.node.config import Config
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
-from scarseg_infer.node.outbox import Outbox, ResultFile
 from scarseg_infer.node.pair import ecgs_for, has_ecg, link_images
-from scarseg_infer.node.queue import Queue, Study
-from scarseg_infer.node.retention import forget
-from scarseg_infer.node.steps import Steps
-from scarseg_infer.node.storage import Storage
+from scarseg_infer.node.queue.outbox import Outbox, ResultFile
+from scarseg_infer.node.queue.received import Queue, Study
+from scarseg_infer.node.queue.retention import forget
+from scarseg_infer.node.queue.steps import Steps
+from scarseg_infer.node.queue.storage import Storage
 from scarseg_infer.result import ScarResult
 from scarseg_infer.segmenter import Segmenter
-from scarseg_infer.study_reader import read_study
-from scarseg_infer.write import NAMES, write_all
+from scarseg_infer.study.read import read_study
+from scarseg_infer.write.folder import NAMES, write_all
 from scarseg_runtime.errors import (
     CancelledError,
     EcgError,

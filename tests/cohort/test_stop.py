@@ -8,7 +8,7 @@ import sys
 WAITING = """
 import os, signal, threading, time
 from scarseg_infer.cohort.cluster import connected
-from scarseg_infer.stop import Sigterm
+from scarseg_infer.host.stop import Sigterm
 
 def outside(*_):
     print("outside", flush=True)

@@ -11,10 +11,10 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from scarseg_export import cine_render
-from scarseg_export.cine import CineStack, read_cine, signed_distance
-from scarseg_export.cine_render import render_cine
-from scarseg_export.losses import UNKNOWN_OUTSIDE
+from scarseg_export.train import cine_render
+from scarseg_export.train.cine import CineStack, read_cine, signed_distance
+from scarseg_export.train.cine_render import render_cine
+from scarseg_export.train.losses import UNKNOWN_OUTSIDE
 from scarseg_export.twin.image import ImageStack
 from scarseg_export.twin.scar import ScarMap, ischaemic_scar, no_scar
 from scarseg_runtime.contract import Label

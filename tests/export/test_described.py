@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from scarseg_export.cli import main
-from scarseg_export.described import load_described
-from scarseg_export.network import NetworkConfig, ScarNet
+from scarseg_export.deploy.described import load_described
+from scarseg_export.net.network import NetworkConfig, ScarNet
 from scarseg_runtime.contract import BEAT_SAMPLES, LEADS
 from scarseg_runtime.errors import ModelError
 from scarseg_runtime.model import Model

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from scarseg_export.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from scarseg_export.cli import MIN_SCAR_ML, main
 from scarseg_export.evaluation import arms
 from scarseg_export.evaluation.arms import run_arms
@@ -23,9 +22,10 @@ from scarseg_export.evaluation.report import evaluate
 from scarseg_export.evaluation.run import measure
 from scarseg_export.evaluation.summary import CHANGED, SAME, summarise
 from scarseg_export.evaluation.testset import UnseenPatient, gap_of, load_case, stored_case
-from scarseg_export.network import NetworkConfig, ScarNet
-from scarseg_export.recipe import Recipe
-from scarseg_export.train_fusion import Ablations
+from scarseg_export.net.network import NetworkConfig, ScarNet
+from scarseg_export.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from scarseg_export.train.fusion import Ablations
+from scarseg_export.train.recipe import Recipe
 from scarseg_export.twin.image import ImageStack
 from scarseg_runtime.contract import Label
 from scarseg_runtime.errors import ModelError

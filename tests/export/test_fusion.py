@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scarseg_export.ecg_encoder import size_units
-from scarseg_export.fusion import Agreement, Ceiling, Fusion, heart_size, segment_evidence
-from scarseg_export.network import NetworkConfig, ScarNet
-from scarseg_export.taff import AgeLikelihood, TemporalWeight
-from scarseg_export.train_fusion import Pairs, agreement_loss
+from scarseg_export.net.ecg_encoder import size_units
+from scarseg_export.net.fusion import Agreement, Ceiling, Fusion, heart_size, segment_evidence
+from scarseg_export.net.network import NetworkConfig, ScarNet
+from scarseg_export.net.taff import AgeLikelihood, TemporalWeight
+from scarseg_export.train.fusion import Pairs, agreement_loss
 from scarseg_runtime.contract import BEAT_SAMPLES
 
 

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scarseg_export.aha_map import HeartFrame, locate, segment_map
-from scarseg_export.network import ScarNet, centres_from
-from scarseg_export.normalise import robust_zscore
-from scarseg_export.sampling import back, centred_view, half_extent_mm, offsets_mm, view
-from scarseg_export.taff import TemporalWeight, mix
+from scarseg_export.net.aha_map import HeartFrame, locate, segment_map
+from scarseg_export.net.network import ScarNet, centres_from
+from scarseg_export.net.normalise import robust_zscore
+from scarseg_export.net.sampling import back, centred_view, half_extent_mm, offsets_mm, view
+from scarseg_export.net.taff import TemporalWeight, mix
 from scarseg_runtime import taff as policy
 from scarseg_runtime.atlas import segment_at
 

@@ -9,14 +9,19 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from scarseg_export.half import CONVOLUTIONS, convert_to_half, half_convolutions, write_half_variant
-from scarseg_export.model_io import load_model
-from scarseg_export.studies import edge_studies
+from scarseg_export.deploy.half import (
+    CONVOLUTIONS,
+    convert_to_half,
+    half_convolutions,
+    write_half_variant,
+)
+from scarseg_export.deploy.model_io import load_model
+from scarseg_export.verify.studies import edge_studies
 from scarseg_infer.models import model_path
 from scarseg_runtime.contract import Label
 from scarseg_runtime.errors import ModelError
 from scarseg_runtime.model import Model
-from scarseg_runtime.model_file import read_model_file
+from scarseg_runtime.model_file.read import read_model_file
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from scarseg_export.cli import main
-from scarseg_export.inspect_model import convolution_flops, inspect_model
-from scarseg_export.model_io import load_model
-from scarseg_export.onnx_weights import network_of
+from scarseg_export.deploy.model_io import load_model
+from scarseg_export.deploy.onnx_weights import network_of
+from scarseg_export.verify.inspect_model import convolution_flops, inspect_model
 from scarseg_infer.models import model_path
-from scarseg_runtime.model_file import read_model_file
+from scarseg_runtime.model_file.read import read_model_file
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from scarseg_export.cli import main
-from scarseg_export.nnunet_folder import load_fold, read_folder
+from scarseg_export.nnunet.folder import load_fold, read_folder
 from scarseg_export.twin.cohort import sample_case
 from scarseg_infer import Segmenter
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY

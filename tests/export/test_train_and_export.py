@@ -11,12 +11,12 @@ import onnx
 import pytest
 import torch
 
-from scarseg_export.checkpoint import load_checkpoint
 from scarseg_export.cli import main
-from scarseg_export.network import NetworkConfig, ScarNet
-from scarseg_export.onnx_export import export_onnx, record_scores
-from scarseg_export.recipe import Recipe, load_recipe
-from scarseg_export.train import train
+from scarseg_export.deploy.onnx_export import export_onnx, record_scores
+from scarseg_export.net.network import NetworkConfig, ScarNet
+from scarseg_export.train.checkpoint import load_checkpoint
+from scarseg_export.train.recipe import Recipe, load_recipe
+from scarseg_export.train.run import train
 from scarseg_runtime.contract import BEAT_SAMPLES
 from scarseg_runtime.errors import ModelError, UsageError
 from scarseg_runtime.model import Model

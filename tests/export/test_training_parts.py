@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from scarseg_export import loop
-from scarseg_export.batches import draw_batch, source_of
-from scarseg_export.buffers import StackBuffer
-from scarseg_export.loop import Rate, run_steps
-from scarseg_export.losses import MIMIC, UNKNOWN_OUTSIDE, anatomy_loss, scar_loss
-from scarseg_export.network import NetworkConfig
-from scarseg_export.normalise import robust_zscore
-from scarseg_export.sampling import half_extent_mm, view
+from scarseg_export.net.network import NetworkConfig
+from scarseg_export.net.normalise import robust_zscore
+from scarseg_export.net.sampling import half_extent_mm, view
+from scarseg_export.train import loop
+from scarseg_export.train.batches import draw_batch, source_of
+from scarseg_export.train.buffers import StackBuffer
+from scarseg_export.train.loop import Rate, run_steps
+from scarseg_export.train.losses import MIMIC, UNKNOWN_OUTSIDE, anatomy_loss, scar_loss
 from scarseg_export.twin.cohort import sample_case
 from scarseg_runtime.contract import Label
 

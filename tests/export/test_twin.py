@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scarseg_export.train_ecg import segment_burden_of
+from scarseg_export.train.ecg import segment_burden_of
 from scarseg_export.twin.anatomy import sample_anatomy
 from scarseg_export.twin.cohort import (
     TAU_DAYS,
@@ -20,7 +20,7 @@ from scarseg_export.twin.grid import sample_grid
 from scarseg_export.twin.image import render
 from scarseg_export.twin.scanner import sample_look
 from scarseg_export.twin.scar import ScarMap, ischaemic_scar, no_scar
-from scarseg_infer import orientation
+from scarseg_infer.study.geometry import orientation
 from scarseg_runtime.contract import BEAT_R_INDEX, LEADS, Label
 
 CHEST = [LEADS.index(f"V{n}") for n in range(1, 5)]

@@ -11,10 +11,10 @@ import pytest
 
 from scarseg_export.cli import main
 from scarseg_export.twin.cohort import beats_of, sample_case
-from scarseg_infer.ecg_reader import read_ecg
-from scarseg_infer.gap import gap_between
-from scarseg_infer.orientation import display_transform
-from scarseg_infer.study_reader import read_study
+from scarseg_infer.ecg.gap import gap_between
+from scarseg_infer.ecg.read import read_ecg
+from scarseg_infer.study.geometry.orientation import display_transform
+from scarseg_infer.study.read import read_study
 from scarseg_runtime.preprocess import mean_beat
 
 

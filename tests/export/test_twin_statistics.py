@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from scarseg_export.aha_map import locate, segment_map
-from scarseg_export.train_ecg import segment_auroc, segment_burden_of
+from scarseg_export.net.aha_map import locate, segment_map
+from scarseg_export.train.ecg import segment_auroc, segment_burden_of
 from scarseg_export.twin.anatomy import sample_anatomy
 from scarseg_export.twin.cohort import beats_of, sample_case
 from scarseg_export.twin.ecg import sample_conduction, simulate_beats

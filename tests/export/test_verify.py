@@ -11,18 +11,18 @@ import pytest
 from onnx import numpy_helper
 
 from scarseg_export.cli import main
-from scarseg_export.model_io import load_model, set_metadata, write_model
-from scarseg_export.onnx_weights import network_of
-from scarseg_export.studies import studies
-from scarseg_export.verify import difference, table_row, verify, write_table
+from scarseg_export.deploy.model_io import load_model, set_metadata, write_model
+from scarseg_export.deploy.onnx_weights import network_of
+from scarseg_export.verify.parity import difference, table_row, verify, write_table
+from scarseg_export.verify.studies import studies
 from scarseg_infer import Segmenter
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
 from scarseg_infer.models import model_path
 from scarseg_runtime.contract import Label
 from scarseg_runtime.errors import ModelError, ProviderError
 from scarseg_runtime.model import Model
-from scarseg_runtime.model_file import read_model_file, with_half_variant
-from scarseg_runtime.providers import candidates, choose
+from scarseg_runtime.model_file.read import read_model_file, with_half_variant
+from scarseg_runtime.providers.registry import candidates, choose
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.tag import BaseTag, Tag
 
-from scarseg_infer.dicom_parse import parse
+from scarseg_infer.study.dicom.parse import parse
 
 # The writer quotes the whole traceback at each level of nesting, so its length doubles: sixty
 # levels took all memory.

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import ecg_factory as FACTORY
 import numpy as np
 
-from scarseg_infer.ecg import MAX_ECG_BYTES, EcgRecord
-from scarseg_runtime.ecg_quality import assess
+from scarseg_infer.ecg.record import MAX_ECG_BYTES, EcgRecord
+from scarseg_runtime.ecg.quality import assess
 from scarseg_runtime.errors import EcgError
 from scarseg_runtime.preprocess import mean_beat
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scarseg_infer.stack import LgeStack
+from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.errors import StudyError
 
 SECRETS = ("Secretname", "SECRET-ID", "/tmp", "scarseg-fuzz")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from scarseg_infer.study_reader import read_study
+from scarseg_infer.study.read import read_study
 from scarseg_runtime.errors import StudyError
 
 

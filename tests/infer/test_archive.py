@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scarseg_infer.archive import open_archive
-from scarseg_infer.study_reader import read_study
+from scarseg_infer.study.archive import open_archive
+from scarseg_infer.study.read import read_study
 from scarseg_runtime.errors import StudyError
 
 CENTRAL_ENTRY = b"PK\x01\x02"

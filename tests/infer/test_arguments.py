@@ -22,7 +22,7 @@ from scarseg_infer import (
     read_study,
 )
 from scarseg_infer.demo import DEMO_STUDY
-from scarseg_runtime.cache_place import chosen_folder
+from scarseg_runtime.providers.cache_place import chosen_folder
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ import pytest
 from pydicom.sr._cid_dict import cid_concepts
 from pydicom.sr._concepts_dict import concepts
 
-from scarseg_infer import coded
-from scarseg_infer.coded import AHA_SEGMENTS, PRIVATE_SCHEME, Code, code_item
+from scarseg_infer.write.dicom import codes
+from scarseg_infer.write.dicom.codes import AHA_SEGMENTS, PRIVATE_SCHEME, Code, code_item
 from scarseg_runtime.atlas import SEGMENT_NAMES
 
 CODES = [
     code
-    for value in vars(coded).values()
+    for value in vars(codes).values()
     for code in (value if isinstance(value, tuple) and not isinstance(value, Code) else [value])
     if isinstance(code, Code)
 ]
@@ -57,6 +57,6 @@ def test_segments_are_the_17_segment_model_in_order() -> None:
 
 
 def test_item() -> None:
-    item = code_item(coded.SCAR_TISSUE)
+    item = code_item(codes.SCAR_TISSUE)
     assert (item.CodeValue, item.CodingSchemeDesignator) == ("12402003", "SCT")
     assert item.CodeMeaning == "Scar tissue"

@@ -20,13 +20,13 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from scarseg_infer.codestream import Claim, check_rle, jpeg2000_claims, jpeg_claims
-from scarseg_infer.study_reader import read_study
+from scarseg_infer.study.dicom.codestream import Claim, check_rle, jpeg2000_claims, jpeg_claims
+from scarseg_infer.study.read import read_study
 
 READ = """
 import sys
 from scarseg_runtime.errors import ScarsegError
-from scarseg_infer.study_reader import read_study
+from scarseg_infer.study.read import read_study
 if sys.platform != "win32":
     import resource
     resource.setrlimit(resource.RLIMIT_AS, (1500 << 20, 1500 << 20))

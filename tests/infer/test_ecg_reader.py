@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 
 import scarseg_infer
-from scarseg_infer.ecg import MAX_ECG_BYTES
-from scarseg_infer.ecg_reader import read_ecg
+from scarseg_infer.ecg.read import read_ecg
+from scarseg_infer.ecg.record import MAX_ECG_BYTES
 from scarseg_runtime.contract import BEAT_R_INDEX, LEADS
 from scarseg_runtime.errors import EcgError
 from scarseg_runtime.preprocess import mean_beat

@@ -12,7 +12,7 @@ import pytest
 
 from scarseg_infer import EcgError, EcgRecord, LgeStack, ScarResult, Segmenter, read_ecg, read_study
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
-from scarseg_infer.ecg import MAX_ANALYSED_S
+from scarseg_infer.ecg.record import MAX_ANALYSED_S
 
 
 @pytest.fixture(scope="module")

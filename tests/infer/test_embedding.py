@@ -31,9 +31,9 @@ from scarseg_infer import (
     stack_from_arrays,
 )
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
-from scarseg_infer.quiet import loud_host, quiet_readers
-from scarseg_infer.stages import Stage
-from scarseg_infer.write import NAMES
+from scarseg_infer.host.quiet import loud_host, quiet_readers
+from scarseg_infer.host.stages import Stage
+from scarseg_infer.write.folder import NAMES
 from scarseg_runtime.model import Model
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scarseg_infer.ecg import EcgRecord
-from scarseg_infer.gap import Gap, gap_between
+from scarseg_infer.ecg.gap import Gap, gap_between
+from scarseg_infer.ecg.record import EcgRecord
 
 MRI = datetime(2020, 3, 1, 12, 0)
 

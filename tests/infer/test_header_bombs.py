@@ -13,10 +13,11 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import ImplicitVRLittleEndian, TwelveLeadECGWaveformStorage
 
-from scarseg_infer import dicom_parse, dicom_series
-from scarseg_infer.dicom_header import FileKind, read_headers
-from scarseg_infer.read_ecg_dicom import is_ecg
-from scarseg_infer.study_reader import list_series, read_study
+from scarseg_infer.ecg.dicom import is_ecg
+from scarseg_infer.study.dicom import parse as dicom_parse
+from scarseg_infer.study.dicom import series as dicom_series
+from scarseg_infer.study.dicom.header import FileKind, read_headers
+from scarseg_infer.study.read import list_series, read_study
 
 ITEM = b"\xfe\xff\x00\xe0"
 END = b"\xfe\xff\xdd\xe0" + bytes(4)

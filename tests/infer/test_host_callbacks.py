@@ -13,7 +13,7 @@ import pytest
 
 from scarseg_infer import RunTimeoutError, Segmenter, StudyError
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
-from scarseg_infer.stages import Stage
+from scarseg_infer.host.stages import Stage
 
 RAISED: dict[str, Callable[[], Exception]] = {
     "time limit": lambda: RunTimeoutError("the run took longer than its time limit"),

@@ -33,7 +33,7 @@ from scarseg_infer import Segmenter
 from scarseg_infer.cli import main
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
 from scarseg_infer.result import ScarResult
-from scarseg_infer.write import NAMES
+from scarseg_infer.write.folder import NAMES
 
 Verify = Callable[[Path], dict[str, Any]]
 Slices = list[FileDataset]
@@ -226,7 +226,7 @@ def test_nifti_gives_the_same_scar(
 ) -> None:
     import nibabel
 
-    from scarseg_infer.write_nifti import ras_affine
+    from scarseg_infer.write.nifti import ras_affine
 
     affine = ras_affine(plain.stack)
     volume = plain.stack.pixels.transpose(2, 1, 0)  # columns, rows, slices

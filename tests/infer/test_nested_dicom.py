@@ -17,16 +17,19 @@ from pydicom.dataelem import DataElement
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
-from scarseg_infer.read_dicom import list_dicom_series, read_dicom
-from scarseg_infer.read_ecg_dicom import is_ecg, read_ecg_dicom
+from scarseg_infer.ecg.dicom import is_ecg, read_ecg_dicom
+from scarseg_infer.study.dicom.read import list_dicom_series, read_dicom
 from scarseg_runtime.errors import ScarsegError
 
 PACKAGE = Path(__file__).resolve().parents[2] / "scarseg_infer"
 DEPTH = 11
 """Levels; a text that doubled would be of more than 20 MB."""
 ENOUGH_BYTES = 4 << 20
-READ_OUR_OWN = {"node/send.py", "node/work.py", "node/http_api.py", "write_sr.py"}
-"""Objects that the package has written; whatever comes from elsewhere goes through dicom_parse."""
+READ_OUR_OWN = {
+    "node/dicom/send.py", "node/work.py", "node/http/api.py", "write/dicom/sr.py"
+}  # fmt: skip
+"""Objects that the package has written; whatever comes from elsewhere goes through
+study/dicom/parse.py."""
 _BOTTOM = b"OB\0\0\x04\0\0\0evil"
 META = (0x00020000, 0x00020001, 0x00020002, 0x00020003, 0x00020010, 0x00020012, 0x00020100)
 CHARACTER_SET = 0x00080005
@@ -163,4 +166,4 @@ def test_files_from_elsewhere_are_parsed_with_care() -> None:
         for path in PACKAGE.rglob("*.py")
         if "dcmread" in path.read_text(encoding="utf-8")
     }
-    assert careless == READ_OUR_OWN | {"dicom_parse.py"}
+    assert careless == READ_OUR_OWN | {"study/dicom/parse.py"}

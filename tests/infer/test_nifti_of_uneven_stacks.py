@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from scarseg_infer.result import ScarResult
-from scarseg_infer.stack import LgeStack
-from scarseg_infer.write_nifti import write_nifti
+from scarseg_infer.study.stack import LgeStack
+from scarseg_infer.write.nifti import write_nifti
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from pydicom import Dataset
 from pydicom.uid import EnhancedMRImageStorage, generate_uid
 
 from scarseg_infer.result import ScarResult
-from scarseg_infer.study_reader import read_study
-from scarseg_infer.write_pdf import write_pdf
-from scarseg_infer.write_seg import write_seg
-from scarseg_infer.write_sr import write_sr
+from scarseg_infer.study.read import read_study
+from scarseg_infer.write.dicom.pdf import write_pdf
+from scarseg_infer.write.dicom.seg import write_seg
+from scarseg_infer.write.dicom.sr import write_sr
 
 Verify = Callable[[Path], dict[str, Any]]
 

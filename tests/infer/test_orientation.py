@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from scarseg_infer.orientation import (
+from scarseg_infer.study.geometry.orientation import (
     ANTERIOR_WALL,
     BASE_TO_APEX,
     LATERAL_WALL,
@@ -22,8 +22,8 @@ from scarseg_infer.orientation import (
     display_transform,
     short_axis_tilt_deg,
 )
-from scarseg_infer.stack import LgeStack
-from scarseg_infer.study_reader import read_study
+from scarseg_infer.study.read import read_study
+from scarseg_infer.study.stack import LgeStack
 
 ALL_TRANSFORMS = [DisplayTransform(*flags) for flags in product((False, True), repeat=4)]
 SPACING_MM = (1.5, 1.25)

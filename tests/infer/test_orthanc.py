@@ -24,12 +24,12 @@ import pydicom
 import pytest
 from pydicom import Dataset
 
-from scarseg_infer.orientation import LATERAL_WALL
 from scarseg_infer.result import ScarResult
-from scarseg_infer.study_reader import read_study
-from scarseg_infer.write_pdf import write_pdf
-from scarseg_infer.write_seg import write_seg
-from scarseg_infer.write_sr import write_sr
+from scarseg_infer.study.geometry.orientation import LATERAL_WALL
+from scarseg_infer.study.read import read_study
+from scarseg_infer.write.dicom.pdf import write_pdf
+from scarseg_infer.write.dicom.seg import write_seg
+from scarseg_infer.write.dicom.sr import write_sr
 from scarseg_runtime.contract import Label
 
 START_SECONDS = 60.0

@@ -21,13 +21,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from scarseg_infer.drawing import NIGHT_SCALE, NO_DATA, SCALE, colour_of, contrast, ink_on
-from scarseg_infer.page.charts import ecg_svg, taff_svg
-from scarseg_infer.page.volumes import quantise, run_lengths, segment_slices, volumes
 from scarseg_infer.result import ScarResult
-from scarseg_infer.stack import LgeStack
-from scarseg_infer.write_json import result_document
-from scarseg_infer.write_page import page_html, write_page
+from scarseg_infer.study.stack import LgeStack
+from scarseg_infer.write.json import result_document
+from scarseg_infer.write.report.charts import ecg_svg, taff_svg
+from scarseg_infer.write.report.drawing import (
+    NIGHT_SCALE,
+    NO_DATA,
+    SCALE,
+    colour_of,
+    contrast,
+    ink_on,
+)
+from scarseg_infer.write.report.page import page_html, write_page
+from scarseg_infer.write.report.volumes import quantise, run_lengths, segment_slices, volumes
 from scarseg_runtime.contract import Label
 
 MakeResult = Callable[..., ScarResult]
@@ -233,7 +240,7 @@ def test_the_policy_lets_only_this_script_run(
 def test_the_page_names_no_patient(make_result: MakeResult) -> None:
     pydicom = pytest.importorskip("pydicom")
     from scarseg_infer.demo import DEMO_STUDY
-    from scarseg_infer.study_reader import read_study
+    from scarseg_infer.study.read import read_study
 
     stack = read_study(DEMO_STUDY)
     named = []
@@ -263,9 +270,8 @@ def test_the_page_stays_small(
 
 def test_writing_the_page_loads_nothing_heavy() -> None:
     heavy = ["torch", "pydicom", "highdicom", "PIL", "nibabel", "wfdb", "onnxruntime", "scipy"]
-    code = (
-        f"import sys, scarseg_infer.write_page; print([m for m in {heavy!r} if m in sys.modules])"
-    )
+    module = "scarseg_infer.write.report.page"
+    code = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 

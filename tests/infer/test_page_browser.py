@@ -18,7 +18,7 @@ from PIL import Image
 from scarseg_infer import Segmenter
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
 from scarseg_infer.result import ScarResult
-from scarseg_infer.write_page import write_page
+from scarseg_infer.write.report.page import write_page
 from scarseg_runtime.contract import Label
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")

@@ -15,8 +15,8 @@ from ecgdatakit.parsing.codecs.lzw import LzwDecoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scarseg_infer.philips_xli import expanded_bytes
-from scarseg_infer.read_ecg_other import MAX_EXPANDED_BYTES, read_ecg_other
+from scarseg_infer.ecg.guards.philips_xli import expanded_bytes
+from scarseg_infer.ecg.vendor import MAX_EXPANDED_BYTES, read_ecg_other
 from scarseg_runtime.errors import EcgError
 
 

@@ -9,9 +9,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from scarseg_infer.bullseye import bullseye_image, colour_of, segment_wedge
-from scarseg_infer.drawing import ENDOCARDIUM, EPICARDIUM, SCAR
-from scarseg_infer.overlay import TILE, overlay_image
+from scarseg_infer.write.report.bullseye import bullseye_image, colour_of, segment_wedge
+from scarseg_infer.write.report.drawing import ENDOCARDIUM, EPICARDIUM, SCAR
+from scarseg_infer.write.report.overlay import TILE, overlay_image
 from scarseg_runtime.atlas import segment_at
 
 

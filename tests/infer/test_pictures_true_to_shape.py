@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scarseg_infer.bullseye import bullseye_image
-from scarseg_infer.drawing import EPICARDIUM, WARNING
-from scarseg_infer.overlay import TILE, overlay_image
 from scarseg_infer.result import ScarResult
-from scarseg_infer.stack import LgeStack
+from scarseg_infer.study.stack import LgeStack
+from scarseg_infer.write.report.bullseye import bullseye_image
+from scarseg_infer.write.report.drawing import EPICARDIUM, WARNING
+from scarseg_infer.write.report.overlay import TILE, overlay_image
 
 MakeResult = Callable[..., ScarResult]
 MakeStack = Callable[..., LgeStack]

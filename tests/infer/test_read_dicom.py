@@ -15,9 +15,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from scarseg_infer.orientation import ANTERIOR_WALL, LATERAL_WALL
-from scarseg_infer.stack import LgeStack
-from scarseg_infer.study_reader import read_study
+from scarseg_infer.study.geometry.orientation import ANTERIOR_WALL, LATERAL_WALL
+from scarseg_infer.study.read import read_study
+from scarseg_infer.study.stack import LgeStack
 
 # --- what is read ---------------------------------------------------------------------------
 

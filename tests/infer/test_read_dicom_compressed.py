@@ -30,8 +30,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from scarseg_infer.orientation import ANTERIOR_WALL, LATERAL_WALL
-from scarseg_infer.study_reader import read_study
+from scarseg_infer.study.geometry.orientation import ANTERIOR_WALL, LATERAL_WALL
+from scarseg_infer.study.read import read_study
 
 Refusal = Callable[[Path], str]
 DTYPES = (np.uint8, np.int16, np.uint16)

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 from pydicom.uid import RLELossless
 
-from scarseg_infer.orientation import ANTERIOR_WALL, LATERAL_WALL
-from scarseg_infer.stack import LgeStack
-from scarseg_infer.study_reader import list_series, read_study
+from scarseg_infer.study.geometry.orientation import ANTERIOR_WALL, LATERAL_WALL
+from scarseg_infer.study.read import list_series, read_study
+from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.errors import StudyError
 
 Refusal = Callable[[Path], str]
@@ -280,7 +280,7 @@ def test_segmentation_refers_to_frames(
     verify_dicom: Callable[[Path], Any],
 ) -> None:
     """Each frame of the SEG names the source frame that lies where it lies."""
-    from scarseg_infer.write_seg import write_seg
+    from scarseg_infer.write.dicom.seg import write_seg
     from scarseg_runtime.contract import Label
 
     classic = dicom_factory.series(

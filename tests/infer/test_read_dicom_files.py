@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 
-from scarseg_infer.study_reader import read_study
+from scarseg_infer.study.read import read_study
 from scarseg_runtime.errors import StudyError
 
 # --- real and damaged files -----------------------------------------------------------------

@@ -16,9 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
 
-from scarseg_infer.orientation import ANTERIOR_WALL, BASE_TO_APEX, LATERAL_WALL, display_transform
-from scarseg_infer.stack import LgeStack
-from scarseg_infer.study_reader import read_study
+from scarseg_infer.study.geometry.orientation import (
+    ANTERIOR_WALL,
+    BASE_TO_APEX,
+    LATERAL_WALL,
+    display_transform,
+)
+from scarseg_infer.study.read import read_study
+from scarseg_infer.study.stack import LgeStack
 
 COUNT, ROWS, COLUMNS = 6, 5, 4
 

@@ -18,7 +18,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from scarseg_infer.study_reader import read_study
+from scarseg_infer.study.read import read_study
 
 # --- pixel encodings ------------------------------------------------------------------------
 

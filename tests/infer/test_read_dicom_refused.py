@@ -16,8 +16,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from scarseg_infer.orientation import ANTERIOR_WALL, BASE_TO_APEX, LATERAL_WALL
-from scarseg_infer.study_reader import read_study
+from scarseg_infer.study.geometry.orientation import ANTERIOR_WALL, BASE_TO_APEX, LATERAL_WALL
+from scarseg_infer.study.read import read_study
 
 # --- what is ignored, with a count ----------------------------------------------------------
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from pydicom.uid import generate_uid
 
-from scarseg_infer.dicom_rules import fold, series_rules
-from scarseg_infer.orientation import ANTERIOR_WALL, BASE_TO_APEX, LATERAL_WALL
-from scarseg_infer.series_verdict import SeriesVerdict
-from scarseg_infer.stack import ImageKind
-from scarseg_infer.study_reader import list_series, read_study
+from scarseg_infer.study.dicom.rules import fold, series_rules
+from scarseg_infer.study.geometry.orientation import ANTERIOR_WALL, BASE_TO_APEX, LATERAL_WALL
+from scarseg_infer.study.read import list_series, read_study
+from scarseg_infer.study.series_verdict import SeriesVerdict
+from scarseg_infer.study.stack import ImageKind
 from scarseg_runtime.errors import StudyError
 
 Refusal = Callable[[Path], str]

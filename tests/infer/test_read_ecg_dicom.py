@@ -20,8 +20,8 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import ImplicitVRLittleEndian, RespiratoryWaveformStorage
 
 from scarseg_infer.demo import DEMO_ECG, DEMO_ECG_DICOM, DEMO_STUDY
-from scarseg_infer.ecg_reader import read_ecg
-from scarseg_infer.read_ecg_dicom import LEADS_BY_CODE, read_ecg_dicom
+from scarseg_infer.ecg.dicom import LEADS_BY_CODE, read_ecg_dicom
+from scarseg_infer.ecg.read import read_ecg
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
 

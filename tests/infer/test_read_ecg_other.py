@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from scarseg_infer.read_ecg_other import MAX_SCP_BYTES, read_ecg_other
+from scarseg_infer.ecg.vendor import MAX_SCP_BYTES, read_ecg_other
 from scarseg_runtime.errors import EcgError
 
 DAY = datetime(2024, 2, 28)
@@ -213,7 +213,7 @@ def test_a_missing_library_is_named_with_its_remedy(
 
 def test_other_work_does_not_wait_for_the_library() -> None:
     code = (
-        "import sys, scarseg_infer.ecg_reader, scarseg_infer.read_ecg_other; "
+        "import sys, scarseg_infer.ecg.read, scarseg_infer.ecg.vendor; "
         "assert not {'ecgdatakit', 'pydicom', 'wfdb'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

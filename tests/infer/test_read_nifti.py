@@ -20,15 +20,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from scarseg_infer.demo import DEMO_STUDY
-from scarseg_infer.orientation import (
+from scarseg_infer.study.from_arrays import stack_from_arrays
+from scarseg_infer.study.geometry.orientation import (
     ANTERIOR_WALL,
     BASE_TO_APEX,
     LATERAL_WALL,
     display_transform,
 )
-from scarseg_infer.stack import LgeStack
-from scarseg_infer.stack_arrays import stack_from_arrays
-from scarseg_infer.study_reader import read_study
+from scarseg_infer.study.read import read_study
+from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.errors import StudyError
 
 SPACING_MM = (1.25, 1.5, 10.0)  # along i, j, k

@@ -13,10 +13,10 @@ import wfdb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scarseg_infer.ecg import MAX_ECG_BYTES, EcgRecord
-from scarseg_infer.ecg_date import comment_date
-from scarseg_infer.ecg_reader import read_ecg
-from scarseg_infer.read_wfdb import read_wfdb
+from scarseg_infer.ecg.date import comment_date
+from scarseg_infer.ecg.read import read_ecg
+from scarseg_infer.ecg.record import MAX_ECG_BYTES, EcgRecord
+from scarseg_infer.ecg.wfdb.read import read_wfdb
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
 

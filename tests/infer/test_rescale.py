@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from scarseg_infer.analysis import _implausible
-from scarseg_infer.rescale import rescaled
-from scarseg_infer.study_reader import read_study
+from scarseg_infer.study.read import read_study
+from scarseg_infer.study.rescale import rescaled
 from scarseg_runtime.errors import StudyError
 
 NOISE = np.random.default_rng(0).integers(0, 4096, (20, 16), dtype=np.int16)

@@ -17,9 +17,9 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless, generate_uid
 
 from scarseg_infer.cli import main
-from scarseg_infer.orientation import BASE_TO_APEX
-from scarseg_infer.read_ecg_dicom import is_ecg, read_ecg_dicom
-from scarseg_infer.study_reader import read_study
+from scarseg_infer.ecg.dicom import is_ecg, read_ecg_dicom
+from scarseg_infer.study.geometry.orientation import BASE_TO_APEX
+from scarseg_infer.study.read import read_study
 from scarseg_runtime.errors import EcgError, StudyError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs limits, links and pipes")
@@ -30,11 +30,11 @@ from scarseg_runtime.errors import ScarsegError
 kind, path, limit = sys.argv[1], sys.argv[2], int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 if kind == "ecg":
-    from scarseg_infer.ecg_reader import read_ecg as read
+    from scarseg_infer.ecg.read import read_ecg as read
 elif kind == "ecg of study":
-    from scarseg_infer.study_ecg import read_study_ecg as read
+    from scarseg_infer.ecg.in_study import read_study_ecg as read
 else:
-    from scarseg_infer.study_reader import read_study as read
+    from scarseg_infer.study.read import read_study as read
 try:
     found = read(path)
     print(*found[1] if kind == "ecg of study" else ["read"])
@@ -275,7 +275,7 @@ def test_endless_list_of_members(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_a_whole_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scarseg_infer.study_files.MAX_FILES", 3)
+    monkeypatch.setattr("scarseg_infer.study.files.MAX_FILES", 3)
     for number in range(4):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "a").touch()

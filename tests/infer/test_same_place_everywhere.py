@@ -19,11 +19,11 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 
-from scarseg_infer.orientation import ANTERIOR_WALL, BASE_TO_APEX, LATERAL_WALL
 from scarseg_infer.result import ScarResult
-from scarseg_infer.study_reader import read_study
-from scarseg_infer.write_nifti import write_nifti
-from scarseg_infer.write_seg import write_seg
+from scarseg_infer.study.geometry.orientation import ANTERIOR_WALL, BASE_TO_APEX, LATERAL_WALL
+from scarseg_infer.study.read import read_study
+from scarseg_infer.write.dicom.seg import write_seg
+from scarseg_infer.write.nifti import write_nifti
 from scarseg_runtime.contract import Label
 
 TOLERANCE_MM = 0.01

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from pydicom.dataset import FileDataset
 
-from scarseg_infer.read_ecg_dicom import read_ecg_dicom
-from scarseg_infer.study_ecg import read_study_ecg
-from scarseg_infer.study_reader import read_study
+from scarseg_infer.ecg.dicom import read_ecg_dicom
+from scarseg_infer.ecg.in_study import read_study_ecg
+from scarseg_infer.study.read import read_study
 
 
 @pytest.fixture

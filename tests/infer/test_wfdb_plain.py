@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from scarseg_infer.demo import DEMO_ECG
-from scarseg_infer.wfdb_plain import plain_header, with_samples
+from scarseg_infer.ecg.wfdb.plain import plain_header, with_samples
 
 SIGNALS = st.tuples(
     st.sampled_from(["1000", "200.5", "0", "1000(12)", "4.88(-7)/uV", "1000.0(0)/mV", "2/V"]),

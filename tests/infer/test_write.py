@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scarseg_infer import write
 from scarseg_infer.result import ScarResult
+from scarseg_infer.write import folder as write
 from scarseg_runtime.errors import OutputError, UsageError
 
 
@@ -114,7 +114,7 @@ def test_nothing_is_left_behind_when_a_writer_fails(
     def fail(*_: object) -> None:
         raise failure
 
-    monkeypatch.setattr("scarseg_infer.write_json.write_json", fail)
+    monkeypatch.setattr("scarseg_infer.write.json.write_json", fail)
     expected = OutputError if isinstance(failure, OSError) else KeyboardInterrupt
     with pytest.raises(expected):
         result.write(tmp_path / "new" / "out")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from scarseg_infer.result import ScarResult
-from scarseg_infer.write_csv import COLUMNS, write_csv
-from scarseg_runtime.quantify import MYOCARDIUM_G_PER_ML
+from scarseg_infer.write.csv import COLUMNS, write_csv
+from scarseg_runtime.quantify.quantities import MYOCARDIUM_G_PER_ML
 
 
 def read(path: Path) -> list[dict[str, str]]:

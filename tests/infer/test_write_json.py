@@ -12,7 +12,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from scarseg_infer.write_json import SCHEMA_VERSION, result_document, write_json
+from scarseg_infer.write.json import SCHEMA_VERSION, result_document, write_json
 
 SCHEMA = json.loads(
     (resources.files("scarseg_infer") / "schema" / "result.schema.json").read_text("utf-8")

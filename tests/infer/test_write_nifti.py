@@ -9,8 +9,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from scarseg_infer.read_nifti import read_nifti
-from scarseg_infer.write_nifti import write_nifti
+from scarseg_infer.study.nifti import read_nifti
+from scarseg_infer.write.nifti import write_nifti
 
 
 def test_every_voxel_keeps_its_patient_coordinate(

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from scarseg_infer.result import ScarResult
-from scarseg_infer.whole_folder import staging
-from scarseg_infer.write import check_out
+from scarseg_infer.write.folder import check_out
+from scarseg_infer.write.whole_folder import staging
 from scarseg_runtime.errors import OutputError
 
 THREADS = 4

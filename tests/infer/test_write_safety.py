@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from scarseg_infer.result import ScarResult
-from scarseg_infer.stack import LgeStack
-from scarseg_infer.whole_folder import publish
-from scarseg_infer.write import NAMES, check_out, write_all
+from scarseg_infer.study.stack import LgeStack
+from scarseg_infer.write.folder import NAMES, check_out, write_all
+from scarseg_infer.write.whole_folder import publish
 from scarseg_runtime.errors import OutputError
 
 

@@ -16,11 +16,11 @@ import pydicom
 import pytest
 from pydicom import Dataset
 
-from scarseg_infer.drawing import ENDOCARDIUM, EPICARDIUM, SCAR
-from scarseg_infer.orientation import BASE_TO_APEX, LATERAL_WALL
 from scarseg_infer.result import ScarResult
-from scarseg_infer.study_reader import read_study
-from scarseg_infer.write_seg import write_seg
+from scarseg_infer.study.geometry.orientation import BASE_TO_APEX, LATERAL_WALL
+from scarseg_infer.study.read import read_study
+from scarseg_infer.write.dicom.seg import write_seg
+from scarseg_infer.write.report.drawing import ENDOCARDIUM, EPICARDIUM, SCAR
 from scarseg_runtime.contract import Label
 from scarseg_runtime.errors import StudyError
 
@@ -180,7 +180,7 @@ def test_study_that_is_not_dicom(
 def test_nothing_slow_is_imported() -> None:
     """Writing is part of every cold start: the tables of the whole standard stay closed."""
     code = (
-        "import sys, scarseg_infer.write_seg, scarseg_infer.dicom_object;"
+        "import sys, scarseg_infer.write.dicom.seg, scarseg_infer.write.dicom.object;"
         "print([m for m in sys.modules if m.startswith(('highdicom', 'pydicom.sr'))])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

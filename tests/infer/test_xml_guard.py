@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scarseg_infer.xml_guard import (
+from scarseg_infer.ecg.guards.xml import (
     MAX_ALL_ATTRIBUTES,
     MAX_ATTRIBUTE_CHARS,
     MAX_ATTRIBUTES,
@@ -17,7 +17,7 @@ from scarseg_infer.xml_guard import (
     MAX_ELEMENTS,
     check_xml,
 )
-from scarseg_infer.xml_guard import looks_like_xml as looks
+from scarseg_infer.ecg.guards.xml import looks_like_xml as looks
 from scarseg_runtime.errors import EcgError
 
 LAUGHS = b"<!DOCTYPE RestingECG [<!ENTITY a 'ha'>%s]><RestingECG>&j;</RestingECG>" % b"".join(

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from scarseg_infer.node.outbox import Outbox, ResultFile
-from scarseg_infer.node.queue import Arrival, Kind, Queue
-from scarseg_infer.node.storage import Storage
+from scarseg_infer.node.queue.outbox import Outbox, ResultFile
+from scarseg_infer.node.queue.received import Arrival, Kind, Queue
+from scarseg_infer.node.queue.storage import Storage
 
 
 def _load(path: Path) -> ModuleType:

@@ -38,9 +38,9 @@ from pynetdicom.sop_class import (
 
 from scarseg_infer.demo import DEMO_STUDY
 from scarseg_infer.node.config import Config, read_config
-from scarseg_infer.node.http_api import arrival_in_file
-from scarseg_infer.node.queue import Queue, Study
-from scarseg_infer.node.storage import Storage
+from scarseg_infer.node.http.api import arrival_in_file
+from scarseg_infer.node.queue.received import Queue, Study
+from scarseg_infer.node.queue.storage import Storage
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 60.0

@@ -21,11 +21,11 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelGet,
 )
 
-from scarseg_infer.node import query as node_query
+from scarseg_infer.ecg.dicom import ECG_CLASSES
 from scarseg_infer.node.counters import Counters
+from scarseg_infer.node.dicom import query as node_query
+from scarseg_infer.node.dicom.query import EcgQuery
 from scarseg_infer.node.log import Log
-from scarseg_infer.node.query import EcgQuery
-from scarseg_infer.read_ecg_dicom import ECG_CLASSES
 from scarseg_runtime.errors import CancelledError
 
 PENDING = 0xFF00

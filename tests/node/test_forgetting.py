@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from scarseg_infer.node.outbox import Outbox
-from scarseg_infer.node.queue import Arrival, Queue
-from scarseg_infer.node.retention import forget
-from scarseg_infer.node.storage import Storage, remove
+from scarseg_infer.node.queue.outbox import Outbox
+from scarseg_infer.node.queue.received import Arrival, Queue
+from scarseg_infer.node.queue.retention import forget
+from scarseg_infer.node.queue.storage import Storage, remove
 
 Arrivals = Callable[..., Arrival]
 Publish = Callable[..., bool]
@@ -85,7 +85,7 @@ def test_object_that_comes_while_others_are_forgotten_stays(
             late.append(queue.add(arrival("1.3.2", "1.3")))
         remove(path)
 
-    monkeypatch.setattr("scarseg_infer.node.retention.remove", remove_slowly)
+    monkeypatch.setattr("scarseg_infer.node.queue.retention.remove", remove_slowly)
     assert forget(storage, 0) == 1
     assert late == ["new"]
     assert len(list((storage.root / "objects" / str(second)).iterdir())) == 2
@@ -106,7 +106,7 @@ def test_forgetting_that_was_cut_off_is_ended_at_the_next_start(
         raise OSError("disk")
 
     with monkeypatch.context() as patch:
-        patch.setattr("scarseg_infer.node.retention.remove", fail)
+        patch.setattr("scarseg_infer.node.queue.retention.remove", fail)
         with pytest.raises(OSError, match="disk"):
             forget(storage, 0)
     assert list((storage.root / "results").iterdir())

@@ -14,12 +14,12 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from scarseg_infer.node import metric_help
 from scarseg_infer.node.counters import Counters
-from scarseg_infer.node.outbox import Outbox
-from scarseg_infer.node.queue import Queue
-from scarseg_infer.node.status import Status
-from scarseg_infer.node.storage import Storage
+from scarseg_infer.node.http import metric_help
+from scarseg_infer.node.http.status import Status
+from scarseg_infer.node.queue.outbox import Outbox
+from scarseg_infer.node.queue.received import Queue
+from scarseg_infer.node.queue.storage import Storage
 
 
 def zipped(contents: dict[str, bytes]) -> bytes:
@@ -152,8 +152,8 @@ def test_start_says_what_was_configured(node: Any) -> None:
 
 def test_every_metric_says_what_it_is() -> None:
     """Those too that a node shows only once something has gone wrong."""
-    folder = Path(metric_help.__file__).parent
-    source = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    folder = Path(metric_help.__file__).parents[1]
+    source = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))
     counted = set(re.findall(r'_counters\.add\(\s*"([a-z_]+)"', source))
     shown = set(re.findall(r'\badd\(\s*"([a-z_]+)", "gauge"', source))
     assert {"deliveries_given_up_total", "studies"} <= counted | shown

@@ -22,13 +22,13 @@ import pytest
 if not os.environ.get("CI"):  # there what is missing is an error
     pytest.importorskip("pynetdicom")
 
-from scarseg_infer.node import http_handler
 from scarseg_infer.node.counters import Counters
-from scarseg_infer.node.http_api import StudyApi, arrival_in_file
-from scarseg_infer.node.outbox import Outbox
-from scarseg_infer.node.queue import Queue
-from scarseg_infer.node.status import Status, StatusServer
-from scarseg_infer.node.storage import Storage
+from scarseg_infer.node.http import handler as http_handler
+from scarseg_infer.node.http.api import StudyApi, arrival_in_file
+from scarseg_infer.node.http.status import Status, StatusServer
+from scarseg_infer.node.queue.outbox import Outbox
+from scarseg_infer.node.queue.received import Queue
+from scarseg_infer.node.queue.storage import Storage
 
 ZIP = b"Content-Type: application/zip\r\n"
 POST = b"POST /studies HTTP/1.1\r\nHost: localhost\r\n"

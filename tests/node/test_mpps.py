@@ -18,9 +18,9 @@ from pynetdicom.sop_class import (
     ModalityPerformedProcedureStepNotification,
 )
 
-from scarseg_infer.node.queue import Arrival, Queue
-from scarseg_infer.node.steps import COMPLETED, DISCONTINUED, IN_PROGRESS, Step, Steps
-from scarseg_infer.node.storage import Storage
+from scarseg_infer.node.queue.received import Arrival, Queue
+from scarseg_infer.node.queue.steps import COMPLETED, DISCONTINUED, IN_PROGRESS, Step, Steps
+from scarseg_infer.node.queue.storage import Storage
 
 MPPS, IAN = ModalityPerformedProcedureStep, InstanceAvailabilityNotification
 NOTIFICATION = ModalityPerformedProcedureStepNotification

@@ -17,15 +17,15 @@ import pytest
 from pydicom.uid import SegmentationStorage
 from pynetdicom import AE
 
-from scarseg_infer.node import client
-from scarseg_infer.node.client import Client, NoAssociationError
 from scarseg_infer.node.config import Config, read_config
 from scarseg_infer.node.counters import Counters
-from scarseg_infer.node.http_api import arrival_in_file
+from scarseg_infer.node.dicom import client
+from scarseg_infer.node.dicom.client import Client, NoAssociationError
+from scarseg_infer.node.dicom.query import EcgQuery
+from scarseg_infer.node.http.api import arrival_in_file
 from scarseg_infer.node.log import Log
-from scarseg_infer.node.query import EcgQuery
-from scarseg_infer.node.queue import Queue
-from scarseg_infer.node.storage import Storage
+from scarseg_infer.node.queue.received import Queue
+from scarseg_infer.node.queue.storage import Storage
 
 Entity = Callable[..., Any]
 

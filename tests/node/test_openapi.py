@@ -31,7 +31,7 @@ if not os.environ.get("CI"):  # there what is missing is an error
 
 import schemathesis
 
-from scarseg_infer.node.openapi import description
+from scarseg_infer.node.http.openapi import description
 
 API = ("/studies", "/studies/{id}", "/studies/{id}/{name}")
 MONITORING = ("/", "/healthz", "/metrics", "/openapi.json")
@@ -189,7 +189,7 @@ def test_references_lead_somewhere() -> None:
 
 
 def test_result_is_that_of_the_shipped_schema() -> None:
-    folder = resources.files("scarseg_infer") / "node"
+    folder = resources.files("scarseg_infer") / "node" / "http"
     on_disk = json.loads((folder / "openapi.json").read_text("utf-8"))
     reference = on_disk["components"]["schemas"]["Result"]["$ref"]
     shipped = json.loads((Path(str(folder)) / reference).resolve().read_text("utf-8"))

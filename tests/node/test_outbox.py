@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from scarseg_infer.node.outbox import Outbox
-from scarseg_infer.node.queue import Arrival, Queue
-from scarseg_infer.node.retention import forget
-from scarseg_infer.node.storage import Storage
+from scarseg_infer.node.queue.outbox import Outbox
+from scarseg_infer.node.queue.received import Arrival, Queue
+from scarseg_infer.node.queue.retention import forget
+from scarseg_infer.node.queue.storage import Storage
 
 Arrivals = Callable[..., Arrival]
 Publish = Callable[..., bool]

@@ -18,9 +18,9 @@ from pathlib import Path
 from scarseg_infer.node.config import read_config
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
-from scarseg_infer.node.queue import Queue
-from scarseg_infer.node.receive import Receiver
-from scarseg_infer.node.storage import Storage
+from scarseg_infer.node.queue.received import Queue
+from scarseg_infer.node.dicom.receive import Receiver
+from scarseg_infer.node.queue.storage import Storage
 
 config = read_config(Path(sys.argv[1]))
 storage = Storage(config.data)
@@ -33,9 +33,9 @@ receiver.stop(5)
 PUBLISH = """
 import sys
 from pathlib import Path
-from scarseg_infer.node.outbox import Outbox, ResultFile
-from scarseg_infer.node.queue import Arrival, Queue
-from scarseg_infer.node.storage import Storage
+from scarseg_infer.node.queue.outbox import Outbox, ResultFile
+from scarseg_infer.node.queue.received import Arrival, Queue
+from scarseg_infer.node.queue.storage import Storage
 
 storage = Storage(Path(sys.argv[1]))
 queue = Queue(storage)

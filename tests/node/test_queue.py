@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from scarseg_infer.node.outbox import Outbox, ResultFile
-from scarseg_infer.node.queue import Arrival, Queue
-from scarseg_infer.node.retention import forget
-from scarseg_infer.node.steps import DISCONTINUED, IN_PROGRESS, Step, Steps
-from scarseg_infer.node.storage import Storage
+from scarseg_infer.node.queue.outbox import Outbox, ResultFile
+from scarseg_infer.node.queue.received import Arrival, Queue
+from scarseg_infer.node.queue.retention import forget
+from scarseg_infer.node.queue.steps import DISCONTINUED, IN_PROGRESS, Step, Steps
+from scarseg_infer.node.queue.storage import Storage
 
 Arrivals = Callable[..., Arrival]
 Publish = Callable[..., bool]

@@ -29,10 +29,10 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from scarseg_infer.node.config import read_config
 from scarseg_infer.node.counters import Counters
+from scarseg_infer.node.dicom.receive import Receiver
 from scarseg_infer.node.log import Log
-from scarseg_infer.node.queue import Queue
-from scarseg_infer.node.receive import Receiver
-from scarseg_infer.node.storage import Storage, write_synced
+from scarseg_infer.node.queue.received import Queue
+from scarseg_infer.node.queue.storage import Storage, write_synced
 
 Dcmtk = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -429,7 +429,7 @@ def test_a_line_that_is_slow_but_not_idle_is_borne_with(
     node_factory: ModuleType, receiver: Any, monkeypatch: pytest.MonkeyPatch, pdu_bytes: int
 ) -> None:
     """Longer than ``idle_s``, for a message or a single PDU."""
-    monkeypatch.setattr("scarseg_infer.node.receive.PDU_BYTES", pdu_bytes)
+    monkeypatch.setattr("scarseg_infer.node.dicom.receive.PDU_BYTES", pdu_bytes)
     _, storage, node = receiver(limits="idle_s = 4")
     image = node_factory.demo_study("SLOW")[0]
     association = associated(node)
@@ -457,7 +457,7 @@ def test_a_disk_that_is_slow_is_no_silence_of_the_caller(
         time.sleep(1.5)
         write_synced(path, data)
 
-    monkeypatch.setattr("scarseg_infer.node.queue.write_synced", slowly)
+    monkeypatch.setattr("scarseg_infer.node.queue.received.write_synced", slowly)
     _, storage, node = receiver(limits="idle_s = 1")
     assert node_factory.send(node.port, node_factory.demo_study()[:2]) == [0, 0]
     assert len(storage.rows("SELECT * FROM objects")) == 2

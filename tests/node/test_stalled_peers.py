@@ -22,16 +22,16 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelGet,
 )
 
-from scarseg_infer.node import client
 from scarseg_infer.node.config import Config, EcgSource
 from scarseg_infer.node.counters import Counters
-from scarseg_infer.node.http_api import arrival_in_file
+from scarseg_infer.node.dicom import client
+from scarseg_infer.node.dicom.query import EcgQuery
+from scarseg_infer.node.dicom.send import Sender
+from scarseg_infer.node.http.api import arrival_in_file
 from scarseg_infer.node.log import Log
-from scarseg_infer.node.outbox import Outbox, ResultFile
-from scarseg_infer.node.query import EcgQuery
-from scarseg_infer.node.queue import Queue, Study
-from scarseg_infer.node.send import Sender
-from scarseg_infer.node.storage import Storage
+from scarseg_infer.node.queue.outbox import Outbox, ResultFile
+from scarseg_infer.node.queue.received import Queue, Study
+from scarseg_infer.node.queue.storage import Storage
 
 FIND = StudyRootQueryRetrieveInformationModelFind
 

@@ -17,11 +17,11 @@ import pytest
 from scarseg_infer import EcgError, LgeStack, Segmenter
 from scarseg_infer.node.config import Config, read_config
 from scarseg_infer.node.counters import Counters
-from scarseg_infer.node.http_api import arrival_in_file
+from scarseg_infer.node.http.api import arrival_in_file
 from scarseg_infer.node.log import Log
-from scarseg_infer.node.queue import Queue, Study
-from scarseg_infer.node.retention import forget
-from scarseg_infer.node.storage import Storage
+from scarseg_infer.node.queue.received import Queue, Study
+from scarseg_infer.node.queue.retention import forget
+from scarseg_infer.node.queue.storage import Storage
 from scarseg_infer.node.work import Worker
 from scarseg_runtime.errors import OutputError
 

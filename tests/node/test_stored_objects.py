@@ -14,10 +14,10 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from scarseg_infer.node.http_api import arrival_in_file
-from scarseg_infer.node.queue import Arrival, Queue
-from scarseg_infer.node.retention import forget
-from scarseg_infer.node.storage import Storage
+from scarseg_infer.node.http.api import arrival_in_file
+from scarseg_infer.node.queue.received import Arrival, Queue
+from scarseg_infer.node.queue.retention import forget
+from scarseg_infer.node.queue.storage import Storage
 
 Arrivals = Callable[..., Arrival]
 Publish = Callable[..., bool]

@@ -21,8 +21,8 @@ from scarseg_infer import Segmenter
 from scarseg_infer.node.config import read_config
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.log import Log
-from scarseg_infer.node.queue import Arrival, Queue
-from scarseg_infer.node.storage import Storage
+from scarseg_infer.node.queue.received import Arrival, Queue
+from scarseg_infer.node.queue.storage import Storage
 from scarseg_infer.node.work import Worker
 
 SOAK = Path(__file__).resolve().parents[2] / "bench" / "node_soak.py"

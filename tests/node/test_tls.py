@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from pydicom.uid import SegmentationStorage
 
-from scarseg_infer.node.client import Client, NoAssociationError
 from scarseg_infer.node.config import read_config
+from scarseg_infer.node.dicom.client import Client, NoAssociationError
 
 Dcmtk = Callable[..., subprocess.CompletedProcess[str]]
 

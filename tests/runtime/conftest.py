@@ -11,7 +11,7 @@ import pytest
 
 from scarseg_infer.models import model_path
 from scarseg_runtime.errors import ModelError
-from scarseg_runtime.model_file import read_model_file
+from scarseg_runtime.model_file.read import read_model_file
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scarseg_runtime.atlas import SEGMENT_NAMES
-from scarseg_runtime.characteristics import Characteristics, characterise
 from scarseg_runtime.contract import Label
-from scarseg_runtime.wall_depth import wall_depth
+from scarseg_runtime.quantify.characteristics import Characteristics, characterise
+from scarseg_runtime.quantify.wall_depth import wall_depth
 
 NAMES = tuple(SEGMENT_NAMES)
 INNER_MM, OUTER_MM = 22.0, 34.0

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from scarseg_runtime.components import clean_labels, connected_components
 from scarseg_runtime.contract import Label
+from scarseg_runtime.quantify.components import clean_labels, connected_components
 
 masks = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=3, max_dims=3, max_side=7))
 label_volumes = hnp.arrays(

@@ -22,9 +22,9 @@ from pydicom.data import get_testdata_file
 from scarseg_export.twin.cohort import sample_case
 from scarseg_export.twin.write import rhythm_strip
 from scarseg_runtime.contract import BEAT_R_INDEX, BEAT_SAMPLES, LEADS
-from scarseg_runtime.ecg_conduction import bundle_pattern, qrs_extent
-from scarseg_runtime.ecg_pacing import find_spikes
-from scarseg_runtime.ecg_quality import EcgQuality, assess
+from scarseg_runtime.ecg.conduction import bundle_pattern, qrs_extent
+from scarseg_runtime.ecg.pacing import find_spikes
+from scarseg_runtime.ecg.quality import EcgQuality, assess
 from scarseg_runtime.preprocess import MeanBeat, mean_beat
 from scarseg_runtime.taff import decide
 

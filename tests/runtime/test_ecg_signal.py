@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from scarseg_runtime.contract import LEADS
-from scarseg_runtime.ecg_signal import (
+from scarseg_runtime.ecg.signal import (
     BAND_HZ,
     band_gain,
     bandpass_resample,

@@ -14,19 +14,25 @@ from typing import Any
 
 import pytest
 
-from scarseg_runtime.cache_place import cache_folder, chosen_folder
-from scarseg_runtime.engine_cache import (
+from scarseg_runtime.errors import ModelError, UsageError
+from scarseg_runtime.model_file.read import ModelFile, read_model_file
+from scarseg_runtime.providers.cache_place import cache_folder, chosen_folder
+from scarseg_runtime.providers.engine_cache import (
     CacheEntry,
     KernelCache,
     beside_path,
     engine_for,
     key_parts,
 )
-from scarseg_runtime.engine_file import Built, UnusableError, read_pair, sidecar_path, write_pair
-from scarseg_runtime.errors import ModelError, UsageError
-from scarseg_runtime.gpu import Gpu
-from scarseg_runtime.model_file import ModelFile, read_model_file
-from scarseg_runtime.tensorrt_build import Profile
+from scarseg_runtime.providers.engine_file import (
+    Built,
+    UnusableError,
+    read_pair,
+    sidecar_path,
+    write_pair,
+)
+from scarseg_runtime.providers.gpu import Gpu
+from scarseg_runtime.providers.tensorrt.build import Profile
 
 MODELS = Path(__file__).parents[2] / "scarseg_infer" / "models"
 FP16_MODEL = MODELS / "reference.fp16.onnx"
@@ -264,9 +270,9 @@ def test_an_engine_beside_the_model_may_be_for_more_than_this_gpu(
 CHILD = """
 import sys, time
 from pathlib import Path
-from scarseg_runtime.engine_cache import engine_for
-from scarseg_runtime.gpu import Gpu
-from scarseg_runtime.model_file import read_model_file
+from scarseg_runtime.providers.engine_cache import engine_for
+from scarseg_runtime.providers.gpu import Gpu
+from scarseg_runtime.model_file.read import read_model_file
 
 model, folder, log = map(Path, sys.argv[1:4])
 
@@ -298,12 +304,12 @@ def test_two_processes_that_need_the_same_engine_build_it_once(model, tmp_path) 
 FULL_DISK = """
 import logging, random, resource, sys
 from pathlib import Path
-from scarseg_runtime.engine_cache import engine_for
-from scarseg_runtime.engine_file import write_pair
+from scarseg_runtime.providers.engine_cache import engine_for
+from scarseg_runtime.providers.engine_file import write_pair
 from scarseg_runtime.errors import OutputError
-from scarseg_runtime.gpu import Gpu
-from scarseg_runtime.model_file import read_model_file
-from scarseg_runtime.tensorrt_build import write_engine
+from scarseg_runtime.providers.gpu import Gpu
+from scarseg_runtime.model_file.read import read_model_file
+from scarseg_runtime.providers.tensorrt.build import write_engine
 
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 model, folder = read_model_file(Path(sys.argv[1])), Path(sys.argv[2])

@@ -13,9 +13,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from scarseg_runtime.model_file import read_model_file
-from scarseg_runtime.onnx_guard import MAX_NODES
-from scarseg_runtime.onnx_operators import FEWEST_INPUTS, MAX_OPSET, MIN_OPSET
+from scarseg_runtime.model_file.guard import MAX_NODES
+from scarseg_runtime.model_file.operators import FEWEST_INPUTS, MAX_OPSET, MIN_OPSET
+from scarseg_runtime.model_file.read import read_model_file
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "scarseg_infer" / "models"
@@ -407,8 +407,8 @@ def test_memory_that_a_graph_asks_for_in_vain_is_one_clear_error(tmp_path: Path)
         "from pathlib import Path\n"
         "from scarseg_runtime.contract import INPUTS\n"
         "from scarseg_runtime.errors import ProviderError\n"
-        "from scarseg_runtime.model_file import read_model_file\n"
-        "from scarseg_runtime.onnx_session import OnnxSession\n"
+        "from scarseg_runtime.model_file.read import read_model_file\n"
+        "from scarseg_runtime.providers.onnxruntime.session import OnnxSession\n"
         "m = onnx.load(sys.argv[1])\n"
         "last = 'lge'\n"
         "for k in range(40):\n"

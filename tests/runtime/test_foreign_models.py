@@ -19,16 +19,16 @@ import onnx
 import pytest
 from onnx import helper
 
-from scarseg_runtime.engine_cache import beside_model, beside_path
-from scarseg_runtime.engine_file import write_pair
 from scarseg_runtime.errors import ModelError, ProviderError
-from scarseg_runtime.gates import gate_reason
-from scarseg_runtime.gpu import Gpu
 from scarseg_runtime.model import Model
-from scarseg_runtime.model_file import PREFIX, ModelFile, read_model_file
-from scarseg_runtime.onnx_operators import FEWEST_INPUTS
-from scarseg_runtime.onnx_session import OnnxSession
-from scarseg_runtime.onnxruntime_api import import_onnxruntime
+from scarseg_runtime.model_file.gates import gate_reason
+from scarseg_runtime.model_file.operators import FEWEST_INPUTS
+from scarseg_runtime.model_file.read import PREFIX, ModelFile, read_model_file
+from scarseg_runtime.providers.engine_cache import beside_model, beside_path
+from scarseg_runtime.providers.engine_file import write_pair
+from scarseg_runtime.providers.gpu import Gpu
+from scarseg_runtime.providers.onnxruntime.api import import_onnxruntime
+from scarseg_runtime.providers.onnxruntime.session import OnnxSession
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "scarseg_infer" / "models"

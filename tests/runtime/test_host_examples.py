@@ -18,14 +18,14 @@ import onnx
 import pytest
 
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
-from scarseg_infer.ecg_reader import read_ecg
+from scarseg_infer.ecg.read import read_ecg
 from scarseg_infer.models import model_path
-from scarseg_infer.orientation import display_transform
-from scarseg_infer.study_reader import read_study
-from scarseg_runtime import cache_place
+from scarseg_infer.study.geometry.orientation import display_transform
+from scarseg_infer.study.read import read_study
 from scarseg_runtime.model import Model
 from scarseg_runtime.preprocess import mean_beat, slice_levels
-from scarseg_runtime.quantify import quantify, slice_heights_mm
+from scarseg_runtime.providers import cache_place
+from scarseg_runtime.quantify.quantities import quantify, slice_heights_mm
 from scarseg_runtime.taff import decide, weight
 
 EXAMPLES = Path(__file__).parents[2] / "runtime" / "examples"

@@ -9,7 +9,7 @@ import pytest
 
 from scarseg_runtime.contract import IMAGE_INPUTS, INPUTS, OUTPUTS, Label
 from scarseg_runtime.errors import ModelError
-from scarseg_runtime.model_file import PREFIX, check_contract, encode_metadata, parse_metadata
+from scarseg_runtime.model_file.read import PREFIX, check_contract, encode_metadata, parse_metadata
 
 
 @dataclass

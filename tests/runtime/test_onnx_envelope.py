@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scarseg_infer.models import model_path
 from scarseg_runtime.errors import ModelError
-from scarseg_runtime.onnx_envelope import MAX_MODEL_BYTES, read_envelope
+from scarseg_runtime.model_file.envelope import MAX_MODEL_BYTES, read_envelope
 
 
 @pytest.fixture(scope="module")

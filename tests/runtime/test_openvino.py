@@ -18,13 +18,14 @@ import pytest
 
 from scarseg_infer import Segmenter
 from scarseg_infer.models import model_path
-from scarseg_runtime import cache_place, openvino_session
 from scarseg_runtime.contract import BEAT_SAMPLES
 from scarseg_runtime.errors import ModelError, ProviderError
 from scarseg_runtime.model import Model, NetworkOutput
-from scarseg_runtime.openvino_api import import_openvino
-from scarseg_runtime.openvino_session import OpenvinoSession
-from scarseg_runtime.providers import _computes_bf16
+from scarseg_runtime.providers import cache_place
+from scarseg_runtime.providers.openvino import session as openvino_session
+from scarseg_runtime.providers.openvino.api import import_openvino
+from scarseg_runtime.providers.openvino.session import OpenvinoSession
+from scarseg_runtime.providers.registry import _computes_bf16
 from scarseg_runtime.taff import decide
 
 if find_spec("openvino") is None:

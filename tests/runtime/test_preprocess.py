@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from scarseg_runtime.contract import BEAT_R_INDEX, BEAT_SAMPLES, LEADS
-from scarseg_runtime.ecg_beats import find_qrs
-from scarseg_runtime.ecg_signal import complete_leads
+from scarseg_runtime.ecg.beats import find_qrs
+from scarseg_runtime.ecg.signal import complete_leads
 from scarseg_runtime.errors import EcgError, StudyError
 from scarseg_runtime.preprocess import (
     TAPER_AFTER_RR,

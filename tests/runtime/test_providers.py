@@ -12,10 +12,10 @@ import pytest
 
 from scarseg_infer.models import model_path
 from scarseg_runtime.errors import ProviderError
-from scarseg_runtime.gates import gate_reason, passes
 from scarseg_runtime.model import Model
-from scarseg_runtime.model_file import ModelFile, with_half_variant
-from scarseg_runtime.providers import PROVIDERS, Candidate, candidates, choose, preferred
+from scarseg_runtime.model_file.gates import gate_reason, passes
+from scarseg_runtime.model_file.read import ModelFile, with_half_variant
+from scarseg_runtime.providers.registry import PROVIDERS, Candidate, candidates, choose, preferred
 
 GOOD = {
     "finite": True, "label_agreement": 0.9995, "max_scar_dice_difference": 0.001,
@@ -148,8 +148,8 @@ def test_providers_are_listed_with_reasons_and_nothing_heavy_is_imported() -> No
 
 def test_a_provider_that_did_not_start_is_never_reported(files: list[ModelFile]) -> None:
     """What ONNX Runtime does where CUDA's libraries are missing: it loads on the CPU and logs."""
-    from scarseg_runtime.onnx_session import _check_taken
-    from scarseg_runtime.onnxruntime_api import import_onnxruntime
+    from scarseg_runtime.providers.onnxruntime.api import import_onnxruntime
+    from scarseg_runtime.providers.onnxruntime.session import _check_taken
 
     onnxruntime = import_onnxruntime()
     session = onnxruntime.InferenceSession(str(files[0].path), providers=["CPUExecutionProvider"])

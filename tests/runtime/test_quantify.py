@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from scarseg_runtime.contract import Label
 from scarseg_runtime.errors import StudyError
-from scarseg_runtime.quantify import quantify, slice_heights_mm, transmurality_class
+from scarseg_runtime.quantify.quantities import quantify, slice_heights_mm, transmurality_class
 
 SPACING = (0.8, 0.5)
 INNER_MM, OUTER_MM = 20.0, 30.0

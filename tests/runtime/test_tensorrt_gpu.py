@@ -10,14 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scarseg_runtime import cache_place
 from scarseg_runtime.contract import Label
 from scarseg_runtime.errors import ProviderError
-from scarseg_runtime.gates import MAX_BURDEN_DIFFERENCE, MAX_DICE_DIFFERENCE, MIN_LABEL_AGREEMENT
-from scarseg_runtime.gpu import nvidia_gpu
-from scarseg_runtime.model_file import ModelFile, read_model_file
-from scarseg_runtime.onnx_session import OnnxSession
-from scarseg_runtime.tensorrt_engine import TensorrtSession
+from scarseg_runtime.model_file.gates import (
+    MAX_BURDEN_DIFFERENCE,
+    MAX_DICE_DIFFERENCE,
+    MIN_LABEL_AGREEMENT,
+)
+from scarseg_runtime.model_file.read import ModelFile, read_model_file
+from scarseg_runtime.providers import cache_place
+from scarseg_runtime.providers.gpu import nvidia_gpu
+from scarseg_runtime.providers.onnxruntime.session import OnnxSession
+from scarseg_runtime.providers.tensorrt.engine import TensorrtSession
 
 pytestmark = pytest.mark.gpu
 if nvidia_gpu() is None:
@@ -151,7 +155,7 @@ def test_engine_and_kernels_are_kept(
     first = session.execute(inputs)
     assert list(cache.glob("*.engine"))
     assert flavour == "tensorrt" or list(cache.glob("*.kernels"))
-    monkeypatch.setattr("scarseg_runtime.tensorrt_load.build_engine", None)
+    monkeypatch.setattr("scarseg_runtime.providers.tensorrt.load.build_engine", None)
     with TensorrtSession.open(model, flavour) as again:
         check_parity(again.execute(inputs), first)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scarseg_runtime.threshold_rules import (
+from scarseg_runtime.quantify.threshold_rules import (
     fwhm,
     n_sd,
     otsu,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scarseg_runtime.contract import Label
-from scarseg_runtime.quantify import quantify
+from scarseg_runtime.quantify.quantities import quantify
 
 INNER_MM, OUTER_MM = 22.0, 32.0
 TOLERANCE = 0.06

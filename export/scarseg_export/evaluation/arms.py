@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from scarseg_export.checkpoint import Checkpoint
 from scarseg_export.evaluation.testset import UnseenPatient
-from scarseg_export.network import ScarNet, Seen, change_map
-from scarseg_runtime import threshold_rules
+from scarseg_export.net.network import ScarNet, Seen, change_map
+from scarseg_export.train.checkpoint import Checkpoint
 from scarseg_runtime.contract import MYOCARDIUM, Label
 from scarseg_runtime.preprocess import slice_levels
+from scarseg_runtime.quantify import threshold_rules
 
 Labels = NDArray[np.uint8]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_export.checkpoint import Checkpoint, load_checkpoint
 from scarseg_export.evaluation import arms
 from scarseg_export.evaluation.metrics import voxel_ml_of
 from scarseg_export.evaluation.run import Row
 from scarseg_export.evaluation.testset import SetName, UnseenPatient, stored_case
-from scarseg_runtime.components import clean_labels
+from scarseg_export.train.checkpoint import Checkpoint, load_checkpoint
 from scarseg_runtime.contract import LEFT_VENTRICLE, Label
+from scarseg_runtime.quantify.components import clean_labels
 
 MARGIN_MM = 10.0
 

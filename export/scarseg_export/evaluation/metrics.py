@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scarseg_export.twin.image import ImageStack
-from scarseg_runtime.components import clean_labels
 from scarseg_runtime.contract import MYOCARDIUM, Label
+from scarseg_runtime.quantify.components import clean_labels
 
 SCAR_FREE_ML = 0.5
 """On a heart without scar, anything above this volume counts as a false alarm."""

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scarseg_export.checkpoint import load_checkpoint
 from scarseg_export.evaluation import arms
 from scarseg_export.evaluation.digest import file_digest
 from scarseg_export.evaluation.failures import worst_examples
@@ -19,6 +18,7 @@ from scarseg_export.evaluation.summary import (
     summarise,
 )
 from scarseg_export.evaluation.testset import SETS, SetName
+from scarseg_export.train.checkpoint import load_checkpoint
 from scarseg_export.twin.cohort import TAU_DAYS
 from scarseg_runtime.contract import SEGMENT_COUNT
 

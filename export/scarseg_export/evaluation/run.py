@@ -12,19 +12,20 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from scarseg_export.checkpoint import Checkpoint, load_checkpoint
 from scarseg_export.evaluation.arms import run_arms
 from scarseg_export.evaluation.digest import file_digest, source_digest
 from scarseg_export.evaluation.metrics import score
 from scarseg_export.evaluation.testset import SetName, set_digest, stored_case
-from scarseg_export.workers import worker_pool
+from scarseg_export.train.checkpoint import Checkpoint, load_checkpoint
+from scarseg_export.train.workers import worker_pool
 
 Row = dict[str, Any]
 """One patient: gap, truth, beliefs, disagreement, and scores by arm."""
 MEASURING_CODE = (
-    "evaluation/arms.py", "evaluation/metrics.py", "evaluation/run.py", "network.py", "fusion.py",
-    "taff.py", "aha_map.py", "sampling.py", "normalise.py", "ecg_encoder.py", "unet.py",
-    "scarseg_runtime/threshold_rules.py", "scarseg_runtime/components.py",
+    "evaluation/arms.py", "evaluation/metrics.py", "evaluation/run.py", "net/network.py",
+    "net/fusion.py", "net/taff.py", "net/aha_map.py", "net/sampling.py", "net/normalise.py",
+    "net/ecg_encoder.py", "net/unet.py", "scarseg_runtime/quantify/threshold_rules.py",
+    "scarseg_runtime/quantify/components.py",
 )  # fmt: skip
 
 

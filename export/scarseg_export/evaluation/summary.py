@@ -19,7 +19,7 @@ from scarseg_export.evaluation.estimates import (
     ratio,
 )
 from scarseg_export.evaluation.run import Row
-from scarseg_export.train_fusion import FALSE_FLAGS
+from scarseg_export.train.fusion import FALSE_FLAGS
 
 BIN_EDGES = {
     "≤ 7 d": (-1.0, 7.0), "7–30 d": (7.0, 30.0), "30–120 d": (30.0, 120.0),

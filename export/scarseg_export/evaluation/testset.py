@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_export.buffers import TEST, patient_seed
 from scarseg_export.evaluation.digest import source_digest
-from scarseg_export.train_ecg import segment_burden_of
+from scarseg_export.train.buffers import TEST, patient_seed
+from scarseg_export.train.ecg import segment_burden_of
 from scarseg_export.twin.cohort import beats_of, is_stale, sample_case, sample_gaps
 from scarseg_export.twin.image import ImageStack
 
@@ -107,4 +107,4 @@ def _read(path: Path, index: int) -> UnseenPatient:
 @cache
 def set_digest() -> str:
     """Names the state of the simulator: patients of another one are not taken for these."""
-    return source_digest("twin", "evaluation/testset.py", "buffers.py", "train_ecg.py")
+    return source_digest("twin", "evaluation/testset.py", "train/buffers.py", "train/ecg.py")

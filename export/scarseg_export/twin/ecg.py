@@ -20,8 +20,8 @@ from scarseg_export.twin.anatomy import Anatomy
 from scarseg_export.twin.scar import ScarMap
 from scarseg_export.twin.torso import ANTERIOR, ELECTRODES_MM, LATERAL, LONG_AXIS
 from scarseg_runtime.contract import BEAT_SAMPLES, ECG_RATE_HZ
-from scarseg_runtime.ecg_beats import centre_beat
-from scarseg_runtime.ecg_signal import band_gain
+from scarseg_runtime.ecg.beats import centre_beat
+from scarseg_runtime.ecg.signal import band_gain
 from scarseg_runtime.preprocess import taper_window, zero_baseline
 
 Array = NDArray[np.float64]

@@ -15,7 +15,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from scarseg_infer.read_dicom import list_dicom_series, read_dicom
+from scarseg_infer.study.dicom.read import list_dicom_series, read_dicom
 
 MAX_LEN = 16_384
 DICTIONARY = ("MONOCHROME1", "PSIR", b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0", b"\xff\xff\xff\xff")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ecg_checks as CHECKS
 from dicom_mutate import mutate  # noqa: F401 - the harness calls it
 
-from scarseg_infer.read_ecg_dicom import is_ecg, read_ecg_dicom
+from scarseg_infer.ecg.dicom import is_ecg, read_ecg_dicom
 
 MAX_LEN = 98_304
 DICTIONARY = ("MDC", "SCPECG", "UCUM", "uV", "mV", "SB", "UB", "MB", "AB", "SS", "US", "SL", "UL")

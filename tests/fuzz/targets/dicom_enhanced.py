@@ -8,7 +8,7 @@ import study_checks as CHECKS
 from dicom_mutate import mutate  # noqa: F401 - the harness calls it
 from pydicom.uid import LegacyConvertedEnhancedMRImageStorage
 
-from scarseg_infer.read_dicom import read_dicom
+from scarseg_infer.study.dicom.read import read_dicom
 
 MAX_LEN = 16_384
 DICTIONARY = (b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0", b"\xfe\xff\xdd\xe0", b"\xff\xff\xff\xff")

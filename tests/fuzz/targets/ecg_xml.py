@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import ecg_checks as CHECKS
 
-from scarseg_infer.read_ecg_other import read_ecg_other
+from scarseg_infer.ecg.vendor import read_ecg_other
 
 VALUES = (
     "", "0", "-1", "1e999", "-1e999", "nan", "inf", "1e-320", "1e15", "99999999999999999999", "0.5",

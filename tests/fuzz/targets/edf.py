@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ecg_checks as CHECKS
 
-from scarseg_infer.read_ecg_other import read_ecg_other
+from scarseg_infer.ecg.vendor import read_ecg_other
 
 DICTIONARY = (
     "EDF+C", "EDF+D", "EDF Annotations ", "+1e308\x14\x14", "+0\x14\x14\0", "uV      ", "mV      ",

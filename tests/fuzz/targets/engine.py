@@ -10,11 +10,11 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from scarseg_runtime.engine_cache import CacheEntry, beside_model
-from scarseg_runtime.engine_file import SIDECAR_FORMAT, read_engine, sidecar_path
 from scarseg_runtime.errors import ModelError
-from scarseg_runtime.gpu import Gpu
-from scarseg_runtime.model_file import ModelFile, ModelMetadata
+from scarseg_runtime.model_file.read import ModelFile, ModelMetadata
+from scarseg_runtime.providers.engine_cache import CacheEntry, beside_model
+from scarseg_runtime.providers.engine_file import SIDECAR_FORMAT, read_engine, sidecar_path
+from scarseg_runtime.providers.gpu import Gpu
 
 SECRET = "Secretname"
 ENGINE = bytes(range(64)) * 4

@@ -16,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from scarseg_runtime.contract import INPUTS, OUTPUTS, Label
 from scarseg_runtime.errors import ModelError, ScarsegError
-from scarseg_runtime.gates import gate_reason
-from scarseg_runtime.model_file import encode_metadata, read_model_file
-from scarseg_runtime.onnx_session import OnnxSession
+from scarseg_runtime.model_file.gates import gate_reason
+from scarseg_runtime.model_file.read import encode_metadata, read_model_file
+from scarseg_runtime.providers.onnxruntime.session import OnnxSession
 
 MAX_LEN = 32_768
 METADATA: dict[str, Any] = {

@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 import study_checks as CHECKS
 
-from scarseg_infer.read_nifti import read_nifti
+from scarseg_infer.study.nifti import read_nifti
 
 MAX_LEN = 16_384
 DICTIONARY = (b"n+1\0", b"n+2\0", b"ni1\0", b"\x1f\x8b\x08", b"\x5c\x01\0\0", b"\0\0\x01\x5c")

@@ -6,7 +6,7 @@ import struct
 
 import ecg_checks as CHECKS
 
-from scarseg_infer.read_ecg_other import read_ecg_other
+from scarseg_infer.ecg.vendor import read_ecg_other
 
 DICTIONARY = (
     b"\x1f\x4e", b"SCPECG", b"\xff\xff", b"\xff\xff\xff\xff", b"\x02\x00", b"\x04\x00",

@@ -9,7 +9,7 @@ from pathlib import Path
 import ecg_checks as CHECKS
 
 from scarseg_infer.demo import DEMO_ECG
-from scarseg_infer.ecg_reader import read_ecg
+from scarseg_infer.ecg.read import read_ecg
 from scarseg_runtime.contract import LEADS
 
 DICTIONARY = (

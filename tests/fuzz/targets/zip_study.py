@@ -13,7 +13,7 @@ from pathlib import Path
 import dicom_factory
 import study_checks as CHECKS
 
-from scarseg_infer.study_reader import read_study
+from scarseg_infer.study.read import read_study
 
 MAX_LEN = 32_768
 DICTIONARY = (b"PK\1\2", b"PK\3\4", b"PK\5\6", b"PK\6\6", b"PK\6\7", b"\xff\xff\xff\xff", "../")

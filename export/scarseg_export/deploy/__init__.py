@@ -1,0 +1,1 @@
+"""A checkpoint → the one self-describing ONNX file."""

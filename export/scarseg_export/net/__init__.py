@@ -1,0 +1,1 @@
+"""The network: every part of the deployed graph."""

@@ -1,0 +1,1 @@
+"""A trained nnU-Net v2 folder → a model file."""

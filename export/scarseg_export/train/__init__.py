@@ -1,0 +1,1 @@
+"""Training from nothing to a checkpoint."""

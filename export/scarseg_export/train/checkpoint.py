@@ -1,0 +1,57 @@
+"""What training leaves behind: the network, the heads for comparison, and how they were made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from scarseg_export.net.network import ScarNet
+from scarseg_export.train.fusion import Ablations
+from scarseg_export.train.recipe import network_config
+from scarseg_runtime.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model; networks are in evaluation mode."""
+
+    net: ScarNet
+    ablations: Ablations
+    recipe: dict[str, Any]
+    disagreement_threshold: float
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write ``path``."""
+    content = {
+        "recipe": checkpoint.recipe,
+        "state": checkpoint.net.state_dict(),
+        "ablations": checkpoint.ablations.state_dict(),
+        "disagreement_threshold": checkpoint.disagreement_threshold,
+    }
+    torch.save(content, path)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read what training wrote.
+
+    Raises:
+        ModelError: the file is missing, damaged, or of another network.
+    """
+    try:
+        content = torch.load(path, weights_only=True)
+        net = ScarNet(network_config(content["recipe"]["network"]))
+        net.load_state_dict(content["state"])
+        ablations = Ablations(net)
+        ablations.load_state_dict(content["ablations"])
+        threshold = float(content["disagreement_threshold"])
+    except (OSError, KeyError, TypeError, RuntimeError, UnpicklingError) as error:
+        raise ModelError(
+            "the checkpoint is missing, damaged, or not one of this network",
+            "Pass the model.pt that scarseg-export train wrote",
+        ) from error
+    return Checkpoint(net.eval(), ablations.eval(), content["recipe"], threshold)

@@ -1,0 +1,107 @@
+"""Paired patients as the fusion stage sees them: everything frozen computed once and kept.
+
+Image network, localiser and ECG encoder do not change any more, so each patient passes through
+them once and only the pixels of the predicted wall are kept, with the beliefs of three ECGs: the
+patient's own, one of another scar state (stale), and those of other patients (swapped).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from scarseg_export.net.network import ScarNet, wall_of
+from scarseg_export.net.sampling import view
+from scarseg_export.train.buffers import StackBuffer, StackSpec, patient_seed, stack_buffer
+from scarseg_export.train.ecg import distort
+from scarseg_export.train.recipe import Recipe
+from scarseg_export.twin.cohort import beats_of, sample_case
+from scarseg_runtime.contract import Label
+
+OWN, STALE = 0, 1
+VARIANTS = 4
+"""Differently distorted copies of each beat."""
+PIXEL_SHARE = 0.35
+"""Of the wall's pixels, kept for training; neighbours tell much the same."""
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One patient's predicted wall, flattened, and what was heard of the heart."""
+
+    features: Tensor
+    """[P, C] scar features of the image network."""
+    scar: Tensor
+    """[P] image-only scar logit."""
+    segment: Tensor
+    """[P] AHA segment 0–16."""
+    is_scar: Tensor
+    """[P] truth, 0 or 1."""
+    missed: float
+    """True scar pixels outside the predicted wall, for the same share of pixels."""
+    evidence: Tensor
+    """[17] of the image per segment."""
+    size: Tensor
+    """[2] of the heart as seen."""
+    belief: Tensor
+    """[2, VARIANTS, 17] belief logits of the own and of the stale ECG."""
+    heard: Tensor
+    """[2, VARIANTS, 2] heart size by the same ECGs."""
+
+
+def load_patients(
+    net: ScarNet, recipe: Recipe, folder: Path, purpose: int, count: int, share: float = PIXEL_SHARE
+) -> list[Patient]:
+    """Pass ``count`` patients through the frozen parts of ``net``.
+
+    Rendered stacks and what the frozen parts made of them are kept in ``folder``, which must
+    belong to this ``net``.
+    """
+    known = folder / "patients.pt"
+    if known.exists():
+        return [Patient(**values) for values in torch.load(known, weights_only=True)]
+    spec = StackSpec(purpose, count, 160, (1.4, 1.8), 35.0)
+    buffer = stack_buffer(folder / "twin", recipe.seed, spec)
+    bar = tqdm(range(count), desc="pass patients through the image network", mininterval=10)
+    patients = [_patient(net, recipe, buffer, purpose, index, share) for index in bar]
+    partial = known.with_suffix(".partial")
+    torch.save([vars(patient) for patient in patients], partial)
+    partial.replace(known)
+    return patients
+
+
+@torch.no_grad()
+def _patient(
+    net: ScarNet, recipe: Recipe, buffer: StackBuffer, purpose: int, index: int, share: float
+) -> Patient:
+    seed = patient_seed(recipe.seed, purpose, index)
+    torch.manual_seed(seed)
+    pixels = torch.from_numpy(buffer.pixels[index].astype(np.float32))
+    spacing = torch.full((2,), float(buffer.spacing_mm[index]))
+    seen = net.see(pixels, spacing, torch.linspace(0, 1, len(pixels)))
+    truth = torch.from_numpy((buffer.labels[index] == Label.SCAR).astype(np.float32))
+    config = net.config
+    truth = view(
+        truth, seen.half_mm, seen.centres_mm, config.crop_size, config.crop_spacing_mm
+    ) > 0.5  # fmt: skip
+    wall = wall_of(seen.anatomy)
+    kept = wall & (torch.rand(wall.shape) < share)
+    case = sample_case(seed)
+    beats = torch.from_numpy(beats_of([case, case], np.array([False, True])))
+    heard = [net.ecg(distort(beats)) for _ in range(VARIANTS)]
+    return Patient(
+        seen.features.permute(0, 2, 3, 1)[kept],
+        seen.scar[kept],
+        (seen.segments[kept] - 1).long(),
+        truth[kept].float(),
+        float((truth & ~wall).sum()) * share,
+        seen.evidence,
+        seen.size,
+        torch.stack([belief for belief, _ in heard], 1),
+        torch.stack([size for _, size in heard], 1),
+    )

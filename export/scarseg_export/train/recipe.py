@@ -1,0 +1,81 @@
+"""The training recipe: every number that makes a model, in one frozen object."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scarseg_export.net.network import NetworkConfig
+from scarseg_runtime.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained. Seeds of patients are disjoint between all stages."""
+
+    seed: int = 1
+    threads: int = 2
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+
+    ecg_patients: int = 16000
+    ecg_steps: int = 1800
+    ecg_rate: float = 2e-3
+
+    cine_share: float = 0.4
+    """Share of re-rendered real cine frames in each batch of the image network; with 0 the
+    training is pure simulation and needs no data at all."""
+    cine_stacks: int = 800
+
+    localiser_stacks: int = 400
+    localiser_steps: int = 500
+    localiser_rate: float = 3e-3
+
+    image_stacks: int = 1600
+    image_steps: int = 5000
+    image_batch: int = 8
+    image_rate: float = 3e-3
+
+    fusion_cases: int = 1200
+    validation_cases: int = 200
+    """Patients on whom the threshold of the disagreement flag is set; never trained on."""
+    fusion_steps: int = 1500
+    fusion_rate: float = 3e-3
+    tau_rate: float = 1e-1
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def load_recipe(path: Path | None) -> Recipe:
+    """Recipe from a JSON file that may name any subset of the fields; defaults otherwise.
+
+    Raises:
+        UsageError: the file cannot be read, is no JSON object, or names an unknown field.
+    """
+    if path is None:
+        return Recipe()
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("not an object")
+        return recipe_of(values)
+    except (OSError, ValueError, AttributeError) as error:
+        raise UsageError("the recipe cannot be read as JSON", "Check the file") from error
+    except TypeError as error:  # the message names the field
+        known = ", ".join(field.name for field in dataclasses.fields(Recipe))
+        raise UsageError(f"the recipe has an unknown field ({error})", f"Known: {known}") from error
+
+
+def recipe_of(values: dict[str, Any]) -> Recipe:
+    """Recipe from plain values, as JSON and checkpoints hold them; TypeError for unknown ones."""
+    plain = dict(values)
+    return Recipe(network=network_config(plain.pop("network", {})), **plain)
+
+
+def network_config(values: dict[str, Any]) -> NetworkConfig:
+    """Network configuration from plain values, as JSON and checkpoints hold them."""
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return NetworkConfig(**plain)

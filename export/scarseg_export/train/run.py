@@ -1,0 +1,71 @@
+"""Training from nothing to a checkpoint, stage by stage; finished stages are not repeated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from scarseg_export.net.network import ScarNet
+from scarseg_export.train.buffers import VALIDATION
+from scarseg_export.train.checkpoint import Checkpoint, save_checkpoint
+from scarseg_export.train.ecg import train_ecg
+from scarseg_export.train.fusion import disagreement_threshold, train_fusion
+from scarseg_export.train.image import train_image, train_localiser
+from scarseg_export.train.paired import load_patients
+from scarseg_export.train.recipe import Recipe
+from scarseg_runtime.errors import UsageError
+
+
+def train(run: Path, recipe: Recipe, cine: Path | None = None) -> Path:
+    """Train every stage in folder ``run`` and write ``run/model.pt``.
+
+    A folder belongs to one recipe; another recipe in the same folder is refused. An interrupted
+    run goes on where it stopped.
+
+    Args:
+        cine: folder of contoured cine frames, where the recipe mixes in real backgrounds.
+
+    Raises:
+        UsageError: ``run`` holds the work of a different recipe, or ``cine`` is missing.
+    """
+    if recipe.cine_share and cine is None:
+        raise UsageError(
+            "the recipe mixes real backgrounds and no folder of cine frames was given",
+            "Pass --cine FOLDER, or set cine_share to 0 in the recipe",
+        )
+    run.mkdir(parents=True, exist_ok=True)
+    _claim(run, recipe)
+    torch.set_num_threads(recipe.threads)
+    net = ScarNet(recipe.network)
+    _stage(run / "ecg.pt", net.ecg, lambda: train_ecg(run / "ecg", recipe))
+    _stage(
+        run / "localiser.pt", net.localiser,
+        lambda: train_localiser(run / "localiser", recipe, cine),
+    )  # fmt: skip
+    _stage(run / "image.pt", net.image, lambda: train_image(run / "image", recipe, cine))
+    ablations = train_fusion(net, recipe, run / "fusion")
+    held_out = load_patients(net, recipe, run / "validation", VALIDATION, recipe.validation_cases)
+    checkpoint = run / "model.pt"
+    threshold = disagreement_threshold(net, held_out)
+    save_checkpoint(checkpoint, Checkpoint(net, ablations, recipe.to_dict(), threshold))
+    return checkpoint
+
+
+def _claim(run: Path, recipe: Recipe) -> None:
+    record = run / "recipe.json"
+    text = json.dumps(recipe.to_dict(), indent=2)
+    if record.exists() and record.read_text(encoding="utf-8") != text:
+        raise UsageError("the run folder belongs to another recipe", "Train into a new folder")
+    record.write_text(text, encoding="utf-8")
+
+
+def _stage(path: Path, module: nn.Module, work: Callable[[], nn.Module]) -> None:
+    """Load a stage's weights into ``module``, training them first where they are missing."""
+    if not path.exists():
+        torch.save(work().state_dict(), path)
+    module.load_state_dict(torch.load(path, weights_only=True))
+    module.eval()

@@ -1,0 +1,182 @@
+"""Execution providers by the names users type, and which one a model runs on by itself.
+
+``auto`` takes the first in the list whose package is installed, whose device is there, and which
+this model passed the parity gates on. Nothing heavy is imported to decide that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from scarseg_runtime.errors import ProviderError
+from scarseg_runtime.model_file.gates import gate_reason
+from scarseg_runtime.model_file.read import ModelFile
+from scarseg_runtime.providers.gpu import nvidia_gpu
+
+Precision = Literal["fp32", "fp16", "bf16"]
+PRECISIONS: Final[tuple[str, ...]] = get_args(Precision)
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One way to run a graph."""
+
+    name: str
+    """As typed on the command line and written into results."""
+    precisions: tuple[Precision, ...]
+    """In order of preference."""
+    packages: tuple[str, ...]
+    """Modules that must be importable."""
+    extra: str
+    """The extra of scarseg-infer that installs them."""
+    needs_gpu: bool
+
+
+PROVIDERS: Final = (
+    Provider("tensorrt", ("fp16", "fp32"), ("tensorrt", "cuda.bindings"), "tensorrt", True),
+    Provider(
+        "tensorrt-rtx", ("fp16", "fp32"), ("tensorrt_rtx", "cuda.bindings"), "tensorrt-rtx", True
+    ),
+    Provider("cuda", ("fp16", "fp32"), ("onnxruntime",), "cuda", True),
+    Provider("openvino", ("bf16", "fp32"), ("openvino",), "openvino", False),
+    Provider("cpu", ("fp32", "fp16"), ("onnxruntime",), "", False),
+)
+"""In order of preference: ``auto`` takes the first that can run here."""
+
+CPU: Final = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A provider, a precision, and the file that would run."""
+
+    provider: Provider
+    precision: Precision
+    model: ModelFile
+    unusable: str | None
+    """Why it cannot run here; None if it can."""
+    gate: str | None
+    """Why it may not be picked by itself; None if it may."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is passed over, or None."""
+        return self.unusable or self.gate
+
+
+def provider_named(name: str) -> Provider:
+    """The provider of a name. Raises ProviderError if there is none."""
+    for provider in PROVIDERS:
+        if provider.name == name:
+            return provider
+    known = ", ".join(["auto", *(provider.name for provider in PROVIDERS)])
+    raise ProviderError(f"unknown provider {name!r}", f"Use one of: {known}")
+
+
+def unusable_reason(provider: Provider) -> str | None:
+    """Why a provider cannot run on this machine, or None."""
+    missing = [name for name in provider.packages if not _installed(name)]
+    if missing:
+        return f"not installed: pip install 'scarseg-infer[{provider.extra}]'"
+    if provider.name == "cuda" and not _has_cuda_build():
+        return f"not installed: pip install 'scarseg-infer[{provider.extra}]'"
+    if provider.needs_gpu and nvidia_gpu() is None:
+        return "no NVIDIA GPU or driver"
+    return None
+
+
+def candidates(models: Iterable[ModelFile]) -> list[Candidate]:
+    """Every provider in order of preference, with every precision that one of ``models`` has.
+
+    A file of FP32 weights runs in FP32 and, where the provider rounds by itself, in BF16; a file of
+    FP16 weights runs in FP16.
+    """
+    files = list(models)
+    found = []
+    for provider in PROVIDERS:
+        missing = unusable_reason(provider)
+        for precision in provider.precisions:
+            unusable = missing
+            if unusable is None and precision == "bf16" and not _computes_bf16():
+                unusable = "this CPU has neither AMX nor AVX512-BF16"
+            stored = "fp32" if precision == "bf16" else precision
+            for model in files:
+                if model.metadata.precision == stored:
+                    table = model.metadata.verification
+                    gate = gate_reason(table, model.graph_sha256, provider.name, precision)
+                    found.append(Candidate(provider, precision, model, unusable, gate))
+    return found
+
+
+def choose(found: list[Candidate], provider: str = "auto", precision: str = "auto") -> Candidate:
+    """The first candidate that fits both names and may run.
+
+    A provider or precision that the user names is taken even where it has not passed its gate;
+    the candidate then says so.
+
+    Raises:
+        ProviderError: a name is unknown, or nothing that fits can run here.
+    """
+    if provider != "auto":
+        provider_named(provider)
+    fitting = [
+        c
+        for c in found
+        if provider in ("auto", c.provider.name) and precision in ("auto", c.precision)
+    ]
+    if not fitting:
+        raise ProviderError(
+            f"this model has no {precision} variant for provider {provider}",
+            "Make one with scarseg-export fp16, or leave the precision out",
+        )
+    best = preferred(fitting)
+    runnable = [candidate for candidate in fitting if candidate.unusable is None]
+    if best is None and runnable and (provider, precision) != ("auto", "auto"):
+        best = runnable[0]
+    if best is None:
+        # The plain way: of others there may be no table at all.
+        nearest = min(runnable or fitting, key=lambda candidate: candidate.precision != "fp32")
+        raise ProviderError(
+            f"no provider may run this model; {nearest.provider.name} {nearest.precision}: "
+            f"{nearest.reason}",
+            "The command scarseg-infer --providers says what can run here",
+        )
+    return best
+
+
+def preferred(found: Iterable[Candidate]) -> Candidate | None:
+    """The first that runs here and has passed its gate."""
+    return next((candidate for candidate in found if candidate.reason is None), None)
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # a parent package is missing
+        return False
+
+
+def _has_cuda_build() -> bool:
+    """Whether the installed ONNX Runtime brings its CUDA provider, told by its files."""
+    spec = find_spec("onnxruntime")
+    if spec is None or not spec.submodule_search_locations:
+        return False
+    folder = Path(next(iter(spec.submodule_search_locations))) / "capi"
+    return any(folder.glob("*onnxruntime_providers_cuda*"))
+
+
+def _computes_bf16() -> bool:
+    """Whether the processor multiplies in BF16; Windows does not tell, so not there."""
+    flags = _cpu_facts().split()
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def _cpu_facts() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ""

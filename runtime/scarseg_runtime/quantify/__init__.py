@@ -1,0 +1,1 @@
+"""Labels → volumes, masses and what SCMR asks a reader to report."""

@@ -1,0 +1,289 @@
+"""A DICOM ECG waveform object → an ECG record.
+
+Waveform module: PS3.3 C.10.9; ECG objects: PS3.3 A.34.3 and A.34.4; lead codes: PS3.16 CID 3001.
+Imported only when a DICOM ECG is read, so that other work does not pay for pydicom.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, time
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset, FileDataset
+from pydicom.uid import (
+    AmbulatoryECGWaveformStorage,
+    General32bitECGWaveformStorage,
+    GeneralECGWaveformStorage,
+    TwelveLeadECGWaveformStorage,
+)
+from pydicom.waveforms.numpy_handler import multiplex_array
+
+from scarseg_infer.ecg.record import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, check_timing, checked
+from scarseg_infer.host.quiet import quiet_readers
+from scarseg_infer.study.dicom.parse import (
+    PARSE_ERRORS,
+    DeflatedError,
+    TooManyPartsError,
+    number,
+    parse,
+    text,
+)
+from scarseg_infer.study.dicom.time import acquisition_time
+from scarseg_runtime.contract import LEADS
+from scarseg_runtime.errors import EcgError
+
+ECG_CLASSES: Final = (
+    TwelveLeadECGWaveformStorage,
+    GeneralECGWaveformStorage,
+    General32bitECGWaveformStorage,
+    AmbulatoryECGWaveformStorage,
+)
+MAX_CHANNELS: Final = 64
+MAX_GROUPS: Final = 64
+"""Multiplex groups: exports have the recording, perhaps strips and median beats beside it."""
+
+_EXPORT_AGAIN: Final = "Export the ECG again"
+_AVERAGED_LABEL: Final = re.compile("median|average|template|representative|beat", re.I)
+_LEAD_TEXT: Final = re.compile(
+    r"(?:(?:ecg\s+)?lead\s+)?(III|II|I|aV[RLF]|V[1-6])(?![\w'+-]).*", re.I
+)
+_STANDARD: Final = {lead.casefold(): lead for lead in LEADS}
+
+# Both coding schemes number the leads like the SCP-ECG standard (EN 1064): "2:1" of MDC and
+# "5.6.3-9-1" of the older SCPECG are lead I. A test compares with pydicom's code list, whose
+# import would cost a quarter of a second here.
+_LEAD_NUMBERS: Final = dict(zip(LEADS, (1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8), strict=True))
+LEADS_BY_CODE: Final = {
+    (scheme, f"{prefix}{number}"): lead
+    for scheme, prefix in (("MDC", "2:"), ("SCPECG", "5.6.3-9-"))
+    for lead, number in _LEAD_NUMBERS.items()
+}
+"""Lead by coding scheme designator and code value."""
+
+
+_HEAD_BYTES: Final = 8192
+"""The SOP class stands in the file meta information, or, without it, early in group 0008."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """One multiplex group: channels sampled together."""
+
+    signals_mv: NDArray[np.float64]
+    """[samples, leads]"""
+    lead_names: tuple[str, ...]
+    rate_hz: float
+    offset_ms: float
+    averaged: bool
+    """A mean or median beat instead of the recording."""
+
+    @property
+    def standard_leads(self) -> frozenset[str]:
+        return frozenset(self.lead_names) & frozenset(LEADS)
+
+
+def read_ecg_dicom(data: bytes) -> EcgRecord:
+    """Read a 12-Lead, General or Ambulatory ECG waveform object.
+
+    Of several multiplex groups the one with the most of the twelve leads is taken, the longest
+    if several have as many, and never an averaged beat; groups recorded at the same time at the
+    same rate count as one.
+
+    Args:
+        data: the whole file.
+
+    Raises:
+        EcgError: no ECG waveform object, damaged, too long, too many multiplex groups, or leads
+            that are not voltages.
+    """
+    with quiet_readers(), np.errstate(all="ignore"):
+        try:
+            dataset = _parse(data)
+            found = list(_groups(dataset))
+        except EcgError:
+            raise
+        except PARSE_ERRORS as error:
+            raise EcgError("the DICOM ECG is damaged or cut short", _EXPORT_AGAIN) from error
+        group = _choose(found)
+        recorded, date_only, warnings = _when(dataset)
+        record = EcgRecord(
+            signals_mv=group.signals_mv,
+            rate_hz=group.rate_hz,
+            lead_names=group.lead_names,
+            recorded=recorded,
+            date_only=date_only,
+            source="dicom",
+            warnings=warnings,
+            patient_id=text(dataset, "PatientID") or None,
+        )
+        return checked(record)
+
+
+def is_ecg(data: bytes) -> bool:
+    """Is the file, whole or damaged, an ECG waveform object? Cheap for those that are not."""
+    if not any(uid.encode() in data[:_HEAD_BYTES] for uid in ECG_CLASSES):
+        return False
+    with quiet_readers():
+        try:
+            return _sop_class(parse(data)) in ECG_CLASSES
+        except DeflatedError:
+            return True  # the reader says what is wrong with it
+        except TooManyPartsError:
+            return len(data) > _HEAD_BYTES and is_ecg(data[:_HEAD_BYTES])
+        except PARSE_ERRORS:
+            return False
+
+
+def _sop_class(dataset: FileDataset) -> str:
+    return text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
+
+
+def _parse(data: bytes) -> FileDataset:
+    if len(data) > MAX_ECG_BYTES:
+        raise EcgError(
+            f"the DICOM ECG is larger than {MAX_ECG_BYTES >> 20} MB",
+            "Give a resting ECG: cut 10 s to some minutes out of a long recording",
+        )
+    try:
+        dataset = parse(data)
+    except DeflatedError as error:
+        raise EcgError(
+            "the DICOM ECG is compressed as a whole (Deflated Explicit VR), which is not supported",
+            "Export it uncompressed",
+        ) from error
+    if _sop_class(dataset) not in ECG_CLASSES:
+        raise EcgError(
+            "the DICOM file is not an ECG waveform", "Give a 12-lead or general ECG waveform object"
+        )
+    return dataset
+
+
+def _groups(dataset: Dataset) -> Iterator[_Group]:
+    """Every multiplex group that holds voltages; raises one of ``PARSE_ERRORS`` on damage."""
+    if len(dataset.WaveformSequence) > MAX_GROUPS:
+        raise EcgError(
+            f"the DICOM ECG holds more than {MAX_GROUPS} groups of channels",
+            "Export the rhythm ECG alone",
+        )
+    for index, item in enumerate(dataset.WaveformSequence):
+        channels = list(item.ChannelDefinitionSequence)
+        rate_hz = _checked_rate(item, channels)
+        signals = np.asarray(dataset.waveform_array(index), dtype=np.float64)
+        signals[_padded(dataset, index)] = np.nan
+        names = [_lead_name(channel) for channel in channels]
+        factors = [_mv_per_unit(channel) for channel in channels]
+        for name, factor in zip(names, factors, strict=True):
+            if factor is None and name in LEADS:
+                raise EcgError(f"lead {name} of the ECG is in no unit of voltage", _EXPORT_AGAIN)
+        kept = [i for i, factor in enumerate(factors) if factor is not None]
+        scale = np.array([factors[i] for i in kept], dtype=np.float64)
+        signals_mv = signals[:, kept] * scale
+        if np.isinf(signals_mv).any():
+            raise EcgError("the DICOM ECG holds impossible voltages", _EXPORT_AGAIN)
+        averaged = _AVERAGED_LABEL.search(text(item, "MultiplexGroupLabel"))
+        yield _Group(
+            signals_mv=signals_mv,
+            lead_names=tuple(names[i] for i in kept),
+            rate_hz=rate_hz,
+            offset_ms=number(item, "MultiplexGroupTimeOffset") or 0.0,
+            averaged=averaged is not None,
+        )
+
+
+def _checked_rate(item: Dataset, channels: list[Dataset]) -> float:
+    """The sampling rate of a multiplex group, whose sizes are checked before it is decoded."""
+    count, samples = int(item.NumberOfWaveformChannels), int(item.NumberOfWaveformSamples)
+    rate_hz = number(item, "SamplingFrequency")
+    if rate_hz is None or rate_hz <= 0.0:
+        raise EcgError("the DICOM ECG gives no sampling rate", _EXPORT_AGAIN)
+    if not 1 <= count <= MAX_CHANNELS or len(channels) != count or samples < 1:
+        raise EcgError("the DICOM ECG contradicts itself about its channels", _EXPORT_AGAIN)
+    check_timing(samples, rate_hz)
+    if samples * count > len(item.WaveformData):  # at least a byte each
+        raise EcgError("the DICOM ECG is damaged or cut short", _EXPORT_AGAIN)
+    return rate_hz
+
+
+def _padded(dataset: Dataset, index: int) -> NDArray[np.bool_]:
+    """Samples that hold the padding value, where the group has one."""
+    item = dataset.WaveformSequence[index]
+    raw = multiplex_array(dataset, index, as_raw=True)
+    padding = item.get("WaveformPaddingValue")
+    if not padding:
+        return np.zeros(raw.shape, dtype=bool)
+    if isinstance(padding, bytes):
+        padding = int(np.frombuffer(padding[: raw.dtype.itemsize], dtype=raw.dtype)[0])
+    return np.asarray(raw == padding)
+
+
+def _lead_name(channel: Dataset) -> str:
+    """The standard name from the code; else from the code's meaning or the channel's label."""
+    source = channel.ChannelSourceSequence[0] if "ChannelSourceSequence" in channel else Dataset()
+    code = (text(source, "CodingSchemeDesignator"), text(source, "CodeValue"))
+    if code in LEADS_BY_CODE:
+        return LEADS_BY_CODE[code]
+    words = [text(source, "CodeMeaning"), text(channel, "ChannelLabel")]
+    # A code that is known to mean something else (a derived or vector lead) is left alone.
+    if code[0] not in ("MDC", "SCPECG"):
+        for word in words:
+            if match := _LEAD_TEXT.fullmatch(word):
+                return _STANDARD[match[1].casefold()]
+    return next((word for word in words if word), "")
+
+
+def _mv_per_unit(channel: Dataset) -> float | None:
+    """Factor from the channel's unit (UCUM) to mV; None if it has none or it is no voltage."""
+    if "ChannelSensitivity" not in channel:
+        return None
+    unit = text(channel.ChannelSensitivityUnitsSequence[0], "CodeValue")
+    return MV_PER_UNIT.get(unit.replace("µ", "u").replace("μ", "u").casefold())
+
+
+def _choose(groups: list[_Group]) -> _Group:
+    recordings = [group for group in groups if not group.averaged and group.lead_names]
+    if not recordings:
+        raise EcgError("the DICOM ECG holds no recording of leads", "Export the rhythm ECG with it")
+    return max(
+        _joined(recordings), key=lambda group: (len(group.standard_leads), len(group.signals_mv))
+    )
+
+
+def _joined(groups: list[_Group]) -> list[_Group]:
+    """Groups of different leads that were sampled at the same instants, put side by side."""
+    joined: list[_Group] = []
+    for group in groups:
+        for i, other in enumerate(joined):
+            same_clock = (group.rate_hz, group.offset_ms) == (other.rate_hz, other.offset_ms)
+            apart = not set(group.lead_names) & set(other.lead_names)
+            if same_clock and apart and len(group.signals_mv) == len(other.signals_mv):
+                joined[i] = replace(
+                    other,
+                    signals_mv=np.hstack([other.signals_mv, group.signals_mv]),
+                    lead_names=other.lead_names + group.lead_names,
+                )
+                break
+        else:
+            joined.append(group)
+    return joined
+
+
+def _when(dataset: Dataset) -> tuple[datetime | None, bool, tuple[str, ...]]:
+    """From the acquisition alone: dates of study and series may be those of an import.
+
+    A time of exactly midnight stands for none, as de-identification writes it.
+    """
+    acquisition = Dataset()
+    for keyword in ("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime"):
+        if value := text(dataset, keyword):
+            setattr(acquisition, keyword, value)
+    recorded, date_only, warnings = acquisition_time([acquisition])
+    if recorded is None:
+        if warnings:
+            return None, False, ("The ECG's date is not a date: the time gap is unknown.",)
+        return None, False, ()
+    return recorded, date_only or recorded.time() == time(), ()

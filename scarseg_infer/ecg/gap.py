@@ -1,0 +1,74 @@
+"""How far apart in time MRI and ECG were taken, and how that is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from scarseg_infer.ecg.record import EcgRecord
+from scarseg_infer.result import GapSource
+
+AGREEMENT_DAYS: Final = 1.0
+"""A given gap may differ from the dates by this much (rounding to whole days) unremarked."""
+
+_SECONDS_PER_DAY: Final = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Time between ECG and MRI."""
+
+    days: float | None
+    """Absolute difference where it comes from dates; as given, however odd, where it was given
+    (the gap policy of the runtime turns a negative or non-finite gap into weight 0); None
+    where unknown."""
+    source: GapSource
+    warnings: tuple[str, ...] = ()
+    ecg_after_mri: bool = False
+    """True where both dates are known and the ECG is the later one."""
+
+
+def gap_between(
+    mri: datetime | None,
+    ecg: EcgRecord | None,
+    given_days: float | None,
+    *,
+    mri_date_only: bool = False,
+) -> Gap:
+    """The gap from both dates when both are known, else the given one, else unknown.
+
+    Clocks are compared as they stand: WFDB has no time zone, and both devices usually stand in
+    one hospital. So a time zone that a host's datetime has is dropped, and a warning says so where
+    only one of the two has one; our readers give none. Where either has no time of day whole
+    calendar days are counted.
+
+    Args:
+        mri: when the image was taken; ``mri_date_only`` where its time of day is not known.
+        ecg: the ECG, or None without one.
+        given_days: what the caller says; loses, with a warning, against dates that differ from
+            it by more than ``AGREEMENT_DAYS``.
+    """
+    if mri is None or ecg is None or ecg.recorded is None:
+        return Gap(given_days, "unknown" if given_days is None else "given")
+    image = mri.replace(tzinfo=None)
+    recorded = ecg.recorded.replace(tzinfo=None)
+    date_only = ecg.date_only or mri_date_only
+    source: GapSource = "dates" if date_only else "timestamps"
+    if date_only:
+        signed_days = float((image.date() - recorded.date()).days)
+    else:
+        signed_days = (image - recorded).total_seconds() / _SECONDS_PER_DAY
+    days = abs(signed_days)
+    warnings: tuple[str, ...] = ()
+    if (mri.tzinfo is None) != (ecg.recorded.tzinfo is None):
+        warnings += (
+            "Only one of the times of MRI and ECG has a time zone. Both were taken for clocks of "
+            "one place: the time gap may be wrong by some hours.",
+        )
+    if given_days is not None and not abs(days - given_days) <= AGREEMENT_DAYS:
+        warnings += (
+            f"The given gap of {given_days:g} days contradicts the dates of MRI and ECG, which "
+            f"lie {days:.1f} days apart: the dates are used.",
+        )
+    return Gap(days, source, warnings, ecg_after_mri=signed_days < 0.0)

@@ -1,0 +1,76 @@
+"""Any supported ECG file → one ECG record; what a file is, its content says, not its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from scarseg_infer.arguments import as_path
+from scarseg_infer.ecg.record import MAX_ECG_BYTES, EcgRecord
+from scarseg_runtime.errors import EcgError
+
+_HEAD_BYTES: Final = 4096
+_ECG_CLASSES: Final = b"1.2.840.10008.5.1.4.1.1.9.1."
+"""How the UIDs of the ECG waveform classes begin (PS3.4 B.5)."""
+
+
+def read_ecg(path: str | Path) -> EcgRecord:
+    """Read a resting ECG.
+
+    Args:
+        path: a DICOM ECG waveform, Philips (Sierra) XML, GE MUSE XML, HL7 aECG, SCP-ECG or EDF
+            file; or a WFDB record by its header (``.hea``), a data file beside it (``.dat``) or
+            its name, which is the header's path without its suffix.
+
+    Returns:
+        The record in mV, as it stands in the file. Signals that are not voltages (respiration)
+        are left out.
+
+    Raises:
+        EcgError: the file is missing, damaged, hostile, in an unsupported format, too long, or a
+            lead is not a voltage; or what reads this format is not installed.
+        UsageError: ``path`` is not a path.
+    """
+    path = as_path(path, "ECG")
+    head = _head(path)
+    if _is_dicom(head):
+        from scarseg_infer.ecg.dicom import read_ecg_dicom
+
+        return read_ecg_dicom(_content(path))
+    from scarseg_infer.ecg.vendor import other_format, read_ecg_other
+
+    if other_format(head):
+        return read_ecg_other(_content(path))
+    from scarseg_infer.ecg.wfdb.read import read_wfdb
+
+    return read_wfdb(path)
+
+
+def _head(path: Path) -> bytes:
+    """First bytes of the file; none where there is no file, such as for a WFDB record name."""
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise EcgError("the ECG cannot be read", "Check the file's permissions") from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_ECG_BYTES + 1)
+    except OSError as error:
+        raise EcgError("the ECG cannot be read", "Check the file's permissions") from error
+    if len(content) > MAX_ECG_BYTES:
+        raise EcgError(
+            f"the ECG file is larger than {MAX_ECG_BYTES >> 20} MB",
+            "Give a resting ECG: cut 10 s to some minutes out of a long recording",
+        )
+    return content
+
+
+def _is_dicom(head: bytes) -> bool:
+    # Old exports lack the preamble, and then only the class of the object tells.
+    return head[128:132] == b"DICM" or _ECG_CLASSES in head

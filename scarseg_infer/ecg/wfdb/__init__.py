@@ -1,0 +1,1 @@
+"""WFDB records: a header and the data files it names."""

@@ -1,0 +1,1 @@
+"""The process around the work: signals, chatter of libraries, stages, crashes."""

@@ -1,0 +1,1 @@
+"""The node's DICOM: associations in both directions and what each may cost."""

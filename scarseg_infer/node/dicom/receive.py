@@ -1,0 +1,250 @@
+"""Receiving objects: what is acknowledged with 0x0000 is on the disk."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from typing import Any, Final
+
+from pydicom import Dataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import (
+    UID,
+    EnhancedMRImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    MRImageStorage,
+    RLELossless,
+)
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from scarseg_infer.ecg.dicom import ECG_CLASSES
+from scarseg_infer.node.config import Config
+from scarseg_infer.node.counters import Counters
+from scarseg_infer.node.dicom.incoming import PDU_BYTES
+from scarseg_infer.node.dicom.mpps import REPORTS, SERVICES, StepReceiver
+from scarseg_infer.node.dicom.rejection import BUSY, CALLED_AE, CALLING_AE, reason
+from scarseg_infer.node.dicom.server import REQUEST_S, NodeServer
+from scarseg_infer.node.log import Log
+from scarseg_infer.node.queue.received import Arrival, Kind, Queue
+from scarseg_infer.node.queue.steps import Steps
+from scarseg_infer.node.queue.storage import Storage
+from scarseg_infer.study.dicom.parse import PARSE_ERRORS, parse, text
+from scarseg_runtime.errors import UsageError
+
+IMAGE_CLASSES: Final = (MRImageStorage, EnhancedMRImageStorage)
+UNCOMPRESSED: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
+"""Not the deflated one: nothing bounds what a small object may inflate to."""
+COMPRESSED: Final = (JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless)
+"""Lossless ones; they come after the others, so that a sender that can choose sends plain."""
+
+SUCCESS: Final = 0x0000
+OUT_OF_RESOURCES: Final = 0xA700
+MISMATCH: Final = 0xA900
+CANNOT_UNDERSTAND: Final = 0xC000
+CONFLICT: Final = 0xC001
+"""Another object of the same UID is here (one of the values that PS3.4, B.2.3 leaves to us)."""
+
+_META_LENGTH: Final = b"DICM\2\0\0\0UL\4\0"
+"""What stands behind the preamble; then come 4 bytes with the length of the rest of the meta
+information (PS3.10, 7.1)."""
+_META_START: Final = 128 + len(_META_LENGTH) + 4
+_REJECTIONS: Final = {CALLING_AE: "calling_ae", CALLED_AE: "called_ae", BUSY: "busy"}
+"""What refused associations are called in log and metrics."""
+
+HEADER: Final = (
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "PatientID", "IssuerOfPatientID",
+    "AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "SeriesDate", "SeriesTime",
+    "StudyDate", "StudyTime", "SpecificCharacterSet",
+)  # fmt: skip
+"""All that is read of an object when it comes."""
+
+
+class Receiver:
+    """The SCP of storage, verification and procedure steps, from :meth:`start` to :meth:`stop`.
+
+    Raises:
+        UsageError: the TLS files do not fit.
+    """
+
+    def __init__(
+        self, config: Config, storage: Storage, queue: Queue, counters: Counters, log: Log
+    ) -> None:
+        self._config, self._storage, self._queue = config, storage, queue
+        self._counters, self._log = counters, log
+        self._server: NodeServer | None = None
+        self._thread: threading.Thread | None = None
+        self._steps = StepReceiver(Steps(storage), IMAGE_CLASSES, self.has_room, counters, log)
+        self._ae = _entity(config)
+
+    def start(self) -> None:
+        """Listen. Raises UsageError where the address cannot be had."""
+        handlers = [
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_C_ECHO, self._echo),
+            (evt.EVT_REJECTED, self._rejected),
+            (evt.EVT_ACCEPTED, self._accepted),
+            *self._steps.handlers(),
+        ]
+        try:
+            self._server = NodeServer(self._ae, self._config, handlers, self._refused)
+        except OSError as error:
+            raise UsageError(
+                f"node.address and node.port cannot be listened on ({error.strerror})",
+                "Check that the port is free and the address is one of this machine",
+            ) from error
+        self._ae._servers.append(self._server)  # where its shutdown looks for it
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.2,), name="accept", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self, seconds: float) -> None:
+        """Take no new connections, let running associations end, then abort them."""
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        server.shutdown()
+        server.wait_until_idle(seconds)
+        self._ae.shutdown()
+        for association in server.active_associations:
+            association.abort()
+
+    @property
+    def listening(self) -> bool:
+        """Is the thread alive that accepts connections?"""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def associations(self) -> int:
+        """Open ones."""
+        return len(self._server.active_associations) if self._server else 0
+
+    def has_room(self, for_bytes: int = 0) -> bool:
+        """Is there more room on the disk than has to stay free, and for so much besides?"""
+        try:
+            return self._storage.free_bytes() - for_bytes >= self._config.limits.min_free_bytes
+        except OSError:
+            return False
+
+    def _store(self, event: evt.Event) -> int:
+        status = self._status(event)
+        self._counters.add("objects_received_total", status=f"0x{status:04X}")
+        return status
+
+    def _status(self, event: evt.Event) -> int:
+        if not self.has_room():
+            self._log.write("store_refused", reason="disk nearly full")
+            return OUT_OF_RESOURCES
+        try:
+            arrival = arrival_from(event)
+        except PARSE_ERRORS:
+            self._log.write("store_refused", reason="not readable")
+            return CANNOT_UNDERSTAND
+        if arrival is None:
+            self._log.write("store_refused", reason="UIDs are missing or differ from the request")
+            return MISMATCH
+        try:
+            received = self._queue.add(arrival)
+        except (OSError, sqlite3.Error) as error:
+            self._log.write("store_refused", reason=f"not written: {type(error).__name__}")
+            return OUT_OF_RESOURCES
+        if received == "conflict":
+            self._log.write("store_refused", reason="another object of this UID is here")
+            return CONFLICT
+        return SUCCESS
+
+    def _echo(self, _: evt.Event) -> int:
+        self._counters.add("echoes_total")
+        return SUCCESS
+
+    def _accepted(self, _: evt.Event) -> None:
+        self._counters.add("associations_accepted_total")
+
+    def _rejected(self, event: evt.Event) -> None:
+        why = _REJECTIONS.get(reason(event.assoc), "association")
+        self._refused(why, event.assoc.requestor.address)
+
+    def _refused(self, why: str, address: str | None = None) -> None:
+        """Tell it; an IP address is of a machine, and an AE title could hold anything."""
+        self._counters.add("connections_refused_total", reason=why)
+        told = {} if address is None else {"address": address}
+        self._log.write("connection_refused", reason=why, **told)
+
+
+def _entity(config: Config) -> AE:
+    ae = AE(ae_title=config.ae_title)
+    ae.require_called_aet = True
+    ae.require_calling_aet = list(config.caller_titles)
+    ae.maximum_associations = config.limits.associations
+    ae.maximum_pdu_size = PDU_BYTES
+    ae.network_timeout = config.limits.idle_s
+    ae.acse_timeout = min(REQUEST_S, config.limits.idle_s)
+    ae.dimse_timeout = config.limits.idle_s
+    for uid in (Verification, *SERVICES):
+        ae.add_supported_context(uid, list(UNCOMPRESSED))
+    for uid in REPORTS:
+        ae.add_supported_context(uid, list(UNCOMPRESSED), scu_role=True, scp_role=True)
+    # What cannot be decoded here is not accepted, so that a sender that can send it plain does.
+    readable = [uid for uid in COMPRESSED if get_decoder(uid).is_available]
+    for uid in IMAGE_CLASSES:
+        ae.add_supported_context(uid, [*UNCOMPRESSED, *readable])
+    for uid in ECG_CLASSES:
+        ae.add_supported_context(uid, list(UNCOMPRESSED))
+    return ae
+
+
+def arrival_from(event: evt.Event) -> Arrival | None:
+    """What came, or None where the UIDs in it are not those that were announced.
+
+    Raises one of PARSE_ERRORS where the header cannot be read.
+    """
+    data = event.encoded_dataset()
+    return arrival_of(parse(data, HEADER), data, _announced(event))
+
+
+def _announced(event: evt.Event) -> tuple[str, str]:
+    request: Any = event.request
+    return str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
+
+
+def arrival_of(header: Dataset, data: bytes, announced: tuple[str, str]) -> Arrival | None:
+    """What the queue keeps of an object; None where UIDs are missing or differ.
+
+    Args:
+        header: read from ``data``.
+        data: the object as a DICOM file.
+        announced: its SOP class and instance UID as the sender said.
+    """
+    sop_class, sop_uid = text(header, "SOPClassUID"), text(header, "SOPInstanceUID")
+    study_uid = text(header, "StudyInstanceUID")
+    if (sop_class, sop_uid) != announced or not UID(sop_uid).is_valid or not study_uid:
+        return None
+    kind: Kind = "ecg" if sop_class in ECG_CLASSES else "image"
+    patient = text(header, "PatientID").strip().casefold()
+    taken = text(header, "AcquisitionDateTime")
+    for event in ("Acquisition", "Series", "Study"):
+        taken = taken or text(header, f"{event}Date") + text(header, f"{event}Time")
+    return Arrival(
+        sop_uid=sop_uid,
+        study_uid=study_uid,
+        kind=kind,
+        patient=patient if any(character.isalnum() for character in patient) else "",
+        issuer=text(header, "IssuerOfPatientID").strip().casefold(),
+        taken=taken,
+        file=data,
+        start=_dataset_start(data),
+    )
+
+
+def _dataset_start(data: bytes) -> int:
+    """Behind the meta information, which differs between senders of one object; 0, so the whole
+    file, where it does not begin with its own length."""
+    if data[128 : _META_START - 4] != _META_LENGTH:
+        return 0
+    return _META_START + int.from_bytes(data[_META_START - 4 : _META_START], "little")

@@ -1,0 +1,143 @@
+"""pynetdicom's server with the limits that it lacks against callers who are slow or hostile.
+
+Handshakes of TLS run in the thread of their connection, so one that never ends holds up nobody;
+a connection from a foreign address is closed before a byte of it is read; what comes over the
+others is bounded in size and pace by incoming.py.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from pynetdicom import AE, evt
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
+
+from scarseg_infer.node.config import Config
+from scarseg_infer.node.dicom.incoming import Caller
+from scarseg_infer.node.dicom.tls import server_context
+
+if TYPE_CHECKING:
+    from pynetdicom.association import Association
+
+HANDSHAKE_S: Final = 10.0
+REQUEST_S: Final = 10.0
+"""For a caller to ask for an association once connected, and to close after its end."""
+CONNECTIONS_PER_ASSOCIATION: Final = 4
+"""Connections, with those still to be refused politely, for each association allowed."""
+
+
+class _Handler(RequestHandler):
+    """One connection."""
+
+    server: NodeServer
+
+    def _create_association(self) -> Association:
+        association = super()._create_association()
+        self.server.bound(association)
+        association.bind(evt.EVT_FSM_TRANSITION, _end_with_connection)
+        association.bind(evt.EVT_DIMSE_SENT, _not_idle)
+        return association
+
+
+def _end_with_connection(event: evt.Event) -> None:
+    """Where a connection ends before it asked for an association, wake the thread that waits for
+    that, which would otherwise hold its place until its timeout (PS3.8, 9.2.2: AA-2 and AA-5)."""
+    if event.action in ("AA-2", "AA-5"):
+        waiting: Any = event.assoc.dul.to_user_queue
+        waiting.put(None)
+
+
+def _not_idle(event: evt.Event) -> None:
+    """The caller's silence begins with our answer. pynetdicom counts from what it heard last, so
+    that an association ended when a busy disk had taken longer than ``idle_s`` to store an object,
+    right after that was acknowledged."""
+    event.assoc.dul._idle_timer.restart()
+
+
+class NodeServer(ThreadedAssociationServer):
+    """Accepts associations for the node.
+
+    Args:
+        ae: with its supported contexts.
+        config: address, limits and who may call.
+        handlers: of pynetdicom's events.
+        on_refused: told why a connection was closed, ``address``, ``connections``, ``tls`` or a
+            reason of incoming.py, and the caller's IP address.
+    """
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, ae: AE, config: Config, handlers: list[Any], on_refused: Any) -> None:
+        self._config = config
+        self._on_refused = on_refused
+        self._handshakes = 0
+        self._lock = threading.Lock()
+        self._tls = server_context(config.tls) if config.tls else None
+        super().__init__(
+            ae, (config.address, config.port), ae.ae_title, ae.supported_contexts,
+            evt_handlers=handlers, request_handler=_Handler,
+        )  # fmt: skip
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection; TLS follows in :meth:`process_request_thread`."""
+        assert self.socket is not None  # made by the base class
+        client, address = self.socket.accept()
+        client.settimeout(self._config.limits.idle_s)  # accept() does not pass it on
+        return client, address
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Is this address admitted, and is there room? Otherwise the connection is closed."""
+        if not self._config.admits(client_address[0]):
+            self._on_refused("address", client_address[0])
+            return False
+        room = self._config.limits.associations * CONNECTIONS_PER_ASSOCIATION
+        if len(self.active_associations) + self._handshakes >= room:
+            self._on_refused("connections", client_address[0])
+            return False
+        return True
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """In a thread of its own: TLS, then the association."""
+        if self._tls:
+            try:
+                request = self._secured(self._tls, request)
+            except OSError:  # ssl.SSLError is one
+                self._on_refused("tls", client_address[0])
+                self.shutdown_request(request)
+                return
+        super().process_request_thread(request, client_address)
+
+    def _secured(self, tls: ssl.SSLContext, plain: socket.socket) -> ssl.SSLSocket:
+        with self._lock:
+            self._handshakes += 1
+        try:
+            plain.settimeout(HANDSHAKE_S)
+            secured = tls.wrap_socket(plain, server_side=True)
+            secured.settimeout(self._config.limits.idle_s)
+            return secured
+        finally:
+            with self._lock:
+                self._handshakes -= 1
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that failed before its association began is no news."""
+
+    def bound(self, association: Association) -> None:
+        """Set the limits of an association that is about to begin."""
+        limits = self._config.limits
+        Caller(
+            association, limits.object_bytes, min(REQUEST_S, limits.idle_s), limits.idle_s,
+            lambda reason: self._on_refused(reason, association.requestor.address),
+        )  # fmt: skip
+
+    def wait_until_idle(self, seconds: float) -> bool:
+        """Wait for running associations to end by themselves; did they?"""
+        end = time.monotonic() + seconds
+        while self.active_associations and time.monotonic() < end:
+            time.sleep(0.05)
+        return not self.active_associations

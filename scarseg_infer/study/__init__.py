@@ -1,0 +1,1 @@
+"""A study in any form → one LGE stack with its geometry."""

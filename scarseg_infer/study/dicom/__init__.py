@@ -1,0 +1,1 @@
+"""DICOM files → their series, the one that is the LGE, and its pixels."""

@@ -1,0 +1,231 @@
+"""One DICOM file → the few facts by which slices are sorted into stacks.
+
+Imported only when a DICOM study is read, so that other work does not pay for pydicom.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+from typing import Final
+
+from pydicom import Dataset
+from pydicom.uid import (
+    MediaStorageDirectoryStorage,
+    MRImageStorage,
+)
+
+from scarseg_infer.study.dicom.frames import ENHANCED_CLASSES, frame_headers
+from scarseg_infer.study.dicom.parse import (
+    PARSE_ERRORS,
+    DeflatedError,
+    TooManyPartsError,
+    damaged,
+    number,
+    numbers,
+    parse,
+    text,
+)
+from scarseg_infer.study.dicom.rules import fold, series_rules
+from scarseg_infer.study.dicom.time import moment_of
+from scarseg_infer.study.geometry.slice_plane import (
+    MAX_COORDINATE_MM,
+    SlicePlane,
+    plausible_spacing,
+    unit_axes,
+)
+from scarseg_infer.study.stack import ImageKind
+from scarseg_runtime.errors import StudyError
+
+MAX_MATRIX: Final = 4096
+"""Rows or columns beyond this are damage, not an MR slice (LGE has at most some 512)."""
+
+_NAME_KEYWORDS: Final = ("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName")
+_ACQUISITION_KEYWORDS: Final = (
+    "AcquisitionTime",
+    "AcquisitionDateTime",
+    "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+)
+
+
+class FileKind(Enum):
+    """What a file in the study folder turned out to be."""
+
+    MR_SLICE = auto()
+    NOT_DICOM = auto()
+    DIRECTORY = auto()
+    """DICOMDIR: an index of the others."""
+    OTHER_OBJECT = auto()
+    """DICOM, but no grey-scale MR image."""
+    MULTI_FRAME = auto()
+    """Several images in one object, without saying of each where it lies."""
+    TOO_LARGE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class SliceHeader:
+    """What decides to which stack an MR slice belongs. Texts are "" and numbers None if absent."""
+
+    file_index: int
+    frame: int | None
+    """Number of the frame in an enhanced (multi-frame) object, from 1; None in a classic one."""
+    instance_uid: str
+    study_uid: str
+    series_uid: str
+    frame_uid: str
+    series_number: int | None
+    patient_id: str
+    patient_name: str
+    image_kind: ImageKind
+    description: str
+    """SeriesDescription as it stands: may hold anything that staff typed, also a name."""
+    names: str
+    """Description, protocol and sequence name, folded for comparison with the rules."""
+    tokens: tuple[str, ...]
+    """ImageType from the third value on, upper case."""
+    contrast_agent: bool
+    acquired: datetime | None
+    """When it was taken; None unless a date and a time of day are known."""
+    inversion_time_ms: float | None
+    echo_time_ms: float | None
+    trigger_time_ms: float | None
+    phase_count: int
+    """Cardiac phases of the acquisition; 0 when not said."""
+    acquisition: str
+    """Time and number of the acquisition as one text, to tell repeats apart."""
+    slice_thickness_mm: float | None
+    plane: SlicePlane | None
+    """None when the header does not place the slice in the patient."""
+
+
+def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[SliceHeader]]:
+    """Sort one file, and read its header, or those of its frames, when it holds MR slices.
+
+    Args:
+        data: the whole file.
+        index: its number, kept in the header.
+        label: what to call it in messages.
+
+    Raises:
+        StudyError: it is a DICOM file, but damaged or cut short.
+    """
+    if not _looks_like_dicom(data):
+        return FileKind.NOT_DICOM, []
+    try:
+        dataset = parse(data)
+        sop_class = text(dataset.file_meta, "MediaStorageSOPClassUID") or text(
+            dataset, "SOPClassUID"
+        )
+    except DeflatedError as error:
+        raise StudyError(
+            f"{label} is compressed as a whole (Deflated Explicit VR), which is not supported",
+            "Export the study uncompressed",
+        ) from error
+    except TooManyPartsError:
+        return FileKind.TOO_LARGE, []
+    except PARSE_ERRORS as error:
+        raise damaged(label) from error
+    if not sop_class:
+        if data[128:132] == b"DICM":
+            raise damaged(label)
+        return FileKind.NOT_DICOM, []
+    kind = _kind_of(dataset, sop_class)
+    if kind is not FileKind.MR_SLICE:
+        return kind, []
+    if "PixelData" not in dataset:  # pydicom stops without an error where a file ends early
+        raise damaged(label)
+    if sop_class in ENHANCED_CLASSES:
+        try:
+            frames = enumerate(frame_headers(dataset, label), start=1)
+        except TooManyPartsError:
+            return FileKind.TOO_LARGE, []
+        return kind, [_slice_header(header, index, number) for number, header in frames]
+    return kind, [_slice_header(dataset, index, None)]
+
+
+def _whole(dataset: Dataset, keyword: str) -> int | None:
+    value = number(dataset, keyword)
+    return None if value is None else int(value)
+
+
+def _looks_like_dicom(data: bytes) -> bool:
+    # Old exports lack the preamble and begin with an element of group 0002 or 0008.
+    return data[128:132] == b"DICM" or data[:2] in (b"\x02\x00", b"\x08\x00")
+
+
+def _kind_of(dataset: Dataset, sop_class: str) -> FileKind:
+    if sop_class == MediaStorageDirectoryStorage:
+        return FileKind.DIRECTORY
+    if (_whole(dataset, "SamplesPerPixel") or 1) != 1:
+        return FileKind.OTHER_OBJECT
+    if sop_class in ENHANCED_CLASSES:
+        return FileKind.MR_SLICE
+    if sop_class != MRImageStorage:
+        return FileKind.OTHER_OBJECT
+    several = (number(dataset, "NumberOfFrames") or 1) > 1
+    return FileKind.MULTI_FRAME if several else FileKind.MR_SLICE
+
+
+def _slice_header(dataset: Dataset, index: int, frame: int | None) -> SliceHeader:
+    names = fold(" ".join(text(dataset, key) for key in _NAME_KEYWORDS))
+    tokens = _tokens(dataset)
+    return SliceHeader(
+        file_index=index,
+        frame=frame,
+        instance_uid=text(dataset, "SOPInstanceUID"),
+        study_uid=text(dataset, "StudyInstanceUID"),
+        series_uid=text(dataset, "SeriesInstanceUID"),
+        frame_uid=text(dataset, "FrameOfReferenceUID"),
+        series_number=_whole(dataset, "SeriesNumber"),
+        patient_id=text(dataset, "PatientID"),
+        patient_name=text(dataset, "PatientName"),
+        image_kind=series_rules().kind_of(names, tokens),
+        description=text(dataset, "SeriesDescription"),
+        names=names,
+        tokens=tokens,
+        contrast_agent=_contrast_agent(dataset),
+        acquired=moment_of(dataset),
+        inversion_time_ms=number(dataset, "InversionTime"),
+        echo_time_ms=number(dataset, "EchoTime"),
+        trigger_time_ms=number(dataset, "TriggerTime"),
+        phase_count=_whole(dataset, "CardiacNumberOfImages") or 0,
+        acquisition="/".join(text(dataset, key) for key in _ACQUISITION_KEYWORDS),
+        slice_thickness_mm=number(dataset, "SliceThickness"),
+        plane=_plane(dataset),
+    )
+
+
+def _tokens(dataset: Dataset) -> tuple[str, ...]:
+    """What kind of image it is: ImageType after its first two values, which say how it was made,
+    and what an enhanced image says of its complex numbers (PS3.3 C.8.13.3.1)."""
+    tokens = text(dataset, "ImageType").upper().split("\\")[2:]
+    return (*tokens, *text(dataset, "ComplexImageComponent").upper().split())
+
+
+def _contrast_agent(dataset: Dataset) -> bool:
+    agent = fold(text(dataset, "ContrastBolusAgent")).strip()
+    return agent not in series_rules().no_agent or "ContrastBolusAgentSequence" in dataset
+
+
+def _plane(dataset: Dataset) -> SlicePlane | None:
+    rows, columns = _whole(dataset, "Rows"), _whole(dataset, "Columns")
+    spacing = numbers(dataset, "PixelSpacing", 2)
+    origin = numbers(dataset, "ImagePositionPatient", 3)
+    orientation = numbers(dataset, "ImageOrientationPatient", 6)
+    if not (rows and columns and spacing and origin and orientation):
+        return None
+    axes = unit_axes(orientation[:3], orientation[3:])
+    if axes is None or not (1 <= rows <= MAX_MATRIX and 1 <= columns <= MAX_MATRIX):
+        return None
+    if not plausible_spacing(spacing) or max(map(abs, origin)) > MAX_COORDINATE_MM:
+        return None
+    return SlicePlane(
+        rows=rows,
+        columns=columns,
+        pixel_spacing_mm=(spacing[0], spacing[1]),
+        origin_mm=(origin[0], origin[1], origin[2]),
+        row_direction=(float(axes[0][0]), float(axes[0][1]), float(axes[0][2])),
+        column_direction=(float(axes[1][0]), float(axes[1][1]), float(axes[1][2])),
+    )

@@ -1,0 +1,155 @@
+"""Pixel values of one MR slice, whatever its encoding."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset, FileDataset
+from pydicom.encaps import generate_frames, get_frame
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import (
+    HTJ2K,
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+)
+
+from scarseg_infer.study.dicom.codestream import check_rle, jpeg2000_claims, jpeg_claims
+from scarseg_infer.study.dicom.parse import PARSE_ERRORS, damaged, number, numbers, text
+from scarseg_infer.study.geometry.slice_plane import SlicePlane
+from scarseg_infer.study.rescale import rescaled
+from scarseg_runtime.errors import StudyError
+
+INSTALL: Final = "pip install 'scarseg-infer[compressed]'"
+"""The extra with decoders for every encoding of ``_DECODABLE``; their licences are as free as
+ours (pylibjpeg and pyjpegls MIT, openjpeg BSD, gdcm BSD; pylibjpeg-libjpeg is GPL, so not it)."""
+
+_JPEG: Final = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes)
+_DECODABLE: Final = (
+    *_JPEG,
+    *JPEG2000TransferSyntaxes,
+    HTJ2K,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+)
+
+
+def slice_pixels(
+    image: FileDataset, header: Dataset, frame: int | None, plane: SlicePlane, label: str
+) -> NDArray[np.float32]:
+    """Pixel values [rows, columns] after the rescale of PS3.3 C.11.1.
+
+    Padding gets the darkest value of the slice, so that it stretches no scale.
+
+    Args:
+        image: the object that holds the pixels.
+        header: what the slice's own header says; ``image`` itself unless it has several frames.
+        frame: which frame of the image, from 1; None when it has one only.
+        plane: the grid that the slice must have.
+        label: what to call the slice in messages.
+
+    Raises:
+        StudyError: the pixels are cut short, damaged or implausible, or no decoder for them is
+            installed.
+    """
+    try:
+        syntax = _transfer_syntax(image)
+        require_decoder(syntax)
+        _check_claims(image, syntax, frame, plane)
+        stored = pixel_array(image, index=None if frame is None else frame - 1)
+        padding = _padding(header, stored)
+        slope = _rescale(header, "RescaleSlope", 1.0)
+        intercept = _rescale(header, "RescaleIntercept", 0.0)
+    except StudyError:
+        raise
+    except PARSE_ERRORS as error:
+        raise damaged(label) from error
+    if stored.shape != (plane.rows, plane.columns) or not slope or intercept is None:
+        raise damaged(label)
+    values = rescaled(stored, slope, intercept)
+    if values is None:
+        raise damaged(label)
+    # MONOCHROME1 shows low values bright (PS3.3 C.7.6.3.1.2); bright means enhanced here.
+    if text(header, "PhotometricInterpretation") == "MONOCHROME1":
+        values = -values
+    if padding.any() and not padding.all():
+        values[padding] = values[~padding].min()
+    return values
+
+
+def _check_claims(image: FileDataset, syntax: UID, frame: int | None, plane: SlicePlane) -> None:
+    """Raise one of ``PARSE_ERRORS`` where a compressed frame is not of the size of the slice."""
+    if not syntax.is_encapsulated:
+        return
+    data, frames = image.PixelData, 1 if frame is None else int(image.NumberOfFrames)
+    table = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+    offsets: Any = tuple(image[name].value for name in table) if table[0] in image else None
+    options: Any = {"number_of_frames": frames, "extended_offsets": offsets}
+    if frame is None:
+        encoded = list(islice(generate_frames(data, **options), 2))
+        if len(encoded) != 1:
+            raise ValueError("several frames where one is said to be")
+    else:
+        encoded = [get_frame(data, frame - 1, **options)]
+    bits = int(image.BitsAllocated)
+    if syntax == RLELossless:
+        check_rle(encoded[0], plane.rows * plane.columns)
+        return
+    read = jpeg_claims if syntax in _JPEG else jpeg2000_claims
+    claims = read(encoded[0])
+    fits = [claim[:3] == (plane.rows, plane.columns, 1) and claim.bits <= bits for claim in claims]
+    if not fits or not all(fits):
+        raise ValueError("a compressed frame of another size than its header says")
+
+
+def _padding(header: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which stored values say that there is no pixel (PS3.3 C.7.5.1.1.2)."""
+    value = number(header, "PixelPaddingValue")
+    if value is None:
+        return np.zeros(stored.shape, np.bool_)
+    limit = number(header, "PixelPaddingRangeLimit")
+    ends = (value, value if limit is None else limit)
+    return np.asarray((stored >= min(ends)) & (stored <= max(ends)), np.bool_)
+
+
+def require_decoder(syntax: UID) -> None:
+    """Raise StudyError, with the package to install, when the encoding cannot be decoded here."""
+    if not syntax.is_encapsulated:
+        return
+    try:
+        if get_decoder(syntax).is_available:
+            return
+    except NotImplementedError:
+        pass
+    install = f"Run {INSTALL} or export" if syntax in _DECODABLE else "Export"
+    raise StudyError(
+        f"the images are compressed ({syntax.name}, {syntax}) and no decoder for that is installed",
+        f"{install} the study uncompressed",
+    )
+
+
+def _transfer_syntax(dataset: FileDataset) -> UID:
+    """The transfer syntax; set from what parsing found where old files do not say it."""
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return UID(dataset.file_meta.TransferSyntaxUID)
+
+
+def _rescale(dataset: Dataset, keyword: str, absent: float) -> float | None:
+    if keyword not in dataset or dataset[keyword].is_empty:
+        return absent
+    found = numbers(dataset, keyword, 1)
+    return found[0] if found else None

@@ -1,0 +1,331 @@
+"""DICOM files → the LGE stack in them, or a list of the series that they hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset, FileDataset
+
+from scarseg_infer.host.quiet import quiet_readers
+from scarseg_infer.study.dicom.choose import Choice, choose
+from scarseg_infer.study.dicom.frames import frame_headers
+from scarseg_infer.study.dicom.header import FileKind, SliceHeader, read_headers
+from scarseg_infer.study.dicom.parse import PARSE_ERRORS, damaged, parse, text
+from scarseg_infer.study.dicom.pixels import slice_pixels
+from scarseg_infer.study.dicom.rank import Candidate, judge, orientation_of
+from scarseg_infer.study.dicom.series import (
+    ADVICE,
+    MIN_STACK_SLICES,
+    SliceGroup,
+    group_slices,
+    plane_of,
+)
+from scarseg_infer.study.dicom.time import acquisition_time
+from scarseg_infer.study.files import StudyFiles, file_label
+from scarseg_infer.study.geometry.orientation import SHORT_AXIS_TRUST_DEG, counted_from
+from scarseg_infer.study.geometry.slice_plane import (
+    MAX_SLICE_HEIGHT_MM,
+    MIN_SLICE_HEIGHT_MM,
+    step_warnings,
+)
+from scarseg_infer.study.series_verdict import PreferredKind, SeriesVerdict
+from scarseg_infer.study.size import check_size
+from scarseg_infer.study.stack import LgeStack
+from scarseg_runtime.errors import StudyError
+
+_IGNORED: Final = {
+    FileKind.NOT_DICOM: ("file that is not DICOM", "files that are not DICOM"),
+    FileKind.OTHER_OBJECT: (
+        "DICOM object that is not an MR image",
+        "DICOM objects that are not MR images",
+    ),
+    FileKind.MULTI_FRAME: ("multi-frame MR object", "multi-frame MR objects"),
+    FileKind.TOO_LARGE: (
+        "file too large or complex to be an LGE image",
+        "files too large or complex to be LGE images",
+    ),
+}
+
+
+def read_dicom(
+    files: StudyFiles, series: str | int | None = None, prefer: PreferredKind = "PSIR"
+) -> LgeStack:
+    """Read the LGE short-axis stack among DICOM files, chosen by ``series_rules.toml``.
+
+    Files of other kinds and other series are ignored with a count in the warnings. Slice
+    heights come from positions; SliceThickness matters only to a study of one slice.
+
+    Args:
+        files: the study.
+        series: a number of :func:`list_dicom_series` or a SeriesInstanceUID; None to choose.
+        prefer: which kind of image to take where the same slices are there as both.
+
+    Raises:
+        StudyError: nothing readable, two patients or studies, damaged files, no LGE short-axis
+            stack, several that nothing tells apart, or no such series.
+    """
+    with quiet_readers():
+        headers, notes = _headers(files)
+        placed = [header for header in headers if header.plane is not None]
+        if not placed:
+            raise StudyError(
+                "the MR images do not say where they lie in the patient",
+                "Export the original images, not screenshots or reformatted ones",
+            )
+        choice = choose(judge(group_slices(placed), prefer), prefer, series)
+        if choice.chosen is None:
+            raise choice.error or StudyError("the study holds no stack of slices", ADVICE)
+        notes = (*notes, *_left_out(headers, choice, files), *choice.notes)
+        return _load(files, choice.chosen, notes)
+
+
+def list_dicom_series(files: StudyFiles, prefer: PreferredKind = "PSIR") -> list[SeriesVerdict]:
+    """Every series among DICOM files, as :func:`read_dicom` would choose among them.
+
+    Raises:
+        StudyError: nothing readable, two patients or studies, or damaged files.
+    """
+    with quiet_readers():
+        headers, _ = _headers(files)
+        placed = [header for header in headers if header.plane is not None]
+        candidates = judge(group_slices(placed), prefer)
+        choice = choose(candidates, prefer, None) if candidates else Choice()
+        verdicts = [_verdict(candidate, choice) for candidate in candidates]
+        return [*verdicts, *_unplaced(headers, len(verdicts))]
+
+
+def _verdict(candidate: Candidate, choice: Choice) -> SeriesVerdict:
+    group = candidate.group
+    first = group.slices[0]
+    return SeriesVerdict(
+        number=candidate.number,
+        series_uid=first.series_uid,
+        series_number=group.series_number,
+        description=first.description,
+        kind=group.image_kind,
+        slices=group.position_count,
+        orientation=orientation_of(group),
+        score=candidate.score,
+        chosen=choice.chosen is not None and choice.chosen.number == candidate.number,
+        reason=choice.reasons[candidate.number],
+    )
+
+
+def _unplaced(headers: Sequence[SliceHeader], listed: int) -> list[SeriesVerdict]:
+    """Verdicts on series whose images do not lie anywhere, after ``listed`` others."""
+    series: dict[str, list[SliceHeader]] = {}
+    for header in headers:
+        if header.plane is None:
+            series.setdefault(header.series_uid, []).append(header)
+    return [
+        SeriesVerdict(
+            number=number,
+            series_uid=uid,
+            series_number=members[0].series_number,
+            description=members[0].description,
+            kind=members[0].image_kind,
+            slices=len(members),
+            orientation="unknown",
+            score=0,
+            chosen=False,
+            reason="its images do not say where they lie in the patient",
+        )
+        for number, (uid, members) in enumerate(series.items(), start=listed + 1)
+    ]
+
+
+def _headers(files: StudyFiles) -> tuple[list[SliceHeader], tuple[str, ...]]:
+    """Headers of all MR slices of one patient, each once, and what was ignored."""
+    headers, kinds = _scan(files)
+    _one_patient(headers)
+    headers, notes = _without_copies(headers, files)
+    ignored = [_were(kinds[k], names, "ignored") for k, names in _IGNORED.items() if kinds[k]]
+    return headers, (*ignored, *notes)
+
+
+def _scan(files: StudyFiles) -> tuple[list[SliceHeader], Counter[FileKind]]:
+    """Headers of all MR slices, and how many files of each kind there are."""
+    if len(files) == 0:
+        raise StudyError("the study holds no files", "Pass the folder of the exported study")
+    headers: list[SliceHeader] = []
+    kinds: Counter[FileKind] = Counter()
+    for index in range(len(files)):
+        data = files.read(index)
+        if data is None:
+            kinds[FileKind.TOO_LARGE] += 1
+            continue
+        kind, found = read_headers(data, index, file_label(index, files))
+        kinds[kind] += 1
+        headers.extend(found)
+    if not headers:
+        raise _nothing(len(files), kinds)
+    return headers, kinds
+
+
+def _nothing(count: int, kinds: Counter[FileKind]) -> StudyError:
+    if kinds[FileKind.MULTI_FRAME]:
+        return StudyError(
+            "the study holds multi-frame MR images that do not say where their frames lie",
+            "Export them as enhanced or as classic single-frame MR images",
+        )
+    if kinds[FileKind.TOO_LARGE]:
+        return StudyError("the study holds files that are too large or complex for LGE", ADVICE)
+    if kinds[FileKind.OTHER_OBJECT]:
+        return StudyError("the study holds DICOM objects but no MR images", ADVICE)
+    return StudyError(
+        f"none of the {count} files in the study is a DICOM image",
+        "Pass the folder of the exported study",
+    )
+
+
+def _one_patient(headers: Sequence[SliceHeader]) -> None:
+    patients = {header.patient_id for header in headers if header.patient_id}
+    if not all(header.patient_id for header in headers) and len(patients) < 2:
+        patients = {header.patient_name.casefold() for header in headers if header.patient_name}
+    if len(patients) > 1:
+        raise StudyError(
+            f"the files mix images of {len(patients)} patients", "Pass one patient at a time"
+        )
+    studies = {header.study_uid for header in headers if header.study_uid}
+    if len(studies) > 1:
+        raise StudyError(
+            f"the files mix images of {len(studies)} studies", "Pass one study at a time"
+        )
+
+
+def _without_copies(
+    headers: Sequence[SliceHeader], files: StudyFiles
+) -> tuple[list[SliceHeader], tuple[str, ...]]:
+    """Headers with every image once, and a warning when there were copies."""
+    seen: dict[tuple[str, int | None], SliceHeader] = {}
+    kept: list[SliceHeader] = []
+    for header in headers:
+        name = (header.instance_uid, header.frame)
+        first = seen.setdefault(name, header) if header.instance_uid else header
+        if first is header:
+            kept.append(header)
+        elif replace(header, file_index=first.file_index) != first:
+            raise StudyError(
+                f"{file_label(first.file_index, files)} and "
+                f"{file_label(header.file_index, files)} are different images with the same "
+                "SOP Instance UID",
+                "Export the study again from its source",
+            )
+    copies = len(headers) - len(kept)
+    if not copies:
+        return kept, ()
+    names = ("copy of an image", "copies of images")
+    return kept, (_were(copies, names, "ignored"),)
+
+
+def _were(count: int, names: tuple[str, str], what: str) -> str:
+    """A warning about ``count`` things, given their name in singular and plural."""
+    return f"1 {names[0]} was {what}." if count == 1 else f"{count} {names[1]} were {what}."
+
+
+def _left_out(headers: Sequence[SliceHeader], choice: Choice, files: StudyFiles) -> tuple[str, ...]:
+    """A warning that counts what is not in the stack, unless it should have been."""
+    slices = choice.chosen.group.slices if choice.chosen else ()
+    taken = {(header.file_index, header.frame) for header in (*slices, *choice.superseded)}
+    series = {header.series_uid for header in slices}
+    others = [header for header in headers if (header.file_index, header.frame) not in taken]
+    for header in others:
+        if header.plane is None and header.series_uid in series:
+            raise StudyError(
+                f"{file_label(header.file_index, files)} belongs to the LGE series but does not "
+                "say where it lies in the patient",
+                "Export or copy the study again",
+            )
+    if not others:
+        return ()
+    count = len({(header.series_uid, header.image_kind) for header in others})
+    of = "of another series" if count == 1 else f"of {count} other series"
+    return (_were(len(others), (f"image {of}", f"images {of}"), "left out"),)
+
+
+def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStack:
+    """Read the pixels of the chosen slices and put the stack together."""
+    group = chosen.group
+    datasets, pixels = _read_slices(files, group)
+    acquired, date_only, time_notes = acquisition_time(datasets)
+    plane = plane_of(group.slices[0])
+    return LgeStack(
+        pixels=pixels,
+        pixel_spacing_mm=plane.pixel_spacing_mm,
+        origins_mm=np.array([plane_of(header).origin_mm for header in group.slices]),
+        row_direction=np.array(plane.row_direction),
+        column_direction=np.array(plane.column_direction),
+        slice_thickness_mm=_thickness_mm(group),
+        source="dicom",
+        acquired=acquired,
+        date_only=date_only,
+        image_kind=group.image_kind,
+        datasets=tuple(datasets),
+        frame_numbers=tuple(header.frame for header in group.slices),
+        warnings=(*notes, *_stack_warnings(chosen), *_loss(datasets), *time_notes),
+    )
+
+
+def _read_slices(files: StudyFiles, group: SliceGroup) -> tuple[list[Dataset], NDArray[np.float32]]:
+    """Headers and pixel values [S, H, W] of a stack; a file of many frames is parsed once."""
+    grid = plane_of(group.slices[0])
+    check_size(len(group.slices), grid.rows, grid.columns, ADVICE)
+    datasets: list[Dataset] = []
+    pixels = []
+    opened: dict[int, tuple[FileDataset, list[Dataset]]] = {}
+    for header in group.slices:
+        label = file_label(header.file_index, files)
+        if header.file_index not in opened:
+            data = files.read(header.file_index) or b""  # raises what a watcher does, any kind
+            try:
+                image = parse(data)
+            except PARSE_ERRORS as error:
+                raise damaged(label) from error
+            frames = [] if header.frame is None else frame_headers(image, label)
+            opened[header.file_index] = image, frames
+        image, frames = opened[header.file_index]
+        dataset = image if header.frame is None else frames[header.frame - 1]
+        pixels.append(slice_pixels(image, dataset, header.frame, plane_of(header), label))
+        datasets.append(dataset)
+    return datasets, np.stack(pixels)
+
+
+def _loss(datasets: Sequence[Dataset]) -> tuple[str, ...]:
+    """A warning where images have been compressed with loss (PS3.3 C.7.6.1.1.5)."""
+    if not any(text(dataset, "LossyImageCompression") == "01" for dataset in datasets):
+        return ()
+    return ("The images have been compressed with loss: fine detail may be gone.",)
+
+
+def _thickness_mm(group: SliceGroup) -> float | None:
+    thickness_mm = group.slices[0].slice_thickness_mm
+    low, high = MIN_SLICE_HEIGHT_MM, MAX_SLICE_HEIGHT_MM
+    if thickness_mm is not None and low <= thickness_mm <= high:
+        return thickness_mm
+    if group.position_count == 1:
+        raise StudyError("the only slice of the study has no usable slice thickness", ADVICE)
+    return None
+
+
+def _stack_warnings(chosen: Candidate) -> list[str]:
+    group = chosen.group
+    plane = plane_of(group.slices[0])
+    found = []
+    if not chosen.lge_marked:
+        found.append("Nothing in the study marks it as LGE: check that it is.")
+    if group.tilt_deg > SHORT_AXIS_TRUST_DEG:
+        found.append(
+            f"The slices are tilted by {group.tilt_deg:.0f}° against a usual short-axis view: "
+            "check the view, and base, apex and walls in the pictures."
+        )
+    if group.position_count == 1:
+        found.append("The study has a single slice: its height is the slice thickness.")
+    elif group.position_count < MIN_STACK_SLICES:
+        found.append(f"The study has only {group.position_count} slices.")
+    positions = np.array([plane_of(header).origin_mm for header in group.slices]) @ plane.normal
+    return [*found, *step_warnings(positions, counted_from(plane.normal))]

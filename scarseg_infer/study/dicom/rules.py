@@ -1,0 +1,97 @@
+"""The rules by which series are told apart, read from ``series_rules.toml`` beside this file."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from scarseg_infer.study.stack import ImageKind
+
+UNKNOWN_KIND: Final = "unknown type"
+
+Fact = Literal[
+    "inversion_time",
+    "contrast_agent",
+    "many_slices",
+    "some_slices",
+    "few_slices",
+    "short_axis",
+    "body_plane",
+    "preferred_kind",
+    "phase_image",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Clue:
+    """Something that speaks for or against a series."""
+
+    points: int
+    says: str
+    """What it is, in words that fit into a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Words of a series' name or tokens of its image type."""
+
+    words: re.Pattern[str] | None
+    tokens: frozenset[str]
+
+    def fits(self, names: str, tokens: Iterable[str]) -> bool:
+        """Whether folded ``names`` hold one of the words, or ``tokens`` one of the tokens."""
+        return bool(self.words and self.words.search(names)) or not self.tokens.isdisjoint(tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRules:
+    """Everything in ``series_rules.toml``."""
+
+    least_score: int
+    facts: dict[Fact, Clue]
+    signs: dict[str, tuple[Pattern, Clue]]
+    kinds: tuple[tuple[ImageKind, Pattern], ...]
+    no_agent: frozenset[str]
+
+    def signs_of(self, names: str, tokens: Sequence[str]) -> frozenset[str]:
+        """Ids of the signs that a series of these folded names and tokens bears."""
+        return frozenset(id_ for id_, (found, _) in self.signs.items() if found.fits(names, tokens))
+
+    def kind_of(self, names: str, tokens: Sequence[str]) -> ImageKind:
+        """``PSIR``, ``magnitude``, ``phase`` or ``unknown type``."""
+        return next((name for name, found in self.kinds if found.fits(names, tokens)), UNKNOWN_KIND)
+
+
+def fold(text: str) -> str:
+    """Text as rules compare it: lower case, without accents, in full-width letters' plain form."""
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+
+
+@cache
+def series_rules() -> SeriesRules:
+    """The rules; read once."""
+    table = tomllib.loads(Path(__file__).with_name("series_rules.toml").read_text(encoding="utf-8"))
+    return SeriesRules(
+        least_score=table["least_score"],
+        facts={name: Clue(**fact) for name, fact in table["facts"].items()},
+        signs={sign["id"]: (_pattern(sign), _clue(sign)) for sign in table["sign"]},
+        kinds=tuple((kind["name"], _pattern(kind)) for kind in table["kind"]),
+        no_agent=frozenset(table["contrast_agent"]["absent"]),
+    )
+
+
+def _clue(table: dict[str, Any]) -> Clue:
+    return Clue(points=table["points"], says=table["says"])
+
+
+def _pattern(table: dict[str, Any]) -> Pattern:
+    words = [fold(word) for word in table.get("words", ())]
+    compiled = re.compile(f"(?<![a-z])(?:{'|'.join(words)})") if words else None
+    return Pattern(compiled, frozenset(table.get("tokens", ())))

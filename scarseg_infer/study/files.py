@@ -1,0 +1,90 @@
+"""The files of a study as numbered bytes, whether they lie in a folder or in an archive."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+from scarseg_infer.host.quiet import loud_host
+from scarseg_infer.study.folder_walk import regular_files
+from scarseg_runtime.errors import StudyError
+from scarseg_runtime.regular_file import read_regular
+
+MAX_FILE_BYTES: Final = 256 * 2**20
+"""Larger files are left alone: a single MR slice of 1024 x 1024 pixels takes 2 MB."""
+
+MAX_FILES: Final = 50_000
+"""In a study: a whole cardiac examination holds some thousand images."""
+
+Watch = Callable[[float], None]
+"""Told how much of a study has been read, from 0 to 1; what it raises ends the reading."""
+
+
+class StudyFiles(Protocol):
+    """Files in name order, read one at a time so that memory stays bounded."""
+
+    def __len__(self) -> int:
+        """How many files there are."""
+
+    def read(self, index: int) -> bytes | None:
+        """Content of one file; None when it is larger than ``MAX_FILE_BYTES``.
+
+        Raises StudyError when the file cannot be read.
+        """
+
+
+def file_label(index: int, files: StudyFiles) -> str:
+    """How messages call a file: by number, since its name may hold that of a patient."""
+    return f"file {index + 1} of {len(files)} in name order"
+
+
+class FolderFiles:
+    """Every regular file in a folder and its subfolders; links to folders are not followed.
+
+    Raises StudyError when the folder or one of its subfolders cannot be listed, holds more than
+    ``MAX_FILES`` files, or links to files outside of it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._paths = regular_files(folder, MAX_FILES)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def read(self, index: int) -> bytes | None:
+        """See :meth:`StudyFiles.read`."""
+        try:
+            # A link that has taken a file's place meanwhile may lead outside of the study.
+            return read_regular(self._paths[index], MAX_FILE_BYTES, follow_links=False)
+        except OSError as error:
+            if error.errno == errno.EFBIG:
+                return None
+            raise StudyError(
+                f"{file_label(index, self)} cannot be read ({error.strerror})",
+                "Check that the folder is complete and that you may read it",
+            ) from error
+
+
+class WatchedFiles:
+    """The files of a study, and somebody who is told before each how many have been read.
+
+    Readers take all headers first and some files a second time for their pixels: a file counts
+    half each time, as if every file were read twice.
+    """
+
+    def __init__(self, files: StudyFiles, watch: Watch) -> None:
+        self._files, self._watch = files, watch
+        self._seen: set[int] = set()
+        self._again: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, index: int) -> bytes | None:
+        """See :meth:`StudyFiles.read`; raises what the watcher raises, too."""
+        (self._again if index in self._seen else self._seen).add(index)
+        with loud_host():
+            self._watch((len(self._seen) + len(self._again)) / (2 * len(self._files)))
+        return self._files.read(index)

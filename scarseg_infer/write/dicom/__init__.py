@@ -1,0 +1,1 @@
+"""A result → DICOM objects: segmentation, structured report, encapsulated PDF."""

@@ -1,0 +1,71 @@
+"""The common part of every DICOM object that we write: patient, study, series, equipment.
+
+Objects are built with pydicom alone. highdicom would build them too, but loads tables of the
+whole standard (22 MB of JSON) for it, which costs a cold start more than half a second; the tests
+read our objects back with it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from pydicom import FileDataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+
+from scarseg_infer.host.quiet import quiet_readers
+from scarseg_infer.result import ScarResult
+from scarseg_infer.write.dicom.sources import patient_and_study
+from scarseg_runtime.version import __version__
+
+MANUFACTURER: Final = "scarseg-infer"
+SERIAL_DIGITS: Final = 16
+"""Of the model's SHA-256, to tell models of one name and version apart."""
+_LONG_STRING: Final = 64  # characters in a value of type LO (PS3.5, 6.2)
+
+
+def new_object(
+    result: ScarResult, *, sop_class_uid: str, modality: str, number: int, description: str
+) -> FileDataset:
+    """An object in a series of its own within the study of the source images.
+
+    Args:
+        number: of the series.
+        description: of the series; at most 64 characters.
+
+    Raises:
+        StudyError: the source images cannot be referred to.
+    """
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    found = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    found.SpecificCharacterSet = "ISO_IR 192"  # UTF-8 holds whatever the source's set held
+    found.update(patient_and_study(result.stack))
+    now = datetime.now()
+    # Of the series too: lists of series tell results of one study apart by nothing else.
+    for event in ("InstanceCreation", "Series", "Content"):
+        setattr(found, f"{event}Date", now.strftime("%Y%m%d"))
+        setattr(found, f"{event}Time", now.strftime("%H%M%S"))
+    found.SOPClassUID = meta.MediaStorageSOPClassUID
+    found.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+    found.Modality = modality
+    found.SeriesInstanceUID = generate_uid()
+    found.SeriesNumber = number
+    found.SeriesDescription = description
+    found.InstanceNumber = 1
+    found.Manufacturer = MANUFACTURER
+    found.ManufacturerModelName = result.model.name[:_LONG_STRING]
+    found.DeviceSerialNumber = result.model.sha256[:SERIAL_DIGITS]
+    found.SoftwareVersions = __version__
+    return found
+
+
+def save(found: FileDataset, path: Path) -> None:
+    """Write an object as a DICOM file."""
+    # pydicom quotes header values in its warnings.
+    with quiet_readers():
+        found.save_as(path, enforce_file_format=True)

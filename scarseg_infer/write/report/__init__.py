@@ -1,0 +1,1 @@
+"""A result → what people look at: page, PDF and pictures."""

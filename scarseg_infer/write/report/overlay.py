@@ -1,0 +1,175 @@
+"""Montage of the slices in standard display orientation with contours."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scarseg_infer.result import ScarResult
+from scarseg_infer.write.report.drawing import (
+    ENDOCARDIUM,
+    EPICARDIUM,
+    FAINT,
+    IMAGE_ONLY,
+    INK,
+    PAPER,
+    SCAR,
+    Colour,
+    footer,
+    headline,
+    shrink,
+    text,
+)
+from scarseg_runtime.contract import LEFT_VENTRICLE, Label
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+
+TILE: Final = 230
+"""Side of a slice on the page, pixels."""
+MARGIN_MM: Final = 18.0
+"""Shown around the left ventricle."""
+MIN_WIDTH: Final = 760
+_FINE: Final = 2
+"""Tiles are drawn so many times too large and then reduced."""
+_GAP, _TOP, _BOTTOM = 6, 66, 46
+
+
+def overlay_image(result: ScarResult) -> Image:
+    """The montage: base first, apex last; numbers are those of the stack's own order.
+
+    Contours: epicardium, endocardium, scar (filled lightly), and what the image alone calls scar
+    where an ECG had a say. No patient data.
+    """
+    from PIL import Image as PillowImage
+    from PIL import ImageDraw
+
+    pixels = result.display.to_display(result.stack.pixels)
+    labels = result.display.to_display(result.labels)
+    image_only = result.display.to_display(result.image_only_labels) == Label.SCAR
+    if result.ecg.weight == 0:  # the same contour twice
+        image_only = np.zeros_like(image_only)
+    spacing = result.display.display_spacing(result.stack.pixel_spacing_mm)
+    window = heart_window(labels, spacing)
+    low, high = grey_range(pixels[:, window[0], window[1]])
+    count = len(pixels)
+    columns = min(count, max(3, math.ceil(math.sqrt(count * 1.4))))
+    lines = math.ceil(count / columns)
+    width = max(MIN_WIDTH, columns * (TILE + _GAP) + _GAP)
+    page = PillowImage.new("RGB", (width, _TOP + lines * (TILE + _GAP) + _BOTTOM), PAPER)
+    draw = ImageDraw.Draw(page)
+    _furniture(draw, result, page.width, page.height)
+    left = (width - columns * (TILE + _GAP) + _GAP) // 2
+    for index in range(count):
+        masks = labels[index][window], image_only[index][window]
+        tile = _tile(pixels[index][window], *masks, (low, high), spacing)
+        row, column = divmod(index, columns)
+        corner = (left + column * (TILE + _GAP), _TOP + row * (TILE + _GAP))
+        page.paste(tile, corner)
+        number = count - index if result.display.reverse_slices else index + 1
+        ends = {0: " base", count - 1: " apex"} if count > 1 else {}
+        text(
+            draw,
+            (corner[0] + 8, corner[1] + 6),
+            f"{number}{ends.get(index, '')}",
+            16,
+            PAPER,
+            halo=INK,
+        )
+    return page
+
+
+def _furniture(draw: ImageDraw, result: ScarResult, width: int, height: int) -> None:
+    """Headline, legend, footer."""
+    text(draw, (_GAP + 4, 9), headline(result), 20)
+    place = float(_GAP + 4)
+    names = [(EPICARDIUM, "epicardium"), (ENDOCARDIUM, "endocardium"), (SCAR, "scar")]
+    if result.ecg.weight > 0:
+        names.append((IMAGE_ONLY, "scar by the image alone"))
+    for colour, name in names:
+        draw.rectangle((place, 44, place + 22, 53), fill=colour, outline=INK)
+        place += 30 + text(draw, (place + 28, 41), name, 14, FAINT) + 16
+    footer(draw, result, _GAP + 4, height - 6)
+
+
+def _tile(
+    pixels: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    image_only: NDArray[np.bool_],
+    grey: tuple[float, float],
+    spacing_mm: tuple[float, float],
+) -> Image:
+    """One slice, enlarged, with its contours."""
+    from PIL import Image as PillowImage
+
+    side = TILE * _FINE
+    scaled = np.clip((pixels - grey[0]) / max(grey[1] - grey[0], 1e-6), 0, 1)
+    canvas = np.repeat(_enlarge(scaled, side, spacing_mm)[:, :, None] * 255.0, 3, axis=2)
+    ventricle, scar = np.isin(labels, LEFT_VENTRICLE), labels == Label.SCAR
+    scar_area = _enlarge(scar, side, spacing_mm) > 0.5
+    canvas[scar_area] = 0.72 * canvas[scar_area] + 0.28 * np.array(SCAR, np.float64)
+    for mask, colour in (
+        (ventricle, EPICARDIUM),
+        (labels == Label.LV_CAVITY, ENDOCARDIUM),
+        (image_only, IMAGE_ONLY),
+        (scar, SCAR),
+    ):
+        _paint_edge(canvas, _enlarge(mask, side, spacing_mm) > 0.5, colour)
+    tile = PillowImage.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
+    return shrink(tile, _FINE)
+
+
+def _enlarge(
+    values: NDArray[np.float32] | NDArray[np.bool_], side: int, spacing_mm: tuple[float, float]
+) -> NDArray[np.float64]:
+    """A small map fitted into a square of ``side`` pixels, smooth and true to shape."""
+    from PIL import Image as PillowImage
+
+    height_mm, width_mm = (n * mm for n, mm in zip(values.shape, spacing_mm, strict=True))
+    scale = side / max(height_mm, width_mm)
+    size = (max(1, round(width_mm * scale)), max(1, round(height_mm * scale)))
+    source = PillowImage.fromarray(np.ascontiguousarray(values, np.float32))
+    large = np.asarray(source.resize(size, PillowImage.Resampling.BICUBIC), np.float64)
+    square = np.zeros((side, side))
+    top, left = (side - size[1]) // 2, (side - size[0]) // 2
+    square[top : top + size[1], left : left + size[0]] = large
+    return square
+
+
+def _paint_edge(canvas: NDArray[np.float64], area: NDArray[np.bool_], colour: Colour) -> None:
+    """The inner edge of an area, three fine pixels wide."""
+    core = area.copy()
+    for _ in range(3):
+        inner = core.copy()
+        inner[1:] &= core[:-1]
+        inner[:-1] &= core[1:]
+        inner[:, 1:] &= core[:, :-1]
+        inner[:, :-1] &= core[:, 1:]
+        core = inner
+    canvas[area & ~core] = colour
+
+
+def heart_window(
+    labels: NDArray[np.uint8], spacing_mm: tuple[float, float], margin_mm: float = MARGIN_MM
+) -> tuple[slice, slice]:
+    """Rows and columns to show: the ventricle with a margin, the same square for all slices;
+    everything where there is no ventricle. May end beyond the image."""
+    where = np.nonzero(np.isin(labels, LEFT_VENTRICLE).any(axis=0))
+    if where[0].size == 0:
+        return slice(None), slice(None)
+    centre = [(index.min() + index.max()) / 2 for index in where]
+    extent = [np.ptp(index) * spacing for index, spacing in zip(where, spacing_mm, strict=True)]
+    half_mm = max(extent) / 2 + margin_mm
+    low = [max(0, int(c - half_mm / s)) for c, s in zip(centre, spacing_mm, strict=True)]
+    high = [int(c + half_mm / s) + 1 for c, s in zip(centre, spacing_mm, strict=True)]
+    return slice(low[0], high[0]), slice(low[1], high[1])
+
+
+def grey_range(pixels: NDArray[np.float32]) -> tuple[float, float]:
+    """Robust display window over all slices."""
+    low, high = np.percentile(pixels, (1.0, 99.0))
+    return float(low), float(high)

@@ -34,6 +34,8 @@ class Claim(NamedTuple):
     columns: int
     samples: int
     bits: int
+    signed: bool = False
+    """JPEG and JPEG-LS have no way to say so."""
 
 
 def jpeg_claims(frame: bytes) -> list[Claim]:
@@ -79,7 +81,7 @@ def jpeg2000_claims(frame: bytes) -> list[Claim]:
     down = -(-(bottom - tile_top) // tile_height) if tile_height else MAX_TILES + 1
     if across * down > MAX_TILES or (step_x, step_y) != (1, 1):
         raise ValueError("too many tiles, or pixels left out")
-    return [Claim(bottom - top, right - left, samples, (depth & 0x7F) + 1)]
+    return [Claim(bottom - top, right - left, samples, (depth & 0x7F) + 1, bool(depth & 0x80))]
 
 
 def _codestream(frame: bytes) -> int:

@@ -13,6 +13,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     HTJ2K,
+    JPEG2000,
     UID,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -20,13 +21,23 @@ from pydicom.uid import (
     HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
     JPEGLSTransferSyntaxes,
     JPEGTransferSyntaxes,
     RLELossless,
 )
 
-from scarseg_infer.study.dicom.codestream import check_rle, jpeg2000_claims, jpeg_claims
-from scarseg_infer.study.dicom.parse import PARSE_ERRORS, damaged, number, numbers, text
+from scarseg_infer.study.dicom.codestream import Claim, check_rle, jpeg2000_claims, jpeg_claims
+from scarseg_infer.study.dicom.parse import PARSE_ERRORS, damaged, numbers, text
+from scarseg_infer.study.dicom.samples import (
+    SampleBits,
+    check_meaning,
+    padding_in,
+    sample_bits,
+    samples,
+)
 from scarseg_infer.study.geometry.slice_plane import SlicePlane
 from scarseg_infer.study.rescale import rescaled
 from scarseg_runtime.errors import StudyError
@@ -43,6 +54,7 @@ _DECODABLE: Final = (
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
 )
+_LOSSY: Final = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K)
 
 
 def slice_pixels(
@@ -66,9 +78,12 @@ def slice_pixels(
     try:
         syntax = _transfer_syntax(image)
         require_decoder(syntax)
-        _check_claims(image, syntax, frame, plane)
-        stored = pixel_array(image, index=None if frame is None else frame - 1)
-        padding = _padding(header, stored)
+        check_meaning(image, label)
+        bits = sample_bits(image, label)
+        claim = _claim(image, syntax, frame, plane)
+        words = _words(image, syntax, frame, bits, claim)
+        stored = samples(words, bits, claim, syntax in _LOSSY, image, label)
+        padding = padding_in(words, stored, bits, header)
         slope = _rescale(header, "RescaleSlope", 1.0)
         intercept = _rescale(header, "RescaleIntercept", 0.0)
     except StudyError:
@@ -88,10 +103,25 @@ def slice_pixels(
     return values
 
 
-def _check_claims(image: FileDataset, syntax: UID, frame: int | None, plane: SlicePlane) -> None:
-    """Raise one of ``PARSE_ERRORS`` where a compressed frame is not of the size of the slice."""
+def _words(
+    image: FileDataset, syntax: UID, frame: int | None, bits: SampleBits, claim: Claim | None
+) -> NDArray[Any]:
+    """Whole words: told that all of their bits are stored, no decoder leaves any out."""
+    return pixel_array(
+        image,
+        index=None if frame is None else frame - 1,
+        decoding_plugin="pydicom" if syntax == RLELossless else "",
+        bits_stored=bits.allocated if claim is None else claim.bits,
+    )
+
+
+def _claim(image: FileDataset, syntax: UID, frame: int | None, plane: SlicePlane) -> Claim | None:
+    """What a codestream says of itself; None where there is none (native and RLE).
+
+    Raises one of ``PARSE_ERRORS`` where a compressed frame is not of the size of the slice.
+    """
     if not syntax.is_encapsulated:
-        return
+        return None
     data, frames = image.PixelData, 1 if frame is None else int(image.NumberOfFrames)
     table = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
     offsets: Any = tuple(image[name].value for name in table) if table[0] in image else None
@@ -105,22 +135,13 @@ def _check_claims(image: FileDataset, syntax: UID, frame: int | None, plane: Sli
     bits = int(image.BitsAllocated)
     if syntax == RLELossless:
         check_rle(encoded[0], plane.rows * plane.columns)
-        return
+        return None
     read = jpeg_claims if syntax in _JPEG else jpeg2000_claims
     claims = read(encoded[0])
     fits = [claim[:3] == (plane.rows, plane.columns, 1) and claim.bits <= bits for claim in claims]
-    if not fits or not all(fits):
+    if not fits or not all(fits) or len(set(claims)) > 1:
         raise ValueError("a compressed frame of another size than its header says")
-
-
-def _padding(header: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which stored values say that there is no pixel (PS3.3 C.7.5.1.1.2)."""
-    value = number(header, "PixelPaddingValue")
-    if value is None:
-        return np.zeros(stored.shape, np.bool_)
-    limit = number(header, "PixelPaddingRangeLimit")
-    ends = (value, value if limit is None else limit)
-    return np.asarray((stored >= min(ends)) & (stored <= max(ends)), np.bool_)
+    return claims[0]
 
 
 def require_decoder(syntax: UID) -> None:

@@ -25,7 +25,7 @@ Refusal = Callable[[Path], str]
 
 def test_real_cine_study_is_refused(shared_data: Path, refusal: Refusal) -> None:
     message = refusal(shared_data / "cine-study")
-    assert "this is a cine series (20 images at each of 10 slice positions)" in message
+    assert "this looks like a cine series (20 images at each of 10 slice positions)" in message
 
 
 def test_contoured_cine_frames_are_refused(shared_data: Path, refusal: Refusal) -> None:

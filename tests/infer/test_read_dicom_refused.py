@@ -121,7 +121,7 @@ def test_single_frames_of_a_cine(
         ("EchoTime", 10.0, "T2 mapping"),
         ("TriggerTime", 900.0, "perfusion"),
         ("AcquisitionNumber", 1, "perfusion"),
-        ("ImageComments", 1, "several images per slice"),
+        ("ImageComments", 1, "not one image per slice"),
     ],
 )
 def test_other_repeated_series(

@@ -8,6 +8,7 @@ from typing import Final
 
 from scarseg_infer.study.dicom.header import SliceHeader
 from scarseg_infer.study.dicom.rank import Candidate
+from scarseg_infer.study.dicom.rules import UNKNOWN_KIND
 from scarseg_infer.study.dicom.series import ADVICE, SliceGroup, plane_of
 from scarseg_infer.study.geometry.orientation import counted_from
 from scarseg_infer.study.series_verdict import PreferredKind
@@ -51,7 +52,7 @@ def choose(
     if not usable:
         choice.error = _no_stack(asked)
         return choice
-    kept = _without_other_kinds(usable, prefer, choice)
+    kept = _without_other_kinds(_marked_by_twins(usable), prefer, choice)
     chosen = _best(kept, choice)
     if chosen is not None:
         choice.chosen = chosen
@@ -74,9 +75,30 @@ def _asked_for(candidates: Sequence[Candidate], series: str | int) -> list[Candi
 
 
 def _no_stack(candidates: Sequence[Candidate]) -> StudyError:
-    """Why none of the candidates will do, told by the largest of them."""
+    """Why none of the candidates will do, told by the largest of them, and the way out."""
     largest = max(candidates, key=lambda candidate: len(candidate.group.slices))
+    if any(candidate.readable for candidate in candidates):
+        return StudyError(largest.against, f"{ADVICE}; if one is here, name it with --series")
     return StudyError(largest.against, ADVICE)
+
+
+def _marked_by_twins(usable: Sequence[Candidate]) -> list[Candidate]:
+    """Candidates, those counted as LGE too whose acquisition is marked as LGE in another kind of
+    image: names and image types may tell of one of them only."""
+    found = []
+    for candidate in usable:
+        twins = [
+            other
+            for other in usable
+            if other.lge_marked
+            and other.group.image_kind != candidate.group.image_kind
+            and other.group.same_acquisition(candidate.group)
+        ]
+        if twins and not candidate.lge_marked:
+            score = max(candidate.score, *(twin.score for twin in twins))
+            candidate = replace(candidate, lge_marked=True, score=score)
+        found.append(candidate)
+    return found
 
 
 def _without_other_kinds(
@@ -155,18 +177,24 @@ def _compare(chosen: Candidate, kept: Sequence[Candidate], choice: Choice) -> No
 
 
 def _note_other_kinds(chosen: Candidate, candidates: Sequence[Candidate], choice: Choice) -> None:
-    """Note that the chosen slices exist as another kind of image too."""
+    """Note that the chosen slices exist as another kind of image too, or are named as one."""
     kinds = {
         other.group.image_kind
         for other in candidates
         if not other.against
-        and other.lge_marked == chosen.lge_marked
+        and (other.lge_marked == chosen.lge_marked or other.group.same_acquisition(chosen.group))
         and other.group.same_slices(chosen.group)
     } - {chosen.group.image_kind}
     if kinds:
         choice.notes.append(
             f"The same slices are there as {' and '.join(sorted(kinds))} images too: the "
             f"{chosen.group.image_kind} images were read."
+        )
+    kind = chosen.group.image_kind
+    for named in sorted({h.named_kind for h in chosen.group.slices} - {kind, UNKNOWN_KIND, *kinds}):
+        choice.notes.append(
+            f"The series is named as {named} images, but its headers say {kind}: they were read "
+            f"as {kind} images."
         )
 
 

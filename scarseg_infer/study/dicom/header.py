@@ -28,6 +28,7 @@ from scarseg_infer.study.dicom.parse import (
     text,
 )
 from scarseg_infer.study.dicom.rules import fold, series_rules
+from scarseg_infer.study.dicom.samples import GREY
 from scarseg_infer.study.dicom.time import moment_of
 from scarseg_infer.study.geometry.slice_plane import (
     MAX_COORDINATE_MM,
@@ -79,6 +80,8 @@ class SliceHeader:
     patient_id: str
     patient_name: str
     image_kind: ImageKind
+    named_kind: ImageKind
+    """What its names alone would say; the scanner's codes come first."""
     description: str
     """SeriesDescription as it stands: may hold anything that staff typed, also a name."""
     names: str
@@ -160,6 +163,8 @@ def _kind_of(dataset: Dataset, sop_class: str) -> FileKind:
         return FileKind.DIRECTORY
     if (_whole(dataset, "SamplesPerPixel") or 1) != 1:
         return FileKind.OTHER_OBJECT
+    if text(dataset, "PhotometricInterpretation") not in ("", *GREY):  # colours, or a table of them
+        return FileKind.OTHER_OBJECT
     if sop_class in ENHANCED_CLASSES:
         return FileKind.MR_SLICE
     if sop_class != MRImageStorage:
@@ -182,6 +187,7 @@ def _slice_header(dataset: Dataset, index: int, frame: int | None) -> SliceHeade
         patient_id=text(dataset, "PatientID"),
         patient_name=text(dataset, "PatientName"),
         image_kind=series_rules().kind_of(names, tokens),
+        named_kind=series_rules().named_kind(names),
         description=text(dataset, "SeriesDescription"),
         names=names,
         tokens=tokens,

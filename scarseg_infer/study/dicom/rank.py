@@ -24,7 +24,7 @@ USUAL_SLICES: Final = 5
 """LGE stacks of the short axis have 5–13 slices; long-axis views fewer."""
 BODY_PLANE_DEG: Final = 3.0
 """Planes this close to a body axis were not turned to the heart."""
-NOT_LGE: Final = "not late gadolinium enhancement"
+NOT_ONE: Final = "not one image per slice"
 
 _BODY_PLANES: Final = ("sagittal", "coronal", "transversal")
 
@@ -42,7 +42,9 @@ class Candidate:
     lge_marked: bool
     """It has an inversion time, or a name that late enhancement series usually have."""
     repeats: str
-    """Why it is not one image at each position, of one moment of the heart beat; else ""."""
+    """Why it is not one image at each position; else ""."""
+    moments: str
+    """Why its images seem to be of several moments of the heart beat; else ""."""
     view: str
     """Why it is no short axis; else ""."""
 
@@ -52,7 +54,7 @@ class Candidate:
         if self.score >= series_rules().least_score:
             return ""
         against = ", ".join(clue.says for clue in self.clues if clue.points < 0)
-        return f"by its header this is no late enhancement ({against})"
+        return f"its header speaks against late enhancement ({against})"
 
     @property
     def readable(self) -> bool:
@@ -62,7 +64,7 @@ class Candidate:
     @property
     def against(self) -> str:
         """Why it cannot be the LGE stack; "" when it may be."""
-        return self.repeats or self.unlikely or self.view
+        return self.repeats or self.moments or self.unlikely or self.view
 
     @property
     def why(self) -> str:
@@ -106,7 +108,8 @@ def _judged(number: int, group: SliceGroup, prefer: PreferredKind) -> Candidate:
         score=sum(clue.points for clue in clues),
         clues=tuple(clues),
         lge_marked=marked,
-        repeats=_repeats(group, marked),
+        repeats="" if group.is_nearly_stack else f"{what_repeats(group)}: {NOT_ONE}",
+        moments=_moments(group, marked),
         view=_view(group),
     )
 
@@ -140,13 +143,11 @@ def _body_plane(group: SliceGroup) -> str | None:
     return _BODY_PLANES[axis] if close else None
 
 
-def _repeats(group: SliceGroup, lge_marked: bool) -> str:
-    if not group.is_nearly_stack:
-        return f"{what_repeats(group)}, {NOT_LGE}"
+def _moments(group: SliceGroup, lge_marked: bool) -> str:
     if group.phase_count >= CINE_PHASES and not lge_marked:
         return (
-            f"these are single frames of a cine series (each says it is one of "
-            f"{group.phase_count} phases), {NOT_LGE}"
+            f"these seem to be single frames of a cine series (each says it is one of "
+            f"{group.phase_count} phases)"
         )
     return ""
 
@@ -155,6 +156,6 @@ def _view(group: SliceGroup) -> str:
     if group.tilt_deg > SHORT_AXIS_LIMIT_DEG:
         return (
             f"the slices are tilted by {group.tilt_deg:.0f}° against a usual short-axis view, "
-            "so this is another view of the heart or another part of the body"
+            "as those of another view of the heart or of another part of the body"
         )
     return ""

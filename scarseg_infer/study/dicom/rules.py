@@ -46,7 +46,15 @@ class Pattern:
 
     def fits(self, names: str, tokens: Iterable[str]) -> bool:
         """Whether folded ``names`` hold one of the words, or ``tokens`` one of the tokens."""
-        return bool(self.words and self.words.search(names)) or not self.tokens.isdisjoint(tokens)
+        return self.named(names) or self.coded(tokens)
+
+    def named(self, names: str) -> bool:
+        """Whether folded ``names`` hold one of the words."""
+        return bool(self.words and self.words.search(names))
+
+    def coded(self, tokens: Iterable[str]) -> bool:
+        """Whether ``tokens`` hold one of the tokens."""
+        return not self.tokens.isdisjoint(tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +72,20 @@ class SeriesRules:
         return frozenset(id_ for id_, (found, _) in self.signs.items() if found.fits(names, tokens))
 
     def kind_of(self, names: str, tokens: Sequence[str]) -> ImageKind:
-        """``PSIR``, ``magnitude``, ``phase`` or ``unknown type``."""
-        return next((name for name, found in self.kinds if found.fits(names, tokens)), UNKNOWN_KIND)
+        """``PSIR``, ``magnitude``, ``phase`` or ``unknown type``.
+
+        Tokens are coded by the scanner, names are typed by staff and shared by all that a protocol
+        makes: names decide only where there are no tokens, or tokens of several kinds.
+        """
+        coded = list(dict.fromkeys(name for name, found in self.kinds if found.coded(tokens)))
+        named = self.named_kind(names)
+        if len(coded) == 1 or (coded and named not in coded):
+            return coded[0]
+        return named
+
+    def named_kind(self, names: str) -> ImageKind:
+        """The same by folded names alone."""
+        return next((name for name, found in self.kinds if found.named(names)), UNKNOWN_KIND)
 
 
 def fold(text: str) -> str:

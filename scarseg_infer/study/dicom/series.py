@@ -106,6 +106,16 @@ class SliceGroup:
         pairs = zip(self.slices, other.slices, strict=True)
         return all(plane_of(one).same_place(plane_of(two)) for one, two in pairs)
 
+    def same_acquisition(self, other: SliceGroup) -> bool:
+        """True when both are images of the same slices, made of one acquisition: they share their
+        series or their times."""
+        if not self.same_slices(other):
+            return False
+        pairs = list(zip(self.slices, other.slices, strict=True))
+        if all(one.series_uid == two.series_uid for one, two in pairs):
+            return True
+        return all(one.acquired is not None and one.acquired == two.acquired for one, two in pairs)
+
 
 def plane_of(header: SliceHeader) -> SlicePlane:
     """The plane of a slice that is known to have one."""
@@ -122,7 +132,7 @@ def group_slices(headers: Iterable[SliceHeader]) -> list[SliceGroup]:
     slice a series of its own.
     """
     by_series = _cluster(headers, lambda h: (h.series_uid, h.image_kind))
-    groups = [_sorted_group(slices) for slices in by_series]
+    groups = [group for slices in by_series for group in _by_image_type(_sorted_group(slices))]
     lone = [group for group in groups if group.position_count == 1]
     groups = [group for group in groups if group.position_count > 1]
     for repeated in (False, True):  # single images are not mixed with cines of one slice
@@ -130,6 +140,19 @@ def group_slices(headers: Iterable[SliceHeader]) -> list[SliceGroup]:
         joined = _cluster(slices, lambda h: (h.frame_uid, h.image_kind, _family(h)))
         groups.extend(_sorted_group(members) for members in joined)
     return groups
+
+
+def _by_image_type(group: SliceGroup) -> list[SliceGroup]:
+    """A group with several images at each position as the stacks that ImageType makes of it, also
+    where its values are none that we know; the group itself where they make no stacks."""
+    if group.is_nearly_stack or group.position_count == 1:
+        return [group]
+    kinds: dict[tuple[str, ...], list[SliceHeader]] = {}
+    for header in group.slices:
+        kinds.setdefault(header.tokens, []).append(header)
+    parts = [_sorted_group(members) for members in kinds.values()]
+    whole = all(part.position_count == group.position_count for part in parts)
+    return parts if whole and all(part.is_nearly_stack for part in parts) else [group]
 
 
 def _cluster(
@@ -194,10 +217,10 @@ def what_repeats(group: SliceGroup) -> str:
         return f"this looks like T2 mapping ({images} with different echo times {where})"
     beats = bool(triggers) and triggers[-1] - triggers[0] > LONGEST_BEAT_MS
     if not beats and (len(triggers) > 1 or max(h.phase_count for h in first) >= CINE_PHASES):
-        return f"this is a cine series ({images} {where})"
+        return f"this looks like a cine series ({images} {where})"
     if beats or len({header.acquisition for header in first}) > 1:
         return f"this looks like perfusion or another series repeated in time ({images} {where})"
-    return f"this is a series of several images per slice ({images} {where})"
+    return f"this series has {images} {where}"
 
 
 def _distinct(values: Iterable[float | None]) -> list[float]:

@@ -27,6 +27,13 @@ from scarseg_infer.study.geometry.slice_plane import (
     plausible_spacing,
     unit_axes,
 )
+from scarseg_infer.study.nifti_axes import (
+    AFFINE_TOLERANCE,
+    COARSEST_TOLERANCE,
+    FORM_TOLERANCE_MM,
+    forms_apart_mm,
+    slices_last,
+)
 from scarseg_infer.study.rescale import rescaled
 from scarseg_infer.study.size import check_size
 from scarseg_infer.study.stack import LgeStack
@@ -34,11 +41,6 @@ from scarseg_runtime.errors import StudyError
 
 MAX_NIFTI_BYTES: Final = 512 * 2**20
 """Expanded size beyond which a file is no LGE stack (30 slices of 512² doubles: 63 MB)."""
-AFFINE_TOLERANCE: Final = 0.01
-"""Relative difference between affine and pixdim that is still rounding."""
-COARSEST_TOLERANCE: Final = 0.99
-"""The slice step must be at least this share of the in-plane spacing (equal for 3-D LGE)."""
-
 MIN_STEP_COSINE: Final = 0.5
 """Slices whose step leans more than 60° from their normal make no stack."""
 
@@ -71,9 +73,10 @@ def read_nifti(path: Path) -> LgeStack:
     """Read a NIfTI-1 or -2 file (.nii, .nii.gz) as an LGE stack.
 
     Array ``[x, y, z]`` becomes pixels ``[z, y, x]``, slices reversed where the file's are in
-    decreasing order along row × column direction. Where affine and pixdim disagree on the
-    voxel size, pixdim is used. ``orientation_known`` is False where the affine is not that of
-    a short-axis view.
+    decreasing order along row × column direction; where the slices lie along another axis than
+    the third, it takes the third's place. Where affine and pixdim disagree on the voxel size,
+    pixdim is used. ``orientation_known`` is False where they do, where sform and qform disagree, or
+    where the affine is not that of a short-axis view.
 
     Raises:
         StudyError: unreadable or damaged, not one grey-scale volume, or voxel sizes that
@@ -82,10 +85,16 @@ def read_nifti(path: Path) -> LgeStack:
     with quiet_readers():
         image, pixdim = _open(_read_bytes(path))
         unit_mm = _unit_mm(image)
-        spacing_mm = tuple(float(size) * unit_mm for size in pixdim)
-        _check_spacing(spacing_mm, image.shape[2])
-        pixels = np.ascontiguousarray(_voxels(image).transpose(2, 1, 0))
-        grid = _grid(np.asarray(image.affine, dtype=np.float64), unit_mm, np.array(spacing_mm))
+        stored_mm = tuple(float(size) * unit_mm for size in pixdim)
+        lps = _RAS_TO_LPS[:, None] * np.asarray(image.affine, dtype=np.float64)[:3] * unit_mm
+        order = slices_last(stored_mm, lps)
+        spacing_mm = tuple(stored_mm[axis] for axis in order)
+        shape = [int(image.shape[axis]) for axis in order]
+        _check_spacing(spacing_mm, shape[2])
+        check_size(shape[2], shape[1], shape[0], "Pass one LGE short-axis stack")
+        apart_mm = forms_apart_mm(image, stored_mm, unit_mm)
+        pixels = np.ascontiguousarray(_voxels(image).transpose(order[::-1]))
+        grid = _grid(lps[:, [*order, 3]], np.array(spacing_mm), apart_mm or 0.0)
     origins = grid.first_mm + np.arange(len(pixels))[:, None] * grid.slice_step_mm
     if np.cross(grid.row_direction, grid.column_direction) @ grid.slice_step_mm < 0:
         pixels, origins = pixels[::-1].copy(), origins[::-1].copy()
@@ -175,7 +184,6 @@ def _check_volume(image: Any, available_bytes: int, least_offset: int) -> None:
         raise StudyError("the voxels of the NIfTI file begin inside its header", _EXPORT_AGAIN)
     if int(image.dataobj.offset) + math.prod(shape) * dtype.itemsize > available_bytes:
         raise StudyError("the NIfTI file is cut short", _EXPORT_AGAIN)
-    check_size(shape[2], shape[1], shape[0], "Pass one LGE short-axis stack")
 
 
 def _voxels(image: Any) -> NDArray[np.float32]:
@@ -206,21 +214,26 @@ def _check_spacing(spacing_mm: tuple[float, ...], slices: int) -> None:
         raise StudyError(f"the NIfTI file has impossible voxel sizes ({size} mm)", _EXPORT_AGAIN)
     thin = SAME_POSITION_MM if slices > 1 else MIN_SLICE_HEIGHT_MM
     thick = MAX_SLICE_HEIGHT_MM
-    if not plausible_spacing(spacing_mm[:2]) or not thin <= spacing_mm[2] <= thick:
+    *fine, coarsest = sorted(spacing_mm)
+    if not plausible_spacing(fine) or not thin <= coarsest <= thick or spacing_mm[2] < thin:
         raise StudyError(
             f"the NIfTI file has voxels of {size} mm, which cannot be those of a heart image",
             "Check the unit of length in its header",
         )
-    if spacing_mm[2] < COARSEST_TOLERANCE * max(spacing_mm[:2]):
+    if spacing_mm[2] < COARSEST_TOLERANCE * coarsest:
         raise StudyError(
             f"the NIfTI file has voxels of {size} mm: its slices do not lie along the third axis",
             "Reorder its axes, or pass the DICOM study",
         )
 
 
-def _grid(affine: NDArray[np.float64], unit_mm: float, spacing_mm: NDArray[np.float64]) -> _Grid:
-    """The grid that affine and pixdim together describe; pixdim decides on sizes."""
-    lps = _RAS_TO_LPS[:, None] * affine[:3] * unit_mm
+def _grid(lps: NDArray[np.float64], spacing_mm: NDArray[np.float64], apart_mm: float) -> _Grid:
+    """The grid that affine and pixdim together describe; pixdim decides on sizes.
+
+    Args:
+        lps: [3, 4] array index → mm.
+        apart_mm: how far the file's two affines are apart.
+    """
     lengths = np.linalg.norm(lps[:, :3], axis=0)
     # Not a number compares false, so it is not usable either.
     usable = bool((np.abs(lps) <= MAX_COORDINATE_MM).all() and (lengths > 0).all())
@@ -235,13 +248,6 @@ def _grid(affine: NDArray[np.float64], unit_mm: float, spacing_mm: NDArray[np.fl
             orientation_known=False,
             warnings=("The affine of the NIfTI file is unusable: pixdim is used.", _UNKNOWN),
         )
-    warnings: tuple[str, ...] = ()
-    if not np.allclose(lengths, spacing_mm, rtol=AFFINE_TOLERANCE, atol=0.0):
-        claimed, real = (" × ".join(f"{v:.2f}" for v in sizes) for sizes in (lengths, spacing_mm))
-        warnings = (
-            f"The affine of the NIfTI file claims voxels of {claimed} mm, pixdim {real} mm: "
-            "pixdim is used.",
-        )
     normal = np.cross(*axes)
     step = lps[:, 2] / lengths[2] * spacing_mm[2]
     if abs(float(step @ normal)) < MIN_STEP_COSINE * spacing_mm[2]:
@@ -249,5 +255,27 @@ def _grid(affine: NDArray[np.float64], unit_mm: float, spacing_mm: NDArray[np.fl
             "the slices of the NIfTI file do not lie on top of each other (sheared affine)",
             "Pass the DICOM study",
         )
-    known = short_axis_tilt_deg(normal) <= SHORT_AXIS_TRUST_DEG
+    warnings = _contradictions(lengths, spacing_mm, apart_mm)
+    known = short_axis_tilt_deg(normal) <= SHORT_AXIS_TRUST_DEG and not warnings
     return _Grid(lps[:, 3], *axes, step, known, warnings + (() if known else (_UNKNOWN,)))
+
+
+def _contradictions(
+    lengths_mm: NDArray[np.float64], spacing_mm: NDArray[np.float64], apart_mm: float
+) -> tuple[str, ...]:
+    """Where two sources of geometry in the file disagree: neither says how the heart lies then."""
+    found = []
+    if not np.allclose(lengths_mm, spacing_mm, rtol=AFFINE_TOLERANCE, atol=0.0):
+        claimed, real = (
+            " × ".join(f"{v:.2f}" for v in sizes) for sizes in (lengths_mm, spacing_mm)
+        )
+        found.append(
+            f"The affine of the NIfTI file claims voxels of {claimed} mm, pixdim {real} mm: "
+            "pixdim is used."
+        )
+    if apart_mm > FORM_TOLERANCE_MM:
+        found.append(
+            f"The NIfTI file has two placements (sform and qform) that lie up to {apart_mm:.0f} mm "
+            "apart: results are placed by the sform."
+        )
+    return tuple(found)

@@ -7,7 +7,7 @@ import logging
 import math
 import struct
 from collections.abc import Callable
-from itertools import product
+from itertools import permutations, product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -137,6 +137,82 @@ def test_all_storages_look_alike(tmp_path: Path) -> None:
     assert shown == {voxels.transpose(2, 1, 0)[::-1].astype(np.float32).tobytes()}
 
 
+@pytest.mark.parametrize("height_mm", [1.5, 8.0, 13.0])
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_slices_on_any_axis_look_alike(
+    tmp_path: Path, order: tuple[int, ...], height_mm: float
+) -> None:
+    """A volume in every storage of its axes, also of voxels that are equally coarse on two."""
+    voxels = noise((16, 20, 6))
+    matrix = affine()
+    matrix[:3, 2] *= height_mm / SPACING_MM[2]
+    standard = nib.Nifti1Image(voxels, matrix)
+    for signs in product((1, -1), repeat=3):
+        nib.save(standard.as_reoriented(np.stack([order, signs], axis=1)), tmp_path / "turned.nii")
+        stack = read_study(tmp_path / "turned.nii")
+        assert stack.orientation_known
+        assert stack.warnings == ()
+        transform = display_transform(stack)
+        shown = transform.to_display(stack.pixels)
+        np.testing.assert_array_equal(shown, voxels.transpose(2, 1, 0)[::-1])
+        assert transform.display_spacing(stack.pixel_spacing_mm) == pytest.approx((1.5, 1.25))
+        np.testing.assert_allclose(np.diff(stack.slice_positions_mm), height_mm, rtol=1e-4)
+        rows_mm, columns_mm = stack.pixel_spacing_mm
+        middle = stack.origins_mm.mean(axis=0)
+        middle += (stack.pixels.shape[2] - 1) / 2 * columns_mm * stack.row_direction
+        middle += (stack.pixels.shape[1] - 1) / 2 * rows_mm * stack.column_direction
+        expected = (LPS_TO_RAS @ matrix @ [7.5, 9.5, 2.5, 1.0])[:3]
+        np.testing.assert_allclose(middle, expected, atol=1e-3)
+
+
+def test_closest_canonical_axes_of_a_large_matrix(tmp_path: Path) -> None:
+    """As converters write by default: more than 200 rows on the axis that slices have elsewhere."""
+    voxels = noise((16, 220, 6))
+    nib.save(nib.as_closest_canonical(nib.Nifti1Image(voxels, affine())), tmp_path / "a.nii.gz")
+    stack = read_study(tmp_path / "a.nii.gz")
+    shown = display_transform(stack).to_display(stack.pixels)
+    np.testing.assert_array_equal(shown, voxels.transpose(2, 1, 0)[::-1])
+
+
+def two_forms(path: Path, sform: NDArray[np.float64], qform: NDArray[np.float64]) -> Path:
+    image = nib.Nifti1Image(noise(), sform)
+    image.set_sform(sform, 1)
+    image.set_qform(qform, 1)
+    nib.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["third axis", "first axis", "quarter turn", "in-plane swap", "moved", "tilted"],
+)
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_sform_and_qform_that_disagree(tmp_path: Path, change: str, suffix: str) -> None:
+    i, j, k = LATERAL_WALL, -ANTERIOR_WALL, -BASE_TO_APEX
+    other = {
+        "third axis": affine(i, j, -k),
+        "first axis": affine(-i, j, k),
+        "quarter turn": affine(j, -i, k),
+        "in-plane swap": affine(-i, -j, k),
+        "moved": affine(),
+        "tilted": affine(i * 0.8 + k * 0.6, j, k * 0.8 - i * 0.6),
+    }[change]
+    if change == "moved":
+        other[2, 3] += 30.0
+    for sform, qform in ((affine(), other), (other, affine())):
+        stack = read_study(two_forms(tmp_path / f"a{suffix}", sform, qform))
+        assert not stack.orientation_known
+        assert any("sform and qform" in warning for warning in stack.warnings)
+
+
+def test_sform_and_qform_that_agree(tmp_path: Path) -> None:
+    nearly = affine()
+    nearly[:3, 3] += 0.3
+    stack = read_study(two_forms(tmp_path / "a.nii", affine(), nearly))
+    assert stack.orientation_known
+    assert stack.warnings == ()
+
+
 def test_scaling_and_types(tmp_path: Path) -> None:
     voxels = noise().astype(np.float64) / 7
     image = nib.Nifti1Image(voxels, affine())
@@ -191,8 +267,9 @@ def test_pixdim_wins_over_the_affine(tmp_path: Path) -> None:
     stack = read_study(patched(path, pixdim=[1, 1.4, 1.4, 8.0, 1, 1, 1, 1]))
     assert stack.pixel_spacing_mm == pytest.approx((1.4, 1.4))
     np.testing.assert_allclose(np.diff(stack.slice_positions_mm), 8.0, rtol=1e-6)
-    assert stack.orientation_known
-    (warning,) = stack.warnings
+    assert not stack.orientation_known
+    warning, unknown = stack.warnings
+    assert "how the heart lies" in unknown
     assert "1.25 × 1.50 × 10.00 mm" in warning
     assert "pixdim 1.40 × 1.40 × 8.00 mm" in warning
 
@@ -249,8 +326,9 @@ def test_wrong_units(tmp_path: Path, sizes: tuple[float, ...]) -> None:
     assert "unit of length" in refusal(path)
 
 
-def test_slices_on_another_axis(tmp_path: Path) -> None:
-    path = patched(save(tmp_path / "a.nii", noise()), pixdim=[1, 10.0, 1.4, 1.4, 1, 1, 1, 1])
+@pytest.mark.parametrize("height_mm", [9.0, 13.0])
+def test_slices_on_another_axis_by_pixdim_alone(tmp_path: Path, height_mm: float) -> None:
+    path = patched(save(tmp_path / "a.nii", noise()), pixdim=[1, height_mm, 1.4, 1.4, 1, 1, 1, 1])
     assert "third axis" in refusal(path)
 
 

@@ -11,6 +11,7 @@ from scarseg_infer.ecg.evidence import EcgEvidence
 from scarseg_infer.result import EcgUse, ModelUse, ScarResult
 from scarseg_infer.study.geometry.orientation import DisplayTransform, display_transform
 from scarseg_infer.study.geometry.slice_order import apex_comes_first
+from scarseg_infer.study.geometry.straight_grid import grid_warnings
 from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.atlas import segments_on
 from scarseg_runtime.contract import MYOCARDIUM
@@ -92,7 +93,7 @@ def quantified(
     quantities = quantify(labels, segments, spacing, heights)
     image_quantities = quantify(image_only, segments, spacing, heights)
     use = evidence.use(output, metadata.disagreement_threshold)
-    found = (*stack.warnings, *evidence.warnings, *shown.warnings)
+    found = (*stack.warnings, *grid_warnings(stack), *evidence.warnings, *shown.warnings)
     return ScarResult(
         stack=stack,
         labels=labels,

@@ -18,6 +18,7 @@ from scarseg_infer.study.geometry.orientation import (
     short_axis_tilt_deg,
 )
 from scarseg_infer.study.geometry.slice_plane import step_warnings, unit_axes
+from scarseg_infer.study.geometry.straight_grid import beside_warnings
 from scarseg_infer.study.stack import ImageKind, LgeStack
 from scarseg_runtime.errors import StudyError
 
@@ -96,4 +97,7 @@ def _stack_warnings(stack: LgeStack) -> Iterator[str]:
             f"The slices are tilted by {tilt:.0f}° against a usual short-axis view: "
             "check the view, and base, apex and walls in the pictures."
         )
-    yield from step_warnings(stack.slice_positions_mm, counted_from(stack.normal))
+    counted = counted_from(stack.normal)
+    yield from step_warnings(stack.slice_positions_mm, counted)
+    axes = stack.row_direction, stack.column_direction
+    yield from beside_warnings(np.asarray(stack.origins_mm), axes, counted)

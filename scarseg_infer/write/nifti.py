@@ -1,4 +1,4 @@
-"""Labels as NIfTI on the grid of the source."""
+"""Labels as NIfTI, on the grid of the source where NIfTI can hold that."""
 
 from __future__ import annotations
 
@@ -8,50 +8,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scarseg_infer.result import ScarResult
-from scarseg_infer.study.stack import LgeStack
+from scarseg_infer.study.geometry.straight_grid import StraightGrid, straight_grid
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT
 
 
 def write_nifti(result: ScarResult, path: Path) -> None:
-    """Write the labels (values of contract.Label) as ``path`` (.nii.gz), array axes x, y, z."""
+    """Write the labels (values of contract.Label) as ``path`` (.nii.gz), array axes x, y, z.
+
+    NIfTI knows one constant step from slice to slice. Slices of a stack that drifts are moved by
+    whole pixels onto one straight grid, and gaps are filled with empty slices, so that both of its
+    affines, of which readers take either, say the same; the DICOM outputs keep every slice's own
+    position.
+    """
     import nibabel
 
-    image = nibabel.Nifti1Image(result.labels.transpose(2, 1, 0), ras_affine(result.stack))
+    grid = straight_grid(result.stack)
+    image = nibabel.Nifti1Image(grid.place(result.labels).transpose(2, 1, 0), ras_affine(grid))
     image.header.set_xyzt_units("mm")
     image.set_sform(image.affine, _SCANNER)
-    image.set_qform(_straight(result.stack, image.affine), _SCANNER)
-    image.header["descrip"] = b"scarseg-infer labels; research use only"
+    image.set_qform(image.affine, _SCANNER)
+    off = f"; up to {grid.left_mm.max():.1f} mm off" if grid.left_mm.max() >= 0.05 else ""
+    image.header["descrip"] = f"scarseg-infer labels; research use only{off}".encode()
     nibabel.save(image, path)
 
 
-def ras_affine(stack: LgeStack) -> NDArray[np.float64]:
-    """[4, 4] voxel (column, row, slice) → RAS mm.
-
-    NIfTI knows one constant step from slice to slice. Where origins drift or a slice is
-    missing it is that of the straight line that fits best; the DICOM outputs keep every slice's
-    own position.
-    """
-    first, step = stack.origins_mm[0], stack.normal * (stack.slice_thickness_mm or 1.0)
-    if len(stack.origins_mm) > 1:
-        step, first = np.polyfit(np.arange(len(stack.origins_mm)), stack.origins_mm, 1)
-    affine = np.eye(4)
-    affine[:3, 0] = stack.row_direction * stack.pixel_spacing_mm[1]
-    affine[:3, 1] = stack.column_direction * stack.pixel_spacing_mm[0]
-    affine[:3, 2] = step
-    affine[:3, 3] = first
-    return _LPS_TO_RAS @ affine
-
-
-def _straight(stack: LgeStack, affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``affine`` without lean, for readers that know rotations only (a qform cannot shear).
-
-    In-plane axes stay exact and the middle of the stack stays in place.
-    """
-    normal = _LPS_TO_RAS[:3, :3] @ stack.normal
-    step = (affine[:3, 2] @ normal) * normal
-    straight = affine.copy()
-    straight[:3, 3] += (affine[:3, 2] - step) * (len(stack.pixels) - 1) / 2
-    straight[:3, 2] = step
-    return straight
+def ras_affine(grid: StraightGrid) -> NDArray[np.float64]:
+    """[4, 4] voxel (column, row, slice) → RAS mm."""
+    return np.asarray(_LPS_TO_RAS @ grid.affine_lps)

@@ -17,6 +17,7 @@ from scarseg_infer.study.dicom.frames import frame_headers
 from scarseg_infer.study.dicom.header import FileKind, SliceHeader, read_headers
 from scarseg_infer.study.dicom.parse import PARSE_ERRORS, damaged, parse, text
 from scarseg_infer.study.dicom.pixels import slice_pixels
+from scarseg_infer.study.dicom.placement import contradictions
 from scarseg_infer.study.dicom.rank import Candidate, judge, orientation_of
 from scarseg_infer.study.dicom.series import (
     ADVICE,
@@ -33,6 +34,7 @@ from scarseg_infer.study.geometry.slice_plane import (
     MIN_SLICE_HEIGHT_MM,
     step_warnings,
 )
+from scarseg_infer.study.geometry.straight_grid import beside_warnings
 from scarseg_infer.study.series_verdict import PreferredKind, SeriesVerdict
 from scarseg_infer.study.size import check_size
 from scarseg_infer.study.stack import LgeStack
@@ -253,6 +255,7 @@ def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStac
     group = chosen.group
     datasets, pixels = _read_slices(files, group)
     acquired, date_only, time_notes = acquisition_time(datasets)
+    doubtful, odd = contradictions(datasets, group)
     plane = plane_of(group.slices[0])
     return LgeStack(
         pixels=pixels,
@@ -262,12 +265,20 @@ def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStac
         column_direction=np.array(plane.column_direction),
         slice_thickness_mm=_thickness_mm(group),
         source="dicom",
+        orientation_known=not doubtful,
         acquired=acquired,
         date_only=date_only,
         image_kind=group.image_kind,
         datasets=tuple(datasets),
         frame_numbers=tuple(header.frame for header in group.slices),
-        warnings=(*notes, *_stack_warnings(chosen), *_loss(datasets), *time_notes),
+        warnings=(
+            *notes,
+            *_stack_warnings(chosen),
+            *doubtful,
+            *odd,
+            *_loss(datasets),
+            *time_notes,
+        ),
     )
 
 
@@ -327,5 +338,8 @@ def _stack_warnings(chosen: Candidate) -> list[str]:
         found.append("The study has a single slice: its height is the slice thickness.")
     elif group.position_count < MIN_STACK_SLICES:
         found.append(f"The study has only {group.position_count} slices.")
-    positions = np.array([plane_of(header).origin_mm for header in group.slices]) @ plane.normal
-    return [*found, *step_warnings(positions, counted_from(plane.normal))]
+    origins = np.array([plane_of(header).origin_mm for header in group.slices])
+    axes = np.array(plane.row_direction), np.array(plane.column_direction)
+    counted = counted_from(plane.normal)
+    found += step_warnings(origins @ plane.normal, counted)
+    return [*found, *beside_warnings(origins, axes, counted)]

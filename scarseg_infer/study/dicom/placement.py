@@ -1,0 +1,123 @@
+"""Attributes of DICOM images that say of their place what ImagePositionPatient and
+ImageOrientationPatient should say too: where they do not, one of them is of another image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from scarseg_infer.study.dicom.parse import number, numbers, text
+from scarseg_infer.study.dicom.series import SliceGroup, plane_of
+from scarseg_infer.study.geometry.slice_plane import MISSING_SLICE_STEP, usual_step_mm
+
+# Letters of PatientOrientation (PS3.3, C.7.6.1.1.1) as directions in the patient frame.
+_LETTERS: Final = {
+    "L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "H": (0, 0, 1),
+    "F": (0, 0, -1),
+}  # fmt: skip
+_OPPOSITE: Final = -0.17
+"""Cosine from which on a direction points away from a letter: 10° beyond a right angle."""
+_SAME_STEP: Final = 0.1
+"""Relative difference of steps that still are the same."""
+
+
+def contradictions(
+    datasets: Sequence[Dataset], group: SliceGroup
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Where headers contradict the geometry that is used.
+
+    Returns:
+        What makes doubtful how the heart lies, and what else there is to warn of.
+    """
+    doubtful = []
+    if any(_turned(dataset, group) for dataset in datasets):
+        doubtful.append(
+            "PatientOrientation contradicts ImageOrientationPatient: which wall is which is taken "
+            "as unknown."
+        )
+    if _reordered(datasets):
+        doubtful.append(
+            "SliceLocation orders the slices otherwise than ImagePositionPatient, which was used: "
+            "how the heart lies is taken as unknown."
+        )
+    return tuple(doubtful), (*_frames(group), *_steps(datasets, group), *_aspect(datasets, group))
+
+
+def _turned(dataset: Dataset, group: SliceGroup) -> bool:
+    """Whether PatientOrientation points away from where rows and columns go."""
+    said = text(dataset, "PatientOrientation").upper().split("\\")
+    plane = plane_of(group.slices[0])
+    if len(said) != 2:
+        return False
+    return any(
+        float(np.dot(_LETTERS[letter], direction)) < _OPPOSITE
+        for letters, direction in zip(
+            said, (plane.row_direction, plane.column_direction), strict=True
+        )
+        for letter in letters.strip()
+        if letter in _LETTERS
+    )
+
+
+def _reordered(datasets: Sequence[Dataset]) -> bool:
+    """Whether SliceLocation of slices in order neither rises nor falls; its sign and zero are the
+    vendor's own (PS3.3, C.7.6.2.1.2)."""
+    places = [number(dataset, "SliceLocation") for dataset in datasets]
+    known = [place for place in places if place is not None]
+    if len(known) < len(places) or len(set(known)) < len(known):
+        return False
+    steps = np.diff(known)
+    return bool((steps > 0).any() and (steps < 0).any())
+
+
+def _frames(group: SliceGroup) -> tuple[str, ...]:
+    count = len({header.frame_uid for header in group.slices if header.frame_uid})
+    if count < 2:
+        return ()
+    return (
+        f"The slices have {count} frames of reference (FrameOfReferenceUID): where they lie in "
+        "relation to each other is not known; volumes use the positions as they stand.",
+    )
+
+
+def _steps(datasets: Sequence[Dataset], group: SliceGroup) -> tuple[str, ...]:
+    """SpacingBetweenSlices against positions: it is the distance of centres, but some write the
+    gap between slices."""
+    said = {number(dataset, "SpacingBetweenSlices") for dataset in datasets} - {None}
+    positions: NDArray[np.float64] = (
+        np.array([plane_of(header).origin_mm for header in group.slices])
+        @ plane_of(group.slices[0]).normal
+    )
+    if len(said) != 1 or len(positions) < 2:
+        return ()
+    claimed, usual = abs(float(said.pop() or 0.0)), usual_step_mm(positions)
+    if claimed == 0:
+        return ()
+    gap = claimed + (group.slices[0].slice_thickness_mm or 0.0)
+    # A step with room for a slice has its own warning.
+    steps = np.diff(positions)
+    usual = float(np.median(steps[steps < MISSING_SLICE_STEP * usual]))
+    if any(abs(step - usual) <= _SAME_STEP * usual for step in (claimed, gap)):
+        return ()
+    return (
+        f"SpacingBetweenSlices says {claimed:.1f} mm, the positions of the slices {usual:.1f} mm: "
+        "volumes use the positions.",
+    )
+
+
+def _aspect(datasets: Sequence[Dataset], group: SliceGroup) -> tuple[str, ...]:
+    """PixelAspectRatio (rows : columns) against PixelSpacing, beside which it must not stand."""
+    ratio = numbers(datasets[0], "PixelAspectRatio", 2)
+    rows_mm, columns_mm = plane_of(group.slices[0]).pixel_spacing_mm
+    if ratio is None or min(ratio) <= 0:
+        return ()
+    if abs(ratio[0] / ratio[1] - rows_mm / columns_mm) <= _SAME_STEP * rows_mm / columns_mm:
+        return ()
+    return (
+        "PixelAspectRatio contradicts PixelSpacing, which was used: check that the heart is not "
+        "stretched in the pictures.",
+    )

@@ -23,6 +23,8 @@ from scarseg_runtime.errors import StudyError
 
 MAX_EXPANDED_BYTES: Final = 2 * 2**30
 """A whole cardiac study with all its cines is some hundred MB; more is a mistake or a bomb."""
+HEAD_BYTES: Final = 1 << 20
+"""Of a file, as much as tells what it is."""
 MAX_DIRECTORY_BYTES: Final = 16 << 20
 """List of members: more than enough for ``MAX_FILES`` with long names."""
 
@@ -68,12 +70,20 @@ class ArchiveFiles:
         member = self._members[index]
         if member.file_size > MAX_FILE_BYTES:
             return None
+        return self._content(index, member.file_size)
+
+    def head(self, index: int) -> bytes:
+        """The beginning of a file, of whatever size; raises as :meth:`read` does."""
+        return self._content(index, min(self._members[index].file_size, HEAD_BYTES))
+
+    def _content(self, index: int, size: int) -> bytes:
+        member = self._members[index]
         # Sizes declared in an archive may lie, so what really comes out is counted too.
         room = self._max_expanded_bytes - self._total_bytes + self._counted_bytes.get(index, 0)
         try:
             with self._archive.open(member) as stream:
                 # No more than declared: zipfile inflates as much as is asked for at once.
-                content = stream.read(min(room, member.file_size) + 1)
+                content = stream.read(min(room, size) + 1)
         except _ARCHIVE_ERRORS as error:
             raise StudyError(
                 f"the zip archive is damaged at {file_label(index, self)}", _EXPORT_AGAIN

@@ -11,6 +11,7 @@ from scarseg_infer.arguments import as_path, check_choice
 from scarseg_infer.study.archive import is_archive, open_archive
 from scarseg_infer.study.check import check_stack
 from scarseg_infer.study.files import FolderFiles, StudyFiles, Watch, WatchedFiles
+from scarseg_infer.study.label_map import check_no_label_map
 from scarseg_infer.study.series_verdict import PreferredKind, SeriesVerdict
 from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.errors import StudyError
@@ -50,12 +51,16 @@ def read_study(
 
         with _opened(path) as files:
             watched = files if watch is None else WatchedFiles(files, watch)
-            return read_dicom(watched, series, prefer)
+            stack = read_dicom(watched, series, prefer)
+        check_no_label_map(stack.pixels)
+        return stack
     if series is not None:
         raise StudyError("a NIfTI file has no series to choose from", "Leave the series out")
     from scarseg_infer.study.nifti import read_nifti
 
-    return read_nifti(path)
+    stack = read_nifti(path)
+    check_no_label_map(stack.pixels)
+    return stack
 
 
 def study_stack(

@@ -400,14 +400,22 @@ def test_a_file_whose_meta_information_has_no_length_is_told_from_others(
     assert short.sop_uid == whole.sop_uid
 
 
-def test_what_is_too_large_to_be_looked_into_is_not_left_out(
-    node_factory: ModuleType, node: Any
+@pytest.mark.parametrize("image", [True, False])
+def test_what_is_too_large_is_left_out_unless_it_is_an_image(
+    node_factory: ModuleType, node: Any, image: bool
 ) -> None:
-    """It could be an image, without which the others would pass for the whole study."""
+    """Without an image the others would pass for the whole study; a film is none."""
+    first, second = (
+        node_factory.encoded(item) for item in node_factory.demo_study(f"HUGE{image}")[:2]
+    )
     stream = BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("1.dcm", node_factory.encoded(node_factory.demo_study("HUGE")[0]))
-        archive.writestr("2.dcm", bytes((256 << 20) + 1))
+        archive.writestr("1.dcm", first)
+        archive.writestr("2.dcm", (second if image else b"") + bytes((256 << 20) + 1))
     length = b"Content-Length: %d\r\n\r\n" % len(stream.getvalue())
     code, received = talk(node.status_port, POST + ZIP + length + stream.getvalue())
-    assert (code, error_of(received)) == (413, "Objects of at most 8 MB are taken.")
+    if image:
+        assert (code, error_of(received)) == (413, "Objects of at most 8 MB are taken.")
+    else:
+        assert code == 202
+        assert json.loads(received.partition(b"\r\n\r\n")[2])["files_left_out"] == 1

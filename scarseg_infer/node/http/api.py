@@ -121,11 +121,11 @@ class StudyApi:
             wanted, size = [], 0
             for number in range(len(files)):
                 content = files.read(number)  # None beyond MAX_FILE_BYTES
-                arrival = arrival_in_file(content)
+                arrival = arrival_in_file(files.head(number) if content is None else content)
                 # Left out, the others would pass for the whole study.
-                if content is None or (arrival and len(content) > limit):
+                if arrival and (content is None or len(content) > limit):
                     return problem(413, f"Objects of at most {limit >> 20} MB are taken.")
-                if arrival:
+                if arrival and content is not None:
                     wanted.append(number)
                     size += len(content)
             if not wanted:

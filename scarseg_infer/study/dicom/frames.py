@@ -109,8 +109,18 @@ def frame_headers(image: Dataset, label: str) -> list[Dataset]:
         return [_frame(common, group) for group in per_frame]
     except (StudyError, TooManyPartsError):
         raise
+    except _BadValueError as error:
+        raise StudyError(
+            f"{label} has frames with something in {error} that cannot stand there (such as a "
+            "decimal comma)",
+            "Export the study again from its source",
+        ) from error
     except PARSE_ERRORS as error:
         raise damaged(label) from error
+
+
+class _BadValueError(ValueError):
+    """An attribute, by its keyword, with a value that is none of its kind."""
 
 
 def _frame(common: Dataset, group: Dataset) -> Dataset:
@@ -128,7 +138,10 @@ def _flatten(header: Dataset, groups: Dataset) -> None:
     for sequence, names in _FROM_GROUPS.items():
         for item in _items(groups, sequence):
             for keyword, classic in names.items():
-                value = _classic_value(item.get(keyword), one=classic in _ONE_VALUE)
+                try:
+                    value = _classic_value(item.get(keyword), one=classic in _ONE_VALUE)
+                except PARSE_ERRORS as error:
+                    raise _BadValueError(keyword) from error
                 if value is not None:
                     # A new element: setattr would change the one that all frames share.
                     header[classic] = DataElement(classic, dictionary_VR(classic), value)

@@ -16,6 +16,7 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
+from scarseg_infer.study.dicom.charset import settle_character_set
 from scarseg_infer.study.dicom.frames import ENHANCED_CLASSES, frame_headers
 from scarseg_infer.study.dicom.parse import (
     PARSE_ERRORS,
@@ -23,25 +24,21 @@ from scarseg_infer.study.dicom.parse import (
     TooManyPartsError,
     damaged,
     number,
-    numbers,
     parse,
+    salvage,
+    sop_class_of,
     text,
 )
+from scarseg_infer.study.dicom.place import PLANE_KEYWORDS, plane_in
 from scarseg_infer.study.dicom.rules import fold, series_rules
 from scarseg_infer.study.dicom.samples import GREY
 from scarseg_infer.study.dicom.time import moment_of
-from scarseg_infer.study.geometry.slice_plane import (
-    MAX_COORDINATE_MM,
-    SlicePlane,
-    plausible_spacing,
-    unit_axes,
-)
+from scarseg_infer.study.geometry.slice_plane import SlicePlane
 from scarseg_infer.study.stack import ImageKind
 from scarseg_runtime.errors import StudyError
 
-MAX_MATRIX: Final = 4096
-"""Rows or columns beyond this are damage, not an MR slice (LGE has at most some 512)."""
-
+MR_CLASSES: Final = (MRImageStorage, *ENHANCED_CLASSES)
+"""SOP classes of the images that are read."""
 _NAME_KEYWORDS: Final = ("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName")
 _ACQUISITION_KEYWORDS: Final = (
     "AcquisitionTime",
@@ -63,6 +60,24 @@ class FileKind(Enum):
     MULTI_FRAME = auto()
     """Several images in one object, without saying of each where it lies."""
     TOO_LARGE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenFile:
+    """A DICOM file that cannot be used, and what is known of it all the same."""
+
+    error: StudyError
+    """What to say where it is, or may be, a slice of the stack that is read."""
+    sop_class: str
+    series_uid: str
+    plane: SlicePlane | None
+    empty: bool
+    """Nothing follows the preamble."""
+
+    @property
+    def is_mr(self) -> bool:
+        """Whether it is an MR image, or may be one."""
+        return not self.empty and (not self.sop_class or self.sop_class in MR_CLASSES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +116,8 @@ class SliceHeader:
     slice_thickness_mm: float | None
     plane: SlicePlane | None
     """None when the header does not place the slice in the patient."""
+    unplaced: str
+    """Why it does not, with the attribute; else ""."""
 
 
 def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[SliceHeader]]:
@@ -121,7 +138,10 @@ def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[Sl
         sop_class = text(dataset.file_meta, "MediaStorageSOPClassUID") or text(
             dataset, "SOPClassUID"
         )
+        settle_character_set(dataset)
     except DeflatedError as error:
+        if (sop_class_of(data) or MRImageStorage) not in MR_CLASSES:
+            return FileKind.OTHER_OBJECT, []
         raise StudyError(
             f"{label} is compressed as a whole (Deflated Explicit VR), which is not supported",
             "Export the study uncompressed",
@@ -138,7 +158,9 @@ def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[Sl
     if kind is not FileKind.MR_SLICE:
         return kind, []
     if "PixelData" not in dataset:  # pydicom stops without an error where a file ends early
-        raise damaged(label)
+        raise StudyError(
+            f"{label} has no PixelData, or is cut short", "Export or copy the study again"
+        )
     if sop_class in ENHANCED_CLASSES:
         try:
             frames = enumerate(frame_headers(dataset, label), start=1)
@@ -146,6 +168,18 @@ def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[Sl
             return FileKind.TOO_LARGE, []
         return kind, [_slice_header(header, index, number) for number, header in frames]
     return kind, [_slice_header(dataset, index, None)]
+
+
+def broken_file(data: bytes, error: StudyError) -> BrokenFile:
+    """What is known of a file for which :func:`read_headers` raised ``error``."""
+    found = salvage(data, ("SOPClassUID", "SeriesInstanceUID", *PLANE_KEYWORDS))
+    return BrokenFile(
+        error=error,
+        sop_class=sop_class_of(data) or text(found, "SOPClassUID"),
+        series_uid=text(found, "SeriesInstanceUID"),
+        plane=plane_in(found)[0],
+        empty=not data[132:].strip(b"\0"),
+    )
 
 
 def _whole(dataset: Dataset, keyword: str) -> int | None:
@@ -176,6 +210,7 @@ def _kind_of(dataset: Dataset, sop_class: str) -> FileKind:
 def _slice_header(dataset: Dataset, index: int, frame: int | None) -> SliceHeader:
     names = fold(" ".join(text(dataset, key) for key in _NAME_KEYWORDS))
     tokens = _tokens(dataset)
+    plane, fault = plane_in(dataset)
     return SliceHeader(
         file_index=index,
         frame=frame,
@@ -199,7 +234,8 @@ def _slice_header(dataset: Dataset, index: int, frame: int | None) -> SliceHeade
         phase_count=_whole(dataset, "CardiacNumberOfImages") or 0,
         acquisition="/".join(text(dataset, key) for key in _ACQUISITION_KEYWORDS),
         slice_thickness_mm=number(dataset, "SliceThickness"),
-        plane=_plane(dataset),
+        plane=plane,
+        unplaced=fault,
     )
 
 
@@ -213,25 +249,3 @@ def _tokens(dataset: Dataset) -> tuple[str, ...]:
 def _contrast_agent(dataset: Dataset) -> bool:
     agent = fold(text(dataset, "ContrastBolusAgent")).strip()
     return agent not in series_rules().no_agent or "ContrastBolusAgentSequence" in dataset
-
-
-def _plane(dataset: Dataset) -> SlicePlane | None:
-    rows, columns = _whole(dataset, "Rows"), _whole(dataset, "Columns")
-    spacing = numbers(dataset, "PixelSpacing", 2)
-    origin = numbers(dataset, "ImagePositionPatient", 3)
-    orientation = numbers(dataset, "ImageOrientationPatient", 6)
-    if not (rows and columns and spacing and origin and orientation):
-        return None
-    axes = unit_axes(orientation[:3], orientation[3:])
-    if axes is None or not (1 <= rows <= MAX_MATRIX and 1 <= columns <= MAX_MATRIX):
-        return None
-    if not plausible_spacing(spacing) or max(map(abs, origin)) > MAX_COORDINATE_MM:
-        return None
-    return SlicePlane(
-        rows=rows,
-        columns=columns,
-        pixel_spacing_mm=(spacing[0], spacing[1]),
-        origin_mm=(origin[0], origin[1], origin[2]),
-        row_direction=(float(axes[0][0]), float(axes[0][1]), float(axes[0][2])),
-        column_direction=(float(axes[1][0]), float(axes[1][1]), float(axes[1][2])),
-    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
+import zlib
 from collections.abc import Collection
 from io import BytesIO
 from typing import Any, Final
@@ -19,7 +20,7 @@ from pydicom.filereader import data_element_generator, read_dataset, read_sequen
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from pydicom.valuerep import VR
 
 from scarseg_runtime.errors import StudyError
@@ -46,6 +47,10 @@ _META_START: Final = 132
 _META_GROUP: Final = 0x0002
 _TRANSFER_SYNTAX: Final = 0x00020010
 _DEFLATED: Final = DeflatedExplicitVRLittleEndian.encode()
+_SOP_CLASS: Final = 0x00020002
+_MOST_META: Final = 1 << 16
+_MOST_HEAD: Final = 1 << 20
+"""Of a file that is compressed as a whole: what its beginning may inflate to."""
 _UNDEFINED: Final = 0xFFFFFFFF
 _VRS: Final = frozenset(str(vr) for vr in VR)
 
@@ -166,6 +171,37 @@ def _check_meta(data: bytes) -> None:
     for element in data_element_generator(stream, False, True, stop_when=_meta_is_over):
         if element.tag == _TRANSFER_SYNTAX and _DEFLATED in (element.value or b""):
             raise DeflatedError("compressed as a whole")
+
+
+def sop_class_of(data: bytes) -> str:
+    """The SOP class in the meta information, which is never compressed; "" where there is none."""
+    stream = BytesIO(data[: _META_START + _MOST_META])
+    stream.seek(_META_START if data[_META_START - 4 : _META_START] == b"DICM" else 0)
+    try:
+        for element in data_element_generator(stream, False, True, stop_when=_meta_is_over):
+            if element.tag == _SOP_CLASS:
+                return bytes(element.value or b"").strip(b"\0 ").decode("ascii", "replace")
+    except PARSE_ERRORS:
+        pass
+    return ""
+
+
+def salvage(data: bytes, only: Collection[str]) -> Dataset:
+    """What can be read of a file that does not parse, or is compressed as a whole: as much of its
+    beginning as has what ``only`` names. Nothing is raised."""
+    try:
+        return parse(data, only)
+    except DeflatedError:
+        head = zlib.decompressobj(-zlib.MAX_WBITS)
+        start = data.find(_DEFLATED)
+        length = int.from_bytes(data[_META_START + 8 : _META_START + 12], "little")
+        try:
+            plain = head.decompress(data[max(start, _META_START + 12 + length) :], _MOST_HEAD)
+            return parse_bare(plain, ExplicitVRLittleEndian)
+        except (zlib.error, *PARSE_ERRORS):
+            return Dataset()
+    except PARSE_ERRORS:
+        return Dataset()
 
 
 def _meta_is_over(tag: BaseTag, vr: str | None, length: int) -> bool:

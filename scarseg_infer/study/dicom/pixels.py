@@ -90,8 +90,13 @@ def slice_pixels(
         raise
     except PARSE_ERRORS as error:
         raise damaged(label) from error
-    if stored.shape != (plane.rows, plane.columns) or not slope or intercept is None:
+    if stored.shape != (plane.rows, plane.columns):
         raise damaged(label)
+    if not slope or intercept is None:
+        raise StudyError(
+            f"{label} has a {'RescaleIntercept' if slope else 'RescaleSlope'} that cannot be one",
+            "Export the study again from its source",
+        )
     values = rescaled(stored, slope, intercept)
     if values is None:
         raise damaged(label)

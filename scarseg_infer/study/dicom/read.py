@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -12,9 +12,26 @@ from numpy.typing import NDArray
 from pydicom import Dataset, FileDataset
 
 from scarseg_infer.host.quiet import quiet_readers
+from scarseg_infer.study.dicom.charset import (
+    Declared,
+    character_set_warnings,
+    settle_character_set,
+)
 from scarseg_infer.study.dicom.choose import Choice, choose
+from scarseg_infer.study.dicom.foreign import (
+    Clash,
+    check_broken,
+    check_clashes,
+    without_copies,
+)
 from scarseg_infer.study.dicom.frames import frame_headers
-from scarseg_infer.study.dicom.header import FileKind, SliceHeader, read_headers
+from scarseg_infer.study.dicom.header import (
+    BrokenFile,
+    FileKind,
+    SliceHeader,
+    broken_file,
+    read_headers,
+)
 from scarseg_infer.study.dicom.parse import PARSE_ERRORS, damaged, parse, text
 from scarseg_infer.study.dicom.pixels import slice_pixels
 from scarseg_infer.study.dicom.placement import contradictions
@@ -72,17 +89,23 @@ def read_dicom(
             stack, several that nothing tells apart, or no such series.
     """
     with quiet_readers():
-        headers, notes = _headers(files)
+        scan = _scan(files)
+        headers, clashes, notes = _headers(scan)
         placed = [header for header in headers if header.plane is not None]
         if not placed:
+            faults = Counter(header.unplaced for header in headers)
             raise StudyError(
-                "the MR images do not say where they lie in the patient",
+                "the MR images do not say how they lie in the patient: "
+                f"{faults.most_common(1)[0][0]}",
                 "Export the original images, not screenshots or reformatted ones",
             )
         choice = choose(judge(group_slices(placed), prefer), prefer, series)
+        check_clashes(clashes, choice.chosen.group if choice.chosen else None, files)
         if choice.chosen is None:
-            raise choice.error or StudyError("the study holds no stack of slices", ADVICE)
-        notes = (*notes, *_left_out(headers, choice, files), *choice.notes)
+            error = choice.error or StudyError("the study holds no stack of slices", ADVICE)
+            raise _besides(error, scan.broken)
+        left_out = check_broken(scan.broken, choice.chosen.group)
+        notes = (*notes, *left_out, *_left_out(headers, choice, files), *choice.notes)
         return _load(files, choice.chosen, notes)
 
 
@@ -93,7 +116,7 @@ def list_dicom_series(files: StudyFiles, prefer: PreferredKind = "PSIR") -> list
         StudyError: nothing readable, two patients or studies, or damaged files.
     """
     with quiet_readers():
-        headers, _ = _headers(files)
+        headers, _, _ = _headers(_scan(files))
         placed = [header for header in headers if header.plane is not None]
         candidates = judge(group_slices(placed), prefer)
         choice = choose(candidates, prefer, None) if candidates else Choice()
@@ -135,38 +158,63 @@ def _unplaced(headers: Sequence[SliceHeader], listed: int) -> list[SeriesVerdict
             orientation="unknown",
             score=0,
             chosen=False,
-            reason="its images do not say where they lie in the patient",
+            reason=f"its images do not say where they lie in the patient: {members[0].unplaced}",
         )
         for number, (uid, members) in enumerate(series.items(), start=listed + 1)
     ]
 
 
-def _headers(files: StudyFiles) -> tuple[list[SliceHeader], tuple[str, ...]]:
-    """Headers of all MR slices of one patient, each once, and what was ignored."""
-    headers, kinds = _scan(files)
-    _one_patient(headers)
-    headers, notes = _without_copies(headers, files)
-    ignored = [_were(kinds[k], names, "ignored") for k, names in _IGNORED.items() if kinds[k]]
-    return headers, (*ignored, *notes)
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """What the files of a study are."""
+
+    headers: list[SliceHeader]
+    kinds: Counter[FileKind]
+    broken: list[BrokenFile]
 
 
-def _scan(files: StudyFiles) -> tuple[list[SliceHeader], Counter[FileKind]]:
-    """Headers of all MR slices, and how many files of each kind there are."""
+def _headers(scan: _Scan) -> tuple[list[SliceHeader], list[Clash], tuple[str, ...]]:
+    """Headers of all MR slices of one patient, each once, those with one name, and what was
+    ignored."""
+    _one_patient(scan.headers)
+    headers, clashes = without_copies(scan.headers)
+    kinds = scan.kinds
+    notes = [_were(kinds[k], names, "ignored") for k, names in _IGNORED.items() if kinds[k]]
+    if copies := len(scan.headers) - len(headers):
+        notes.append(_were(copies, ("copy of an image", "copies of images"), "ignored"))
+    return headers, clashes, tuple(notes)
+
+
+def _scan(files: StudyFiles) -> _Scan:
+    """Headers of all MR slices, how many files of each kind there are, and what is broken."""
     if len(files) == 0:
         raise StudyError("the study holds no files", "Pass the folder of the exported study")
-    headers: list[SliceHeader] = []
-    kinds: Counter[FileKind] = Counter()
+    scan = _Scan([], Counter(), [])
     for index in range(len(files)):
         data = files.read(index)
         if data is None:
-            kinds[FileKind.TOO_LARGE] += 1
+            scan.kinds[FileKind.TOO_LARGE] += 1
             continue
-        kind, found = read_headers(data, index, file_label(index, files))
-        kinds[kind] += 1
-        headers.extend(found)
-    if not headers:
-        raise _nothing(len(files), kinds)
-    return headers, kinds
+        try:
+            kind, found = read_headers(data, index, file_label(index, files))
+        except StudyError as error:
+            scan.broken.append(broken_file(data, error))
+            continue
+        scan.kinds[kind] += 1
+        scan.headers.extend(found)
+    if not scan.headers:
+        for one in sorted(scan.broken, key=lambda one: not one.is_mr):
+            raise one.error
+        raise _nothing(len(files), scan.kinds)
+    return scan
+
+
+def _besides(error: StudyError, broken: Sequence[BrokenFile]) -> StudyError:
+    """An error that also says of a file that could not be read, if it may be what is missed."""
+    for one in broken:
+        if one.is_mr:
+            return StudyError(f"{error.what}; besides, {one.error.what}", error.advice)
+    return error
 
 
 def _nothing(count: int, kinds: Counter[FileKind]) -> StudyError:
@@ -200,31 +248,6 @@ def _one_patient(headers: Sequence[SliceHeader]) -> None:
         )
 
 
-def _without_copies(
-    headers: Sequence[SliceHeader], files: StudyFiles
-) -> tuple[list[SliceHeader], tuple[str, ...]]:
-    """Headers with every image once, and a warning when there were copies."""
-    seen: dict[tuple[str, int | None], SliceHeader] = {}
-    kept: list[SliceHeader] = []
-    for header in headers:
-        name = (header.instance_uid, header.frame)
-        first = seen.setdefault(name, header) if header.instance_uid else header
-        if first is header:
-            kept.append(header)
-        elif replace(header, file_index=first.file_index) != first:
-            raise StudyError(
-                f"{file_label(first.file_index, files)} and "
-                f"{file_label(header.file_index, files)} are different images with the same "
-                "SOP Instance UID",
-                "Export the study again from its source",
-            )
-    copies = len(headers) - len(kept)
-    if not copies:
-        return kept, ()
-    names = ("copy of an image", "copies of images")
-    return kept, (_were(copies, names, "ignored"),)
-
-
 def _were(count: int, names: tuple[str, str], what: str) -> str:
     """A warning about ``count`` things, given their name in singular and plural."""
     return f"1 {names[0]} was {what}." if count == 1 else f"{count} {names[1]} were {what}."
@@ -240,7 +263,7 @@ def _left_out(headers: Sequence[SliceHeader], choice: Choice, files: StudyFiles)
         if header.plane is None and header.series_uid in series:
             raise StudyError(
                 f"{file_label(header.file_index, files)} belongs to the LGE series but does not "
-                "say where it lies in the patient",
+                f"say where it lies in the patient: {header.unplaced}",
                 "Export or copy the study again",
             )
     if not others:
@@ -253,7 +276,7 @@ def _left_out(headers: Sequence[SliceHeader], choice: Choice, files: StudyFiles)
 def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStack:
     """Read the pixels of the chosen slices and put the stack together."""
     group = chosen.group
-    datasets, pixels = _read_slices(files, group)
+    datasets, pixels, settled = _read_slices(files, group)
     acquired, date_only, time_notes = acquisition_time(datasets)
     doubtful, odd = contradictions(datasets, group)
     plane = plane_of(group.slices[0])
@@ -277,17 +300,22 @@ def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStac
             *doubtful,
             *odd,
             *_loss(datasets),
+            *character_set_warnings(settled),
             *time_notes,
         ),
     )
 
 
-def _read_slices(files: StudyFiles, group: SliceGroup) -> tuple[list[Dataset], NDArray[np.float32]]:
-    """Headers and pixel values [S, H, W] of a stack; a file of many frames is parsed once."""
+def _read_slices(
+    files: StudyFiles, group: SliceGroup
+) -> tuple[list[Dataset], NDArray[np.float32], set[Declared]]:
+    """Headers and pixel values [S, H, W] of a stack, and how its texts are read; a file of many
+    frames is parsed once."""
     grid = plane_of(group.slices[0])
     check_size(len(group.slices), grid.rows, grid.columns, ADVICE)
     datasets: list[Dataset] = []
     pixels = []
+    settled: set[Declared] = set()
     opened: dict[int, tuple[FileDataset, list[Dataset]]] = {}
     for header in group.slices:
         label = file_label(header.file_index, files)
@@ -297,13 +325,14 @@ def _read_slices(files: StudyFiles, group: SliceGroup) -> tuple[list[Dataset], N
                 image = parse(data)
             except PARSE_ERRORS as error:
                 raise damaged(label) from error
+            settled.add(settle_character_set(image))
             frames = [] if header.frame is None else frame_headers(image, label)
             opened[header.file_index] = image, frames
         image, frames = opened[header.file_index]
         dataset = image if header.frame is None else frames[header.frame - 1]
         pixels.append(slice_pixels(image, dataset, header.frame, plane_of(header), label))
         datasets.append(dataset)
-    return datasets, np.stack(pixels)
+    return datasets, np.stack(pixels), settled
 
 
 def _loss(datasets: Sequence[Dataset]) -> tuple[str, ...]:

@@ -1,0 +1,86 @@
+"""Files of a study that cannot be used: fatal where they are, or may be, slices of the stack that
+is read; of others one more or less must not end a study, so they are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from scarseg_infer.study.dicom.header import BrokenFile, SliceHeader
+from scarseg_infer.study.dicom.series import SliceGroup, plane_of
+from scarseg_infer.study.files import StudyFiles, file_label
+from scarseg_runtime.errors import StudyError
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """Two different images with one SOP Instance UID."""
+
+    first: SliceHeader
+    second: SliceHeader
+
+    def error(self, files: StudyFiles) -> StudyError:
+        """What to say where one of them is of the stack that is read."""
+        one, two = (file_label(h.file_index, files) for h in (self.first, self.second))
+        return StudyError(
+            f"{one} and {two} are different images with the same SOP Instance UID",
+            "Export the study again from its source",
+        )
+
+
+def without_copies(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[Clash]]:
+    """Headers with every image once, and different images that bear one name."""
+    seen: dict[tuple[str, int | None], SliceHeader] = {}
+    kept: list[SliceHeader] = []
+    clashes = []
+    for header in headers:
+        name = (header.instance_uid, header.frame)
+        first = seen.setdefault(name, header) if header.instance_uid else header
+        if first is not header and replace(header, file_index=first.file_index) == first:
+            continue
+        kept.append(header)
+        if first is not header:
+            clashes.append(Clash(first, header))
+    return kept, clashes
+
+
+def check_clashes(clashes: Sequence[Clash], group: SliceGroup | None, files: StudyFiles) -> None:
+    """Raise StudyError where two images with one name are of the series that is read, or where
+    there is none to read."""
+    series = {header.series_uid for header in group.slices} if group else set()
+    for clash in clashes:
+        if group is None or not series.isdisjoint(
+            h.series_uid for h in (clash.first, clash.second)
+        ):
+            raise clash.error(files)
+
+
+def check_broken(broken: Sequence[BrokenFile], group: SliceGroup) -> tuple[str, ...]:
+    """A warning that counts broken files that are no part of the stack.
+
+    Raises:
+        StudyError: one is of its series, or may be.
+    """
+    for one in broken:
+        if may_be_slice(one, group):
+            raise one.error
+    if not broken:
+        return ()
+    count = len(broken)
+    what = "1 damaged or incomplete file" if count == 1 else f"{count} damaged or incomplete files"
+    is_ = "is no MR image of the LGE series and was" if count == 1 else (
+        "are no MR images of the LGE series and were"
+    )  # fmt: skip
+    return (f"{what} {is_} left out.",)
+
+
+def may_be_slice(broken: BrokenFile, group: SliceGroup) -> bool:
+    """Whether a file that cannot be used may be a slice of the stack."""
+    if not broken.is_mr:
+        return False
+    series = {header.series_uid for header in group.slices}
+    if not broken.series_uid or broken.series_uid in series:
+        return True
+    # Some scanners give every slice a series of its own: then only the grid tells.
+    alone = len(series) == group.position_count > 1
+    return alone and (broken.plane is None or broken.plane.same_grid(plane_of(group.slices[0])))

@@ -1,0 +1,66 @@
+"""Results of a segmentation, given as a study, are told from images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from scarseg_infer.result import ScarResult
+from scarseg_infer.study.from_arrays import stack_from_arrays
+from scarseg_infer.study.geometry.orientation import ANTERIOR_WALL, BASE_TO_APEX, LATERAL_WALL
+from scarseg_infer.study.label_map import check_no_label_map
+from scarseg_infer.study.read import read_study
+from scarseg_infer.study.stack import LgeStack
+from scarseg_infer.write.nifti import write_nifti
+from scarseg_runtime.errors import StudyError
+
+MESSAGE = "looks like a map of labels"
+
+
+def labels(count: int) -> np.ndarray:
+    found = np.zeros((6, 40, 36), np.int16)
+    found[:, 10:30, 10:30] = np.arange(400).reshape(20, 20) % count
+    return found
+
+
+def test_our_own_result(
+    tmp_path: Path, make_result: Callable[..., ScarResult], make_stack: Callable[..., LgeStack]
+) -> None:
+    write_nifti(make_result(make_stack()), tmp_path / "scar.nii.gz")
+    with pytest.raises(StudyError, match=MESSAGE) as caught:
+        read_study(tmp_path / "scar.nii.gz")
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("scale", [1, 63, 0.25])
+@pytest.mark.parametrize("count", [2, 5, 9])
+def test_labels_of_any_scale_in_every_reader(
+    tmp_path: Path, dicom_factory: ModuleType, count: int, scale: float
+) -> None:
+    dicom_factory.write(tmp_path / "study", dicom_factory.series(labels(count), RescaleSlope=scale))
+    nib.save(
+        nib.Nifti1Image((labels(count) * scale).transpose(2, 1, 0), np.diag([1.5, 1.5, 8, 1])),
+        tmp_path / "labels.nii.gz",
+    )
+    for name in ("study", "labels.nii.gz"):
+        with pytest.raises(StudyError, match=MESSAGE):
+            read_study(tmp_path / name)
+    places = np.arange(6)[:, None] * -8.0 * BASE_TO_APEX
+    with pytest.raises(StudyError, match=MESSAGE):
+        stack_from_arrays(
+            labels(count) * scale, (1.5, 1.5), places, [*LATERAL_WALL, *-ANTERIOR_WALL]
+        )
+
+
+def test_images_are_none() -> None:
+    noise = np.random.default_rng(0)
+    check_no_label_map(np.zeros((6, 40, 36)))  # blank: nothing will be found in it
+    check_no_label_map(noise.integers(0, 32, (6, 40, 36)))
+    dark = np.zeros((6, 256, 256), np.float32)  # an image in a large frame of zeros
+    dark[:, 100:130, 100:130] = noise.gamma(2, 100, (6, 30, 30))
+    check_no_label_map(dark)

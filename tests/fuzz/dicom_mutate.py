@@ -49,7 +49,9 @@ KEYWORDS = (
     "TimezoneOffsetFromUTC", "SpecificCharacterSet", "FloatPixelData", "DoubleFloatPixelData",
     "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PlanarConfiguration", "PixelSpacing",
     "ContrastBolusAgent", "InversionTime", "WaveformPaddingValue", "MultiplexGroupTimeOffset",
-    "SharedFunctionalGroupsSequence", "SamplesPerPixel", "LossyImageCompression",
+    "SharedFunctionalGroupsSequence", "SamplesPerPixel", "LossyImageCompression", "BitsStored",
+    "HighBit", "BitsAllocated", "PixelRepresentation", "PatientOrientation", "SliceLocation",
+    "SpacingBetweenSlices", "PixelAspectRatio", "ModalityLUTSequence", "PatientName",
 )  # fmt: skip
 
 Plain = Callable[[bytes, int], bytes]

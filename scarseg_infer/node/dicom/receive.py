@@ -34,6 +34,7 @@ from scarseg_infer.node.log import Log
 from scarseg_infer.node.queue.received import Arrival, Kind, Queue
 from scarseg_infer.node.queue.steps import Steps
 from scarseg_infer.node.queue.storage import Storage
+from scarseg_infer.study.dicom.charset import settle_character_set
 from scarseg_infer.study.dicom.parse import PARSE_ERRORS, parse, text
 from scarseg_runtime.errors import UsageError
 
@@ -221,6 +222,7 @@ def arrival_of(header: Dataset, data: bytes, announced: tuple[str, str]) -> Arri
         data: the object as a DICOM file.
         announced: its SOP class and instance UID as the sender said.
     """
+    settle_character_set(header)
     sop_class, sop_uid = text(header, "SOPClassUID"), text(header, "SOPInstanceUID")
     study_uid = text(header, "StudyInstanceUID")
     if (sop_class, sop_uid) != announced or not UID(sop_uid).is_valid or not study_uid:

@@ -17,7 +17,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from scarseg_infer.host.quiet import quiet_readers
 from scarseg_infer.result import ScarResult
-from scarseg_infer.write.dicom.sources import patient_and_study
+from scarseg_infer.study.dicom.charset import UTF_8
+from scarseg_infer.write.dicom.sources import in_ascii, is_undeclared, patient_and_study
 from scarseg_runtime.version import __version__
 
 MANUFACTURER: Final = "scarseg-infer"
@@ -43,7 +44,8 @@ def new_object(
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     found = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    found.SpecificCharacterSet = "ISO_IR 192"  # UTF-8 holds whatever the source's set held
+    if not is_undeclared(result.stack):
+        found.SpecificCharacterSet = UTF_8  # holds whatever the source's set held
     found.update(patient_and_study(result.stack))
     now = datetime.now()
     # Of the series too: lists of series tell results of one study apart by nothing else.
@@ -68,4 +70,6 @@ def save(found: FileDataset, path: Path) -> None:
     """Write an object as a DICOM file."""
     # pydicom quotes header values in its warnings.
     with quiet_readers():
+        if "SpecificCharacterSet" not in found:
+            in_ascii(found)
         found.save_as(path, enforce_file_format=True)

@@ -8,14 +8,17 @@ everything else is left behind.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from pydicom import Dataset
+from pydicom.multival import MultiValue
 from pydicom.uid import generate_uid
 from pydicom.valuerep import DA, TM, DSfloat
 
+from scarseg_infer.study.dicom.charset import TEXT_VRS, is_byte_by_byte
 from scarseg_infer.study.dicom.parse import text
 from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.errors import StudyError
@@ -39,6 +42,16 @@ _COPIED_IF_PRESENT: Final = (
     "DeidentificationMethod",
     "StudyDescription",
 )
+_SIGNS: Final = {
+    "°": " deg",
+    "×": "x",
+    "–": "-",
+    "Δ": "delta ",
+    "±": "+-",
+    "≥": ">=",
+    "≤": "<=",
+    "…": "...",
+}
 _SEXES: Final = frozenset({"M", "F", "O"})  # PS3.3 C.7.1.1.1
 
 
@@ -65,6 +78,32 @@ class SourceImage:
         item.ReferencedSOPClassUID = self.sop_class_uid
         item.ReferencedSOPInstanceUID = self.sop_instance_uid
         return item
+
+
+def is_undeclared(stack: LgeStack) -> bool:
+    """Whether the source has texts beyond ASCII without a character set: bytes, one a letter."""
+    first = stack.datasets[0]
+    copied = "".join(text(first, keyword) for keyword in (*_COPIED, *_COPIED_IF_PRESENT))
+    return is_byte_by_byte(first) and (not copied.isascii() or "\x1b" in copied)
+
+
+def in_ascii(found: Dataset) -> None:
+    """Rewrite, in place, texts that are not the source's, in an object without a character set."""
+    for element in found:
+        if element.VR == "SQ":
+            for item in element.value:
+                in_ascii(item)
+        elif element.VR in TEXT_VRS and element.keyword not in (*_COPIED, *_COPIED_IF_PRESENT):
+            values = element.value if isinstance(element.value, MultiValue) else [element.value]
+            plain = [_ascii(str(value)) for value in values]
+            element.value = plain if isinstance(element.value, MultiValue) else plain[0]
+
+
+def _ascii(value: str) -> str:
+    for sign, name in _SIGNS.items():
+        value = value.replace(sign, name)
+    decomposed = unicodedata.normalize("NFKD", value)
+    return decomposed.encode("ascii", "replace").decode("ascii")
 
 
 def patient_and_study(stack: LgeStack) -> Dataset:

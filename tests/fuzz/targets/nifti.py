@@ -41,6 +41,10 @@ def seeds() -> dict[str, bytes]:
     found["gzip"] = gzip.compress(found["of i2"], mtime=0)
     found["bomb"] = gzip.compress(found["of i2"] + bytes(8 << 20), mtime=0)
     found["one slice"] = nib.Nifti1Image(np.ones((6, 5, 1), np.int16), affine).to_bytes()
+    turned = nib.Nifti1Image(rng.integers(0, 200, (4, 6, 5)).astype("i2"), None)
+    turned.set_sform(np.diag([10.0, 1.25, 1.5, 1.0]), 1)
+    turned.set_qform(np.diag([10.0, -1.25, 1.5, 1.0]), 1)
+    found["slices on the first axis, two placements"] = turned.to_bytes()
     return found
 
 

@@ -22,9 +22,15 @@ def check_no_label_map(pixels: NDArray[Any]) -> None:
     if len(np.unique(flat[:: max(1, flat.size // _SAMPLE)])) > MOST_LABELS:
         return
     values = np.unique(flat)
-    if 1 < len(values) <= MOST_LABELS < flat.size:
+    small = flat.size < _SAMPLE and not _are_numbers_of_labels(values)  # says too little
+    if 1 < len(values) <= MOST_LABELS < flat.size and not small:
         raise StudyError(
             f"the study has {len(values)} different pixel values in all: this looks like a map of "
             "labels, not like an LGE image",
             "Pass the image itself; the result of a segmentation is no input",
         )
+
+
+def _are_numbers_of_labels(values: NDArray[Any]) -> bool:
+    whole = values == np.floor(values)
+    return bool(whole.all() and values.min() >= 0 and values.max() <= MOST_LABELS)

@@ -214,7 +214,7 @@ def test_deflated_bomb(tmp_path: Path, before: int) -> None:
     path = tmp_path / "study" / "a.dcm"
     path.parent.mkdir()
     path.write_bytes(bytes(128) + b"DICM" + group + meta + packed)
-    assert "compressed as a whole" in bounded(path.parent, megabytes=700)
+    assert "no MR images" in bounded(path.parent, megabytes=700)
     assert is_ecg(path.read_bytes())
     with pytest.raises(EcgError, match="compressed as a whole"):
         read_ecg_dicom(path.read_bytes())

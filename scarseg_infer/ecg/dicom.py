@@ -278,7 +278,9 @@ def _when(dataset: Dataset) -> tuple[datetime | None, bool, tuple[str, ...]]:
     A time of exactly midnight stands for none, as de-identification writes it.
     """
     acquisition = Dataset()
-    for keyword in ("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime"):
+    for keyword in (
+        "AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "TimezoneOffsetFromUTC",
+    ):  # fmt: skip
         if value := text(dataset, keyword):
             setattr(acquisition, keyword, value)
     recorded, date_only, warnings = acquisition_time([acquisition])

@@ -47,8 +47,8 @@ class EcgRecord:
         rate_hz: samples a second, of all leads.
         lead_names: [leads] as the file calls them, whatever the case; extra (Frank) leads included.
             Readers of formats with coded leads give the standard name of each code.
-        recorded: when the recording began, on the local clock, as the image's time: a time zone is
-            not used, and a warning says so where only one of the two has one. None where the source
+        recorded: when the recording began, on the local clock, as the image's time. A time zone is
+            used where both have one; a warning says so where only one has. None where the source
             does not say.
         date_only: True where the source gives a date but no time of day.
         source: format of the file; ``array`` where a host made it.

@@ -12,7 +12,6 @@ import re
 import struct
 import tempfile
 from collections.abc import Sequence
-from datetime import datetime, time
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -21,11 +20,11 @@ from xml.etree.ElementTree import ParseError
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_infer.ecg.date import FIRST_REAL_YEAR
 from scarseg_infer.ecg.guards.philips_xli import expanded_bytes
 from scarseg_infer.ecg.guards.scp import check_scp
 from scarseg_infer.ecg.guards.xml import check_xml, looks_like_xml
 from scarseg_infer.ecg.record import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, checked
+from scarseg_infer.ecg.vendor_date import recorded_at, without_zones
 from scarseg_infer.host.quiet import quiet_readers
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
@@ -150,7 +149,7 @@ def _parse(kind: OtherFormat, data: bytes) -> tuple[Any, tuple[str, ...]]:
         ) from error
     with tempfile.TemporaryDirectory(prefix="scarseg-") as folder:
         copy = Path(folder, "ecg")
-        copy.write_bytes(data)
+        copy.write_bytes(without_zones(data) if kind == "hl7-aecg" else data)
         try:
             with quiet_readers() as heard:
                 parsed = parser.parse(copy)
@@ -187,7 +186,7 @@ def _record(kind: OtherFormat, parsed: Any, notes: tuple[str, ...], data: bytes)
     if kind == "philips-xml":
         signals_mv, scale_doubts = _without_calibration(signals_mv)
         notes += scale_doubts
-    recorded, date_only, doubts = _when(kind, parsed, data)
+    recorded, date_only, doubts = recorded_at(kind, data)
     found = EcgRecord(
         signals_mv=signals_mv,
         rate_hz=_rate_hz(parsed, leads[0]),
@@ -272,43 +271,3 @@ def _refuse_gaps(parsed: Any) -> None:
     step = parsed.raw_metadata["record_duration"]
     if len(onsets) > 1 and not np.allclose(np.diff(onsets), step, atol=1e-3):
         raise EcgError("the ECG was interrupted", "Export one uninterrupted stretch of it")
-
-
-def _when(
-    kind: OtherFormat, parsed: Any, data: bytes
-) -> tuple[datetime | None, bool, tuple[str, ...]]:
-    """Recording time on the local clock, whether it is a date only, and warnings.
-
-    A time of exactly midnight stands for none: that is how files are de-identified, and EDF
-    has no other way to give a date alone. Offsets from UTC are dropped: other files do not
-    have them.
-    """
-    recorded: datetime | None = parsed.recording.date
-    written = ""
-    if kind == "edf":
-        written = data[168:176].decode("latin-1").strip("\0 ")
-        if b"Startdate X" in data[88:168] or data[168:184] == b"01.01.8500.00.00":
-            return None, False, ()  # EDF+ for an unknown date, and what writers put for it
-    if recorded is None:
-        extra = parsed.raw_metadata
-        written = written or extra.get("acquisition_date") or extra.get("effective_time") or ""
-        recorded = _lone_date(str(written)[: 8 if kind == "hl7-aecg" else None])
-    if recorded is None or recorded.year < FIRST_REAL_YEAR:
-        if recorded is None and not re.search("[1-9]", str(written)):
-            return None, False, ()
-        return None, False, ("The ECG's date is not a date: the time gap is unknown.",)
-    recorded = recorded.replace(tzinfo=None)
-    return recorded, recorded.time() == time(), ()
-
-
-def _lone_date(text: str) -> datetime | None:
-    """A date without a time of day, which the library leaves as it is written.
-
-    MUSE has month first (its XML is American throughout), EDF day first.
-    """
-    for pattern in ("%m-%d-%Y", "%Y-%m-%d", "%Y%m%d", "%d.%m.%y"):
-        try:
-            return datetime.strptime(text.strip(), pattern)
-        except ValueError:
-            continue
-    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
@@ -140,12 +140,19 @@ def test_padding_becomes_nan(ecg_factory: ModuleType) -> None:
     assert invalid.tolist() == [[k, 2] for k in range(40, 50)]
 
 
+CET = timezone(timedelta(hours=1))
+
+
 @pytest.mark.parametrize(
     ("written", "recorded", "date_only", "doubt"),
     [
         ("20240228104512.5", datetime(2024, 2, 28, 10, 45, 12, 500000), False, False),
         ("202402281045", datetime(2024, 2, 28, 10, 45), False, False),
-        ("20240228233000+0100", datetime(2024, 2, 28, 23, 30), False, False),
+        ("20240228233000+0100", datetime(2024, 2, 28, 23, 30, tzinfo=CET), False, False),
+        ("20240228256000", datetime(2024, 2, 28), True, False),
+        ("20240228104", datetime(2024, 2, 28), True, False),
+        ("202402", None, False, True),
+        ("2024021", None, False, True),
         ("20240228", datetime(2024, 2, 28), True, False),
         ("20240228000000", datetime(2024, 2, 28), True, False),
         ("20240000", None, False, True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from types import ModuleType
 
 import numpy as np
@@ -30,6 +30,8 @@ def test_an_entity_bomb_is_refused_before_a_parser_sees_it(root: str) -> None:
 
 Case = tuple[str, dict[str, object], datetime | None, bool, str]
 NOT_A_DATE = "not a date"
+NOT_A_TIME = "not a time"
+CET = timezone(timedelta(hours=1))
 DATES: dict[str, Case] = {
     "edf, midnight": ("edf", {"clock": "00.00.00"}, DAY, True, ""),
     "edf, no time": ("edf", {"clock": "", "recording": ""}, DAY, True, ""),
@@ -44,12 +46,46 @@ DATES: dict[str, Case] = {
         "aecg", {"low": "", "head": "20240228104512"}, datetime(2024, 2, 28, 10, 45, 12), False, "",
     ),
     "aecg, zone": (
-        "aecg", {"low": "20240228233000+0100"}, datetime(2024, 2, 28, 23, 30), False, "",
+        "aecg", {"low": "20240228233000+0100"},
+        datetime(2024, 2, 28, 23, 30, tzinfo=CET), False, "",
     ),
     "aecg, de-identified": ("aecg", {"low": "19000101000000"}, None, False, NOT_A_DATE),
+    "aecg, bad clock": ("aecg", {"low": "20240228256000", "head": ""}, DAY, True, NOT_A_TIME),
+    "aecg, bad zone": (
+        "aecg", {"low": "20240228104512+9960"}, datetime(2024, 2, 28, 10, 45, 12), False, "",
+    ),
+    "aecg, half a clock": ("aecg", {"low": "202402281", "head": ""}, DAY, True, NOT_A_TIME),
+    "aecg, month": ("aecg", {"low": "202312", "head": ""}, None, False, NOT_A_DATE),
+    "aecg, year": ("aecg", {"low": "2023", "head": ""}, None, False, NOT_A_DATE),
+    "aecg, half a day": ("aecg", {"low": "2023123", "head": ""}, None, False, NOT_A_DATE),
+    "aecg, month, then another": ("aecg", {"low": "202312"}, None, False, NOT_A_DATE),
+    "aecg, month, then a day": (
+        "aecg", {"low": "202402"}, datetime(2024, 2, 28, 10, 45, 12), False, "",
+    ),
+    "aecg, two days": ("aecg", {"low": "20231224"}, None, False, "two different dates"),
     "aecg, none": ("aecg", {"low": "", "head": ""}, None, False, ""),
     "scp, no time": ("scp", {"clock": False}, DAY, True, ""),
     "scp, no date": ("scp", {"day": (0, 0, 0)}, None, False, ""),
+    "scp, month": ("scp", {"day": (2024, 2, 0)}, None, False, NOT_A_DATE),
+    "scp, year": ("scp", {"day": (2024, 0, 0)}, None, False, NOT_A_DATE),
+    "edf, bad clock": ("edf", {"clock": "25.61.00"}, DAY, True, NOT_A_TIME),
+    "edf, bad clock, year": (
+        "edf", {"clock": "??", "date": "01.01.85"}, DAY, True, NOT_A_TIME,
+    ),
+    "edf, not padded": ("edf", {"date": "8.2.24", "recording": ""}, None, False, NOT_A_DATE),
+    "edf, month": (
+        "edf", {"date": "01.01.85", "recording": "Startdate FEB-2024 X X X"}, None, False,
+        NOT_A_DATE,
+    ),
+    "edf, two days": ("edf", {"date": "27.02.24"}, None, False, "two different dates"),
+    "muse, bad clock": ("muse", {"clock": "24:61:00"}, DAY, True, NOT_A_TIME),
+    "muse, not padded": ("muse", {"day": "2-8-2024"}, None, False, NOT_A_DATE),
+    "muse, month": ("muse", {"day": "202402"}, None, False, NOT_A_DATE),
+    "muse, word": ("muse", {"day": "28-FEB-2024", "clock": ""}, DAY, True, ""),
+    "philips, bad clock": ("philips", {"clock": "25:00:00"}, DAY, True, NOT_A_TIME),
+    "philips, month": ("philips", {"day": "2024-02"}, None, False, NOT_A_DATE),
+    "philips, not padded": ("philips", {"day": "2024-2-8"}, None, False, NOT_A_DATE),
+    "philips, other order": ("philips", {"day": "02-03-2024"}, None, False, NOT_A_DATE),
     "scp, impossible": ("scp", {"day": (1850, 1, 1)}, None, False, NOT_A_DATE),
     "muse, no time": ("muse", {"clock": ""}, DAY, True, ""),
     "muse, none": ("muse", {"day": "", "clock": ""}, None, False, ""),

@@ -22,7 +22,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_infer.ecg.date import FIRST_REAL_YEAR, comment_date
+from scarseg_infer.ecg.date import (
+    AMBIGUOUS,
+    NO_CLOCK,
+    Moment,
+    comment_date,
+    day_and_rest,
+    with_clock,
+)
 from scarseg_infer.ecg.record import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, check_timing, checked
 from scarseg_infer.ecg.wfdb.plain import PlainRecord, plain_header, with_samples
 from scarseg_infer.host.quiet import quiet_readers
@@ -50,6 +57,8 @@ _TOO_LONG: Final = (
 )
 _LONG_NUMBER: Final = re.compile("[0-9]{25}")
 """No number of a header has as many digits, and wfdb's patterns try each way to part them."""
+_CLOCK: Final = re.compile(r"(\d{1,2}:){0,2}\d{1,2}(\.\d*)?", re.ASCII)
+"""[[HH:]MM:]SS[.fff]"""
 _STANDARD: Final = frozenset(lead.casefold() for lead in LEADS)
 
 
@@ -160,7 +169,7 @@ def _check_header(text: str) -> _Header:
     record = lines[0].split() if lines else []
     if len(record) < 2 or not re.fullmatch("[0-9]{1,6}", record[1]):
         raise EcgError("the ECG header is not a WFDB header", _EXPORT_AGAIN)
-    if "/" in record[0]:
+    if _is_multi_segment(record, lines[1:]):
         raise EcgError("the ECG is a multi-segment record", "Export one segment of it")
     if not re.fullmatch(r"[0-9]+(\.[0-9]*)?(/\S*)?( [0-9]+)?", " ".join(record[2:4])):
         raise EcgError("the ECG header gives no sampling rate or length", _EXPORT_AGAIN)
@@ -191,36 +200,48 @@ def _check_header(text: str) -> _Header:
     return _Header(clean, tuple(files), recorded, date_only, warnings + doubts)
 
 
-def _when(fields: list[str], lines: list[str]) -> tuple[datetime | None, bool, tuple[str, ...]]:
+def _is_multi_segment(record: list[str], lines: list[str]) -> bool:
+    """``name/segments``, and each further line is a segment's name and length: a mere slash may
+    stand behind the name of a folder."""
+    _, slash, segments = record[0].rpartition("/")
+    if not slash or not re.fullmatch("[0-9]{1,9}", segments):
+        return False
+    described = [re.fullmatch(r"\S+\s+([0-9]+)", line) for line in lines]
+    lengths = [match[1] for match in described if match is not None]
+    if len(lengths) == len(lines) and not set(lengths) <= _BYTES_PER_SAMPLE.keys():
+        return True
+    return len(lines) in (int(segments), 0) or int(record[1]) != len(lines)
+
+
+def _when(fields: list[str], lines: list[str]) -> Moment:
     """Recording time, whether it is a date only, and warnings.
 
-    From the base time and base date of the record line; without a base date, from a comment.
-    A time of exactly 00:00:00 stands for no time: the format has no other way to give a date
-    alone, and recorders without a clock write it.
+    From the base time and base date of the record line; without a base date, from a comment. The
+    standard's date is DD/MM/YYYY, and its clock may lack hours; what else people write there counts
+    where it means one day.
     """
-    dates = [field for field in fields if "/" in field]
-    times = [field for field in fields if "/" not in field]
-    if not dates:
+    text = " ".join(fields)
+    if not text or _CLOCK.fullmatch(text):
         return comment_date(lines)
-    try:
-        day = datetime.strptime(dates[0], "%d/%m/%Y").date()
-        if day.year < FIRST_REAL_YEAR:
-            raise ValueError(day)
-    except ValueError:
+    found = day_and_rest(text, "day first" if "/" in text else "either")
+    if found is None:
         return None, False, ("The ECG header's date is not a date: the time gap is unknown.",)
+    if found == "ambiguous":
+        doubt = f"In the date of the ECG header {AMBIGUOUS}: the time gap is unknown."
+        return None, False, (doubt,)
+    day, clock = found
+    if "/" not in text or not _CLOCK.fullmatch(clock):
+        return with_clock(day, clock)
     try:
-        clock = _clock(times[0]) if times else time()
+        moment = datetime.combine(day, _clock(clock))
     except ValueError:
-        doubt = "The ECG header's time of day is not a time: only its date is used."
-        return datetime.combine(day, time()), True, (doubt,)
-    return datetime.combine(day, clock), clock == time(), ()
+        return datetime.combine(day, time()), True, (NO_CLOCK,)
+    return moment, moment.time() == time(), ()
 
 
 def _clock(text: str) -> time:
     """[[HH:]MM:]SS[.fff]; raises ValueError."""
     parts = text.split(":")
-    if not re.fullmatch(r"(\d{1,2}:){0,2}\d{1,2}(\.\d*)?", text, re.ASCII):
-        raise ValueError(text)
     seconds = float(parts[-1])
     hours, minutes = ([0, 0] + [int(part) for part in parts[:-1]])[-2:]
     return time(hours, minutes, int(seconds), int(1e6 * (seconds % 1.0)))

@@ -46,9 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from scarseg_bench.report import write
 
     text = as_text(document)
-    print(text)
     if options.out:
+        from scarseg_runtime.console import results_are_there
+
         write(options.out, document, text)
+        results_are_there()
+    print(text)
     return 0
 
 
@@ -185,7 +188,9 @@ def _scaling_lines(rows: list[dict[str, Any]]) -> list[str]:
 
 def run() -> None:
     """Entry point of the console script."""
-    sys.exit(main())
+    from scarseg_runtime.console import run_console
+
+    sys.exit(run_console("scarseg-bench", main))
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def test_clear_scar_is_found_by_every_rule(share: float) -> None:
 def test_thresholds_lie_where_the_definitions_say() -> None:
     """A ramp without noise in the brighter half ring: the lowest signal called is the threshold."""
     wall = np.repeat((RADIUS > 12)[None] & (RADIUS < 24)[None], 2, axis=0)
-    pixels = np.where(ANGLE < 0.5, 100.0 + 400.0 * ANGLE, 90.0 + 20.0 * (ROWS % 2 == 0.5))
+    pixels = np.where(ANGLE < 0.5, 140.0 + 400.0 * ANGLE, 90.0 + 20.0 * (ROWS % 2 == 0.5))
     pixels = np.repeat(pixels[None], 2, axis=0).astype(np.float32)
     mean, sd = remote_statistics(pixels, wall)
     assert (mean, sd) == pytest.approx((100.0, 10.0), rel=0.02)

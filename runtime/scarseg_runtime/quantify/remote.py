@@ -26,12 +26,15 @@ MIN_INTERIOR: Final = 0.1
 REFERENCE_PERCENTILE: Final = 25.0
 """Of the darkest arcs of all slices: three quarters of the slices may be scarred all round, and a
 single slice that is too dark does not decide."""
+UNEVEN: Final = 0.2
+"""Share of the range of the wall by which healthy wall differs from place to place: coils are not
+alike everywhere."""
 SLICE_SD: Final = 3.0
-SLICE_RANGE: Final = 0.2
-"""A slice has remote wall if its darkest arc is no more than this many SD, or this share of the
-range of the wall (coils are not alike in all slices), above the reference."""
+"""A slice has remote wall if its darkest arc is no more than this many SD, or ``UNEVEN``, above the
+reference."""
 SECTOR_SD: Final = 1.5
-"""A sector is remote if its mean lies no more than this above the darkest arc of its slice."""
+"""A sector is remote if its mean lies no more than so many SD, or ``UNEVEN``, above the darkest arc
+of its slice."""
 OUTLIER_SD: Final = 4.0
 """Pixels further from the median (in robust SD) than noise goes: a little scar in a sector."""
 MIN_PIXELS: Final = 12
@@ -82,12 +85,13 @@ def remote_region(pixels: Pixels, wall: Mask) -> Mask:
         return remote
     reference = float(np.percentile(level[seen], REFERENCE_PERCENTILE, method="lower"))
     sd = float(np.median(spread[seen & (level <= np.median(level[seen]))]))
-    extent = float(np.percentile(values, 99.0)) - reference
+    uneven = UNEVEN * (float(np.percentile(values, 99.0)) - reference)
     rounding = _ROUNDING * (abs(reference) + float(np.ptp(values)))
-    healthy = level <= reference + max(SLICE_SD * sd, SLICE_RANGE * extent) + rounding
+    healthy = level <= reference + max(SLICE_SD * sd, uneven) + rounding
     with np.errstate(invalid="ignore", divide="ignore"):
         means = total / count
-    kept = healthy[:, None] & (means <= level[:, None] + SECTOR_SD * sd + rounding)
+    limit = level[:, None] + max(SECTOR_SD * sd, uneven) + rounding
+    kept = healthy[:, None] & (means <= limit)
     chosen = kept.reshape(-1)[key]
     middle = float(np.median(values[chosen]))
     robust = _MAD_TO_SD * float(np.median(np.abs(values[chosen] - middle)))

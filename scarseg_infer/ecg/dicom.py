@@ -23,6 +23,7 @@ from pydicom.uid import (
 )
 from pydicom.waveforms.numpy_handler import multiplex_array
 
+from scarseg_infer.ecg.channel_time import at_one_time, channel_delay_s
 from scarseg_infer.ecg.record import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, check_timing, checked
 from scarseg_infer.host.quiet import quiet_readers
 from scarseg_infer.study.dicom.parse import (
@@ -182,7 +183,9 @@ def _groups(dataset: Dataset) -> Iterator[_Group]:
                 raise EcgError(f"lead {name} of the ECG is in no unit of voltage", _EXPORT_AGAIN)
         kept = [i for i, factor in enumerate(factors) if factor is not None]
         scale = np.array([factors[i] for i in kept], dtype=np.float64)
-        signals_mv = signals[:, kept] * scale
+        signals_mv = at_one_time(
+            signals[:, kept] * scale, rate_hz, [channel_delay_s(channels[i], rate_hz) for i in kept]
+        )
         if np.isinf(signals_mv).any():
             raise EcgError("the DICOM ECG holds impossible voltages", _EXPORT_AGAIN)
         averaged = _AVERAGED_LABEL.search(text(item, "MultiplexGroupLabel"))

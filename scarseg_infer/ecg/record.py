@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from scarseg_infer.ecg.calibration import without_calibration
 from scarseg_infer.host.plain_numbers import as_plain
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
@@ -69,7 +70,8 @@ class EcgRecord:
 
 
 def checked(record: EcgRecord) -> EcgRecord:
-    """A record that a reader or a host made, if its numbers can be those of an ECG.
+    """A record that a reader or a host made, if its numbers can be those of an ECG; without the
+    calibration pulse that some devices append.
 
     Raises:
         EcgError: no samples, a sampling rate or length beyond any resting ECG, a scale that
@@ -90,7 +92,8 @@ def checked(record: EcgRecord) -> EcgRecord:
             f"the ECG's scale is not that of an ECG: it goes beyond {MAX_MV:g} mV",
             "Check the unit of the samples, or export the ECG again",
         )
-    return replace(record, signals_mv=signals)
+    signals, doubts = without_calibration(signals, record.rate_hz, record.lead_names)
+    return replace(record, signals_mv=signals, warnings=(*record.warnings, *doubts))
 
 
 def check_timing(samples: int, rate_hz: float) -> None:

@@ -57,9 +57,6 @@ MAX_SCP_BYTES: Final = 1 << 20
 MAX_EXPANDED_BYTES: Final = 4 << 20
 """Of compressed leads: minutes of twelve at 500 Hz."""
 _MAX_LEADS: Final = 256
-CALIBRATION_TOLERANCE_MV: Final = 0.02
-"""The pulse in the files that we have is exact."""
-_SAME_MV: Final = 1e-6
 _START_KEYS: Final = ("start_sample", "LeadTimeOffset")
 """Where the library puts it that a lead begins later (SCP-ECG section 3; MUSE)."""
 
@@ -183,9 +180,6 @@ def _record(kind: OtherFormat, parsed: Any, notes: tuple[str, ...], data: bytes)
         _refuse_gaps(parsed)
     leads = _usable_leads(parsed.leads)
     signals_mv = np.stack([_millivolts(lead) for lead in leads], axis=1)
-    if kind == "philips-xml":
-        signals_mv, scale_doubts = _without_calibration(signals_mv)
-        notes += scale_doubts
     recorded, date_only, doubts = recorded_at(kind, data)
     found = EcgRecord(
         signals_mv=signals_mv,
@@ -233,26 +227,6 @@ def _millivolts(lead: Any) -> NDArray[np.float64]:
     if lead.is_raw:
         samples = samples * lead.resolution + lead.offset
     return samples * MV_PER_UNIT[_unit(lead)]
-
-
-def _without_calibration(
-    signals_mv: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """The ECG [n, k] without the calibration pulse that Philips devices append to it.
-
-    In exports of 11 s the last half second holds, alike in all leads, a pulse of 1 mV and
-    200 ms between zeros (https://github.com/BIVectors/BRAVEHEART/issues/5). Left in, it
-    contradicts Einthoven's law. It also shows whether the scale is right: if not, a warning.
-    """
-    apart = np.flatnonzero(np.ptp(signals_mv, axis=1) > _SAME_MV)
-    end = int(apart[-1]) + 1 if len(apart) else len(signals_mv)
-    height_mv = float(np.abs(signals_mv[end:]).max(initial=0.0))
-    if signals_mv.shape[1] < 2 or height_mv <= _SAME_MV:
-        return signals_mv, ()
-    if abs(height_mv - 1.0) > CALIBRATION_TOLERANCE_MV:
-        doubt = f"The calibration pulse of the ECG is {height_mv:.2f} mV high, which should be 1."
-        return signals_mv[:end], (doubt,)
-    return signals_mv[:end], ()
 
 
 def _rate_hz(parsed: Any, lead: Any) -> float:

@@ -6,12 +6,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from scarseg_infer.ecg.dicom import read_ecg_dicom
+from scarseg_infer.ecg.read import read_ecg
+from scarseg_infer.ecg.record import EcgRecord, checked
 from scarseg_infer.ecg.vendor import MAX_SCP_BYTES, read_ecg_other
+from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
 
 DAY = datetime(2024, 2, 28)
@@ -218,16 +223,40 @@ def test_scp_damage_is_noticed_by_its_checksums(ecg_factory: ModuleType) -> None
         read_ecg_other(bytes(content) + b"\0" * MAX_SCP_BYTES)
 
 
+@pytest.mark.parametrize("make", ["philips", "aecg", "edf", "scp", "dicom", "wfdb", "array"])
 @pytest.mark.parametrize(("pulse_mv", "doubtful"), [(None, False), (1.0, False), (2.0, True)])
-def test_the_calibration_pulse_of_philips_is_cut_off_and_checked(
-    ecg_factory: ModuleType, pulse_mv: float | None, doubtful: bool
+def test_a_calibration_pulse_is_cut_off_and_checked_in_every_format(
+    make: str, pulse_mv: float | None, doubtful: bool, ecg_factory: ModuleType, tmp_path: Path
 ) -> None:
     counts = ecg_factory.counts()
-    record = read_ecg_other(ecg_factory.philips(counts, pulse_mv=pulse_mv))
+    tail = np.zeros((500, 12), np.int16)
+    tail[150:250] = round((pulse_mv or 0.0) / ecg_factory.STEP_MV)
+    samples = counts if pulse_mv is None else np.vstack([counts, tail])
+    record = as_format(ecg_factory, make, samples, tmp_path)
     assert 4900 < len(record.signals_mv) <= 5000
     truth = counts[: len(record.signals_mv)] * ecg_factory.STEP_MV
     np.testing.assert_allclose(record.signals_mv, truth, rtol=0, atol=1e-9)
     assert ["2.00 mV high" in warning for warning in record.warnings] == [True] * doubtful
+
+
+def as_format(factory: ModuleType, make: str, counts: np.ndarray, folder: Path) -> EcgRecord:
+    """The record as it comes out of a file of the format."""
+    if make == "array":
+        return checked(EcgRecord(counts * factory.STEP_MV, factory.RATE_HZ, LEADS))
+    if make == "wfdb":
+        sums = counts.sum(0, dtype=np.int64) % 65536
+        gain = 1 / factory.STEP_MV
+        lines = [
+            f"rec.dat 16 {gain:g}/mV 16 0 0 {total} 0 {lead}"
+            for lead, total in zip(LEADS, sums, strict=True)
+        ]
+        (folder / "rec.hea").write_text("\n".join([f"rec 12 500 {len(counts)}", *lines]))
+        (folder / "rec.dat").write_bytes(counts.astype("<i2").tobytes())
+        return read_ecg(folder / "rec")
+    if make == "dicom":
+        dataset = factory.dicom(factory.multiplex_group(counts))
+        return read_ecg_dicom(factory.dicom_bytes(dataset))
+    return read_ecg_other(getattr(factory, make)(counts))
 
 
 @pytest.mark.parametrize("encoding", ["UTF-8", "GBK"])

@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.compare:
         from scarseg_bench.report import compare
 
-        print(compare(*(json.loads(path.read_text(encoding="utf-8")) for path in options.compare)))
+        texts = [path.read_text(encoding="utf-8-sig") for path in options.compare]
+        print(compare(*map(json.loads, texts)))
         return 0
     document = run_all(options)
     from scarseg_bench.report import write

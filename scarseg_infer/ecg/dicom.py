@@ -24,6 +24,7 @@ from pydicom.uid import (
 from pydicom.waveforms.numpy_handler import multiplex_array
 
 from scarseg_infer.ecg.channel_time import at_one_time, channel_delay_s
+from scarseg_infer.ecg.lead_names import standard_lead
 from scarseg_infer.ecg.record import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, check_timing, checked
 from scarseg_infer.host.quiet import quiet_readers
 from scarseg_infer.study.dicom.parse import (
@@ -234,7 +235,7 @@ def _lead_name(channel: Dataset) -> str:
     # A code that is known to mean something else (a derived or vector lead) is left alone.
     if code[0] not in ("MDC", "SCPECG"):
         for word in words:
-            if match := _LEAD_TEXT.fullmatch(word):
+            if match := _LEAD_TEXT.fullmatch(standard_lead(word)):
                 return _STANDARD[match[1].casefold()]
     return next((word for word in words if word), "")
 

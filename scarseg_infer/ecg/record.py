@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scarseg_infer.ecg.calibration import without_calibration
+from scarseg_infer.ecg.lead_names import standard_leads
 from scarseg_infer.host.plain_numbers import as_plain
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
@@ -80,6 +81,7 @@ def checked(record: EcgRecord) -> EcgRecord:
             large as they are.
     """
     signals = _described(record)
+    record = replace(record, lead_names=standard_leads(record.lead_names))
     if not signals.size:
         raise EcgError("the ECG has no samples", "Export the ECG again")
     check_timing(len(signals), record.rate_hz)

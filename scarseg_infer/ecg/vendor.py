@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import re
 import struct
-import tempfile
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Final, Literal
 from xml.etree.ElementTree import ParseError
 
@@ -23,6 +21,8 @@ from numpy.typing import NDArray
 from scarseg_infer.ecg.guards.philips_xli import expanded_bytes
 from scarseg_infer.ecg.guards.scp import check_scp
 from scarseg_infer.ecg.guards.xml import check_xml, looks_like_xml
+from scarseg_infer.ecg.lead_names import standard_lead, standard_leads
+from scarseg_infer.ecg.private_copy import private_file
 from scarseg_infer.ecg.record import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, checked
 from scarseg_infer.ecg.vendor_date import recorded_at, without_zones
 from scarseg_infer.host.quiet import quiet_readers
@@ -144,9 +144,7 @@ def _parse(kind: OtherFormat, data: bytes) -> tuple[Any, tuple[str, ...]]:
             f"reading {NAMES[kind]} needs the package ecgdatakit, which is not installed",
             "Install it with: pip install 'scarseg-infer[ecg-formats]'",
         ) from error
-    with tempfile.TemporaryDirectory(prefix="scarseg-") as folder:
-        copy = Path(folder, "ecg")
-        copy.write_bytes(without_zones(data) if kind == "hl7-aecg" else data)
+    with private_file(without_zones(data) if kind == "hl7-aecg" else data) as copy:
         try:
             with quiet_readers() as heard:
                 parsed = parser.parse(copy)
@@ -199,6 +197,9 @@ def _usable_leads(leads: Sequence[Any]) -> list[Any]:
     """The standard leads. Of a damaged file other names may be any text in it, a patient's too."""
     if len(leads) > _MAX_LEADS:
         raise EcgError("the ECG file holds too many signals", "Give a resting ECG of 12 leads")
+    names = standard_leads([lead.label for lead in leads])
+    for lead, name in zip(leads, names, strict=True):
+        lead.label = name
     standard = [lead for lead in leads if lead.label.casefold() in _STANDARD]
     for lead in standard:
         if _unit(lead) not in MV_PER_UNIT:
@@ -233,7 +234,8 @@ def _rate_hz(parsed: Any, lead: Any) -> float:
     """The library rounds rates to whole numbers; the exact one where it keeps it."""
     extra = parsed.raw_metadata
     rate = extra.get("rhythm_time", {}).get("sampling_rate_exact")
-    rate = rate or extra.get("exact_sampling_rates", {}).get(lead.label)
+    exact = extra.get("exact_sampling_rates", {})
+    rate = rate or next((exact[label] for label in exact if standard_lead(label) == lead.label), 0)
     if interval_us := extra.get("rhythm_sample_interval_us"):
         rate = 1e6 / interval_us
     return float(rate or lead.sampling_rate)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from scarseg_infer.ecg.dicom import read_ecg_dicom
+from scarseg_infer.ecg.lead_names import standard_leads
 from scarseg_infer.ecg.read import read_ecg
 from scarseg_infer.ecg.record import EcgRecord, checked
 from scarseg_infer.ecg.vendor import MAX_SCP_BYTES, read_ecg_other
@@ -239,16 +241,18 @@ def test_a_calibration_pulse_is_cut_off_and_checked_in_every_format(
     assert ["2.00 mV high" in warning for warning in record.warnings] == [True] * doubtful
 
 
-def as_format(factory: ModuleType, make: str, counts: np.ndarray, folder: Path) -> EcgRecord:
+def as_format(
+    factory: ModuleType, make: str, counts: np.ndarray, folder: Path, names: Sequence[str] = LEADS
+) -> EcgRecord:
     """The record as it comes out of a file of the format."""
     if make == "array":
-        return checked(EcgRecord(counts * factory.STEP_MV, factory.RATE_HZ, LEADS))
+        return checked(EcgRecord(counts * factory.STEP_MV, factory.RATE_HZ, names))
     if make == "wfdb":
         sums = counts.sum(0, dtype=np.int64) % 65536
         gain = 1 / factory.STEP_MV
         lines = [
             f"rec.dat 16 {gain:g}/mV 16 0 0 {total} 0 {lead}"
-            for lead, total in zip(LEADS, sums, strict=True)
+            for lead, total in zip(names, sums, strict=True)
         ]
         (folder / "rec.hea").write_text("\n".join([f"rec 12 500 {len(counts)}", *lines]))
         (folder / "rec.dat").write_bytes(counts.astype("<i2").tobytes())
@@ -282,3 +286,46 @@ def test_other_work_does_not_wait_for_the_library() -> None:
         "assert not {'ecgdatakit', 'pydicom', 'wfdb'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("make", ["philips", "muse"])
+@pytest.mark.parametrize("encoding", ["UTF-8", "ISO-8859-1", "windows-1252"])
+def test_a_byte_order_mark_goes_before_the_declaration(
+    make: str, encoding: str, ecg_factory: ModuleType
+) -> None:
+    """What an editor puts before a file whose declaration it leaves as it was."""
+    text = getattr(ecg_factory, make)(ecg_factory.counts())
+    text = text.decode("utf-16" if make == "philips" else "utf-8")
+    text = re.sub('encoding="[^"]*"', f'encoding="{encoding}"', text, count=1)
+    record = read_ecg_other(text.encode("utf-8-sig"))
+    plain = read_ecg_other(getattr(ecg_factory, make)(ecg_factory.counts()))
+    np.testing.assert_array_equal(record.signals_mv, plain.signals_mv)
+
+
+LEAD_NAMES = ("ECG {}", "Lead {}", "ecg lead {}", "MDC_ECG_LEAD_{}", "EKG_{}")
+
+
+@pytest.mark.parametrize("pattern", LEAD_NAMES)
+@pytest.mark.parametrize("make", ["edf", "wfdb", "dicom", "array"])
+def test_prefixes_of_lead_names_are_known_in_every_format(
+    make: str, pattern: str, ecg_factory: ModuleType, tmp_path: Path
+) -> None:
+    counts, names = ecg_factory.counts(), [pattern.format(lead.upper()) for lead in LEADS]
+    if make == "edf":
+        record = read_ecg_other(ecg_factory.edf(counts, labels=[name[:16] for name in names]))
+    elif make == "dicom":
+        group = ecg_factory.multiplex_group(counts)
+        for channel, name in zip(group.ChannelDefinitionSequence, names, strict=True):
+            del channel.ChannelSourceSequence
+            channel.ChannelLabel = name
+        record = read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(group)))
+    else:
+        record = as_format(ecg_factory, make, counts, tmp_path, names)
+    assert record.lead_names == LEADS
+    np.testing.assert_allclose(record.signals_mv, counts * ecg_factory.STEP_MV, atol=1e-9)
+
+
+def test_a_prefixed_name_does_not_take_that_of_another_lead() -> None:
+    assert standard_leads(("I", "ECG I", "Lead II", "V1 lead", "-aVR", "vx")) == (
+        "I", "ECG I", "II", "V1 lead", "-aVR", "vx",
+    )  # fmt: skip

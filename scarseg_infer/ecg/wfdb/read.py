@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, time
 from pathlib import Path
@@ -30,6 +30,8 @@ from scarseg_infer.ecg.date import (
     day_and_rest,
     with_clock,
 )
+from scarseg_infer.ecg.lead_names import standard_leads
+from scarseg_infer.ecg.private_copy import private_folder, write_private
 from scarseg_infer.ecg.record import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, check_timing, checked
 from scarseg_infer.ecg.wfdb.plain import PlainRecord, plain_header, with_samples
 from scarseg_infer.host.quiet import quiet_readers
@@ -103,10 +105,7 @@ def read_wfdb(path: str | Path) -> EcgRecord:
     """
     header_path = _find_header(Path(path))
     header = _check_header(_read_text(header_path))
-    with tempfile.TemporaryDirectory(prefix="scarseg-") as folder:
-        copy = Path(folder, "record")
-        copy.with_suffix(".hea").write_text(header.text, encoding="ascii")
-        read = _read(copy, [header_path.parent / name for name in header.files])
+    read = _read(header.text, [header_path.parent / name for name in header.files])
     warnings = header.warnings
     if read.damaged:
         warnings += ("The ECG samples do not match the checksums in the header.",)
@@ -247,36 +246,34 @@ def _clock(text: str) -> time:
     return time(hours, minutes, int(seconds), int(1e6 * (seconds % 1.0)))
 
 
-def _read(copy: Path, files: list[Path]) -> _Read:
-    """Read the record whose header is ``copy`` after copying its data ``files`` beside it."""
+def _read(header: str, files: list[Path]) -> _Read:
+    """Read the record of this checked header and these data files."""
     try:
         # Damaged scales overflow, and numpy and wfdb warn of what they dislike with a path of ours;
         # what is not finite is refused later.
         with quiet_readers(), np.errstate(all="ignore"):
-            record = _decode(copy, files)
+            record = _decode(header, files)
             signals_mv, names = _voltages(record)
             return _Read(signals_mv, names, float(record.fs), _is_damaged(record))
     except EcgError:
         raise
-    except OSError as error:
-        raise EcgError(
-            "the ECG cannot be copied into the folder for temporary files",
-            "Check its space and permissions",
-        ) from error
-    except (ValueError, LookupError, TypeError, ArithmeticError, MemoryError) as error:
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError, MemoryError) as error:
         raise EcgError("the ECG header or its data cannot be understood", _EXPORT_AGAIN) from error
 
 
-def _decode(copy: Path, files: list[Path]) -> Record | PlainRecord:
+def _decode(header: str, files: list[Path]) -> Record | PlainRecord:
     """The samples stay integers, over which the header's checksums are taken."""
-    plain = plain_header(copy.with_suffix(".hea").read_text(encoding="ascii"))
+    plain = plain_header(header)
     if plain is not None:
-        _copy_data(plain, files, copy.parent)
-        return with_samples(plain, copy.parent / "data1")
+        return with_samples(plain, next(_contents(plain, files)))
     import wfdb
 
-    _copy_data(wfdb.rdheader(str(copy)), files, copy.parent)
-    return wfdb.rdrecord(str(copy), physical=False)
+    with private_folder() as folder:  # wfdb reads from a folder only
+        copy = folder / "record"
+        write_private(copy.with_suffix(".hea"), header.encode("ascii"))
+        for number, content in enumerate(_contents(wfdb.rdheader(str(copy)), files), start=1):
+            write_private(folder / f"data{number}", content)
+        return wfdb.rdrecord(str(copy), physical=False)
 
 
 def _check_layout(header: Record | PlainRecord) -> None:
@@ -296,8 +293,8 @@ def _check_layout(header: Record | PlainRecord) -> None:
         raise EcgError("the ECG header shifts leads by more than a second", _EXPORT_AGAIN)
 
 
-def _copy_data(header: Record | PlainRecord, files: list[Path], target: Path) -> None:
-    """Copy the data files after checking that they hold what the header promises."""
+def _contents(header: Record | PlainRecord, files: list[Path]) -> Iterator[bytes]:
+    """The data files, each after a check that it holds what the header promises."""
     _check_layout(header)
     total = 0
     for number, file in enumerate(files, start=1):
@@ -309,7 +306,7 @@ def _copy_data(header: Record | PlainRecord, files: list[Path], target: Path) ->
         needed = int(frame * (header.sig_len or 1)) + (header.byte_offset[signals[0]] or 0)
         content = _content(file, where, needed, MAX_ECG_BYTES - total)
         total += len(content)
-        (target / f"data{number}").write_bytes(content)
+        yield content
 
 
 def _content(file: Path, where: str, needed: int, limit: int) -> bytes:
@@ -341,7 +338,7 @@ def _content(file: Path, where: str, needed: int, limit: int) -> bytes:
 
 def _voltages(record: Record | PlainRecord) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Signals in mV [n, k] and their names, without those that are not voltages."""
-    names = [(name or "").strip() for name in record.sig_name]
+    names = standard_leads([(name or "").strip() for name in record.sig_name])
     scale = [MV_PER_UNIT.get((unit or "mV").casefold()) for unit in record.units]
     for name, factor in zip(names, scale, strict=True):
         if factor is None and name.casefold() in _STANDARD:

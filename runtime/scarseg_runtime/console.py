@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from scarseg_runtime.errors import OutputError
 
@@ -41,8 +41,8 @@ def run_console(name: str, main: Callable[[], int]) -> int:
     output, errors = sys.stdout, sys.stderr
     guarded, guarded_errors = _Guarded(output), _Guarded(errors)
     # None where a process has no such stream: print() then does nothing, and so do we.
-    sys.stdout = guarded if output is not None else output  # type: ignore[assignment]
-    sys.stderr = guarded_errors if errors is not None else errors  # type: ignore[assignment]
+    sys.stdout = guarded if output is not None else output
+    sys.stderr = guarded_errors if errors is not None else errors
     try:
         try:
             code = main()
@@ -68,8 +68,8 @@ def run_console(name: str, main: Callable[[], int]) -> int:
 class _Guarded:
     """A text stream that loses what it cannot write, and remembers why."""
 
-    def __init__(self, stream: TextIO | None) -> None:
-        self._stream: Any = stream
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
         self._gone = False
         self.failed: OSError | None = None
         with suppress(AttributeError, OSError, ValueError):  # not a stream of the process

@@ -58,9 +58,9 @@ def without_calibration(
 def _pulse(leads: NDArray[np.floating[Any]], rate_hz: float) -> tuple[int, float]:
     """How many samples at the beginning of [n, k] are a pulse with its zeros, and its height."""
     ahead = leads[: int(MOST_S * rate_hz)].astype(np.float64)
-    known = np.isfinite(ahead).all(1)
-    spread = np.where(known, np.ptp(np.where(known[:, None], ahead, 0.0), axis=1), 0.0)
-    middle = np.where(known, np.median(np.where(known[:, None], ahead, 0.0), axis=1), 0.0)
+    known = np.asarray(np.isfinite(ahead).all(axis=1))[:, None]
+    ahead = np.where(known, ahead, 0.0)
+    spread, middle = np.ptp(ahead, axis=1), np.median(ahead, axis=1)
     if not (spread > ALIKE_MV).any():  # no ECG, or one lead under many names
         return 0, 0.0
     alike = int(np.argmax(spread > ALIKE_MV))

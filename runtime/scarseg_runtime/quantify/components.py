@@ -36,7 +36,8 @@ class Components:
     def volumes(self, voxel_volumes: NDArray[np.float64]) -> NDArray[np.float64]:
         """[count] volume of each component, from that of a voxel in each slice [S]."""
         slices = self.starts // (self.shape[1] * self.shape[2])
-        return np.bincount(self.component, self.lengths * voxel_volumes[slices])
+        volumes = np.bincount(self.component, self.lengths * voxel_volumes[slices])
+        return volumes.astype(np.float64)
 
     def mask(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Voxels of the components for which ``chosen`` [count] is True."""

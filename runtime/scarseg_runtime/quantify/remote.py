@@ -76,7 +76,7 @@ def remote_region(pixels: Pixels, wall: Mask) -> Mask:
     values = pixels[where].astype(np.float64)
     key = where[0] * SECTORS + _sector(wall, where)
     count, total, squares = (
-        np.bincount(key, weights, len(wall) * SECTORS).reshape(-1, SECTORS)
+        np.bincount(key, weights, len(wall) * SECTORS).astype(np.float64).reshape(-1, SECTORS)
         for weights in (None, values, values**2)
     )
     level, spread = _darkest_arcs(count, total, squares)

@@ -18,6 +18,7 @@ from scarseg_runtime.contract import MYOCARDIUM
 from scarseg_runtime.model import Model, NetworkOutput
 from scarseg_runtime.preprocess import slice_levels
 from scarseg_runtime.providers.registry import Candidate
+from scarseg_runtime.quantify.characteristics import threshold_doubts
 from scarseg_runtime.quantify.components import clean_labels
 from scarseg_runtime.quantify.quantities import Quantities, quantify, slice_heights_mm
 from scarseg_runtime.run_control import RunControl
@@ -84,7 +85,7 @@ def quantified(
     output, metadata, chosen = shown.output, model.metadata, model.chosen
     heights = slice_heights_mm(stack.slice_positions_mm, stack.slice_thickness_mm)
     spacing = stack.pixel_spacing_mm
-    voxel_ml = spacing[0] * spacing[1] * float(np.mean(heights)) / 1000.0
+    voxel_ml = spacing[0] * spacing[1] * heights / 1000.0
     labels, image_only = (
         clean_labels(shown.display.to_source(volume), metadata.min_scar_ml, voxel_ml)
         for volume in (output.labels, output.image_only_labels)
@@ -106,7 +107,11 @@ def quantified(
         ecg=use,
         model=use_of(model),
         timings_ms=timings_ms,
-        warnings=(*found, *_doubts(quantities, image_quantities, use, chosen, len(labels))),
+        warnings=(
+            *found,
+            *_doubts(quantities, image_quantities, use, chosen, len(labels)),
+            *threshold_doubts(stack.pixels, labels, voxel_ml),
+        ),
     )
 
 

@@ -122,7 +122,9 @@ def _ended(error: BaseException, *, terminated: bool) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
-    code = main()
+    from scarseg_runtime.console import run_console
+
+    code = run_console("scarseg-infer", main)
     if code in (INTERRUPTED, TERMINATED):
         # Not by way of Python's end, which waits for the thread that loads the model: where an
         # import was broken off, that may wait for the import's lock for ever.
@@ -180,6 +182,7 @@ def _segment_study(arguments: argparse.Namespace, out: Path) -> None:
     from scarseg_infer.segmenter import Segmenter
     from scarseg_infer.write.folder import check_only, check_out
     from scarseg_infer.write.summary import summary_lines, timing_lines
+    from scarseg_runtime.console import results_are_there
 
     only = [name for name in arguments.only.split(",") if name]
     check_only(only)
@@ -196,6 +199,7 @@ def _segment_study(arguments: argparse.Namespace, out: Path) -> None:
         allow_identity_mismatch=arguments.allow_identity_mismatch,
     )  # fmt: skip
     paths = result.write(out, overwrite=arguments.overwrite, only=only)
+    results_are_there()
     if arguments.quiet:
         return
     for warning in result.warnings:

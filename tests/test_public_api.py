@@ -51,7 +51,8 @@ PARAMETERS = {
 FIELDS = {
     "Amount": "ml g percent_of_lv_mass",
     "Characteristics": (
-        "location distribution segment_distribution microvascular_obstruction_ml fwhm sd n_sd"
+        "location distribution segment_distribution microvascular_obstruction_ml fwhm sd n_sd "
+        "schmidt"
     ),
     "DisplayTransform": "reverse_slices transpose flip_rows flip_columns",
     "EcgQuality": (

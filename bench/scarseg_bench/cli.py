@@ -40,15 +40,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.compare:
         from scarseg_bench.report import compare
 
-        print(compare(*(json.loads(path.read_text(encoding="utf-8")) for path in options.compare)))
+        texts = [path.read_text(encoding="utf-8-sig") for path in options.compare]
+        print(compare(*map(json.loads, texts)))
         return 0
     document = run_all(options)
     from scarseg_bench.report import write
 
     text = as_text(document)
-    print(text)
     if options.out:
+        from scarseg_runtime.console import results_are_there
+
         write(options.out, document, text)
+        results_are_there()
+    print(text)
     return 0
 
 
@@ -185,7 +189,9 @@ def _scaling_lines(rows: list[dict[str, Any]]) -> list[str]:
 
 def run() -> None:
     """Entry point of the console script."""
-    sys.exit(main())
+    from scarseg_runtime.console import run_console
+
+    sys.exit(run_console("scarseg-bench", main))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scarseg_export import commands
+from scarseg_runtime.console import results_are_there
 from scarseg_runtime.errors import ScarsegError
 from scarseg_runtime.version import __version__
 
@@ -167,6 +168,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         getattr(commands, arguments.command)(arguments)
+        if arguments.command != "inspect" or arguments.report:
+            results_are_there()
     except ScarsegError as error:
         print(f"scarseg-export: {error}", file=sys.stderr)
         return error.exit_code
@@ -182,7 +185,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
-    sys.exit(main())
+    from scarseg_runtime.console import run_console
+
+    sys.exit(run_console("scarseg-export", main))
 
 
 if __name__ == "__main__":

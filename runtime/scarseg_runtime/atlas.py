@@ -3,6 +3,11 @@
 Source of numbering and territories: Cerqueira et al., Circulation 2002;105:539 (as described
 by Radiopaedia). The anterior RV insertion is the boundary between segments 1 and 2, which
 follows from the definition of the septum as segments 2 + 3.
+
+The septum of the definition ends at both insertions of each slice. Here it always spans 120° about
+one direction for the whole stack, that of the right ventricle from the left, since insertions of
+single slices are found too unsurely: where the insertions of a heart lie otherwise, borders between
+its segments are off by as much.
 """
 
 from __future__ import annotations

@@ -111,7 +111,9 @@ def _ended(why: str, exit_code: int) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
-    sys.exit(main())
+    from scarseg_runtime.console import run_console
+
+    sys.exit(run_console("scarseg-cohort", main))
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -120,6 +122,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from scarseg_infer.cohort.progress import Progress
     from scarseg_infer.cohort.results import write_tables
     from scarseg_infer.cohort.table import read_table
+    from scarseg_runtime.console import results_are_there
 
     rows = _checked(arguments, read_table(arguments.table))
     options = _worker_options(arguments)
@@ -132,6 +135,7 @@ def _run(arguments: argparse.Namespace) -> int:
             write_tables(arguments.out, rows, journal.outcomes, options.settings)
             with suppress(OutputError):  # a worker may not have ended yet: the next run does it
                 sweep(arguments.out)
+    results_are_there()
     sys.stdout.write(f"{progress.summary()}\n")
     return SOME_FAILED if progress.counts["failed"] else 0
 

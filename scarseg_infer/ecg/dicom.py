@@ -23,6 +23,8 @@ from pydicom.uid import (
 )
 from pydicom.waveforms.numpy_handler import multiplex_array
 
+from scarseg_infer.ecg.channel_time import at_one_time, channel_delay_s
+from scarseg_infer.ecg.lead_names import standard_lead
 from scarseg_infer.ecg.record import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, check_timing, checked
 from scarseg_infer.host.quiet import quiet_readers
 from scarseg_infer.study.dicom.parse import (
@@ -182,7 +184,9 @@ def _groups(dataset: Dataset) -> Iterator[_Group]:
                 raise EcgError(f"lead {name} of the ECG is in no unit of voltage", _EXPORT_AGAIN)
         kept = [i for i, factor in enumerate(factors) if factor is not None]
         scale = np.array([factors[i] for i in kept], dtype=np.float64)
-        signals_mv = signals[:, kept] * scale
+        signals_mv = at_one_time(
+            signals[:, kept] * scale, rate_hz, [channel_delay_s(channels[i], rate_hz) for i in kept]
+        )
         if np.isinf(signals_mv).any():
             raise EcgError("the DICOM ECG holds impossible voltages", _EXPORT_AGAIN)
         averaged = _AVERAGED_LABEL.search(text(item, "MultiplexGroupLabel"))
@@ -231,7 +235,7 @@ def _lead_name(channel: Dataset) -> str:
     # A code that is known to mean something else (a derived or vector lead) is left alone.
     if code[0] not in ("MDC", "SCPECG"):
         for word in words:
-            if match := _LEAD_TEXT.fullmatch(word):
+            if match := _LEAD_TEXT.fullmatch(standard_lead(word)):
                 return _STANDARD[match[1].casefold()]
     return next((word for word in words if word), "")
 
@@ -278,7 +282,9 @@ def _when(dataset: Dataset) -> tuple[datetime | None, bool, tuple[str, ...]]:
     A time of exactly midnight stands for none, as de-identification writes it.
     """
     acquisition = Dataset()
-    for keyword in ("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime"):
+    for keyword in (
+        "AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "TimezoneOffsetFromUTC",
+    ):  # fmt: skip
         if value := text(dataset, keyword):
             setattr(acquisition, keyword, value)
     recorded, date_only, warnings = acquisition_time([acquisition])

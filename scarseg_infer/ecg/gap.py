@@ -38,10 +38,9 @@ def gap_between(
 ) -> Gap:
     """The gap from both dates when both are known, else the given one, else unknown.
 
-    Clocks are compared as they stand: WFDB has no time zone, and both devices usually stand in
-    one hospital. So a time zone that a host's datetime has is dropped, and a warning says so where
-    only one of the two has one; our readers give none. Where either has no time of day whole
-    calendar days are counted.
+    Where both have a time zone, instants are compared. Else clocks are compared as they stand: WFDB
+    has no time zone, and both devices usually stand in one hospital; a warning says so where only
+    one of the two has one. Where either has no time of day whole calendar days are counted.
 
     Args:
         mri: when the image was taken; ``mri_date_only`` where its time of day is not known.
@@ -58,7 +57,11 @@ def gap_between(
     if date_only:
         signed_days = float((image.date() - recorded.date()).days)
     else:
-        signed_days = (image - recorded).total_seconds() / _SECONDS_PER_DAY
+        if mri.utcoffset() is not None and ecg.recorded.utcoffset() is not None:
+            apart = mri - ecg.recorded
+        else:
+            apart = image - recorded
+        signed_days = apart.total_seconds() / _SECONDS_PER_DAY
     days = abs(signed_days)
     warnings: tuple[str, ...] = ()
     if (mri.tzinfo is None) != (ecg.recorded.tzinfo is None):

@@ -76,7 +76,7 @@ def find_ecg(files: StudyFiles) -> tuple[EcgRecord | None, tuple[str, ...]]:
 
 
 def _age_key(record: EcgRecord) -> datetime:
-    return record.recorded or datetime.min
+    return (record.recorded or datetime.min).replace(tzinfo=None)
 
 
 def _has_twelve_leads(record: EcgRecord) -> bool:

@@ -11,6 +11,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from scarseg_infer.ecg.calibration import without_calibration
+from scarseg_infer.ecg.lead_names import standard_leads
 from scarseg_infer.host.plain_numbers import as_plain
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
@@ -47,8 +49,8 @@ class EcgRecord:
         rate_hz: samples a second, of all leads.
         lead_names: [leads] as the file calls them, whatever the case; extra (Frank) leads included.
             Readers of formats with coded leads give the standard name of each code.
-        recorded: when the recording began, on the local clock, as the image's time: a time zone is
-            not used, and a warning says so where only one of the two has one. None where the source
+        recorded: when the recording began, on the local clock, as the image's time. A time zone is
+            used where both have one; a warning says so where only one has. None where the source
             does not say.
         date_only: True where the source gives a date but no time of day.
         source: format of the file; ``array`` where a host made it.
@@ -69,7 +71,8 @@ class EcgRecord:
 
 
 def checked(record: EcgRecord) -> EcgRecord:
-    """A record that a reader or a host made, if its numbers can be those of an ECG.
+    """A record that a reader or a host made, if its numbers can be those of an ECG; without the
+    calibration pulse that some devices append.
 
     Raises:
         EcgError: no samples, a sampling rate or length beyond any resting ECG, a scale that
@@ -78,6 +81,7 @@ def checked(record: EcgRecord) -> EcgRecord:
             large as they are.
     """
     signals = _described(record)
+    record = replace(record, lead_names=standard_leads(record.lead_names))
     if not signals.size:
         raise EcgError("the ECG has no samples", "Export the ECG again")
     check_timing(len(signals), record.rate_hz)
@@ -90,7 +94,8 @@ def checked(record: EcgRecord) -> EcgRecord:
             f"the ECG's scale is not that of an ECG: it goes beyond {MAX_MV:g} mV",
             "Check the unit of the samples, or export the ECG again",
         )
-    return replace(record, signals_mv=signals)
+    signals, doubts = without_calibration(signals, record.rate_hz, record.lead_names)
+    return replace(record, signals_mv=signals, warnings=(*record.warnings, *doubts))
 
 
 def check_timing(samples: int, rate_hz: float) -> None:

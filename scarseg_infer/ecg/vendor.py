@@ -10,22 +10,21 @@ from __future__ import annotations
 
 import re
 import struct
-import tempfile
 from collections.abc import Sequence
-from datetime import datetime, time
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Final, Literal
 from xml.etree.ElementTree import ParseError
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_infer.ecg.date import FIRST_REAL_YEAR
 from scarseg_infer.ecg.guards.philips_xli import expanded_bytes
 from scarseg_infer.ecg.guards.scp import check_scp
 from scarseg_infer.ecg.guards.xml import check_xml, looks_like_xml
+from scarseg_infer.ecg.lead_names import standard_lead, standard_leads
+from scarseg_infer.ecg.private_copy import private_file
 from scarseg_infer.ecg.record import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, checked
+from scarseg_infer.ecg.vendor_date import recorded_at, without_zones
 from scarseg_infer.host.quiet import quiet_readers
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
@@ -58,9 +57,6 @@ MAX_SCP_BYTES: Final = 1 << 20
 MAX_EXPANDED_BYTES: Final = 4 << 20
 """Of compressed leads: minutes of twelve at 500 Hz."""
 _MAX_LEADS: Final = 256
-CALIBRATION_TOLERANCE_MV: Final = 0.02
-"""The pulse in the files that we have is exact."""
-_SAME_MV: Final = 1e-6
 _START_KEYS: Final = ("start_sample", "LeadTimeOffset")
 """Where the library puts it that a lead begins later (SCP-ECG section 3; MUSE)."""
 
@@ -148,9 +144,7 @@ def _parse(kind: OtherFormat, data: bytes) -> tuple[Any, tuple[str, ...]]:
             f"reading {NAMES[kind]} needs the package ecgdatakit, which is not installed",
             "Install it with: pip install 'scarseg-infer[ecg-formats]'",
         ) from error
-    with tempfile.TemporaryDirectory(prefix="scarseg-") as folder:
-        copy = Path(folder, "ecg")
-        copy.write_bytes(data)
+    with private_file(without_zones(data) if kind == "hl7-aecg" else data) as copy:
         try:
             with quiet_readers() as heard:
                 parsed = parser.parse(copy)
@@ -184,10 +178,7 @@ def _record(kind: OtherFormat, parsed: Any, notes: tuple[str, ...], data: bytes)
         _refuse_gaps(parsed)
     leads = _usable_leads(parsed.leads)
     signals_mv = np.stack([_millivolts(lead) for lead in leads], axis=1)
-    if kind == "philips-xml":
-        signals_mv, scale_doubts = _without_calibration(signals_mv)
-        notes += scale_doubts
-    recorded, date_only, doubts = _when(kind, parsed, data)
+    recorded, date_only, doubts = recorded_at(kind, data)
     found = EcgRecord(
         signals_mv=signals_mv,
         rate_hz=_rate_hz(parsed, leads[0]),
@@ -206,6 +197,9 @@ def _usable_leads(leads: Sequence[Any]) -> list[Any]:
     """The standard leads. Of a damaged file other names may be any text in it, a patient's too."""
     if len(leads) > _MAX_LEADS:
         raise EcgError("the ECG file holds too many signals", "Give a resting ECG of 12 leads")
+    names = standard_leads([lead.label for lead in leads])
+    for lead, name in zip(leads, names, strict=True):
+        lead.label = name
     standard = [lead for lead in leads if lead.label.casefold() in _STANDARD]
     for lead in standard:
         if _unit(lead) not in MV_PER_UNIT:
@@ -236,31 +230,12 @@ def _millivolts(lead: Any) -> NDArray[np.float64]:
     return samples * MV_PER_UNIT[_unit(lead)]
 
 
-def _without_calibration(
-    signals_mv: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """The ECG [n, k] without the calibration pulse that Philips devices append to it.
-
-    In exports of 11 s the last half second holds, alike in all leads, a pulse of 1 mV and
-    200 ms between zeros (https://github.com/BIVectors/BRAVEHEART/issues/5). Left in, it
-    contradicts Einthoven's law. It also shows whether the scale is right: if not, a warning.
-    """
-    apart = np.flatnonzero(np.ptp(signals_mv, axis=1) > _SAME_MV)
-    end = int(apart[-1]) + 1 if len(apart) else len(signals_mv)
-    height_mv = float(np.abs(signals_mv[end:]).max(initial=0.0))
-    if signals_mv.shape[1] < 2 or height_mv <= _SAME_MV:
-        return signals_mv, ()
-    if abs(height_mv - 1.0) > CALIBRATION_TOLERANCE_MV:
-        doubt = f"The calibration pulse of the ECG is {height_mv:.2f} mV high, which should be 1."
-        return signals_mv[:end], (doubt,)
-    return signals_mv[:end], ()
-
-
 def _rate_hz(parsed: Any, lead: Any) -> float:
     """The library rounds rates to whole numbers; the exact one where it keeps it."""
     extra = parsed.raw_metadata
     rate = extra.get("rhythm_time", {}).get("sampling_rate_exact")
-    rate = rate or extra.get("exact_sampling_rates", {}).get(lead.label)
+    exact = extra.get("exact_sampling_rates", {})
+    rate = rate or next((exact[label] for label in exact if standard_lead(label) == lead.label), 0)
     if interval_us := extra.get("rhythm_sample_interval_us"):
         rate = 1e6 / interval_us
     return float(rate or lead.sampling_rate)
@@ -272,43 +247,3 @@ def _refuse_gaps(parsed: Any) -> None:
     step = parsed.raw_metadata["record_duration"]
     if len(onsets) > 1 and not np.allclose(np.diff(onsets), step, atol=1e-3):
         raise EcgError("the ECG was interrupted", "Export one uninterrupted stretch of it")
-
-
-def _when(
-    kind: OtherFormat, parsed: Any, data: bytes
-) -> tuple[datetime | None, bool, tuple[str, ...]]:
-    """Recording time on the local clock, whether it is a date only, and warnings.
-
-    A time of exactly midnight stands for none: that is how files are de-identified, and EDF
-    has no other way to give a date alone. Offsets from UTC are dropped: other files do not
-    have them.
-    """
-    recorded: datetime | None = parsed.recording.date
-    written = ""
-    if kind == "edf":
-        written = data[168:176].decode("latin-1").strip("\0 ")
-        if b"Startdate X" in data[88:168] or data[168:184] == b"01.01.8500.00.00":
-            return None, False, ()  # EDF+ for an unknown date, and what writers put for it
-    if recorded is None:
-        extra = parsed.raw_metadata
-        written = written or extra.get("acquisition_date") or extra.get("effective_time") or ""
-        recorded = _lone_date(str(written)[: 8 if kind == "hl7-aecg" else None])
-    if recorded is None or recorded.year < FIRST_REAL_YEAR:
-        if recorded is None and not re.search("[1-9]", str(written)):
-            return None, False, ()
-        return None, False, ("The ECG's date is not a date: the time gap is unknown.",)
-    recorded = recorded.replace(tzinfo=None)
-    return recorded, recorded.time() == time(), ()
-
-
-def _lone_date(text: str) -> datetime | None:
-    """A date without a time of day, which the library leaves as it is written.
-
-    MUSE has month first (its XML is American throughout), EDF day first.
-    """
-    for pattern in ("%m-%d-%Y", "%Y-%m-%d", "%Y%m%d", "%d.%m.%y"):
-        try:
-            return datetime.strptime(text.strip(), pattern)
-        except ValueError:
-            continue
-    return None

@@ -161,7 +161,7 @@ def read_config(path: Path) -> Config:
         UsageError: it cannot be read, or a value is missing, wrong or unknown; names the key.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(
             f"the configuration file cannot be read ({error.strerror})", "Check its path"

@@ -221,7 +221,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
-    sys.exit(main())
+    from scarseg_runtime.console import run_console
+
+    sys.exit(run_console("scarseg-node", main))
 
 
 def _quiet() -> None:

@@ -134,7 +134,12 @@ def open_archive(
             _refuse_dangerous(member)
         if sum(member.file_size for member in members) > max_expanded_bytes:
             raise _too_large(max_expanded_bytes)
+        _refuse_archives(archive, members)
         yield ArchiveFiles(archive, max_expanded_bytes)
+
+
+_ZIP_HEAD: Final = b"PK\x03\x04"
+_NOTES: Final = frozenset((".txt", ".md", ".pdf", ".htm", ".html", ".xml", ".json", ".csv"))
 
 
 class _TooManyError(Exception):
@@ -151,6 +156,30 @@ class _Stream(BufferedReader):
         if self.at_once is not None and size is not None and size > self.at_once:
             raise _TooManyError
         return super().read(size)
+
+
+def _refuse_archives(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> None:
+    """A zip of nothing but zips, and of notes beside them, would be called one without images."""
+    inner = 0
+    for member in members:
+        suffix = PureWindowsPath(member.filename).suffix.lower()
+        if member.is_dir() or suffix in _NOTES:
+            continue
+        if suffix not in ("", ".zip"):
+            return
+        try:
+            with archive.open(member) as file:
+                is_inner = file.read(len(_ZIP_HEAD)) == _ZIP_HEAD
+        except _ARCHIVE_ERRORS:
+            return
+        if not is_inner:
+            return
+        inner += 1
+    if inner:
+        raise StudyError(
+            "the zip archive holds another zip archive instead of images",
+            "Unpack it and pass the inner one",
+        )
 
 
 def _refuse_dangerous(member: zipfile.ZipInfo) -> None:

@@ -41,8 +41,8 @@ class LgeStack:
         source: format of the files; ``array`` where a host made it.
         orientation_known: False where the geometry is not that of a patient's short axis (bare
             NIfTI files).
-        acquired: when the image was taken, on the local clock: a time zone is not
-            used. None where the source does not say.
+        acquired: when the image was taken, on the local clock; a time zone is used
+            where the ECG has one too. None where the source does not say.
         date_only: True where the source gives a date but no time of day.
         image_kind: ``PSIR``, ``magnitude``, ``phase`` or ``unknown type``: it shifts intensity
             thresholds.

@@ -17,7 +17,7 @@ from scarseg_runtime.ecg.quality import EcgQuality
 from scarseg_runtime.quantify.quantities import slice_heights_mm
 from scarseg_runtime.version import __version__
 
-SCHEMA_VERSION: Final = "1.2"
+SCHEMA_VERSION: Final = "1.3"
 _DIGITS: Final = 6
 
 

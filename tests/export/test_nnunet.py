@@ -207,6 +207,20 @@ def test_what_cannot_be_exported_is_named(
         read_folder(tmp_path, tmp_path / "classes.toml")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_weights_of_a_3d_configuration_are_named(
+    tmp_path: Path, folder: Path, encoding: str
+) -> None:
+    """Its plans hold the 2-D configuration too; texts may have a byte-order mark."""
+    for source in ("plans.json", "dataset.json", "classes.toml"):
+        (tmp_path / source).write_text((folder / source).read_text(), encoding=encoding)
+    state = {"encoder.stages.0.0.convs.0.conv.weight": torch.zeros(8, 1, 3, 3, 3)}
+    torch.save({"network_weights": state}, tmp_path / "checkpoint.pth")
+    source = read_folder(tmp_path, tmp_path / "classes.toml")
+    with pytest.raises(ModelError, match=r"3-D.*2d configuration"):
+        load_fold(source, tmp_path / "checkpoint.pth", len(LABELS))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [('"scar"', '"tumour"', "infarct to an unknown class"), ('name = "nn"', "", "no text name"),

@@ -158,3 +158,18 @@ def test_damaged_archives_are_refused_or_read(
     (folder / "a.zip").write_bytes(bytes(data[: max(1, int(kept * len(data)))]))
     with pytest.raises(StudyError):  # at best it opens and holds no DICOM
         read_study(folder / "a.zip")
+
+
+def test_a_zip_inside_a_zip_is_named(tmp_path: Path, dicom_factory: ModuleType) -> None:
+    dicom_factory.write(tmp_path / "study", dicom_factory.series())
+    inner = tmp_path / "inner.zip"
+    with zipfile.ZipFile(inner, "w") as archive:
+        for path in sorted((tmp_path / "study").iterdir()):
+            archive.write(path, path.name)
+    outer = tmp_path / "outer.zip"
+    for name in ("study.zip", "export/study", "a.b/STUDY.ZIP"):
+        with zipfile.ZipFile(outer, "w") as archive:
+            archive.write(inner, name)
+            archive.writestr("readme.txt", "export")
+        with pytest.raises(StudyError, match="another zip archive"):
+            read_study(outer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
@@ -83,3 +83,11 @@ def test_time_zones_on_both_sides_or_none_are_no_reason_to_warn() -> None:
     zoned = MRI.replace(tzinfo=timezone(timedelta(hours=2)))
     assert gap_between(zoned, ecg(zoned), None) == gap_between(MRI, ecg(MRI), None)
     assert gap_between(MRI, ecg(MRI), None).warnings == ()
+
+
+def test_instants_are_compared_where_both_clocks_have_a_zone() -> None:
+    """An ECG of 12:30 in Berlin was recorded before an MRI of 12:00 in London."""
+    mri = MRI.replace(tzinfo=UTC)
+    recorded = (MRI + timedelta(minutes=30)).replace(tzinfo=timezone(timedelta(hours=1)))
+    gap = gap_between(mri, ecg(recorded), None)
+    assert gap == Gap(1.0 / 48, "timestamps")

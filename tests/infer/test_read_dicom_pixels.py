@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -149,7 +149,15 @@ def test_padding_value_that_no_pixel_has(tmp_path: Path, dicom_factory: ModuleTy
 @pytest.mark.parametrize(
     ("elements", "expected"),
     [
-        ({"AcquisitionDateTime": "20240301083000.5+0100"}, datetime(2024, 3, 1, 8, 30, 0, 500_000)),
+        (
+            {"AcquisitionDateTime": "20240301083000.5+0100"},
+            datetime(2024, 3, 1, 8, 30, 0, 500_000, timezone(timedelta(hours=1))),
+        ),
+        (
+            {"TimezoneOffsetFromUTC": "-0530"},
+            datetime(2024, 2, 29, 10, 45, 0, 250_000, timezone(-timedelta(hours=5, minutes=30))),
+        ),
+        ({"TimezoneOffsetFromUTC": "+9999"}, datetime(2024, 2, 29, 10, 45, 0, 250_000)),
         ({"AcquisitionDateTime": "202403"}, datetime(2024, 2, 29, 10, 45, 0, 250_000)),
         ({"AcquisitionTime": "10"}, datetime(2024, 2, 29, 10)),
         ({"AcquisitionDate": "2024.02.28"}, datetime(2024, 2, 28, 10, 45, 0, 250_000)),
@@ -193,6 +201,14 @@ def test_date_without_time_of_day(tmp_path: Path, dicom_factory: ModuleType) -> 
     stack = read_study(tmp_path)
     assert stack.acquired == datetime(2024, 2, 29)
     assert any("no time of day" in warning for warning in stack.warnings)
+
+
+def test_the_date_of_the_acquisition_wins_without_a_time_against_one_with_a_time(
+    tmp_path: Path, dicom_factory: ModuleType
+) -> None:
+    dicom_factory.write(tmp_path, dicom_factory.series(AcquisitionTime=None, StudyDate="20240301"))
+    stack = read_study(tmp_path)
+    assert (stack.acquired, stack.date_only) == (datetime(2024, 2, 29), True)
 
 
 def test_no_date_at_all_is_unknown(tmp_path: Path, dicom_factory: ModuleType) -> None:

@@ -82,6 +82,30 @@ def test_mixed_patients_and_studies(
     assert what in refusal(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("names", "patients"),
+    [
+        (("Twin^Digital", "Twin^Digital^^"), 1),
+        (("Twin^Digital", "TWIN^Digital^^^="), 1),
+        (("Twin^Digital", "Twin ^Digital "), 1),
+        (("Twin^Digital", "Twin^^Digital"), 2),
+        (("Twin^Digital", "Twin^Digital^Two"), 2),
+    ],
+)
+def test_empty_ends_of_a_name_are_no_other_patient(
+    tmp_path: Path, dicom_factory: ModuleType, refusal: Refusal, names: tuple[str, str],
+    patients: int,
+) -> None:  # fmt: skip
+    datasets = dicom_factory.series(PatientID=None)
+    for index, dataset in enumerate(datasets):
+        dataset.PatientName = names[index % 2]
+    dicom_factory.write(tmp_path, datasets)
+    if patients > 1:
+        assert "2 patients" in refusal(tmp_path)
+    else:
+        assert len(read_study(tmp_path).pixels) == len(datasets)
+
+
 def test_same_patient_written_differently_is_one(tmp_path: Path, dicom_factory: ModuleType) -> None:
     datasets = dicom_factory.series()
     datasets[3].PatientName = "SECRETNAME^TEST^MIDDLE"  # the ID decides

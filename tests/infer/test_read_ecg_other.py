@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from scarseg_infer.ecg.dicom import read_ecg_dicom
+from scarseg_infer.ecg.lead_names import standard_leads
+from scarseg_infer.ecg.read import read_ecg
+from scarseg_infer.ecg.record import EcgRecord, checked
 from scarseg_infer.ecg.vendor import MAX_SCP_BYTES, read_ecg_other
+from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
 
 DAY = datetime(2024, 2, 28)
@@ -30,6 +37,8 @@ def test_an_entity_bomb_is_refused_before_a_parser_sees_it(root: str) -> None:
 
 Case = tuple[str, dict[str, object], datetime | None, bool, str]
 NOT_A_DATE = "not a date"
+NOT_A_TIME = "not a time"
+CET = timezone(timedelta(hours=1))
 DATES: dict[str, Case] = {
     "edf, midnight": ("edf", {"clock": "00.00.00"}, DAY, True, ""),
     "edf, no time": ("edf", {"clock": "", "recording": ""}, DAY, True, ""),
@@ -44,12 +53,46 @@ DATES: dict[str, Case] = {
         "aecg", {"low": "", "head": "20240228104512"}, datetime(2024, 2, 28, 10, 45, 12), False, "",
     ),
     "aecg, zone": (
-        "aecg", {"low": "20240228233000+0100"}, datetime(2024, 2, 28, 23, 30), False, "",
+        "aecg", {"low": "20240228233000+0100"},
+        datetime(2024, 2, 28, 23, 30, tzinfo=CET), False, "",
     ),
     "aecg, de-identified": ("aecg", {"low": "19000101000000"}, None, False, NOT_A_DATE),
+    "aecg, bad clock": ("aecg", {"low": "20240228256000", "head": ""}, DAY, True, NOT_A_TIME),
+    "aecg, bad zone": (
+        "aecg", {"low": "20240228104512+9960"}, datetime(2024, 2, 28, 10, 45, 12), False, "",
+    ),
+    "aecg, half a clock": ("aecg", {"low": "202402281", "head": ""}, DAY, True, NOT_A_TIME),
+    "aecg, month": ("aecg", {"low": "202312", "head": ""}, None, False, NOT_A_DATE),
+    "aecg, year": ("aecg", {"low": "2023", "head": ""}, None, False, NOT_A_DATE),
+    "aecg, half a day": ("aecg", {"low": "2023123", "head": ""}, None, False, NOT_A_DATE),
+    "aecg, month, then another": ("aecg", {"low": "202312"}, None, False, NOT_A_DATE),
+    "aecg, month, then a day": (
+        "aecg", {"low": "202402"}, datetime(2024, 2, 28, 10, 45, 12), False, "",
+    ),
+    "aecg, two days": ("aecg", {"low": "20231224"}, None, False, "two different dates"),
     "aecg, none": ("aecg", {"low": "", "head": ""}, None, False, ""),
     "scp, no time": ("scp", {"clock": False}, DAY, True, ""),
     "scp, no date": ("scp", {"day": (0, 0, 0)}, None, False, ""),
+    "scp, month": ("scp", {"day": (2024, 2, 0)}, None, False, NOT_A_DATE),
+    "scp, year": ("scp", {"day": (2024, 0, 0)}, None, False, NOT_A_DATE),
+    "edf, bad clock": ("edf", {"clock": "25.61.00"}, DAY, True, NOT_A_TIME),
+    "edf, bad clock, year": (
+        "edf", {"clock": "??", "date": "01.01.85"}, DAY, True, NOT_A_TIME,
+    ),
+    "edf, not padded": ("edf", {"date": "8.2.24", "recording": ""}, None, False, NOT_A_DATE),
+    "edf, month": (
+        "edf", {"date": "01.01.85", "recording": "Startdate FEB-2024 X X X"}, None, False,
+        NOT_A_DATE,
+    ),
+    "edf, two days": ("edf", {"date": "27.02.24"}, None, False, "two different dates"),
+    "muse, bad clock": ("muse", {"clock": "24:61:00"}, DAY, True, NOT_A_TIME),
+    "muse, not padded": ("muse", {"day": "2-8-2024"}, None, False, NOT_A_DATE),
+    "muse, month": ("muse", {"day": "202402"}, None, False, NOT_A_DATE),
+    "muse, word": ("muse", {"day": "28-FEB-2024", "clock": ""}, DAY, True, ""),
+    "philips, bad clock": ("philips", {"clock": "25:00:00"}, DAY, True, NOT_A_TIME),
+    "philips, month": ("philips", {"day": "2024-02"}, None, False, NOT_A_DATE),
+    "philips, not padded": ("philips", {"day": "2024-2-8"}, None, False, NOT_A_DATE),
+    "philips, other order": ("philips", {"day": "02-03-2024"}, None, False, NOT_A_DATE),
     "scp, impossible": ("scp", {"day": (1850, 1, 1)}, None, False, NOT_A_DATE),
     "muse, no time": ("muse", {"clock": ""}, DAY, True, ""),
     "muse, none": ("muse", {"day": "", "clock": ""}, None, False, ""),
@@ -182,16 +225,42 @@ def test_scp_damage_is_noticed_by_its_checksums(ecg_factory: ModuleType) -> None
         read_ecg_other(bytes(content) + b"\0" * MAX_SCP_BYTES)
 
 
+@pytest.mark.parametrize("make", ["philips", "aecg", "edf", "scp", "dicom", "wfdb", "array"])
 @pytest.mark.parametrize(("pulse_mv", "doubtful"), [(None, False), (1.0, False), (2.0, True)])
-def test_the_calibration_pulse_of_philips_is_cut_off_and_checked(
-    ecg_factory: ModuleType, pulse_mv: float | None, doubtful: bool
+def test_a_calibration_pulse_is_cut_off_and_checked_in_every_format(
+    make: str, pulse_mv: float | None, doubtful: bool, ecg_factory: ModuleType, tmp_path: Path
 ) -> None:
     counts = ecg_factory.counts()
-    record = read_ecg_other(ecg_factory.philips(counts, pulse_mv=pulse_mv))
+    tail = np.zeros((500, 12), np.int16)
+    tail[150:250] = round((pulse_mv or 0.0) / ecg_factory.STEP_MV)
+    samples = counts if pulse_mv is None else np.vstack([counts, tail])
+    record = as_format(ecg_factory, make, samples, tmp_path)
     assert 4900 < len(record.signals_mv) <= 5000
     truth = counts[: len(record.signals_mv)] * ecg_factory.STEP_MV
     np.testing.assert_allclose(record.signals_mv, truth, rtol=0, atol=1e-9)
     assert ["2.00 mV high" in warning for warning in record.warnings] == [True] * doubtful
+
+
+def as_format(
+    factory: ModuleType, make: str, counts: np.ndarray, folder: Path, names: Sequence[str] = LEADS
+) -> EcgRecord:
+    """The record as it comes out of a file of the format."""
+    if make == "array":
+        return checked(EcgRecord(counts * factory.STEP_MV, factory.RATE_HZ, names))
+    if make == "wfdb":
+        sums = counts.sum(0, dtype=np.int64) % 65536
+        gain = 1 / factory.STEP_MV
+        lines = [
+            f"rec.dat 16 {gain:g}/mV 16 0 0 {total} 0 {lead}"
+            for lead, total in zip(names, sums, strict=True)
+        ]
+        (folder / "rec.hea").write_text("\n".join([f"rec 12 500 {len(counts)}", *lines]))
+        (folder / "rec.dat").write_bytes(counts.astype("<i2").tobytes())
+        return read_ecg(folder / "rec")
+    if make == "dicom":
+        dataset = factory.dicom(factory.multiplex_group(counts))
+        return read_ecg_dicom(factory.dicom_bytes(dataset))
+    return read_ecg_other(getattr(factory, make)(counts))
 
 
 @pytest.mark.parametrize("encoding", ["UTF-8", "GBK"])
@@ -217,3 +286,46 @@ def test_other_work_does_not_wait_for_the_library() -> None:
         "assert not {'ecgdatakit', 'pydicom', 'wfdb'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("make", ["philips", "muse"])
+@pytest.mark.parametrize("encoding", ["UTF-8", "ISO-8859-1", "windows-1252"])
+def test_a_byte_order_mark_goes_before_the_declaration(
+    make: str, encoding: str, ecg_factory: ModuleType
+) -> None:
+    """What an editor puts before a file whose declaration it leaves as it was."""
+    text = getattr(ecg_factory, make)(ecg_factory.counts())
+    text = text.decode("utf-16" if make == "philips" else "utf-8")
+    text = re.sub('encoding="[^"]*"', f'encoding="{encoding}"', text, count=1)
+    record = read_ecg_other(text.encode("utf-8-sig"))
+    plain = read_ecg_other(getattr(ecg_factory, make)(ecg_factory.counts()))
+    np.testing.assert_array_equal(record.signals_mv, plain.signals_mv)
+
+
+LEAD_NAMES = ("ECG {}", "Lead {}", "ecg lead {}", "MDC_ECG_LEAD_{}", "EKG_{}")
+
+
+@pytest.mark.parametrize("pattern", LEAD_NAMES)
+@pytest.mark.parametrize("make", ["edf", "wfdb", "dicom", "array"])
+def test_prefixes_of_lead_names_are_known_in_every_format(
+    make: str, pattern: str, ecg_factory: ModuleType, tmp_path: Path
+) -> None:
+    counts, names = ecg_factory.counts(), [pattern.format(lead.upper()) for lead in LEADS]
+    if make == "edf":
+        record = read_ecg_other(ecg_factory.edf(counts, labels=[name[:16] for name in names]))
+    elif make == "dicom":
+        group = ecg_factory.multiplex_group(counts)
+        for channel, name in zip(group.ChannelDefinitionSequence, names, strict=True):
+            del channel.ChannelSourceSequence
+            channel.ChannelLabel = name
+        record = read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(group)))
+    else:
+        record = as_format(ecg_factory, make, counts, tmp_path, names)
+    assert record.lead_names == LEADS
+    np.testing.assert_allclose(record.signals_mv, counts * ecg_factory.STEP_MV, atol=1e-9)
+
+
+def test_a_prefixed_name_does_not_take_that_of_another_lead() -> None:
+    assert standard_leads(("I", "ECG I", "Lead II", "V1 lead", "-aVR", "vx")) == (
+        "I", "ECG I", "II", "V1 lead", "-aVR", "vx",
+    )  # fmt: skip

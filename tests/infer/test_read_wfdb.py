@@ -135,7 +135,7 @@ def test_an_uncalibrated_lead_is_read_with_a_warning(
     [
         ("rec 2 500 12 13:45:10 01/10/1990", datetime(1990, 10, 1, 13, 45, 10), False),
         (
-            "rec 2 500/1000(5) 12 1:02:03.25 29/2/2020",
+            "rec 2 500/1000(5) 12 1:02:03.25 29/02/2020",
             datetime(2020, 2, 29, 1, 2, 3, 250000),
             False,
         ),
@@ -183,10 +183,11 @@ def test_a_time_that_is_no_time_leaves_the_date(tmp_path: Path, clock: str) -> N
         ("# recording_date: 10/29/1990", datetime(1990, 10, 29), True),
         ("# ECG date: 29.10.1990", datetime(1990, 10, 29), True),
         ("# ECG date: 10-10-1990", datetime(1990, 10, 10), True),
-        ("# Date/Time: 1990-10-29T13:45:10.5", datetime(1990, 10, 29, 13, 45, 10), False),
+        ("# Date/Time: 1990-10-29T13:45:10.5", datetime(1990, 10, 29, 13, 45, 10, 500000), False),
+        ("# ECG date: 29-Oct-1990 7:05", datetime(1990, 10, 29, 7, 5), False),
+        ("# ECG date: October 9, 1990", datetime(1990, 10, 9), True),
         ("# ECG date: 29/10/1990 7:05", datetime(1990, 10, 29, 7, 5), False),
         ("# ECG date: 29/10/1990 00:00:00", datetime(1990, 10, 29), True),
-        ("# ECG date: 29/10/1990 25:00:00", datetime(1990, 10, 29), True),
     ],
 )
 def test_a_date_in_a_comment_counts_where_it_can_be_read_in_one_way(
@@ -202,6 +203,10 @@ def test_a_date_in_a_comment_counts_where_it_can_be_read_in_one_way(
         (("# ECG date: 01/10/1990",), "either way round"),
         (("# ECG date: 12.11.1990",), "either way round"),
         (("# ECG date: 29/10/90",), "holds none"),
+        (("# ECG date: 1990-9-8",), "holds none"),
+        (("# ECG date: 1990-10",), "holds none"),
+        (("# ECG date: Oct 1990",), "holds none"),
+        (("# ECG date: 29/1/1990",), "holds none"),
         (("# ECG date: 31/31/1990",), "holds none"),
         (("# ECG date: 1900-01-01",), "holds none"),
         (("# ECG date: 1990",), "holds none"),
@@ -230,12 +235,72 @@ def test_the_date_of_the_header_wins_over_that_of_a_comment(tmp_path: Path) -> N
         assert read(tmp_path, line, comments=comments).recorded == recorded
 
 
+@pytest.mark.parametrize("clock", ["25:00:00", "7 o'clock", "10:45 PM", "?"])
+def test_a_bad_time_in_a_comment_leaves_its_date(tmp_path: Path, clock: str) -> None:
+    record = read(tmp_path, comments=(f"# ECG date: 29/10/1990 {clock}",))
+    assert (record.recorded, record.date_only) == (datetime(1990, 10, 29), True)
+    assert ["time of day is not a time" in warning for warning in record.warnings] == [True]
+
+
+@pytest.mark.parametrize(
+    ("written", "recorded", "date_only"),
+    [
+        ("05-May-2020 09:49:17", datetime(2020, 5, 5, 9, 49, 17), False),
+        ("09:49:17 5-MAY-2020", datetime(2020, 5, 5, 9, 49, 17), False),
+        ("05 May 2020", datetime(2020, 5, 5), True),
+        ("2020-05-06", datetime(2020, 5, 6), True),
+        ("2020-05-06T09:49", datetime(2020, 5, 6, 9, 49), False),
+        ("09:49:17 2020-05-06", datetime(2020, 5, 6, 9, 49, 17), False),
+        ("20200506 09:49:17", datetime(2020, 5, 6, 9, 49, 17), False),
+        ("29.05.2020", datetime(2020, 5, 29), True),
+    ],
+)
+def test_a_date_that_means_one_day_counts_however_it_is_written(
+    tmp_path: Path, written: str, recorded: datetime, date_only: bool
+) -> None:
+    record = read(tmp_path, f"rec 2 500 12 {written}")
+    assert (record.recorded, record.date_only, record.warnings) == (recorded, date_only, ())
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ("05.06.2020", "either way round"),
+        ("09:49:17 05-06-2020", "either way round"),
+        ("05/2020", "not a date"),
+        ("2020-05", "not a date"),
+        ("May-2020", "not a date"),
+        ("202005", "not a date"),
+        ("2020-5-6", "not a date"),
+        ("1/2/2020", "not a date"),
+        ("05-May-20", "not a date"),
+    ],
+)
+def test_a_date_that_means_none_or_two_days_is_unknown(
+    tmp_path: Path, written: str, why: str
+) -> None:
+    record = read(tmp_path, f"rec 2 500 12 {written}")
+    assert record.recorded is None
+    assert [why in warning for warning in record.warnings] == [True]
+
+
+@pytest.mark.parametrize("name", ["data/rec", "records/00000/00001", "a/16"])
+def test_a_folder_in_the_name_of_a_record_is_no_segment(tmp_path: Path, name: str) -> None:
+    np.testing.assert_array_equal(read(tmp_path, f"{name} 2 500 12").signals_mv, SAMPLES / 1000.0)
+
+
+@pytest.mark.parametrize("name", ["rec/2", "data/rec/2"])
+def test_segments_are_named_as_such(tmp_path: Path, name: str) -> None:
+    with pytest.raises(EcgError, match="multi-segment"):
+        read(tmp_path, f"{name} 12 500 5000", signals=("a 2500", "b 2500"))
+
+
 @given(day=st.dates(min_value=date(1901, 1, 1)), us=st.booleans(), mark=st.sampled_from("/.-"))
 def test_numbers_are_read_as_a_date_only_if_that_is_the_date(
     day: date, us: bool, mark: str
 ) -> None:
     order = (day.month, day.day) if us else (day.day, day.month)
-    text = mark.join(map(str, (*order, f"{day.year:04}")))
+    text = mark.join((*(f"{part:02}" for part in order), f"{day.year:04}"))
     recorded, _, warnings = comment_date([f"# ECG date: {text}"])
     assert recorded is None or recorded.date() == day
     assert (recorded is None) == (day.month != day.day and day.day <= 12) == bool(warnings)

@@ -45,7 +45,7 @@ def test_what_is_read_is_what_wfdb_reads(
     (tmp_path / "data1").write_bytes(stored.astype("<i2").tobytes())
     header = plain_header((tmp_path / "record.hea").read_text(encoding="ascii"))
     assert header is not None
-    ours = with_samples(header, tmp_path / "data1")
+    ours = with_samples(header, (tmp_path / "data1").read_bytes())
     theirs = wfdb.rdrecord(str(tmp_path / "record"), physical=False)
     assert (ours.fs, ours.sig_len) == (theirs.fs, theirs.sig_len)
     assert [n.strip() for n in ours.sig_name] == [n.strip() for n in theirs.sig_name]

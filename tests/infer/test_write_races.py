@@ -13,7 +13,7 @@ import pytest
 
 from scarseg_infer.result import ScarResult
 from scarseg_infer.write.folder import check_out
-from scarseg_infer.write.whole_folder import staging
+from scarseg_infer.write.whole_folder import publish, staging
 from scarseg_runtime.errors import OutputError
 
 THREADS = 4
@@ -161,3 +161,15 @@ def test_what_came_meanwhile_and_is_no_result_is_put_back(
     came = "notes.txt" if kind == "file" else "result.json"
     there = ["out", f"out/{came}", "out/segments.csv"]
     assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")) == there
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "é" * 127])
+@pytest.mark.parametrize("again", [False, True])
+def test_names_as_long_as_the_file_system_takes(tmp_path: Path, name: str, again: bool) -> None:
+    out = tmp_path / name
+    for text in ("first", "second")[: 1 + again]:
+        with staging(out) as folder:
+            (folder / "result.json").write_text(text)
+            publish(folder, out, ["result.json"], overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (out / "result.json").read_text() == ("second" if again else "first")

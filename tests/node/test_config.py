@@ -38,6 +38,11 @@ def test_defaults_and_paths(tmp_path: Path) -> None:
     assert found.peers == ()
 
 
+def test_a_byte_order_mark_of_an_editor_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text(MINIMAL, encoding="utf-8-sig")
+    assert read_config(tmp_path / "node.toml").ae_title == "SCARSEG"
+
+
 @pytest.mark.parametrize(
     ("address", "admitted"),
     [("10.0.0.7", True), ("::ffff:10.0.0.7", True), ("::1", True), ("10.0.1.7", False),

@@ -29,10 +29,11 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from scarseg_infer.node.config import read_config
 from scarseg_infer.node.counters import Counters
-from scarseg_infer.node.dicom.receive import Receiver
+from scarseg_infer.node.dicom.receive import Receiver, arrival_of
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.queue.received import Queue
 from scarseg_infer.node.queue.storage import Storage, write_synced
+from scarseg_infer.study.dicom.frames import ENHANCED_CLASSES
 
 Dcmtk = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -150,6 +151,31 @@ def test_uids_that_are_missing_or_differ(node_factory: ModuleType, node: Any) ->
         association._reactor_checkpoint.set()
         assert answer.Status in (0xA900, 0xC000), damage
     association.release()
+
+
+@pytest.mark.parametrize("uid", ["1.2.826.0.1.007.5", "1.2.3.00"])
+def test_uids_with_leading_zeros_are_taken(node_factory: ModuleType, uid: str) -> None:
+    """Forbidden by PS3.5, 9.1, written by some devices, read by the command line."""
+    (image,) = node_factory.demo_study("ODD")[:1]
+    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = uid
+    stream = BytesIO()
+    image.save_as(stream)
+    data = stream.getvalue()
+    arrival = arrival_of(image, data, (str(image.SOPClassUID), uid))
+    assert arrival is not None and arrival.sop_uid == uid
+    assert arrival_of(image, data, (str(image.SOPClassUID), "1.2")) is None
+
+
+def test_every_image_class_of_the_command_line_is_accepted(receiver: Any) -> None:
+    _, _, node = receiver()
+    ae = AE(ae_title="SENDER")
+    classes = (MRImageStorage, *ENHANCED_CLASSES)
+    for sop_class in classes:
+        ae.add_requested_context(sop_class)
+    association = ae.associate("127.0.0.1", node.port, ae_title="SCARSEG")
+    accepted = [context.abstract_syntax for context in association.accepted_contexts]
+    association.release()
+    assert accepted == list(classes)
 
 
 def test_oversized_object_ends_its_association_only(node_factory: ModuleType, node: Any) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from scarseg_runtime.atlas import SEGMENT_NAMES
 from scarseg_runtime.contract import Label
-from scarseg_runtime.quantify.characteristics import Characteristics, characterise
+from scarseg_runtime.quantify.characteristics import Characteristics, characterise, threshold_doubts
 from scarseg_runtime.quantify.wall_depth import wall_depth
 
 NAMES = tuple(SEGMENT_NAMES)
@@ -64,6 +64,87 @@ def test_distribution(
     assert found.segment_distribution[11] == expected
     assert [d for k, d in enumerate(found.segment_distribution) if k != 11] == [None] * 16
     assert found.location == (NAMES[11],)
+
+
+@pytest.mark.parametrize("degrees", [25.0, 70.0, 360.0])
+def test_a_scar_is_transmural_from_three_quarters_of_the_wall(degrees: float) -> None:
+    def named(inner: float, outer: float) -> str | None:
+        return run(ring(inner, outer, (0.7, 0.7), degrees)[0]).distribution
+
+    assert named(0, 0.70) == "subendocardial"
+    assert named(0, 0.80) == "transmural"
+    assert named(0.30, 1) == "epicardial"
+    assert named(0.20, 1) == "transmural"
+
+
+def test_inner_and_outer_scar_with_a_healthy_middle_is_not_transmural() -> None:
+    labels, depth = ring(0, 1)
+    labels[(labels == Label.SCAR) & (np.abs(depth - 0.5) < 0.16)] = Label.VIABLE_MYOCARDIUM
+    assert run(labels).distribution in ("subendocardial", "epicardial")
+
+
+def whole_heart(degrees: float, all_round: int) -> np.ndarray:
+    """Ten rings with a transmural scar, the last ones scarred all round."""
+    labels = np.concatenate([ring(0, 1, degrees=degrees)[0]] * 4)[:10]
+    scarred = labels[10 - all_round :]
+    scarred[scarred == Label.VIABLE_MYOCARDIUM] = Label.SCAR
+    return labels
+
+
+@pytest.mark.parametrize(("degrees", "all_round"), [(90, 1), (240, 0), (240, 3), (0.1, 2), (90, 6)])
+def test_thresholds_and_obstruction_hold_where_slices_are_scarred_all_round(
+    degrees: float, all_round: int
+) -> None:
+    labels = whole_heart(degrees, all_round)
+    truth = (labels == Label.SCAR).sum() * 10 / 1000
+    found = run(labels)
+    assert found.n_sd is not None and found.sd is not None and found.schmidt is not None
+    assert found.n_sd["5"].ml == pytest.approx(truth, rel=0.03)
+    assert found.sd.core.ml == pytest.approx(truth, rel=0.03)
+    assert found.microvascular_obstruction_ml == pytest.approx(0, abs=0.02 * truth)
+    assert threshold_doubts(signal(labels), labels, np.full(10, 0.01)) == ()
+
+
+def test_without_remote_wall_there_is_no_number_but_a_word() -> None:
+    labels = whole_heart(90, 10)
+    found = run(labels)
+    assert found.n_sd is found.sd is found.fwhm is found.schmidt is None
+    assert found.microvascular_obstruction_ml is None
+    (doubt,) = threshold_doubts(signal(labels), labels, np.full(10, 0.01))
+    assert "No remote" in doubt
+
+
+def test_fwhm_of_a_tiny_scar_is_about_the_scar_or_nothing() -> None:
+    """The brightest of the wall is elsewhere than in a scar of less than half a percent of it."""
+    labels = whole_heart(0, 0)
+    labels[4, 38:43, 64:68] = Label.SCAR
+    truth = (labels == Label.SCAR).sum() * 10 / 1000
+    for contrast in (400.0, 200.0):
+        pixels = signal(labels, contrast)
+        found = run(labels, pixels)
+        assert found.fwhm is not None and found.schmidt is not None
+        assert found.fwhm.core.ml == pytest.approx(truth, rel=0.1)
+    faint = signal(labels, 100.0)
+    blood = signal(labels)
+    blood[:, labels[0] == 0] = 60.0
+    rim = np.isin(labels, (2, 3)) & (np.hypot(*(np.mgrid[:80, :80] - 40)) < INNER_MM + 1.5)
+    blood[rim] = 350.0  # partial volume all round the endocardium
+    for pixels in (faint, blood):
+        found = run(labels, pixels)
+        assert found.fwhm is found.schmidt is None
+        (doubt,) = threshold_doubts(pixels, labels, np.full(10, 0.01))
+        assert "FWHM" in doubt
+
+
+def test_the_grey_zone_of_schmidt_lies_between_remote_and_half_of_the_maximum() -> None:
+    labels, depth = ring(0, 1)
+    edge = (labels == Label.SCAR) & (np.abs(depth - 0.5) > 0.2)
+    pixels = signal(labels)
+    pixels[edge] = 190.0  # a third of the way from 80 to 400
+    found = run(labels, pixels)
+    assert found.schmidt is not None and found.fwhm is not None
+    assert found.schmidt.core == found.fwhm.core
+    assert found.schmidt.grey_zone.ml == pytest.approx(edge.sum() * 10 / 1000, rel=0.05)
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 1.4)])

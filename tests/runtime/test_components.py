@@ -70,3 +70,24 @@ def test_clean_up_is_idempotent_and_leaves_its_input_alone() -> None:
     once = clean_labels(labels, 3.0, 1.0)
     assert np.array_equal(labels, before)
     assert np.array_equal(clean_labels(once, 3.0, 1.0), once)
+
+
+def test_an_island_is_measured_by_the_heights_of_its_own_slices() -> None:
+    """Seven pixels of a slice of 17.6 mm are 0.316 mL, by the mean height of the stack 0.234."""
+    labels = np.zeros((5, 20, 20), np.uint8)
+    labels[:, 3:17, 3:17] = Label.VIABLE_MYOCARDIUM
+    for index in (0, 2):
+        labels[index, 5, 5:12] = Label.SCAR
+    heights = np.array([8.8, 11.0, 17.6, 14.0, 13.6])
+    cleaned = clean_labels(labels, 0.3, heights * 1.6**2 / 1000)
+    assert [int((plane == Label.SCAR).sum()) for plane in cleaned] == [0, 0, 7, 0, 0]
+
+
+def test_a_dark_core_that_was_called_viable_is_scar() -> None:
+    labels = np.zeros((1, 20, 20), np.uint8)
+    labels[0, 2:18, 2:18] = Label.VIABLE_MYOCARDIUM
+    labels[0, 5:12, 5:12] = Label.SCAR
+    labels[0, 7:10, 7:10] = Label.VIABLE_MYOCARDIUM
+    cleaned = clean_labels(labels, 0.0, 1.0)
+    assert (cleaned[0, 5:12, 5:12] == Label.SCAR).all()
+    assert (cleaned == Label.SCAR).sum() == 49

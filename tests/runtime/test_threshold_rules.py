@@ -7,15 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scarseg_runtime.quantify.threshold_rules import (
-    fwhm,
-    n_sd,
-    otsu,
-    otsu_threshold,
-    remote_region,
-    remote_statistics,
-    with_dark_cores,
-)
+from scarseg_runtime.quantify.components import with_dark_cores
+from scarseg_runtime.quantify.remote import remote_region, remote_statistics
+from scarseg_runtime.quantify.threshold_rules import fwhm, n_sd, otsu, otsu_threshold
 
 REMOTE, SCAR = 100.0, 300.0
 ROWS, COLUMNS = np.mgrid[:64, :64] - 31.5
@@ -42,15 +36,55 @@ def rules() -> tuple:
     return fwhm, otsu, lambda pixels, wall: n_sd(pixels, wall, 5)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.45])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.45, 0.67, 0.8])
 def test_remote_is_found_without_a_reader(share: float) -> None:
     pixels, wall, scar = phantom(1, share)
     remote = remote_region(pixels, wall)
     assert not (remote & (scar | ~wall)).any()
-    assert remote.sum() == pytest.approx(wall.sum() / 2, rel=0.05)
+    assert remote.sum() > 0.6 * (wall & ~scar).sum()
     mean, sd = remote_statistics(pixels, wall)
     assert mean == pytest.approx(REMOTE, abs=1.0)
     assert sd == pytest.approx(10.0, rel=0.05)
+
+
+@pytest.mark.parametrize("all_round", [1, 3, 6])
+@pytest.mark.parametrize("degrees", [0, 90, 240])
+def test_slices_scarred_all_round_do_not_hide_the_scar(all_round: int, degrees: int) -> None:
+    """Ten rings of 128², a transmural scar in each and the last ones scarred all round."""
+    rng = np.random.default_rng(7)
+    rows, columns = np.mgrid[:128, :128] - 63.5
+    radius, angle = np.hypot(rows, columns), np.degrees(np.arctan2(rows, columns)) % 360
+    wall = np.repeat(((radius > 20) & (radius < 30))[None], 10, axis=0)
+    scar = wall & (angle < degrees)
+    scar[-all_round:] = wall[-all_round:]
+    pixels = rng.normal(0, 10, wall.shape) + np.where(scar, 500.0, 100.0)
+    for n in (3, 5):
+        assert dice(n_sd(pixels, wall, n), scar) > 0.98
+    assert remote_statistics(pixels, wall, scar) == pytest.approx((100.0, 10.0), rel=0.05)
+
+
+def test_a_wall_that_is_scar_everywhere_has_no_remote() -> None:
+    pixels, wall, _ = phantom(1, 0.0)
+    assert remote_statistics(pixels, wall, wall) is None
+    assert remote_statistics(pixels, np.zeros_like(wall)) is None
+
+
+@pytest.mark.parametrize(("rim", "outer"), [(0.0, True), (0.0, False), (350.0, False)])
+def test_borders_that_hold_something_else_do_not_count(rim: float, outer: bool) -> None:
+    """Air or blood mixed into the inner border, or into both."""
+    pixels, wall, scar = phantom(1, 0.3)
+    inner = wall & (RADIUS > 13.2) & ((RADIUS < 22.8) | (not outer))
+    mixed = np.where(wall & ~inner, (pixels + rim) / 2, pixels)
+    assert remote_statistics(mixed, wall) == pytest.approx((REMOTE, 10.0), rel=0.06)
+    assert dice(n_sd(mixed, wall, 5) & inner, scar & inner) > 0.97
+
+
+def test_slices_of_unlike_brightness_all_count() -> None:
+    pixels, wall, scar = phantom(1, 0.3)
+    pixels = pixels * np.array([0.9, 1.0, 1.05, 1.1])[:, None, None]
+    remote = remote_region(pixels, wall)
+    assert remote.any((1, 2)).all() and not (remote & scar).any()
+    assert n_sd(pixels, wall & ~scar, 5).sum() < 0.01 * wall.sum()
 
 
 def test_part_of_a_ring_is_enough_and_an_empty_slice_has_no_remote() -> None:
@@ -71,7 +105,7 @@ def test_clear_scar_is_found_by_every_rule(share: float) -> None:
 def test_thresholds_lie_where_the_definitions_say() -> None:
     """A ramp without noise in the brighter half ring: the lowest signal called is the threshold."""
     wall = np.repeat((RADIUS > 12)[None] & (RADIUS < 24)[None], 2, axis=0)
-    pixels = np.where(ANGLE < 0.5, 100.0 + 400.0 * ANGLE, 90.0 + 20.0 * (ROWS % 2 == 0.5))
+    pixels = np.where(ANGLE < 0.5, 140.0 + 400.0 * ANGLE, 90.0 + 20.0 * (ROWS % 2 == 0.5))
     pixels = np.repeat(pixels[None], 2, axis=0).astype(np.float32)
     mean, sd = remote_statistics(pixels, wall)
     assert (mean, sd) == pytest.approx((100.0, 10.0), rel=0.02)

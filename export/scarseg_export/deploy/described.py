@@ -124,7 +124,7 @@ def _by_toml(path: Path, description: Path) -> Described:
 
 def _read_toml(description: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(description.read_text(encoding="utf-8"))
+        return tomllib.loads(description.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise _toml_error(f"it cannot be read: {error}") from error
 

@@ -29,6 +29,8 @@ CLASSES = {
 }
 ARCHITECTURES = ("PlainConvUNet", "ResidualEncoderUNet")
 """Of the package dynamic_network_architectures, which nnU-Net itself builds them with."""
+_WEIGHT_DIMENSIONS_3D = 5
+"""Of a convolution: output and input channels, and three of space."""
 _PARTS = {
     "torch.nn.modules.conv.Conv2d": nn.Conv2d,
     "torch.nn.modules.instancenorm.InstanceNorm2d": nn.InstanceNorm2d,
@@ -170,6 +172,11 @@ def load_fold(source: Source, checkpoint: Path, classes: int) -> nn.Module:
         **source.architecture["arguments"],
     )  # fmt: skip
     state = _read_checkpoint(checkpoint)
+    if any(value.ndim == _WEIGHT_DIMENSIONS_3D for value in state.values()):
+        raise ModelError(
+            "the weights of the checkpoint are 3-D, as of nnU-Net's 3d_fullres",
+            "Pass a training of its 2d configuration, the only one that is supported",
+        )
     for name, value in net.state_dict().items():
         if name not in state or state[name].shape != value.shape:
             shape = list(state[name].shape) if name in state else "missing"
@@ -228,7 +235,7 @@ def _facts(entries: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{path.name} is missing or damaged", "Pass nnU-Net's trained-model folder"
@@ -240,7 +247,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ModelError(
             f"the TOML of --classes cannot be read ({type(error).__name__})", "Check it"

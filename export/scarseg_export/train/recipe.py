@@ -58,7 +58,7 @@ def load_recipe(path: Path | None) -> Recipe:
     if path is None:
         return Recipe()
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(values, dict):
             raise ValueError("not an object")
         return recipe_of(values)

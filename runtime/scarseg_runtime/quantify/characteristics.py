@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scarseg_runtime.contract import MYOCARDIUM, SEGMENT_COUNT, Label
-from scarseg_runtime.quantify.components import heart_box
+from scarseg_runtime.quantify.components import heart_box, with_dark_cores
 from scarseg_runtime.quantify.quantities import MYOCARDIUM_G_PER_ML
-from scarseg_runtime.quantify.threshold_rules import fwhm, n_sd, remote_statistics, with_dark_cores
+from scarseg_runtime.quantify.remote import remote_statistics
+from scarseg_runtime.quantify.threshold_rules import fwhm, fwhm_level, n_sd
 from scarseg_runtime.quantify.wall_depth import wall_depth
 
 Distribution = Literal["subendocardial", "mid-wall", "epicardial", "transmural"]
@@ -25,6 +26,9 @@ LAYERS: Final = 3
 INVOLVED: Final = 0.5
 """Share of a layer's voxels, along the scar, from which the layer counts as scarred (design
 choice: half, as 50 % transmurality parts viable from not viable)."""
+TRANSMURAL: Final = 0.75
+"""Share of the whole wall, along the scar, from which it is transmural, if the middle layer is
+scarred too: the last of the four classes of extent (PMC5676975)."""
 MIN_SHARE: Final = 0.01
 """A segment with less scar than this share of its wall is given no distribution."""
 SD_RULES: Final = (2, 3, 5, 6)
@@ -32,8 +36,16 @@ GREY_SD: Final = (2, 3)
 """Grey zone between 2 and 3 SD above remote myocardium, core above 3 SD (Yan et al., Circulation
 2006;114:32)."""
 FWHM_GREY: Final = 0.35
-"""Grey zone of FWHM from this share of the way from remote to maximum up to half of it
-(35 % to 50 % of maximum: Roes et al., Circ Cardiovasc Imaging 2009;2:183)."""
+"""Grey zone of FWHM from this share of the way from remote to the maximum of the scar up to half of
+it. Roes et al. (Circ Cardiovasc Imaging 2009;2:183) take 35 % to 50 % of the plain maximum, as
+Flett et al. (JACC Cardiovasc Imaging 2011;4:150) take its half for the core: on PSIR, whose zero is
+arbitrary, that means nothing."""
+FWHM_LEAST_SD: Final = 3.0
+"""Half way to the maximum must lie so far above remote, or the rule calls noise (design choice)."""
+FWHM_SMALL_SHARE: Final = 0.05
+FWHM_MOST: Final = 3.0
+"""Where the scar is a smaller share of the wall than that, the core of FWHM may be so many times as
+large, or what the rule calls is not the scar that it presumes (design choices)."""
 SECTORS: Final = 60
 """Directions from the LV centre, 6° each, in which the layers of the wall are compared."""
 
@@ -76,11 +88,16 @@ class Characteristics:
         segment_distribution: [17] of each AHA segment; None where it has no scar.
         microvascular_obstruction_ml: dark core inside the scar, counted as scar: not enhanced by
             the loosest rule, 2 SD above remote myocardium (design choice).
-        fwhm: core from half of the maximum, grey zone from 35 %; None where the labels show no scar
-            too: the rule presumes that there is some.
-        sd: core above 3 SD, grey zone between 2 and 3 SD above remote myocardium; None without
-            myocardium.
+        fwhm: core from half of the way from remote myocardium to the brightest of the scar (Flett
+            2011 takes half of the plain maximum, which means nothing on PSIR), grey zone from 35 %
+            (Roes 2009, likewise); None where the labels show no scar too, since the rule presumes
+            that there is some, and where that scar is too faint or too small for it.
+        sd: core above 3 SD, grey zone between 2 and 3 SD above remote myocardium.
         n_sd: scar by 2, 3, 5 and 6 SD above remote myocardium, keys ``2`` … ``6``.
+        schmidt: core as that of ``fwhm``, grey zone between it and the brightest remote myocardium
+            (Schmidt et al., Circulation 2007;115:2006; brightest: mean + 3 SD, without outliers).
+
+    All that is measured against remote myocardium is None where no remote wall is found.
     """
 
     location: tuple[str, ...]
@@ -90,6 +107,7 @@ class Characteristics:
     fwhm: Zones | None
     sd: Zones | None
     n_sd: dict[str, Amount] | None
+    schmidt: Zones | None
 
 
 def characterise(
@@ -114,7 +132,7 @@ def characterise(
     pixels, labels, segments = pixels[box], labels[box], segments[box]
     wall, scar = np.isin(labels, MYOCARDIUM), labels == Label.SCAR
     if not wall.any():
-        return Characteristics((), None, (None,) * SEGMENT_COUNT, None, None, None, None)
+        return Characteristics((), None, (None,) * SEGMENT_COUNT, None, None, None, None, None)
     voxel_ml = np.asarray(heights_mm) * pixel_spacing_mm[0] * pixel_spacing_mm[1] / 1000.0
     measure = _Measure(wall, voxel_ml)
     counts = np.bincount(segments[wall], minlength=SEGMENT_COUNT + 1)[1:]
@@ -126,20 +144,106 @@ def characterise(
         found.distribution(segments == number) if burden[number - 1] >= MIN_SHARE else None
         for number in range(1, SEGMENT_COUNT + 1)
     )
-    remote = remote_statistics(pixels, wall)
-    rules = {n: n_sd(pixels, wall, n, remote) for n in SD_RULES}
-    half, lower = (fwhm(pixels, wall, share, remote) for share in (0.5, FWHM_GREY))
-    dark = pixels <= remote[0] + SD_RULES[0] * remote[1]
-    obstruction = _obstruction(dark, scar, wall, labels == Label.LV_CAVITY)
+    rules = _Rules(pixels, labels, measure)
     return Characteristics(
         location=tuple(names[k] for k in order),
         distribution=_commonest(each, scarred) or found.distribution(wall),
         segment_distribution=each,
-        microvascular_obstruction_ml=measure.amount(obstruction).ml if scar.any() else None,
-        fwhm=measure.zones(half, lower) if scar.any() else None,
-        sd=measure.zones(rules[GREY_SD[1]], rules[GREY_SD[0]]),
-        n_sd={str(n): measure.amount(mask) for n, mask in rules.items()},
+        microvascular_obstruction_ml=rules.obstruction_ml(),
+        fwhm=rules.fwhm(),
+        sd=rules.sd(),
+        n_sd=rules.n_sd(),
+        schmidt=rules.schmidt(),
     )
+
+
+def threshold_doubts(
+    pixels: NDArray[np.float32], labels: NDArray[np.uint8], voxel_ml: NDArray[np.float64]
+) -> tuple[str, ...]:
+    """Sentences on what :func:`characterise` cannot give of a stack with a ventricle, and why.
+
+    Args:
+        pixels: [S, H, W] signal in any unit, on the grid of ``labels``.
+        labels: [S, H, W] values of :class:`~scarseg_runtime.contract.Label`.
+        voxel_ml: [S] of a voxel in each slice.
+    """
+    box = heart_box(labels)
+    pixels, labels = pixels[box], labels[box]
+    wall = np.isin(labels, MYOCARDIUM)
+    if not wall.any():
+        return ()
+    rules = _Rules(pixels, labels, _Measure(wall, voxel_ml))
+    if rules.remote is None:
+        return (
+            "No remote (healthy) wall was found: scar and grey zone by signal thresholds and "
+            "microvascular obstruction cannot be given.",
+        )
+    if (labels == Label.SCAR).any() and rules.fwhm() is None:
+        return (
+            "The scar is too small or too faint for half of its maximum to mean anything: scar by "
+            "FWHM cannot be given.",
+        )
+    return ()
+
+
+class _Rules:
+    """What the signal thresholds give for one labelled stack; None where they cannot."""
+
+    def __init__(
+        self, pixels: NDArray[np.float32], labels: NDArray[np.uint8], measure: _Measure
+    ) -> None:
+        self._pixels, self._measure = pixels, measure
+        self._wall, self._scar = np.isin(labels, MYOCARDIUM), labels == Label.SCAR
+        self._cavity = labels == Label.LV_CAVITY
+        self.remote = remote_statistics(pixels, self._wall, self._scar)
+
+    def n_sd(self) -> dict[str, Amount] | None:
+        if self.remote is None:
+            return None
+        return {str(n): self._measure.amount(self._above_sd(n)) for n in SD_RULES}
+
+    def sd(self) -> Zones | None:
+        if self.remote is None:
+            return None
+        return self._measure.zones(self._above_sd(GREY_SD[1]), self._above_sd(GREY_SD[0]))
+
+    def fwhm(self) -> Zones | None:
+        core = self._core()
+        if core is None or self.remote is None:
+            return None
+        # A grey zone in the noise of the healthy wall would be none.
+        lower = self._half(FWHM_GREY) & self._above_sd(GREY_SD[0])
+        return self._measure.zones(core, lower)
+
+    def schmidt(self) -> Zones | None:
+        core = self._core()
+        return None if core is None else self._measure.zones(core, self._above_sd(GREY_SD[1]))
+
+    def obstruction_ml(self) -> float | None:
+        if self.remote is None or not self._scar.any():
+            return None
+        dark = self._pixels <= self.remote[0] + SD_RULES[0] * self.remote[1]
+        found = _obstruction(dark, self._scar, self._wall, self._cavity)
+        return self._measure.amount(found).ml
+
+    def _core(self) -> NDArray[np.bool_] | None:
+        if self.remote is None or not self._scar.any():
+            return None
+        mean, sd = self.remote
+        level = fwhm_level(self._pixels, self._wall, 0.5, mean, self._scar)
+        if level < mean + FWHM_LEAST_SD * sd or level <= mean:
+            return None
+        core = self._half(0.5)
+        scar = self._measure.amount(self._scar)
+        small = scar.percent_of_lv_mass < 100.0 * FWHM_SMALL_SHARE
+        called = self._measure.amount(core)
+        return None if small and called.ml > FWHM_MOST * scar.ml else core
+
+    def _half(self, share: float) -> NDArray[np.bool_]:
+        return fwhm(self._pixels, self._wall, share, self.remote, self._scar)
+
+    def _above_sd(self, n: float) -> NDArray[np.bool_]:
+        return n_sd(self._pixels, self._wall, n, self.remote)
 
 
 def _commonest(
@@ -207,25 +311,33 @@ class _Layers:
         turn = np.arctan2(y, x) / (2 * np.pi) % 1.0
         sector = np.minimum((turn * SECTORS).astype(np.intp), SECTORS - 1)
         self._direction = where[0] * SECTORS + sector
-        self._directions = len(labels) * SECTORS
+        self._slices = len(labels)
 
     def distribution(self, area: NDArray[np.bool_]) -> Distribution | None:
         """Of the scar within ``area`` [S, H, W]; None where there is none."""
         inside = area[self._wall]
         scar = self._scar & inside
-        hit = np.bincount(self._direction[scar], minlength=self._directions) > 0
-        along = inside & hit[self._direction]
+        along = inside & self._hit(scar)[self._direction]
         whole = np.bincount(self._layer[along], minlength=LAYERS)
-        share = np.bincount(self._layer[scar], minlength=LAYERS) / np.maximum(whole, 1)
+        share = np.bincount(self._layer[scar & along], minlength=LAYERS) / np.maximum(whole, 1)
         if not share.any():
             return None
         inner, middle, outer = share >= INVOLVED
-        if inner and outer:
+        if middle and share.mean() >= TRANSMURAL:
             return "transmural"
         if inner or outer:
-            return "subendocardial" if inner else "epicardial"
+            return "subendocardial" if inner and share[0] >= share[2] else "epicardial"
         if middle:
             return "mid-wall"
         # A thin scar takes half of no third: it is where most of it lies.
         names: tuple[Distribution, ...] = ("subendocardial", "mid-wall", "epicardial")
         return names[int(share.argmax())]
+
+    def _hit(self, scar: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Directions with scar in them and in both neighbours, since those at the edge of a scar
+        are half beside it; all with scar where it is narrower than that."""
+        count = np.bincount(self._direction[scar], minlength=self._slices * SECTORS)
+        hit = (count > 0).reshape(self._slices, SECTORS)
+        within = hit & np.roll(hit, 1, 1) & np.roll(hit, -1, 1)
+        found: NDArray[np.bool_] = (within if within.any() else hit).reshape(-1)
+        return found

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from scarseg_runtime.contract import LEFT_VENTRICLE, Label
+from scarseg_runtime.contract import LEFT_VENTRICLE, MYOCARDIUM, Label
 
 Indices = NDArray[np.intp]
 
@@ -32,6 +32,12 @@ class Components:
     def sizes(self) -> Indices:
         """[count] voxels of each component."""
         return np.bincount(self.component, self.lengths).astype(np.intp)
+
+    def volumes(self, voxel_volumes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[count] volume of each component, from that of a voxel in each slice [S]."""
+        slices = self.starts // (self.shape[1] * self.shape[2])
+        volumes = np.bincount(self.component, self.lengths * voxel_volumes[slices])
+        return volumes.astype(np.float64)
 
     def mask(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Voxels of the components for which ``chosen`` [count] is True."""
@@ -58,14 +64,18 @@ def connected_components(mask: NDArray[np.bool_]) -> Components:
 
 
 def clean_labels(
-    labels: NDArray[np.uint8], min_scar_ml: float, voxel_ml: float
+    labels: NDArray[np.uint8], min_scar_ml: float, voxel_ml: ArrayLike
 ) -> NDArray[np.uint8]:
     """Labels [S, H, W] with one left ventricle without holes, and without scar specks.
 
     The largest connected LV (cavity and myocardium) stays, other islands of it become
-    background. What the LV encloses within a slice takes the label that surrounds it: so a
-    dark core in scar counts as scar. Scar islands below ``min_scar_ml`` become viable
+    background. What the LV encloses within a slice takes the label that surrounds it, and what
+    scar encloses within the wall of a slice is scar: a dark core counts as scar, whether the
+    network called it background or viable. Scar islands below ``min_scar_ml`` become viable
     myocardium.
+
+    Args:
+        voxel_ml: of one voxel, or [S] of one in each slice: slices need not be of one height.
     """
     whole = labels.copy()
     cleaned = whole[heart_box(labels)]
@@ -75,11 +85,34 @@ def clean_labels(
         largest = np.arange(parts.sizes.size) == np.argmax(parts.sizes)
         cleaned[ventricle & ~parts.mask(largest)] = Label.BACKGROUND
     _fill_holes(cleaned)
-    scar = cleaned == Label.SCAR
+    wall = np.isin(cleaned, MYOCARDIUM)
+    scar = with_dark_cores(cleaned == Label.SCAR, wall)
+    cleaned[scar] = Label.SCAR
     islands = connected_components(scar)
     if islands.sizes.size:
-        cleaned[islands.mask(islands.sizes * voxel_ml < min_scar_ml)] = Label.VIABLE_MYOCARDIUM
+        small = islands.volumes(np.broadcast_to(voxel_ml, len(cleaned))) < min_scar_ml
+        cleaned[islands.mask(small)] = Label.VIABLE_MYOCARDIUM
     return whole
+
+
+def with_dark_cores(scar: NDArray[np.bool_], wall: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Scar with what it encloses inside the wall of a slice: microvascular obstruction is
+    dark and counts as infarct. A core that reaches cavity or fat is not enclosed."""
+    dark = wall & ~scar
+    rim = np.zeros_like(wall)
+    rim[:, 1:] |= ~wall[:, :-1]
+    rim[:, :-1] |= ~wall[:, 1:]
+    rim[:, :, 1:] |= ~wall[:, :, :-1]
+    rim[:, :, :-1] |= ~wall[:, :, 1:]
+    # Empty slices in between keep the components of each slice apart.
+    apart = np.zeros((2, 2 * len(wall), *wall.shape[1:]), np.bool_)
+    apart[:, ::2] = dark, dark & rim
+    parts = connected_components(apart[0])
+    open_runs = np.searchsorted(parts.starts, np.flatnonzero(apart[1]), side="right") - 1
+    enclosed = np.ones(parts.sizes.size, np.bool_)
+    enclosed[parts.component[open_runs]] = False
+    cores: NDArray[np.bool_] = parts.mask(enclosed)[::2]
+    return scar | cores
 
 
 def heart_box(labels: NDArray[np.uint8]) -> tuple[slice, slice, slice]:

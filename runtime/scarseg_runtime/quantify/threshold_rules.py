@@ -6,7 +6,9 @@ signal above mean + n · SD of remote myocardium, n = 5 or 6 being usual (2 SD r
 as high); FWHM calls signal above half of the maximum of the enhanced region. On PSIR n-SD reads
 lower than on magnitude images (PMC4855857), so the image type belongs beside the numbers.
 
-One threshold for the whole study. Pixel values may have any scale and offset.
+One threshold for the whole study. Pixel values may have any scale and offset. FWHM differs here
+from Flett et al., JACC Cardiovasc Imaging 2011;4:150, who take half of the plain maximum of the
+scar: the zero of PSIR is arbitrary, so half is counted from remote myocardium up.
 """
 
 from __future__ import annotations
@@ -14,46 +16,60 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_runtime.quantify.components import connected_components
+from scarseg_runtime.quantify.components import with_dark_cores
+from scarseg_runtime.quantify.remote import remote_statistics
 
 Mask = NDArray[np.bool_]
 Pixels = NDArray[np.float32]
 
-SECTORS = 24
-"""Sectors of a slice, 15° each; the darkest half ring of them is remote."""
 TOP_PERCENTILE = 99.5
 """Stands for the maximum of the wall, so that one hot pixel does not decide."""
 HISTOGRAM_BINS = 256
 
 
 def n_sd(pixels: Pixels, wall: Mask, n: float, remote: tuple[float, float] | None = None) -> Mask:
-    """Scar [S, H, W] by signal above remote mean + n · SD.
+    """Scar [S, H, W] by signal above remote mean + n · SD; none where there is no remote wall.
 
     Args:
         pixels: [S, H, W] in any unit.
         wall: [S, H, W] myocardium, scar included.
         remote: :func:`remote_statistics`, where they are known already.
     """
-    if not wall.any():
+    found = remote or remote_statistics(pixels, wall)
+    if found is None:
         return np.zeros_like(wall)
-    mean, sd = remote or remote_statistics(pixels, wall)
-    return with_dark_cores(wall & (pixels > mean + n * sd), wall)
+    return with_dark_cores(wall & (pixels > found[0] + n * found[1]), wall)
 
 
 def fwhm(
-    pixels: Pixels, wall: Mask, share: float = 0.5, remote: tuple[float, float] | None = None
+    pixels: Pixels,
+    wall: Mask,
+    share: float = 0.5,
+    remote: tuple[float, float] | None = None,
+    scar: Mask | None = None,
 ) -> Mask:
-    """Scar by signal above half way (``share``) from remote to the brightest of the wall.
+    """Scar by signal above half way (``share``) from remote to the brightest of the scar.
 
     This is the min–max form: half of the plain maximum means nothing on PSIR, whose zero is
     arbitrary. On a wall without scar the rule still calls the brighter half of the noise: it
     presumes that there is scar.
+
+    Args:
+        scar: where the enhanced region lies, whose brightest counts; without it that of the wall,
+            which is no scar at all where the scar is tiny.
     """
-    if not wall.any():
+    found = remote or remote_statistics(pixels, wall)
+    if found is None:
         return np.zeros_like(wall)
-    mean, _ = remote or remote_statistics(pixels, wall)
-    top = float(np.percentile(pixels[wall], TOP_PERCENTILE))
-    return with_dark_cores(wall & (pixels > mean + share * (top - mean)), wall)
+    return with_dark_cores(wall & (pixels > fwhm_level(pixels, wall, share, found[0], scar)), wall)
+
+
+def fwhm_level(
+    pixels: Pixels, wall: Mask, share: float, remote_mean: float, scar: Mask | None = None
+) -> float:
+    """Signal at ``share`` of the way from remote to the brightest of the scar, or of the wall."""
+    top = float(np.percentile(pixels[wall if scar is None else scar], TOP_PERCENTILE))
+    return remote_mean + share * (top - remote_mean)
 
 
 def otsu(pixels: Pixels, wall: Mask) -> Mask:
@@ -77,52 +93,3 @@ def otsu_threshold(values: Pixels) -> float:
         gap = sums / below - (sums[-1] - sums) / above
     between = np.nan_to_num(below * above * gap**2)
     return float(edges[int(between.argmax()) + 1])
-
-
-def remote_statistics(pixels: Pixels, wall: Mask) -> tuple[float, float]:
-    """Mean and SD of remote myocardium, as of a region that a reader would draw."""
-    values = pixels[remote_region(pixels, wall)].astype(np.float64)
-    return float(values.mean()), float(values.std())
-
-
-def remote_region(pixels: Pixels, wall: Mask) -> Mask:
-    """Remote myocardium [S, H, W] without a reader: the darkest half ring of every slice.
-
-    A coronary territory seldom takes more than half a ring, so what lies opposite is remote.
-    Whole sectors and not the darkest pixels, which would be the darker half of the noise.
-    """
-    remote = np.zeros_like(wall)
-    for index in range(len(wall)):
-        rows, columns = np.nonzero(wall[index])
-        if not rows.size:
-            continue
-        turn = np.arctan2(rows - rows.mean(), columns - columns.mean()) / (2 * np.pi) % 1.0
-        sector = (turn * SECTORS).astype(np.intp) % SECTORS
-        sums = np.bincount(sector, pixels[index, rows, columns].astype(np.float64), SECTORS)
-        counts = np.bincount(sector, minlength=SECTORS)
-        half = (np.arange(SECTORS)[:, None] + np.arange(SECTORS // 2)) % SECTORS
-        with np.errstate(invalid="ignore"):
-            means = sums[half].sum(axis=1) / counts[half].sum(axis=1)  # NaN without any wall
-        kept = np.isin(sector, half[int(np.nanargmin(means))])
-        remote[index, rows[kept], columns[kept]] = True
-    return remote
-
-
-def with_dark_cores(scar: Mask, wall: Mask) -> Mask:
-    """Scar with what it encloses inside the wall of a slice: microvascular obstruction is
-    dark and counts as infarct. A core that reaches cavity or fat is not enclosed."""
-    dark = wall & ~scar
-    rim = np.zeros_like(wall)
-    rim[:, 1:] |= ~wall[:, :-1]
-    rim[:, :-1] |= ~wall[:, 1:]
-    rim[:, :, 1:] |= ~wall[:, :, :-1]
-    rim[:, :, :-1] |= ~wall[:, :, 1:]
-    # Empty slices in between keep the components of each slice apart.
-    apart = np.zeros((2, 2 * len(wall), *wall.shape[1:]), np.bool_)
-    apart[:, ::2] = dark, dark & rim
-    parts = connected_components(apart[0])
-    open_runs = np.searchsorted(parts.starts, np.flatnonzero(apart[1]), side="right") - 1
-    enclosed = np.ones(parts.sizes.size, np.bool_)
-    enclosed[parts.component[open_runs]] = False
-    cores: Mask = parts.mask(enclosed)[::2]
-    return scar | cores

@@ -24,6 +24,7 @@ _MAX_BYTES: Final = {
 """By section: pointers, patient, Huffman tables, QRS zones, reference beats, measurements, texts,
 measurements of leads, codes of findings."""
 _HEADER_BYTES: Final = 16
+_LAST_TAG: Final = 255
 _TABLES, _LEADS, _RHYTHM = 2, 3, 6
 
 
@@ -47,6 +48,18 @@ def check_scp(data: bytes) -> None:
     )
     if too_large or leads > MAX_LEADS:
         raise EcgError("the SCP-ECG file is too large for a resting ECG", "Give a resting ECG")
+
+
+def first_section_tags(data: bytes) -> dict[int, bytes]:
+    """Values of the tags of section 1 (patient and recording), as far as they are whole."""
+    start, length = _sections(data).get(1, (0, 0))
+    place, end = start + _HEADER_BYTES, min(start + length, len(data))
+    tags: dict[int, bytes] = {}
+    while start and place + 3 <= end and data[place] != _LAST_TAG:
+        tag, size = struct.unpack_from("<BH", data, place)
+        tags[tag] = data[place + 3 : place + 3 + size]
+        place += 3 + size
+    return tags
 
 
 def _sections(data: bytes) -> dict[int, tuple[int, int]]:

@@ -174,7 +174,9 @@ def _decode(data: bytes) -> str:
     else:
         declared = _ENCODING.search(data[:256])
         candidates = ["utf-8", "latin-1"]
-        if declared and _PLAIN_ENCODINGS.fullmatch(declared[1].decode()):
+        if data.startswith(codecs.BOM_UTF8):  # an editor has put it there and left the declaration
+            candidates = ["utf-8"]
+        elif declared and _PLAIN_ENCODINGS.fullmatch(declared[1].decode()):
             candidates.insert(0, declared[1].decode())
     for encoding in candidates:
         try:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -96,10 +95,10 @@ def plain_header(text: str) -> PlainRecord | None:
     )
 
 
-def with_samples(header: PlainRecord, data: Path) -> PlainRecord:
-    """The record with the samples of file ``data``, known to be long enough. Raises OSError."""
+def with_samples(header: PlainRecord, data: bytes) -> PlainRecord:
+    """The record with the samples of its data file, known to be long enough."""
     count = len(header.sig_name)
-    stored = np.fromfile(data, "<i2", header.sig_len * count).reshape(header.sig_len, count)
+    stored = np.frombuffer(data, "<i2", header.sig_len * count).reshape(header.sig_len, count)
     return PlainRecord(
         header.fs, header.sig_len, header.sig_name, header.units, header.gain, header.baseline,
         header.checksum, stored,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, time
 from pathlib import Path
@@ -22,7 +22,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_infer.ecg.date import FIRST_REAL_YEAR, comment_date
+from scarseg_infer.ecg.date import (
+    AMBIGUOUS,
+    NO_CLOCK,
+    Moment,
+    comment_date,
+    day_and_rest,
+    with_clock,
+)
+from scarseg_infer.ecg.lead_names import standard_leads
+from scarseg_infer.ecg.private_copy import private_folder, write_private
 from scarseg_infer.ecg.record import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, check_timing, checked
 from scarseg_infer.ecg.wfdb.plain import PlainRecord, plain_header, with_samples
 from scarseg_infer.host.quiet import quiet_readers
@@ -50,6 +59,8 @@ _TOO_LONG: Final = (
 )
 _LONG_NUMBER: Final = re.compile("[0-9]{25}")
 """No number of a header has as many digits, and wfdb's patterns try each way to part them."""
+_CLOCK: Final = re.compile(r"(\d{1,2}:){0,2}\d{1,2}(\.\d*)?", re.ASCII)
+"""[[HH:]MM:]SS[.fff]"""
 _STANDARD: Final = frozenset(lead.casefold() for lead in LEADS)
 
 
@@ -94,10 +105,7 @@ def read_wfdb(path: str | Path) -> EcgRecord:
     """
     header_path = _find_header(Path(path))
     header = _check_header(_read_text(header_path))
-    with tempfile.TemporaryDirectory(prefix="scarseg-") as folder:
-        copy = Path(folder, "record")
-        copy.with_suffix(".hea").write_text(header.text, encoding="ascii")
-        read = _read(copy, [header_path.parent / name for name in header.files])
+    read = _read(header.text, [header_path.parent / name for name in header.files])
     warnings = header.warnings
     if read.damaged:
         warnings += ("The ECG samples do not match the checksums in the header.",)
@@ -160,7 +168,7 @@ def _check_header(text: str) -> _Header:
     record = lines[0].split() if lines else []
     if len(record) < 2 or not re.fullmatch("[0-9]{1,6}", record[1]):
         raise EcgError("the ECG header is not a WFDB header", _EXPORT_AGAIN)
-    if "/" in record[0]:
+    if _is_multi_segment(record, lines[1:]):
         raise EcgError("the ECG is a multi-segment record", "Export one segment of it")
     if not re.fullmatch(r"[0-9]+(\.[0-9]*)?(/\S*)?( [0-9]+)?", " ".join(record[2:4])):
         raise EcgError("the ECG header gives no sampling rate or length", _EXPORT_AGAIN)
@@ -191,71 +199,81 @@ def _check_header(text: str) -> _Header:
     return _Header(clean, tuple(files), recorded, date_only, warnings + doubts)
 
 
-def _when(fields: list[str], lines: list[str]) -> tuple[datetime | None, bool, tuple[str, ...]]:
+def _is_multi_segment(record: list[str], lines: list[str]) -> bool:
+    """``name/segments``, and each further line is a segment's name and length: a mere slash may
+    stand behind the name of a folder."""
+    _, slash, segments = record[0].rpartition("/")
+    if not slash or not re.fullmatch("[0-9]{1,9}", segments):
+        return False
+    described = [re.fullmatch(r"\S+\s+([0-9]+)", line) for line in lines]
+    lengths = [match[1] for match in described if match is not None]
+    if len(lengths) == len(lines) and not set(lengths) <= _BYTES_PER_SAMPLE.keys():
+        return True
+    return len(lines) in (int(segments), 0) or int(record[1]) != len(lines)
+
+
+def _when(fields: list[str], lines: list[str]) -> Moment:
     """Recording time, whether it is a date only, and warnings.
 
-    From the base time and base date of the record line; without a base date, from a comment.
-    A time of exactly 00:00:00 stands for no time: the format has no other way to give a date
-    alone, and recorders without a clock write it.
+    From the base time and base date of the record line; without a base date, from a comment. The
+    standard's date is DD/MM/YYYY, and its clock may lack hours; what else people write there counts
+    where it means one day.
     """
-    dates = [field for field in fields if "/" in field]
-    times = [field for field in fields if "/" not in field]
-    if not dates:
+    text = " ".join(fields)
+    if not text or _CLOCK.fullmatch(text):
         return comment_date(lines)
-    try:
-        day = datetime.strptime(dates[0], "%d/%m/%Y").date()
-        if day.year < FIRST_REAL_YEAR:
-            raise ValueError(day)
-    except ValueError:
+    found = day_and_rest(text, "day first" if "/" in text else "either")
+    if found is None:
         return None, False, ("The ECG header's date is not a date: the time gap is unknown.",)
+    if found == "ambiguous":
+        doubt = f"In the date of the ECG header {AMBIGUOUS}: the time gap is unknown."
+        return None, False, (doubt,)
+    day, clock = found
+    if "/" not in text or not _CLOCK.fullmatch(clock):
+        return with_clock(day, clock)
     try:
-        clock = _clock(times[0]) if times else time()
+        moment = datetime.combine(day, _clock(clock))
     except ValueError:
-        doubt = "The ECG header's time of day is not a time: only its date is used."
-        return datetime.combine(day, time()), True, (doubt,)
-    return datetime.combine(day, clock), clock == time(), ()
+        return datetime.combine(day, time()), True, (NO_CLOCK,)
+    return moment, moment.time() == time(), ()
 
 
 def _clock(text: str) -> time:
     """[[HH:]MM:]SS[.fff]; raises ValueError."""
     parts = text.split(":")
-    if not re.fullmatch(r"(\d{1,2}:){0,2}\d{1,2}(\.\d*)?", text, re.ASCII):
-        raise ValueError(text)
     seconds = float(parts[-1])
     hours, minutes = ([0, 0] + [int(part) for part in parts[:-1]])[-2:]
     return time(hours, minutes, int(seconds), int(1e6 * (seconds % 1.0)))
 
 
-def _read(copy: Path, files: list[Path]) -> _Read:
-    """Read the record whose header is ``copy`` after copying its data ``files`` beside it."""
+def _read(header: str, files: list[Path]) -> _Read:
+    """Read the record of this checked header and these data files."""
     try:
         # Damaged scales overflow, and numpy and wfdb warn of what they dislike with a path of ours;
         # what is not finite is refused later.
         with quiet_readers(), np.errstate(all="ignore"):
-            record = _decode(copy, files)
+            record = _decode(header, files)
             signals_mv, names = _voltages(record)
             return _Read(signals_mv, names, float(record.fs), _is_damaged(record))
     except EcgError:
         raise
-    except OSError as error:
-        raise EcgError(
-            "the ECG cannot be copied into the folder for temporary files",
-            "Check its space and permissions",
-        ) from error
-    except (ValueError, LookupError, TypeError, ArithmeticError, MemoryError) as error:
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError, MemoryError) as error:
         raise EcgError("the ECG header or its data cannot be understood", _EXPORT_AGAIN) from error
 
 
-def _decode(copy: Path, files: list[Path]) -> Record | PlainRecord:
+def _decode(header: str, files: list[Path]) -> Record | PlainRecord:
     """The samples stay integers, over which the header's checksums are taken."""
-    plain = plain_header(copy.with_suffix(".hea").read_text(encoding="ascii"))
+    plain = plain_header(header)
     if plain is not None:
-        _copy_data(plain, files, copy.parent)
-        return with_samples(plain, copy.parent / "data1")
+        return with_samples(plain, next(_contents(plain, files)))
     import wfdb
 
-    _copy_data(wfdb.rdheader(str(copy)), files, copy.parent)
-    return wfdb.rdrecord(str(copy), physical=False)
+    with private_folder() as folder:  # wfdb reads from a folder only
+        copy = folder / "record"
+        write_private(copy.with_suffix(".hea"), header.encode("ascii"))
+        for number, content in enumerate(_contents(wfdb.rdheader(str(copy)), files), start=1):
+            write_private(folder / f"data{number}", content)
+        return wfdb.rdrecord(str(copy), physical=False)
 
 
 def _check_layout(header: Record | PlainRecord) -> None:
@@ -275,8 +293,8 @@ def _check_layout(header: Record | PlainRecord) -> None:
         raise EcgError("the ECG header shifts leads by more than a second", _EXPORT_AGAIN)
 
 
-def _copy_data(header: Record | PlainRecord, files: list[Path], target: Path) -> None:
-    """Copy the data files after checking that they hold what the header promises."""
+def _contents(header: Record | PlainRecord, files: list[Path]) -> Iterator[bytes]:
+    """The data files, each after a check that it holds what the header promises."""
     _check_layout(header)
     total = 0
     for number, file in enumerate(files, start=1):
@@ -288,7 +306,7 @@ def _copy_data(header: Record | PlainRecord, files: list[Path], target: Path) ->
         needed = int(frame * (header.sig_len or 1)) + (header.byte_offset[signals[0]] or 0)
         content = _content(file, where, needed, MAX_ECG_BYTES - total)
         total += len(content)
-        (target / f"data{number}").write_bytes(content)
+        yield content
 
 
 def _content(file: Path, where: str, needed: int, limit: int) -> bytes:
@@ -320,7 +338,7 @@ def _content(file: Path, where: str, needed: int, limit: int) -> bytes:
 
 def _voltages(record: Record | PlainRecord) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Signals in mV [n, k] and their names, without those that are not voltages."""
-    names = [(name or "").strip() for name in record.sig_name]
+    names = standard_leads([(name or "").strip() for name in record.sig_name])
     scale = [MV_PER_UNIT.get((unit or "mV").casefold()) for unit in record.units]
     for name, factor in zip(names, scale, strict=True):
         if factor is None and name.casefold() in _STANDARD:

@@ -6,13 +6,14 @@ Of a message only UIDs of studies and MR images and its state are read and kept.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
 from io import BytesIO
 from typing import Any, Final
 
 from pydicom import Dataset
-from pydicom.uid import UID, generate_uid
+from pydicom.uid import generate_uid
 from pynetdicom import evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     InstanceAvailabilityNotification,
@@ -244,7 +245,7 @@ def _items(data: Dataset, keyword: str) -> list[Dataset]:
 
 def _uid(data: Dataset, keyword: str) -> str:
     value = _value(data, keyword)
-    if not UID(value).is_valid:
+    if not re.fullmatch(r"[0-9.]{1,64}", value, re.ASCII):  # leading zeros are usual enough
         raise _BadValueError(INVALID_VALUE)
     return value
 

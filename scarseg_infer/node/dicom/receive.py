@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 from typing import Any, Final
@@ -9,8 +10,6 @@ from typing import Any, Final
 from pydicom import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
-    UID,
-    EnhancedMRImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -35,10 +34,11 @@ from scarseg_infer.node.queue.received import Arrival, Kind, Queue
 from scarseg_infer.node.queue.steps import Steps
 from scarseg_infer.node.queue.storage import Storage
 from scarseg_infer.study.dicom.charset import settle_character_set
+from scarseg_infer.study.dicom.frames import ENHANCED_CLASSES
 from scarseg_infer.study.dicom.parse import PARSE_ERRORS, parse, text
 from scarseg_runtime.errors import UsageError
 
-IMAGE_CLASSES: Final = (MRImageStorage, EnhancedMRImageStorage)
+IMAGE_CLASSES: Final = (MRImageStorage, *ENHANCED_CLASSES)
 UNCOMPRESSED: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
 """Not the deflated one: nothing bounds what a small object may inflate to."""
 COMPRESSED: Final = (JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless)
@@ -211,7 +211,14 @@ def arrival_from(event: evt.Event) -> Arrival | None:
 
 def _announced(event: evt.Event) -> tuple[str, str]:
     request: Any = event.request
-    return str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
+    uids = (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID)
+    return str(uids[0] or "").strip("\0 "), str(uids[1] or "").strip("\0 ")
+
+
+def is_usable_uid(uid: str) -> bool:
+    """Is it made of what UIDs are made of? Some devices write components with leading zeros, which
+    PS3.5, 9.1 forbids and every reader takes."""
+    return re.fullmatch(r"[0-9.]{1,64}", uid, re.ASCII) is not None
 
 
 def arrival_of(header: Dataset, data: bytes, announced: tuple[str, str]) -> Arrival | None:
@@ -225,7 +232,7 @@ def arrival_of(header: Dataset, data: bytes, announced: tuple[str, str]) -> Arri
     settle_character_set(header)
     sop_class, sop_uid = text(header, "SOPClassUID"), text(header, "SOPInstanceUID")
     study_uid = text(header, "StudyInstanceUID")
-    if (sop_class, sop_uid) != announced or not UID(sop_uid).is_valid or not study_uid:
+    if (sop_class, sop_uid) != announced or not is_usable_uid(sop_uid) or not study_uid:
         return None
     kind: Kind = "ecg" if sop_class in ECG_CLASSES else "image"
     patient = text(header, "PatientID").strip().casefold()

@@ -233,10 +233,20 @@ def _nothing(count: int, kinds: Counter[FileKind]) -> StudyError:
     )
 
 
+def _same_name(name: str) -> str:
+    """A PN without what may be left out at its end: empty components and groups (PS3.5, 6.2.1)."""
+    groups = [
+        "^".join(part.strip() for part in group.split("^")).rstrip("^")
+        for group in name.casefold().split("=")
+    ]
+    return "=".join(groups).rstrip("=")
+
+
 def _one_patient(headers: Sequence[SliceHeader]) -> None:
     patients = {header.patient_id for header in headers if header.patient_id}
     if not all(header.patient_id for header in headers) and len(patients) < 2:
-        patients = {header.patient_name.casefold() for header in headers if header.patient_name}
+        names = {_same_name(header.patient_name) for header in headers}
+        patients = {name for name in names if name}
     if len(patients) > 1:
         raise StudyError(
             f"the files mix images of {len(patients)} patients", "Pass one patient at a time"

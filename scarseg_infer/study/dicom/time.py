@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from typing import Final
 
 from pydicom import Dataset
@@ -24,8 +24,9 @@ _FIRST_REAL_YEAR: Final = 1901
 # DA and TM of PS3.5 6.2, with the dots and colons of ACR-NEMA; a TM may stop after any part.
 _DATE: Final = re.compile(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})")
 _TIME: Final = re.compile(r"(\d{2})(?::?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?)?")
-# DT: date, time, offset from UTC. The offset is dropped: ECG files carry local clocks too.
-_DATE_TIME: Final = re.compile(r"(\d{8})(\d{2,6}(?:\.\d{1,6})?)?(?:[+-]\d{4})?")
+# DT: date, time, offset from UTC. What follows a whole day may be no time, but the day is one.
+_DATE_TIME: Final = re.compile(r"(\d{8})(.*?)([+-]\d{4})?")
+_OFFSET: Final = re.compile(r"([+-])(\d{2})(\d{2})")
 
 
 def acquisition_time(
@@ -37,58 +38,66 @@ def acquisition_time(
     slice has both. None with a warning when nothing of what stands there is a date; None
     without one when no date stands there at all.
     """
-    full: list[datetime] = []
-    days: list[datetime] = []
+    found: list[tuple[datetime, bool]] = []
     something_written = False
     for dataset in datasets:
-        moments, dates, written = _read(dataset)
+        moment, date_only, written = _read(dataset)
         something_written = something_written or written
-        full.extend(moments[:1])
-        days.extend(dates[:1])
+        if moment is not None:
+            found.append((moment, date_only))
+    if not found:
+        doubt = "The dates in the MRI are not dates: when it was taken is unknown."
+        return None, False, (doubt,) if something_written else ()
+    first_day = min(moment.date() for moment, _ in found)
+    full = [moment for moment, date_only in found if not date_only and moment.date() == first_day]
     if full:
-        return min(full), False, ()
-    if days:
-        return (
-            min(days),
-            True,
-            (
-                "The MRI has a date but no time of day: the days between ECG and MRI may be wrong "
-                "by up to one.",
-            ),
-        )
-    if something_written:
-        return None, False, ("The dates in the MRI are not dates: when it was taken is unknown.",)
-    return None, False, ()
+        return min(full, key=lambda moment: moment.replace(tzinfo=None)), False, ()
+    doubt = (
+        "The MRI has a date but no time of day: the days between ECG and MRI may be wrong by up to "
+        "one."
+    )
+    return datetime.combine(first_day, time()), True, (doubt,)
 
 
 def moment_of(dataset: Dataset) -> datetime | None:
-    """When an image was taken, with the time of day; None where that is not known."""
-    moments, _, _ = _read(dataset)
-    return moments[0] if moments else None
+    """When an image was taken, by the local clock; None where the time of day is not known."""
+    moment, date_only, _ = _read(dataset)
+    return None if moment is None or date_only else moment.replace(tzinfo=None)
 
 
-def _read(dataset: Dataset) -> tuple[list[datetime], list[datetime], bool]:
-    """Moments with a time of day, mere days, and whether anything was written at all."""
-    moments: list[datetime] = []
-    days: list[datetime] = []
+def _read(dataset: Dataset) -> tuple[datetime | None, bool, bool]:
+    """Local time, whether it is only a date, and whether anything was written at all.
+
+    The date nearest to the acquisition counts. Where it has no time of day of its own, one that
+    stands with another attribute counts if its date is the same.
+    """
     combined = text(dataset, "AcquisitionDateTime")
     written = [combined]
     pairs = []
+    offset = text(dataset, "TimezoneOffsetFromUTC")
     if match := _DATE_TIME.fullmatch(combined):
-        pairs.append((match[1], match[2] or ""))
+        pairs.append((match[1], match[2], match[3] or offset))
     for date_keyword, time_keyword in _DATE_AND_TIME:
-        pairs.append((text(dataset, date_keyword), text(dataset, time_keyword)))
+        pairs.append((text(dataset, date_keyword), text(dataset, time_keyword), offset))
         written.append(pairs[-1][0])
-    for date_text, time_text in pairs:
-        day = _parse_date(date_text)
-        if day is None:
-            continue
-        clock = _parse_time(time_text)
-        if clock is None:
-            days.append(datetime.combine(day, time()))
-        else:
-            moments.append(datetime.combine(day, time()) + clock)
-    return moments, days, any(written)
+    days = [(_parse_date(day), clock, zone) for day, clock, zone in pairs]
+    first = next((day for day, _, _ in days if day is not None), None)
+    if first is None:
+        return None, False, any(written)
+    for day, clock_text, zone in days:
+        clock = _parse_time(clock_text) if day == first else None
+        if clock is not None:
+            moment = datetime.combine(first, time()) + clock
+            return moment.replace(tzinfo=_parse_offset(zone)), False, True
+    return datetime.combine(first, time()), True, True
+
+
+def _parse_offset(value: str) -> timezone | None:
+    match = _OFFSET.fullmatch(value)
+    if match is None or int(match[2]) > 14 or int(match[3]) > 59:
+        return None
+    minutes = 60 * int(match[2]) + int(match[3])
+    return timezone(timedelta(minutes=-minutes if match[1] == "-" else minutes))
 
 
 def _parse_date(value: str) -> date | None:

@@ -70,15 +70,22 @@ def characteristics(found: Mapping[str, Any]) -> str:
         ]
     )
     rows = []
-    for key, name in (("fwhm", "FWHM"), ("sd", "3 SD")):
+    for key, name, lower in (
+        ("fwhm", "FWHM", "35 to 50 %"),
+        ("schmidt", "Schmidt 2007", "brightest remote to 50 %"),
+        ("sd", "3 SD", "2 to 3 SD"),
+    ):
         if zones := found[key]:
-            lower = "35 to 50 %" if key == "fwhm" else "2 to 3 SD"
             rows.append([f"{name}: core", *_amount(zones["core"])])
             rows.append([f"{name}: grey zone ({lower})", *_amount(zones["grey_zone"])])
     rows += [[f"{n} SD", *_amount(amount)] for n, amount in (found["n_sd"] or {}).items()]
     head = ("Rule", "mL", "g", "% of LV mass")
-    rules = table("Scar by signal thresholds in the wall that was found", head, rows,
-                  numeric=(1, 2, 3))  # fmt: skip
+    caption = (
+        "Scar by signal thresholds in the wall that was found. Shares of FWHM are counted from "
+        "remote myocardium to the maximum of the scar; Flett 2011 and Roes 2009 count from zero, "
+        "which has no meaning on PSIR."
+    )
+    rules = table(caption, head, rows, numeric=(1, 2, 3))
     return words + (rules if rows else "")
 
 

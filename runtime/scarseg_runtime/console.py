@@ -1,0 +1,111 @@
+"""What becomes of standard output never decides what becomes of a command's work.
+
+Who reads along may stop (``| head -1``), the disk behind it may be full, and its character set may
+lack what is printed. The work goes on, and the exit code says afterwards what was lost.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from scarseg_runtime.errors import OutputError
+
+_GONE: Final = {errno.EPIPE, errno.ESHUTDOWN} | ({errno.EINVAL} if os.name == "nt" else set())
+"""Nobody reads any more; Windows has another word for it."""
+
+_results_written = False
+
+
+def results_are_there() -> None:
+    """Note that the files that the running command makes are written."""
+    global _results_written
+    _results_written = True
+
+
+def run_console(name: str, main: Callable[[], int]) -> int:
+    """Run a command with its standard streams guarded; returns the exit code.
+
+    A closed pipe ends quietly. Characters that a stream cannot hold are escaped. Where standard
+    output takes no more for another reason, such as a full disk, a command that did its work ends
+    with the exit code of :class:`~scarseg_runtime.errors.OutputError` and says so.
+
+    Args:
+        name: of the console script, for its message.
+        main: the command.
+    """
+    output, errors = sys.stdout, sys.stderr
+    guarded, guarded_errors = _Guarded(output), _Guarded(errors)
+    # None where a process has no such stream: print() then does nothing, and so do we.
+    sys.stdout = guarded if output is not None else output
+    sys.stderr = guarded_errors if errors is not None else errors
+    try:
+        try:
+            code = main()
+        except SystemExit as ended:  # argparse
+            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        guarded.flush()
+        if guarded.failed is not None and code == 0:
+            code = OutputError.exit_code
+            what = guarded.failed.strerror or "an error"
+            there = ": the results are there" if _results_written else ""
+            guarded_errors.write(
+                f"{name}: standard output cannot be written ({what}){there}. "
+                "Free space there, or send it elsewhere.\n"
+            )
+        guarded_errors.flush()
+        return code
+    finally:
+        sys.stdout, sys.stderr = output, errors
+        for stream in (guarded, guarded_errors):
+            stream.let_go()
+
+
+class _Guarded:
+    """A text stream that loses what it cannot write, and remembers why."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._gone = False
+        self.failed: OSError | None = None
+        with suppress(AttributeError, OSError, ValueError):  # not a stream of the process
+            self._stream.reconfigure(errors="backslashreplace")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def writelines(self, lines: list[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            self._try(lambda: self._stream.flush())
+
+    def let_go(self) -> None:
+        """What a broken stream still holds goes nowhere: Python's end would try once more and give
+        an exit code of its own."""
+        if self._gone or self.failed is not None:
+            with suppress(OSError, ValueError, AttributeError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
+
+    def _try(self, write: Callable[[], object]) -> None:
+        if self._gone or self.failed is not None:
+            return
+        try:
+            write()
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) or error.errno in _GONE:
+                self._gone = True
+            else:
+                self.failed = error

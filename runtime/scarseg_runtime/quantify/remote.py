@@ -1,0 +1,136 @@
+"""Remote myocardium without a reader: where the wall is healthy, and its signal.
+
+No half ring is taken on trust: an apical slice may be scarred all round, and every ring over
+half. The darkest short arcs of the stack say how bright healthy wall is; then every sector of every
+slice that is about as dark belongs to it. Pixels at the borders of the wall hold blood, fat or air
+as well and are left out.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+Pixels = NDArray[np.float32]
+
+SECTORS: Final = 24
+"""Sectors of a slice, 15° each."""
+ARC: Final = 3
+"""Sectors of the arc that must be healthy in a slice if it has remote wall at all: 45°."""
+MIN_ARC_PIXELS: Final = 6
+MIN_INTERIOR: Final = 0.1
+"""Share of the wall that lies inside its borders; of a thinner wall all pixels are taken."""
+REFERENCE_PERCENTILE: Final = 25.0
+"""Of the darkest arcs of all slices: three quarters of the slices may be scarred all round, and a
+single slice that is too dark does not decide."""
+UNEVEN: Final = 0.2
+"""Share of the range of the wall by which healthy wall differs from place to place: coils are not
+alike everywhere."""
+SLICE_SD: Final = 3.0
+"""A slice has remote wall if its darkest arc is no more than this many SD, or ``UNEVEN``, above the
+reference."""
+SECTOR_SD: Final = 1.5
+"""A sector is remote if its mean lies no more than so many SD, or ``UNEVEN``, above the darkest arc
+of its slice."""
+OUTLIER_SD: Final = 4.0
+"""Pixels further from the median (in robust SD) than noise goes: a little scar in a sector."""
+MIN_PIXELS: Final = 12
+_MAD_TO_SD: Final = 1.4826
+_ROUNDING: Final = 1e-6
+
+
+def remote_statistics(
+    pixels: Pixels, wall: Mask, scar: Mask | None = None
+) -> tuple[float, float] | None:
+    """Mean and SD of remote myocardium, as of a region that a reader would draw.
+
+    Args:
+        pixels: [S, H, W] in any unit.
+        wall: [S, H, W] myocardium, scar included.
+        scar: [S, H, W] what is known to be scar: if that is where the darkest wall lies, there is
+            no remote wall.
+
+    Returns:
+        None where no remote wall is found.
+    """
+    region = remote_region(pixels, wall)
+    values = pixels[region].astype(np.float64)
+    if values.size < min(MIN_PIXELS, int(wall.sum())) or not values.size:
+        return None
+    if scar is not None and 2 * int((region & scar).sum()) > values.size:
+        return None
+    return float(values.mean()), float(values.std())
+
+
+def remote_region(pixels: Pixels, wall: Mask) -> Mask:
+    """Remote myocardium [S, H, W]: whole sectors and not the darkest pixels, which would be the
+    darker half of the noise."""
+    remote = np.zeros_like(wall)
+    inner = _interior(wall)
+    where = np.nonzero(inner)
+    if not where[0].size:
+        return remote
+    values = pixels[where].astype(np.float64)
+    key = where[0] * SECTORS + _sector(wall, where)
+    count, total, squares = (
+        np.bincount(key, weights, len(wall) * SECTORS).astype(np.float64).reshape(-1, SECTORS)
+        for weights in (None, values, values**2)
+    )
+    level, spread = _darkest_arcs(count, total, squares)
+    seen = np.isfinite(level)
+    if not seen.any():
+        return remote
+    reference = float(np.percentile(level[seen], REFERENCE_PERCENTILE, method="lower"))
+    sd = float(np.median(spread[seen & (level <= np.median(level[seen]))]))
+    uneven = UNEVEN * (float(np.percentile(values, 99.0)) - reference)
+    rounding = _ROUNDING * (abs(reference) + float(np.ptp(values)))
+    healthy = level <= reference + max(SLICE_SD * sd, uneven) + rounding
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = total / count
+    limit = level[:, None] + max(SECTOR_SD * sd, uneven) + rounding
+    kept = healthy[:, None] & (means <= limit)
+    chosen = kept.reshape(-1)[key]
+    middle = float(np.median(values[chosen]))
+    robust = _MAD_TO_SD * float(np.median(np.abs(values[chosen] - middle)))
+    if robust > 0.0:
+        chosen &= np.abs(values - middle) <= OUTLIER_SD * robust
+    remote[tuple(axis[chosen] for axis in where)] = True
+    return remote
+
+
+def _interior(wall: Mask) -> Mask:
+    """The wall without the pixels at its borders, within each slice."""
+    inner = wall.copy()
+    inner[:, 1:] &= wall[:, :-1]
+    inner[:, :-1] &= wall[:, 1:]
+    columns = inner.copy()  # then across: what touches the outside with a corner goes too
+    inner[:, :, 1:] &= columns[:, :, :-1]
+    inner[:, :, :-1] &= columns[:, :, 1:]
+    return inner if inner.sum() >= MIN_INTERIOR * wall.sum() else wall
+
+
+def _sector(wall: Mask, where: tuple[NDArray[np.intp], ...]) -> NDArray[np.intp]:
+    """Sector of each pixel about the middle of the wall of its slice."""
+    slices, rows, columns = np.nonzero(wall)
+    count = np.maximum(np.bincount(slices, minlength=len(wall)), 1)
+    row, column = (np.bincount(slices, at, len(wall)) / count for at in (rows, columns))
+    turn = np.arctan2(where[1] - row[where[0]], where[2] - column[where[0]]) / (2 * np.pi) % 1.0
+    return (turn * SECTORS).astype(np.intp) % SECTORS
+
+
+def _darkest_arcs(
+    count: NDArray[np.float64], total: NDArray[np.float64], squares: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """[S] mean and SD of the darkest arc of each slice; NaN in a slice without wall."""
+    arc = (np.arange(SECTORS)[:, None] + np.arange(ARC)) % SECTORS
+    pixels, sums, sums_of_squares = (x[:, arc].sum(2) for x in (count, total, squares))
+    least = np.minimum(MIN_ARC_PIXELS, count.sum(1))[:, None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.where((pixels >= least) & (pixels > 0), sums / pixels, np.inf)
+        at = (np.arange(len(count)), means.argmin(1))
+        level = means[at]
+        spread = np.sqrt(np.maximum(sums_of_squares[at] / pixels[at] - level**2, 0.0))
+    return np.where(np.isfinite(level), level, np.nan), spread

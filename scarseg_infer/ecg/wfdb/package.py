@@ -1,0 +1,39 @@
+"""WFDB data files that are compressed as FLAC, decoded by the wfdb package of an extra."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scarseg_runtime.errors import EcgError
+
+
+def unpacked_by_wfdb(header: str, files: Mapping[str, bytes]) -> list[NDArray[np.int32]]:
+    """All samples of each signal, from a header and data files that were checked.
+
+    Raises EcgError where the package is missing, ValueError and others for damaged data.
+    wfdb gets a copy of its own: it drops characters beyond ASCII, and takes paths for URLs.
+    """
+    try:
+        import wfdb
+    except ImportError as error:
+        raise EcgError(
+            "the ECG is compressed as FLAC (WFDB format 508, 516 or 524), "
+            "and the package wfdb, which reads that, is not installed",
+            "Install it with: pip install 'scarseg-infer[ecg-formats]', or convert the record to "
+            "format 16, for example with WFDB's xform",
+        ) from error
+    with tempfile.TemporaryDirectory(prefix="scarseg-") as folder:
+        copy = Path(folder, "record")
+        copy.with_suffix(".hea").write_text(header, encoding="ascii")
+        for name, content in files.items():
+            Path(folder, name).write_bytes(content)
+        try:
+            record = wfdb.rdrecord(str(copy), physical=False, smooth_frames=False, ignore_skew=True)
+        except RuntimeError as error:  # of libsndfile
+            raise ValueError("damaged FLAC") from error
+    return [np.asarray(samples, np.int32) for samples in record.e_d_signal]

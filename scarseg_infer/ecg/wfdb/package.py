@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scarseg_runtime.errors import EcgError
+from scarseg_runtime.install import install_command
 
 
 def unpacked_by_wfdb(header: str, files: Mapping[str, bytes]) -> list[NDArray[np.int32]]:
@@ -24,7 +25,7 @@ def unpacked_by_wfdb(header: str, files: Mapping[str, bytes]) -> list[NDArray[np
         raise EcgError(
             "the ECG is compressed as FLAC (WFDB format 508, 516 or 524), "
             "and the package wfdb, which reads that, is not installed",
-            "Install it with: pip install 'scarseg-infer[ecg-formats]', or convert the record to "
+            f"Install it with: {install_command('ecg-formats')}; or convert the record to "
             "format 16, for example with WFDB's xform",
         ) from error
     with tempfile.TemporaryDirectory(prefix="scarseg-") as folder:

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-DEPLOYED = ("openvino", "compressed", "ecg-formats", "node", "cohort")
+DEPLOYED = ("openvino", "compressed", "ecg-formats", "pdf", "node", "cohort")
 """Extras of what runs beside a scanner or on a cluster, without a GPU."""
 
 
@@ -90,6 +90,25 @@ def plain_environment() -> dict[str, str]:
 needs_make = pytest.mark.skipif(
     shutil.which("make") is None and "CI" not in os.environ, reason="needs make"
 )
+
+
+HEAVY = {
+    "pandas", "scipy", "matplotlib", "aiohttp", "requests", "soundfile", "wfdb", "reportlab", "ray",
+    "torch", "highdicom", "openvino",
+}  # fmt: skip
+
+
+def test_a_plain_installation_brings_little() -> None:
+    base = needed(declared())
+    assert not base & HEAVY
+    # Old releases of onnxruntime still bring these, which they need for tools of theirs.
+    base -= needed(Requirement(name) for name in ("coloredlogs", "sympy") if name in base)
+    assert len(base) <= 12, sorted(base)
+
+
+def test_what_a_plain_installation_lacks_is_an_extra() -> None:
+    assert {"wfdb", "reportlab", "openvino", "ray"} <= needed(declared(*DEPLOYED))
+    assert "reportlab" in needed(declared("node"))  # whose reports are PDFs unless told otherwise
 
 
 @needs_make

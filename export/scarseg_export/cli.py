@@ -10,6 +10,7 @@ from pathlib import Path
 from scarseg_export import commands
 from scarseg_runtime.console import results_are_there
 from scarseg_runtime.errors import ScarsegError
+from scarseg_runtime.install import install_command
 from scarseg_runtime.version import __version__
 
 MIN_SCAR_ML = 0.3
@@ -176,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         print(
             f"scarseg-export: {error.name} is not installed. "
-            "Install the extra: pip install 'scarseg-infer[export]'.",
+            f"Install the extra: {install_command('export')}.",
             file=sys.stderr,
         )
         return 2

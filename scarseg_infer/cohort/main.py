@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from scarseg_infer.host.stop import EXIT_CODE as TERMINATED
 from scarseg_infer.host.stop import Sigterm
 from scarseg_runtime.errors import OutputError, ScarsegError, UsageError
+from scarseg_runtime.install import install_command
 from scarseg_runtime.version import __version__
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sigterm.came:  # an import that it breaks off may make another error of it
             return _ended(_STOPPED, TERMINATED)
         if isinstance(error, ImportError) and error.name in ("ray", "pyarrow"):
-            missing = f"{error.name} is missing. pip install 'scarseg-infer[cohort]'"
+            missing = f"{error.name} is missing. {install_command('cohort')}"
             return _ended(missing, UsageError.exit_code)
         from scarseg_infer.host.crash_place import crash_place
 

@@ -28,6 +28,7 @@ from scarseg_infer.ecg.vendor_date import recorded_at, without_zones
 from scarseg_infer.host.quiet import quiet_readers
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
+from scarseg_runtime.install import install_command
 
 OtherFormat = Literal["philips-xml", "muse-xml", "hl7-aecg", "scp-ecg", "edf"]
 
@@ -142,7 +143,7 @@ def _parse(kind: OtherFormat, data: bytes) -> tuple[Any, tuple[str, ...]]:
     except ImportError as error:
         raise EcgError(
             f"reading {NAMES[kind]} needs the package ecgdatakit, which is not installed",
-            "Install it with: pip install 'scarseg-infer[ecg-formats]'",
+            f"Install it with: {install_command('ecg-formats')}",
         ) from error
     with private_file(without_zones(data) if kind == "hl7-aecg" else data) as copy:
         try:

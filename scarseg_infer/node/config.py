@@ -13,7 +13,9 @@ from typing import Any, Final
 
 from scarseg_infer.node.dicom.tls import Tls, server_context
 from scarseg_infer.node.toml_table import Table
+from scarseg_infer.write.folder import can_make_pdf
 from scarseg_runtime.errors import UsageError
+from scarseg_runtime.install import install_command
 from scarseg_runtime.providers.registry import PRECISIONS, PROVIDERS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -246,6 +248,12 @@ def _sending(table: Table) -> Sending:
     objects = table.texts("objects", list(OBJECTS))
     if unknown := [name for name in objects if name not in OBJECTS]:
         table.wrong("objects", f"holds {unknown[0]!r}; known: {', '.join(OBJECTS)}")
+    if "dicom-pdf" in objects and not can_make_pdf():
+        table.wrong(
+            "objects",
+            "holds dicom-pdf (its default does), which needs the package reportlab: install it "
+            f"with {install_command('pdf')}, or leave dicom-pdf out",
+        )
     retry_s = table.number("retry_s", 0.1, 3600, 10)
     return Sending(
         objects=tuple(name for name in OBJECTS if name in objects),

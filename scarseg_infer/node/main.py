@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from scarseg_runtime.errors import ScarsegError, UsageError
+from scarseg_runtime.install import install_command
 from scarseg_runtime.version import __version__
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         if error.name != "pynetdicom":
             raise
-        sys.stderr.write("scarseg-node: pynetdicom is missing. pip install 'scarseg-infer[node]'\n")
+        sys.stderr.write(f"scarseg-node: pynetdicom is missing. {install_command('node')}\n")
         return UsageError.exit_code
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from scarseg_infer.result import ScarResult
 from scarseg_infer.write.whole_folder import exists_error, hidden_folder, place_of, publish, staging
 from scarseg_runtime.errors import OutputError, UsageError
+from scarseg_runtime.install import install_command
 
 NAMES: Final = {
     "page": "report.html",
@@ -65,12 +67,30 @@ def _kind(out: Path) -> int:
 
 
 def check_only(only: Collection[str]) -> None:
-    """Whether all names are outputs. Raises UsageError naming the first that is not."""
+    """Check that all names are outputs that can be made.
+
+    Raises:
+        UsageError: there is no output of a name.
+        OutputError: what makes the PDFs is not installed.
+    """
     if isinstance(only, str) or not isinstance(only, Collection):
         raise UsageError("the outputs wanted are not a list", 'Give names in one, as ["json"]')
     for name in only:
         if name not in NAMES and name != ALL:
             raise UsageError(f"there is no output {name!r}", f"Known: {', '.join([*NAMES, ALL])}")
+    if not ON_REQUEST.isdisjoint(ON_REQUEST if ALL in only else only) and not can_make_pdf():
+        raise OutputError(
+            "the PDFs need the package reportlab, which is not installed",
+            f"Install it with: {install_command('pdf')}; or ask for others",
+        )
+
+
+def can_make_pdf() -> bool:
+    """Is there what makes the PDFs?"""
+    try:
+        return find_spec("reportlab") is not None
+    except ValueError:  # a host has put None or a module without a spec in its place
+        return False
 
 
 def write_all(

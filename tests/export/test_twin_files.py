@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+import wfdb
 
 from scarseg_export.cli import main
 from scarseg_export.twin.cohort import beats_of, sample_case
@@ -51,6 +52,16 @@ def test_the_ecg_reads_back_as_the_beat_that_the_network_was_trained_on(
         for one in candidates
     ]
     assert max(match) > 0.97
+
+
+def test_the_wfdb_package_reads_the_same_record(folder: Path) -> None:
+    path = folder / "twin-000040" / "ecg" / "twin"
+    ours, theirs = read_ecg(path), wfdb.rdrecord(str(path))
+    np.testing.assert_allclose(ours.signals_mv, theirs.p_signal, rtol=1e-12)
+    assert (list(ours.lead_names), ours.recorded) == (theirs.sig_name, theirs.base_datetime)
+    stored = wfdb.rdrecord(str(path), physical=False)
+    assert stored.calc_checksum() == stored.checksum
+    assert stored.init_value == stored.d_signal[0].tolist()
 
 
 def test_dates_give_the_gap(folder: Path) -> None:

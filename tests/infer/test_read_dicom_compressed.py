@@ -32,6 +32,7 @@ from pydicom.uid import (
 
 from scarseg_infer.study.geometry.orientation import ANTERIOR_WALL, LATERAL_WALL
 from scarseg_infer.study.read import read_study
+from scarseg_runtime.install import install_command
 
 Refusal = Callable[[Path], str]
 DTYPES = (np.uint8, np.int16, np.uint16)
@@ -157,7 +158,7 @@ def test_without_a_decoder_the_extra_is_named(
     dicom_factory.write(tmp_path, datasets)
     message = read_without_plugins(tmp_path)
     assert f"({syntax.name}, {syntax})" in message
-    assert "Run pip install 'scarseg-infer[compressed]' or export the study uncompressed" in message
+    assert f"Run {install_command('compressed')} or export the study uncompressed" in message
 
 
 def test_rle_needs_no_plugin(tmp_path: Path, dicom_factory: ModuleType) -> None:

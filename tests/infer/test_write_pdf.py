@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,12 +14,14 @@ from typing import Any
 import pydicom
 import pytest
 
+from scarseg_infer.cli import main
 from scarseg_infer.result import RESEARCH_USE, ScarResult
 from scarseg_infer.study.read import read_study
 from scarseg_infer.write.dicom.pdf import write_pdf, write_plain_pdf
+from scarseg_infer.write.folder import write_all
 from scarseg_infer.write.report.drawing import headline
 from scarseg_infer.write.report.pdf import report_pdf
-from scarseg_runtime.errors import StudyError
+from scarseg_runtime.errors import OutputError, StudyError
 
 
 @pytest.fixture
@@ -46,6 +49,28 @@ def pages(pdf: bytes) -> list[str]:
             words = re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), words)
             found.append(re.sub(r"\\([()\\])", r"\1", words))
     return found
+
+
+@pytest.mark.parametrize("only", [["pdf"], ["json", "dicom-pdf"], ["all"]])
+def test_without_its_package_one_line_names_the_extra_and_nothing_is_written(
+    result: ScarResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "reportlab", None)
+    with pytest.raises(OutputError, match=r"reportlab.*not installed.*\[pdf\]") as caught:
+        write_all(result, tmp_path / "out", overwrite=False, only=only)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+    written = write_all(result, tmp_path / "out", overwrite=False)
+    assert written.keys() >= {"page", "seg", "json"}
+
+
+def test_without_its_package_the_command_ends_before_it_reads_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "reportlab", None)
+    arguments = [str(tmp_path / "no such study"), "-o", str(tmp_path / "out"), "--only", "all"]
+    assert main(arguments) == 6
+    assert "[pdf]" in capsys.readouterr().err
 
 
 def test_first_page_begins_with_purpose_and_warnings(result: ScarResult) -> None:

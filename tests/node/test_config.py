@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,18 @@ def test_results_that_nobody_gets_are_warned_of(
     said = capsys.readouterr()
     assert "HTTP studies on" in said.out
     assert said.err == ""
+
+
+def test_a_pdf_that_cannot_be_made_is_found_by_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "reportlab", None)
+    for more in ("", '[send]\nobjects = ["seg", "dicom-pdf"]\n'):
+        assert main(["--check", str(written(tmp_path, MINIMAL + more))]) == 2
+        said = capsys.readouterr().err
+        assert re.search(r"send\.objects .*reportlab.*\[pdf\]", said) and said.count("\n") == 1
+    without = f'{MINIMAL}[send]\nobjects = ["seg", "sr"]\n'
+    assert main(["--check", str(written(tmp_path, without))]) == 0
 
 
 @pytest.mark.parametrize(

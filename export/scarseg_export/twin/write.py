@@ -60,25 +60,23 @@ def _limb_leads(one: NDArray[np.float64], two: NDArray[np.float64]) -> NDArray[n
 
 
 def _write_ecg(case: Case, folder: Path, recorded: datetime, stale: bool) -> None:
-    import wfdb
-
     folder.mkdir(parents=True, exist_ok=True)
     counts = np.rint(rhythm_strip(case, stale) / STEP_MV).astype(np.int16)
-    wfdb.wrsamp(
-        "twin",
-        fs=ECG_RATE_HZ,
-        units=["mV"] * len(LEADS),
-        sig_name=list(LEADS),
-        d_signal=counts.astype(np.int64),
-        fmt=["16"] * len(LEADS),
-        adc_gain=[1.0 / STEP_MV] * len(LEADS),
-        baseline=[0] * len(LEADS),
-        base_datetime=recorded,
-        comments=["Digital twin, simulated. No patient."],
-        write_dir=str(folder),
-    )
+    (folder / "twin.dat").write_bytes(counts.astype("<i2").tobytes())
+    (folder / "twin.hea").write_text(_wfdb_header(counts, recorded), encoding="ascii")
     dataset = ecg_dataset(case, counts, recorded)
     dataset.save_as(folder / "twin.dcm", enforce_file_format=True)
+
+
+def _wfdb_header(counts: NDArray[np.int16], recorded: datetime) -> str:
+    """The header of ``twin.dat``: header(5) of the WFDB Applications Guide, storage format 16."""
+    moment = recorded.strftime("%H:%M:%S %d/%m/%Y")
+    lines = [f"twin {len(LEADS)} {ECG_RATE_HZ:g} {len(counts)} {moment}"]
+    for lead, samples in zip(LEADS, counts.T, strict=True):
+        checksum = int(samples.sum(dtype=np.int64)) % 65536
+        scale = f"{1.0 / STEP_MV}(0)/mV"
+        lines.append(f"twin.dat 16 {scale} 16 0 {samples[0]} {checksum} 0 {lead}")
+    return "\n".join([*lines, "# Digital twin, simulated. No patient.", ""])
 
 
 def _write_dicom(case: Case, stack: ImageStack, heights: NDArray[np.float64], folder: Path) -> None:

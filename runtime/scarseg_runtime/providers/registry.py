@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from scarseg_runtime.errors import ProviderError
+from scarseg_runtime.install import install_command
 from scarseg_runtime.model_file.gates import gate_reason
 from scarseg_runtime.model_file.read import ModelFile
 from scarseg_runtime.providers.gpu import nvidia_gpu
@@ -81,9 +82,9 @@ def unusable_reason(provider: Provider) -> str | None:
     """Why a provider cannot run on this machine, or None."""
     missing = [name for name in provider.packages if not _installed(name)]
     if missing:
-        return f"not installed: pip install 'scarseg-infer[{provider.extra}]'"
+        return f"not installed: {install_command(provider.extra)}"
     if provider.name == "cuda" and not _has_cuda_build():
-        return f"not installed: pip install 'scarseg-infer[{provider.extra}]'"
+        return f"not installed: {install_command(provider.extra)}"
     if provider.needs_gpu and nvidia_gpu() is None:
         return "no NVIDIA GPU or driver"
     return None

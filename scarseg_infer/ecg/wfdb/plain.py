@@ -1,105 +1,149 @@
-"""The commonest kind of WFDB record read with numpy alone.
+"""WFDB records decoded with numpy alone: what a header says, and the signals that follow from it.
 
-One data file in format 16 without modifiers is what PTB-XL and most exporters write. The wfdb
-package reads it as well, but importing it takes a third of a second, most of it pandas: much, for a
-program that is done in two. Everything else is left to wfdb.
-
-Format: header(5) and signal(5) of the WFDB Applications Guide, https://physionet.org/physiotools/wag/.
+Format: header(5) of the WFDB Applications Guide, https://physionet.org/physiotools/wag/header-5.htm.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-_RECORD: Final = re.compile(r"record (\d{1,2}) (\d+(?:\.\d+)?) ([1-9]\d{0,8})", re.ASCII)
-_SIGNAL: Final = re.compile(
-    r"data1 16 (\d+(?:\.\d+)?)(?:\((-?\d{1,6})\))?(?:/([^\s/]+))? \d{1,2} (-?\d{1,6})"
-    r" -?\d{1,6} (-?\d{1,9}) \d{1,6} (\S.*)",
-    re.ASCII,
+from scarseg_infer.ecg.wfdb.formats import invalid, samples_in, unpacked
+
+_FORMAT: Final = re.compile(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?", re.ASCII)
+_GAIN: Final = re.compile(
+    r"(-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)?(?:\((-?\d+)\))?(?:/(\S+))?", re.ASCII
 )
-_INVALID: Final = -32768
+_WHOLE: Final = re.compile(r"-?\d+", re.ASCII)
 _DEFAULT_GAIN: Final = 200.0
 
 
 @dataclass(frozen=True, slots=True)
-class PlainRecord:
-    """What a header says, named as in wfdb's Record; then the samples."""
+class Signal:
+    """One signal as its line of the header describes it.
 
-    fs: float
-    sig_len: int
-    sig_name: list[str]
-    units: list[str]
-    gain: NDArray[np.float64]
-    baseline: NDArray[np.int64]
-    checksum: list[int]
-    samples: NDArray[np.int16] | None = None
-    """[sig_len, signals] as stored."""
+    Attributes:
+        file: name of its data file.
+        fmt: storage format.
+        per_frame: samples in each frame of the record.
+        skew: frames by which it lags behind, to be taken off.
+        offset: bytes before the first sample of its file.
+        gain: counts a unit.
+        baseline: count that stands for 0 units.
+        unit: unit of the signal.
+        checksum: stated sum of all its samples, 16 bits of it; None where the header has none.
+        name: what the header calls it, mostly a lead.
+    """
 
-    @property
-    def fmt(self) -> list[str]:
-        return ["16"] * len(self.sig_name)
-
-    @property
-    def samps_per_frame(self) -> list[int]:
-        return [1] * len(self.sig_name)
-
-    @property
-    def skew(self) -> list[int | None]:
-        return [None] * len(self.sig_name)
-
-    @property
-    def byte_offset(self) -> list[int | None]:
-        return [None] * len(self.sig_name)
-
-    @property
-    def file_name(self) -> list[str]:
-        return ["data1"] * len(self.sig_name)
-
-    def dac(self) -> NDArray[np.float64]:
-        """[sig_len, signals] in the units of each signal; NaN where marked as invalid."""
-        assert self.samples is not None
-        values = (self.samples.astype(np.float64) - self.baseline) / self.gain
-        values[self.samples == _INVALID] = np.nan
-        return values
-
-    def calc_checksum(self) -> list[int]:
-        """Sum of each signal's samples, 16 bits of it."""
-        assert self.samples is not None
-        return [int(total) % 65536 for total in self.samples.sum(0, dtype=np.int64)]
+    file: str
+    fmt: str
+    per_frame: int
+    skew: int
+    offset: int
+    gain: float
+    baseline: int
+    unit: str
+    checksum: int | None
+    name: str
 
 
-def plain_header(text: str) -> PlainRecord | None:
-    """The header of a plain record, whose data file is called ``data1``; None for any other."""
-    lines = text.splitlines()
-    record = _RECORD.fullmatch(lines[0]) if lines else None
-    signals = [_SIGNAL.fullmatch(line) for line in lines[1:]]
-    if record is None or len(signals) != int(record[1]) or not signals:
-        return None
-    found = [match for match in signals if match is not None]
-    if len(found) != len(signals):
-        return None
-    return PlainRecord(
-        fs=float(record[2]),
-        sig_len=int(record[3]),
-        sig_name=[match[6] for match in found],
-        units=[match[3] or "mV" for match in found],
-        gain=np.array([float(match[1]) or _DEFAULT_GAIN for match in found]),
-        # Without a baseline of its own a signal's is the converter's zero.
-        baseline=np.array([int(match[2] or match[4]) for match in found]),
-        checksum=[int(match[5]) for match in found],
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A record as its header describes it; ``frames`` is None where the header does not say."""
+
+    rate_hz: float
+    frames: int | None
+    signals: tuple[Signal, ...]
+
+
+def parse_header(text: str) -> Layout:
+    """Take apart a header without comments. Raises ValueError."""
+    first, *lines = text.splitlines()
+    fields = first.split()
+    rate = fields[2].partition("/")[0] if len(fields) > 2 else ""
+    frames = int(fields[3]) if len(fields) > 3 else None
+    return Layout(float(rate), frames, tuple(_signal(line) for line in lines))
+
+
+def _signal(line: str) -> Signal:
+    file, coded, *rest = line.split(None, 2)
+    stored = _FORMAT.fullmatch(coded)
+    if stored is None:
+        raise ValueError("a signal's format cannot be understood")
+    described = rest[0] if rest else ""
+    gain, baseline, unit = _DEFAULT_GAIN, None, "mV"
+    token = described.split(None, 1)
+    if token and (scale := _GAIN.fullmatch(token[0])):
+        gain = float(scale[1] or 0.0) or _DEFAULT_GAIN
+        baseline, unit = scale[2], scale[3] or "mV"
+        described = token[1] if len(token) > 1 else ""
+    # Resolution, zero, first value, checksum and block size; each may only be left out with all
+    # behind it, and the name is whatever follows.
+    numbers: list[int] = []
+    while len(numbers) < 5 and (token := described.split(None, 1)) and _WHOLE.fullmatch(token[0]):
+        numbers.append(int(token[0]))
+        described = token[1] if len(token) > 1 else ""
+    zero = numbers[1] if len(numbers) > 1 else 0
+    # Without a baseline of its own a signal's is the converter's zero.
+    middle = int(baseline) if baseline is not None else zero
+    if abs(middle) >> 32:
+        raise ValueError("a baseline that no format holds")
+    return Signal(
+        file=file,
+        fmt=stored[1],
+        per_frame=int(stored[2] or 1),
+        skew=int(stored[3] or 0),
+        offset=int(stored[4] or 0),
+        gain=gain,
+        baseline=middle,
+        unit=unit,
+        checksum=numbers[3] if len(numbers) > 3 else None,
+        name=described.strip(),
     )
 
 
-def with_samples(header: PlainRecord, data: bytes) -> PlainRecord:
-    """The record with the samples of its data file, known to be long enough."""
-    count = len(header.sig_name)
-    stored = np.frombuffer(data, "<i2", header.sig_len * count).reshape(header.sig_len, count)
-    return PlainRecord(
-        header.fs, header.sig_len, header.sig_name, header.units, header.gain, header.baseline,
-        header.checksum, stored,
-    )  # fmt: skip
+def frames_in(layout: Layout, size: int) -> int:
+    """The frames that the first data file holds by its ``size`` in bytes."""
+    first = layout.signals[0]
+    per_frame = sum(one.per_frame for one in layout.signals if one.file == first.file)
+    return samples_in(first.fmt, max(0, size - first.offset)) // per_frame
+
+
+def stored_samples(
+    signals: Sequence[Signal], content: bytes, frames: int
+) -> list[NDArray[np.int32]]:
+    """All samples of each of the ``signals`` that share the data file of this ``content``."""
+    per_frame = [one.per_frame for one in signals]
+    fmt, offset = signals[0].fmt, signals[0].offset
+    samples = unpacked(fmt, content[offset:], frames * sum(per_frame))
+    table = samples.reshape(frames, sum(per_frame))
+    ends = np.cumsum(per_frame)
+    return [
+        table[:, end - count : end].reshape(-1) for end, count in zip(ends, per_frame, strict=True)
+    ]
+
+
+def physical(signal: Signal, stored: NDArray[np.int32]) -> NDArray[np.float64]:
+    """A signal in its unit, one value a frame: NaN where no sample is, its skew taken off.
+
+    Where a frame has several samples their mean stands for it.
+    """
+    values = (stored.astype(np.float64) - signal.baseline) / signal.gain
+    values[stored == invalid(signal.fmt)] = np.nan
+    if signal.per_frame > 1:
+        values = values.reshape(-1, signal.per_frame).mean(1)
+    if signal.skew:
+        kept = values[signal.skew :]
+        values = np.concatenate([kept, np.full(len(values) - len(kept), np.nan)])
+    return values
+
+
+def is_damaged(signal: Signal, stored: NDArray[np.int32]) -> bool:
+    """Do a signal's samples disagree with the checksum that the header states?"""
+    total = int(stored.sum(dtype=np.int64))
+    return signal.checksum is not None and (signal.checksum - total) % 65536 != 0

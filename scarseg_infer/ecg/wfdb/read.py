@@ -1,9 +1,7 @@
 """Reading an ECG from a WFDB record: a header (``.hea``) and the data files it names.
 
-The commonest kind is decoded here (plain.py), every other by the wfdb package, on a private
-copy of what was checked here. Given the record itself it would refuse all of it for an invalid
-date, read ``µV`` as volts (it drops characters beyond ASCII), and hand the path to a library that
-also understands URLs.
+Here the header is found and checked and the files are read; plain.py decodes them. The wfdb package
+is asked for one thing only, data files that are compressed as FLAC (package.py).
 
 Format: header(5) of the WFDB Applications Guide, https://physionet.org/physiotools/wag/.
 """
@@ -13,11 +11,10 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,24 +27,25 @@ from scarseg_infer.ecg.date import (
     day_and_rest,
     with_clock,
 )
-from scarseg_infer.ecg.lead_names import standard_leads
-from scarseg_infer.ecg.private_copy import private_folder, write_private
 from scarseg_infer.ecg.record import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, check_timing, checked
-from scarseg_infer.ecg.wfdb.plain import PlainRecord, plain_header, with_samples
+from scarseg_infer.ecg.wfdb.formats import BITS, FLAC, bytes_of
+from scarseg_infer.ecg.wfdb.package import unpacked_by_wfdb
+from scarseg_infer.ecg.wfdb.plain import (
+    Layout,
+    Signal,
+    frames_in,
+    is_damaged,
+    parse_header,
+    physical,
+    stored_samples,
+)
 from scarseg_infer.host.quiet import quiet_readers
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
 
-if TYPE_CHECKING:
-    from wfdb import Record
-
 MAX_HEADER_BYTES: Final = 1 << 20
 MAX_SIGNALS: Final = 64
 
-_BYTES_PER_SAMPLE: Final = {
-    "80": 1.0, "16": 2.0, "61": 2.0, "160": 2.0, "24": 3.0, "32": 4.0, "212": 1.5,
-    "310": 4 / 3, "311": 4 / 3,
-}  # fmt: skip
 _EXPORT_AGAIN: Final = "Export the ECG again as a WFDB record"
 _OUTSIDE: Final = (
     "the ECG header names a data file outside its own folder",
@@ -58,7 +56,7 @@ _TOO_LONG: Final = (
     "Give a resting ECG: cut 10 s to some minutes out of a long recording",
 )
 _LONG_NUMBER: Final = re.compile("[0-9]{25}")
-"""No number of a header has as many digits, and wfdb's patterns try each way to part them."""
+"""No number of a header has as many digits, and Python takes long over thousands of them."""
 _CLOCK: Final = re.compile(r"(\d{1,2}:){0,2}\d{1,2}(\.\d*)?", re.ASCII)
 """[[HH:]MM:]SS[.fff]"""
 _STANDARD: Final = frozenset(lead.casefold() for lead in LEADS)
@@ -66,10 +64,10 @@ _STANDARD: Final = frozenset(lead.casefold() for lead in LEADS)
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """What is checked before wfdb sees the header."""
+    """What is checked before the header is taken apart."""
 
     text: str
-    """The header for wfdb: ASCII, without date, time and comments; data files are ``data1`` …"""
+    """The header in ASCII, without date, time and comments; data files are ``data1`` …"""
     files: tuple[str, ...]
     """The real names of those data files, all in the header's folder."""
     recorded: datetime | None
@@ -192,7 +190,7 @@ def _check_header(text: str) -> _Header:
             files.append(fields[0])
         lines[index] = " ".join([f"data{1 + files.index(fields[0])}", *fields[1:]])
     recorded, date_only, doubts = _when(record[4:], written)
-    # A length of 0 means unknown; wfdb takes it literally.
+    # A length of 0 means unknown.
     kept = record[:3] if record[3:4] in ([], ["0"]) else record[:4]
     clean = "\n".join([" ".join(["record", *kept[1:]]), *lines[1:], ""])
     clean = clean.encode("ascii", "replace").decode()
@@ -247,66 +245,79 @@ def _clock(text: str) -> time:
 
 
 def _read(header: str, files: list[Path]) -> _Read:
-    """Read the record of this checked header and these data files."""
+    """Read the record of a checked ``header``, whose data files ``data1`` … are ``files``."""
     try:
-        # Damaged scales overflow, and numpy and wfdb warn of what they dislike with a path of ours;
-        # what is not finite is refused later.
+        # Damaged scales overflow, and what is not finite is refused later; wfdb warns of what it
+        # dislikes with a path of ours.
         with quiet_readers(), np.errstate(all="ignore"):
-            record = _decode(header, files)
-            signals_mv, names = _voltages(record)
-            return _Read(signals_mv, names, float(record.fs), _is_damaged(record))
+            layout = parse_header(header)
+            _check_layout(layout)
+            contents, frames = _contents(layout, files)
+            samples = _samples(layout.signals, header, contents, frames)
+            signals_mv, names = _voltages(layout.signals, samples)
+            damaged = any(map(is_damaged, layout.signals, samples))
+            return _Read(signals_mv, names, layout.rate_hz, damaged)
     except EcgError:
         raise
     except (OSError, ValueError, LookupError, TypeError, ArithmeticError, MemoryError) as error:
         raise EcgError("the ECG header or its data cannot be understood", _EXPORT_AGAIN) from error
 
 
-def _decode(header: str, files: list[Path]) -> Record | PlainRecord:
-    """The samples stay integers, over which the header's checksums are taken."""
-    plain = plain_header(header)
-    if plain is not None:
-        return with_samples(plain, next(_contents(plain, files)))
-    import wfdb
-
-    with private_folder() as folder:  # wfdb reads from a folder only
-        copy = folder / "record"
-        write_private(copy.with_suffix(".hea"), header.encode("ascii"))
-        for number, content in enumerate(_contents(wfdb.rdheader(str(copy)), files), start=1):
-            write_private(folder / f"data{number}", content)
-        return wfdb.rdrecord(str(copy), physical=False)
-
-
-def _check_layout(header: Record | PlainRecord) -> None:
-    """What decides how much wfdb reads and allocates."""
-    if not header.fs > 0.0:
+def _check_layout(layout: Layout) -> None:
+    """What decides how much is read and allocated, and whether it can be decoded."""
+    signals, frames = layout.signals, layout.frames or 1
+    if not layout.rate_hz > 0.0:
         raise EcgError("the ECG header gives no sampling rate", _EXPORT_AGAIN)
-    unknown = sorted(set(header.fmt) - _BYTES_PER_SAMPLE.keys())
+    unknown = sorted({one.fmt for one in signals} - (BITS.keys() | FLAC.keys()))
     if unknown:
         raise EcgError(
             f"the ECG's storage format {unknown[0]} is not supported",
             "Convert the record to format 16, for example with WFDB's xform",
         )
-    check_timing(header.sig_len or 1, header.fs)
-    if any(count < 1 for count in header.samps_per_frame):
+    if len({(one.file, one.fmt) for one in signals}) > len({one.file for one in signals}):
+        raise EcgError("the ECG header gives one data file several formats", _EXPORT_AGAIN)
+    check_timing(frames, layout.rate_hz)
+    if any(one.per_frame < 1 for one in signals):
         raise EcgError("the ECG header gives a lead no samples", _EXPORT_AGAIN)
-    if any(abs(skew or 0) > header.fs for skew in header.skew):  # wfdb would pad by as much
+    if any(one.skew > layout.rate_hz for one in signals):
         raise EcgError("the ECG header shifts leads by more than a second", _EXPORT_AGAIN)
+    compressed = sum(one.per_frame for one in signals if one.fmt in FLAC)
+    if compressed and layout.frames is None:
+        raise EcgError("the ECG header gives no length", _EXPORT_AGAIN)
+    if 2 * frames * compressed > MAX_ECG_BYTES:
+        raise EcgError(*_TOO_LONG)
 
 
-def _contents(header: Record | PlainRecord, files: list[Path]) -> Iterator[bytes]:
-    """The data files, each after a check that it holds what the header promises."""
-    _check_layout(header)
-    total = 0
+def _contents(layout: Layout, files: list[Path]) -> tuple[dict[str, bytes], int]:
+    """The data files by their names in the header, and the frames that they hold."""
+    contents: dict[str, bytes] = {}
+    frames, total = layout.frames, 0
     for number, file in enumerate(files, start=1):
         where = f"data file {number} of {len(files)} of the ECG record"
-        signals = [i for i, name in enumerate(header.file_name) if name == f"data{number}"]
-        frame = sum(header.samps_per_frame[i] * _BYTES_PER_SAMPLE[header.fmt[i]] for i in signals)
-        if frame * max((header.skew[i] or 0) for i in signals) > MAX_ECG_BYTES:
-            raise EcgError(*_TOO_LONG)
-        needed = int(frame * (header.sig_len or 1)) + (header.byte_offset[signals[0]] or 0)
+        signals = [one for one in layout.signals if one.file == f"data{number}"]
+        per_frame, fmt = sum(one.per_frame for one in signals), signals[0].fmt
+        needed = 0 if fmt in FLAC else bytes_of(fmt, (frames or 1) * per_frame) + signals[0].offset
         content = _content(file, where, needed, MAX_ECG_BYTES - total)
         total += len(content)
-        yield content
+        contents[f"data{number}"] = content
+        if frames is None:  # a length that is not stated follows from the first file
+            frames = frames_in(layout, len(content))
+            check_timing(frames, layout.rate_hz)
+    return contents, frames or 0
+
+
+def _samples(
+    signals: tuple[Signal, ...], header: str, contents: dict[str, bytes], frames: int
+) -> list[NDArray[np.int32]]:
+    """All samples of each signal as they are stored."""
+    if any(one.fmt in FLAC for one in signals):
+        return unpacked_by_wfdb(header, contents)
+    found: dict[int, NDArray[np.int32]] = {}
+    for name, content in contents.items():
+        places = [i for i, one in enumerate(signals) if one.file == name]
+        together = stored_samples([signals[i] for i in places], content, frames)
+        found.update(zip(places, together, strict=True))
+    return [found[i] for i in range(len(signals))]
 
 
 def _content(file: Path, where: str, needed: int, limit: int) -> bytes:
@@ -336,24 +347,20 @@ def _content(file: Path, where: str, needed: int, limit: int) -> bytes:
     return content
 
 
-def _voltages(record: Record | PlainRecord) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+def _voltages(
+    signals: tuple[Signal, ...], samples: list[NDArray[np.int32]]
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Signals in mV [n, k] and their names, without those that are not voltages."""
-    names = standard_leads([(name or "").strip() for name in record.sig_name])
-    scale = [MV_PER_UNIT.get((unit or "mV").casefold()) for unit in record.units]
-    for name, factor in zip(names, scale, strict=True):
-        if factor is None and name.casefold() in _STANDARD:
-            raise EcgError(f"lead {name} of the ECG is not in volts", _EXPORT_AGAIN)
-    kept = [i for i, factor in enumerate(scale) if factor is not None]
-    factors = np.array([scale[i] for i in kept], dtype=np.float64)
-    signals = np.asarray(record.dac(), dtype=np.float64)[:, kept] * factors
-    return signals, tuple(names[i] for i in kept)
-
-
-def _is_damaged(record: Record | PlainRecord) -> bool:
-    """Do samples and the header's checksums (16 bits a signal, optional) disagree?"""
-    if any(count != 1 for count in record.samps_per_frame):
-        return False  # read as averages, over which there is no checksum
-    return any(
-        stated is not None and (stated - found) % 65536 != 0
-        for stated, found in zip(record.checksum, record.calc_checksum(), strict=True)
-    )
+    scale = [MV_PER_UNIT.get(one.unit.casefold()) for one in signals]
+    for signal, factor in zip(signals, scale, strict=True):
+        if factor is None and signal.name.casefold() in _STANDARD:
+            raise EcgError(f"lead {signal.name} of the ECG is not in volts", _EXPORT_AGAIN)
+    kept = [
+        (signal, physical(signal, stored) * factor)
+        for signal, stored, factor in zip(signals, samples, scale, strict=True)
+        if factor is not None
+    ]
+    names = tuple(signal.name for signal, _ in kept)
+    if not kept:
+        return np.zeros((0, 0)), names
+    return np.stack([values for _, values in kept], axis=1), names

@@ -41,8 +41,9 @@ from scarseg_infer.study.dicom.samples import (
 from scarseg_infer.study.geometry.slice_plane import SlicePlane
 from scarseg_infer.study.rescale import rescaled
 from scarseg_runtime.errors import StudyError
+from scarseg_runtime.install import install_command
 
-INSTALL: Final = "pip install 'scarseg-infer[compressed]'"
+DECODERS: Final = "compressed"
 """The extra with decoders for every encoding of ``_DECODABLE``; their licences are as free as
 ours (pylibjpeg and pyjpegls MIT, openjpeg BSD, gdcm BSD; pylibjpeg-libjpeg is GPL, so not it)."""
 
@@ -158,7 +159,7 @@ def require_decoder(syntax: UID) -> None:
             return
     except NotImplementedError:
         pass
-    install = f"Run {INSTALL} or export" if syntax in _DECODABLE else "Export"
+    install = f"Run {install_command(DECODERS)} or export" if syntax in _DECODABLE else "Export"
     raise StudyError(
         f"the images are compressed ({syntax.name}, {syntax}) and no decoder for that is installed",
         f"{install} the study uncompressed",

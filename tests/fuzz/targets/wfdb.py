@@ -42,7 +42,8 @@ def seeds() -> dict[str, bytes]:
             DEMO_ECG.with_suffix(".dat").read_bytes()[: 2600 * 24],
         ),
     }
-    for kind in ("80", "212", "61", "160", "24", "32", "310", "311", "16x2", "16:3", "16+8"):
+    for kind in ("80", "212", "61", "160", "24", "32", "310", "311", "16x2", "16:3", "16+8",
+                 "516"):  # fmt: skip
         other = short.replace("rec.dat 16 ", f"rec.dat {kind} ")
         parts[f"format {kind}"] = (other, plain[:2400])
     nines = "9" * 30

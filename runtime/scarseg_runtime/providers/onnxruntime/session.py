@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scarseg_runtime.contract import OUTPUTS
 from scarseg_runtime.cores import usable_cores
 from scarseg_runtime.errors import ModelError, ProviderError
+from scarseg_runtime.install import install_command
 from scarseg_runtime.model_file.read import ModelFile, check_contract, checked_bytes
 from scarseg_runtime.providers.onnxruntime.api import (
     FATAL,
@@ -78,7 +79,7 @@ def _providers(provider: str) -> list[Any]:
     if provider == "cpu":
         return [ONNXRUNTIME_NAMES["cpu"]]
     if ONNXRUNTIME_NAMES["cuda"] not in import_onnxruntime().get_available_providers():
-        raise ProviderError("this ONNX Runtime has no CUDA", "pip install 'scarseg-infer[cuda]'")
+        raise ProviderError("this ONNX Runtime has no CUDA", install_command("cuda"))
     # TF32 would keep 10 bits of the 23 of FP32: not what the gate of fp32 was measured on.
     return [(ONNXRUNTIME_NAMES["cuda"], {"use_tf32": "0"})]
 

@@ -12,6 +12,7 @@ import threading
 from typing import Any, Final
 
 from scarseg_runtime.errors import ProviderError
+from scarseg_runtime.install import install_command
 
 _TELEMETRY: Final = "openvino_telemetry"
 _LOCK: Final = threading.Lock()
@@ -29,9 +30,7 @@ def import_openvino() -> Any:
         try:
             import openvino
         except (ImportError, OSError) as error:  # OSError: the bindings without their libraries
-            raise ProviderError(
-                "openvino is not installed", "pip install 'scarseg-infer[openvino]'"
-            ) from error
+            raise ProviderError("openvino is not installed", install_command("openvino")) from error
         finally:
             if hide:
                 del sys.modules[_TELEMETRY]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from scarseg_runtime.errors import ProviderError
+from scarseg_runtime.install import install_command
 from scarseg_runtime.log import LOG
 
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
@@ -20,9 +21,7 @@ def import_tensorrt(flavour: str) -> Any:
     try:
         return importlib.import_module(MODULES[flavour])
     except (ImportError, OSError) as error:  # OSError: the bindings without their libraries
-        raise ProviderError(
-            f"{flavour} is not installed", f"pip install 'scarseg-infer[{flavour}]'"
-        ) from error
+        raise ProviderError(f"{flavour} is not installed", install_command(flavour)) from error
 
 
 class Messages:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from scarseg_runtime.errors import ProviderError
+from scarseg_runtime.install import install_command
 from scarseg_runtime.log import LOG
 
 ALIGNMENT: Final = 256
@@ -24,7 +25,7 @@ def cuda_runtime() -> Any:
         from cuda.bindings import runtime
     except ImportError as error:
         raise ProviderError(
-            "cuda-python is not installed", "pip install 'scarseg-infer[tensorrt-rtx]'"
+            "cuda-python is not installed", install_command("tensorrt-rtx")
         ) from error
     return runtime
 

@@ -1,4 +1,4 @@
-"""Build steps of the documentation: pages from files of the repository, and links that lead to them.
+"""Build steps of the documentation: pages from files of the repository, links that lead to them.
 
 Pages link to files where they lie, so that they can be read without being built. Here links to a
 file that is a page too become links to the page, those to other files plain text. A comment such as

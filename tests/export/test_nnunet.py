@@ -210,7 +210,7 @@ def test_what_cannot_be_exported_is_named(
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [('"scar"', '"tumour"', "infarct to an unknown class"), ('name = "nn"', "", "no text name"),
-     ("[classes]", "[classes", "cannot be read")],
+     ("[classes]", "[classes", "is not TOML")],
 )  # fmt: skip
 def test_a_toml_that_does_not_fit_is_refused(
     tmp_path: Path, folder: Path, old: str, new: str, words: str

@@ -129,7 +129,16 @@ def _find_header(path: Path) -> Path:
             "the ECG file is not a WFDB record, nor in another format that can be read",
             "Give WFDB (.hea or .dat), DICOM, Philips or GE MUSE XML, HL7 aECG, SCP-ECG or EDF",
         )
+    if _is_folder(path):
+        raise EcgError("the ECG is a folder", "Give the file in it; of a WFDB record the .hea file")
     raise EcgError("the ECG does not exist", "Check its path; a WFDB record needs its .hea file")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _is_file(path: Path) -> bool:

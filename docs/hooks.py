@@ -44,6 +44,7 @@ MODELS: Final = "scarseg_infer/models"
 _FENCE: Final = re.compile(r"(^```.*?^```$)", re.M | re.S)
 _LINK: Final = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 _INSERT: Final = re.compile(r"^<!-- (help|file|schema|models): ?(.*?) ?-->$", re.M)
+_ROLE: Final = re.compile(r":(?:meth|func|class|data|attr|mod):(?=<code)")
 # Other readers of Markdown begin a list without a blank line before it.
 _TIGHT_LIST: Final = re.compile(r"^(?![-*#>|\s]|\d+\. )(.+)\n(?=- )", re.M)
 
@@ -61,6 +62,11 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     uri = page.file.src_uri
     text = markdown if uri in PAGES.values() else linked(markdown, f"docs/{uri}", uri)
     return _INSERT.sub(lambda found: inserted(found[1], found[2]), text)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Docstrings name other names as Sphinx does; here only the name stays."""
+    return _ROLE.sub("", html)
 
 
 def linked(text: str, place: str, page: str) -> str:

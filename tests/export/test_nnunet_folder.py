@@ -44,8 +44,7 @@ def test_a_toml_that_is_not_there_is_named(
     assert f"{toml}, cannot be read (No such file" in refusal(folder, toml)
     toml.write_text("name = ")
     said = refusal(folder, toml)
-    assert str(toml) in said
-    assert "line 1" in said
+    assert f"{toml} is not TOML" in said
     command = ["nnunet", str(tmp_path), "-o", str(tmp_path / "m.onnx"), "--classes", str(toml)]
     assert main(command) == 5
     assert TRAINED in capsys.readouterr().err

@@ -17,6 +17,7 @@ from scarseg_infer.analysis import _doubts, _implausible
 from scarseg_infer.result import ScarResult
 from scarseg_infer.study.read import read_study
 from scarseg_infer.study.rescale import rescaled
+from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.errors import StudyError
 
 NOISE = np.random.default_rng(0).integers(0, 4096, (20, 16), dtype=np.int16)
@@ -115,9 +116,10 @@ def test_implausible_mass(mass_g: float, slices: int, said: bool) -> None:
 
 @pytest.mark.parametrize(("percent", "said"), [(None, False), (45.0, False), (87.0, True)])
 def test_more_scar_than_a_heart_survives(
-    make_result: Callable[..., ScarResult], percent: float | None, said: bool
-) -> None:
-    result = make_result()
+    make_result: Callable[..., ScarResult], make_stack: Callable[..., LgeStack],
+    percent: float | None, said: bool,
+) -> None:  # fmt: skip
+    result = make_result(make_stack())
     found = replace(result.quantities, scar_percent_of_lv_mass=percent)
     chosen: Any = SimpleNamespace(gate=None)
     words = " ".join(_doubts(found, found, result.ecg, chosen, 9))

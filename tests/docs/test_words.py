@@ -63,6 +63,18 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", head.lower()).strip().replace(" ", "-") for head in heads}
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_sentences_begin_with_what_they_are_about(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    hidden = [
+        one
+        for paragraph in prose(text)
+        for one in sentences(paragraph)
+        if re.match(r"(What|Whether|How|Which)\b", one) and len(one.split()) > 4 and "?" not in one
+    ]
+    assert hidden == []
+
+
 def test_the_readme_is_short() -> None:
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= MOST_README_LINES

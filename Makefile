@@ -17,7 +17,7 @@ SHIPPED_TESTS = $(wildcard tests/runtime tests/infer tests/node tests/cohort tes
 # What the bill of materials is of: all that is deployed without a GPU; tensorrt-rtx … may be added.
 SBOM_EXTRAS ?= openvino,compressed,ecg-formats,pdf,node,cohort
 
-.PHONY: demo test test-lowest test-gpu bench sbom lint format clean
+.PHONY: demo test test-lowest test-gpu bench docs sbom lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/scarseg-infer --demo
@@ -38,6 +38,9 @@ test-gpu: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	$(BIN)/scarseg-bench --out bench-result
+
+docs: $(VENV)/.installed-test
+	$(BIN)/python -m mkdocs build --strict
 
 # Of what is installed for deployment, in an environment that holds nothing else, not even pip.
 sbom: $(VENV)/.installed-test

@@ -26,6 +26,8 @@ from scarseg_runtime.run_control import RunControl
 PLAUSIBLE_LV_MASS_G = (20.0, 1500.0)
 """Myocardium beyond these is a mistake in image or geometry: adults have 60–200 g, the heaviest
 hearts described about 1000 g, those of infants some 20 g."""
+PLAUSIBLE_SCAR_PERCENT = 60.0
+"""Of LV mass; infarcts that hearts survive are smaller (design choice)."""
 WHOLE_HEART_SLICES = 5
 """Fewer may be a part of the heart (LGE has 5–13)."""
 ECG_CHANGE_PERCENT = 2.0
@@ -139,6 +141,11 @@ def _doubts(
         yield (
             f"The left ventricle found has {fused.myocardium_g:.3g} g of myocardium, which is not "
             "plausible: check the pictures, pixel spacing and slice positions."
+        )
+    if (fused.scar_percent_of_lv_mass or 0.0) > PLAUSIBLE_SCAR_PERCENT:
+        yield (
+            f"{fused.scar_percent_of_lv_mass:.0f} % of LV mass is called scar, which is not "
+            "plausible: check the pictures, and that model and series are the right ones."
         )
     if chosen.gate:
         yield (

@@ -26,7 +26,7 @@ RESEARCH_USE = "Research use only. Not a medical device."
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EcgUse:
-    """What the ECG was worth in this result, and why.
+    """Worth of the ECG in this result, and the reason for it.
 
     Attributes:
         given: an ECG was read and its mean beat was fed to the network.
@@ -66,7 +66,7 @@ class EcgUse:
 
 @dataclass(frozen=True, slots=True)
 class ModelUse:
-    """Which model computed the result, and on what.
+    """The model that computed the result, and what it ran on.
 
     Attributes:
         name: of the model, as its file says.

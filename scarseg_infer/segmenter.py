@@ -205,7 +205,7 @@ class Segmenter:
         return result
 
     def model_use(self) -> ModelUse:
-        """Which model this is, and what it runs on.
+        """Name, version and provider of the loaded model.
 
         Raises:
             ModelError, ProviderError: it cannot be loaded.

@@ -184,7 +184,12 @@ def parser() -> argparse.ArgumentParser:
         "Research use only. Not a medical device.",
     )
     arguments.add_argument("config", metavar="CONFIG.toml", type=Path)
-    arguments.add_argument("--check", action="store_true", help="only check the configuration")
+    arguments.add_argument(
+        "--check",
+        action="store_true",
+        help="only check configuration, data folder and the model's provider, as the start does; "
+        "may be asked while the node runs",
+    )
     arguments.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return arguments
 
@@ -200,7 +205,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.check:
             if config.warning:
                 sys.stderr.write(f"scarseg-node: warning: {config.warning}\n")
-            sys.stdout.write(f"ok: {config.summary}\n")
+            from scarseg_infer.node.check import check_start
+
+            model_on = check_start(config)
+            sys.stdout.write(f"ok: {config.summary}, model on {model_on}\n")
             return 0
         log = Log(sys.stdout)
         if config.warning:

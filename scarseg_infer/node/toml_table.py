@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 from unicodedata import category
@@ -9,6 +10,7 @@ from unicodedata import category
 from scarseg_runtime.errors import UsageError
 
 _MISSING = object()
+_ADD = "Add it to the configuration file"
 
 
 class Table:
@@ -107,7 +109,9 @@ class Table:
         if value is not _MISSING:
             return value
         if default is None:
-            raise UsageError(f"{self.name}.{key} is missing", "Add it to the configuration file")
+            near = get_close_matches(key, sorted(self._left), 1)
+            advice = f"Is {self.name}.{near[0]} a slip for it? Correct it" if near else _ADD
+            raise UsageError(f"{self.name}.{key} is missing", advice)
         return default
 
     def _checked_title(self, key: str, title: str) -> str:

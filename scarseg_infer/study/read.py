@@ -74,7 +74,7 @@ def study_stack(
 
 
 def list_series(path: str | Path, prefer: PreferredKind = "PSIR") -> list[SeriesVerdict]:
-    """What each series of a DICOM study is taken for, and which of them would be read.
+    """List what each series of a DICOM study is taken for, and which of them would be read.
 
     Args:
         path: a folder searched with all its subfolders for DICOM files, or a zip archive of

@@ -53,7 +53,9 @@ def test_empty_folder(tmp_path: Path, refusal: Refusal) -> None:
 
 def test_folder_without_dicom(tmp_path: Path, refusal: Refusal) -> None:
     (tmp_path / "notes.txt").write_text("nothing here")
-    assert "none of the 1 files" in refusal(tmp_path)
+    said = refusal(tmp_path)
+    assert "none of the 1 files" in said
+    assert "a NIfTI file is passed by its own path" in said
 
 
 def test_missing_path(tmp_path: Path, refusal: Refusal) -> None:

@@ -318,10 +318,9 @@ def test_dat_without_header_says_to_put_the_header_beside_it(tmp_path: Path) -> 
 def test_missing_things_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(EcgError, match="does not exist"):
         read_wfdb(tmp_path / "none.hea")
-    with pytest.raises(EcgError, match="does not exist"):
-        read_wfdb("")
-    with pytest.raises(EcgError, match="does not exist"):
-        read_wfdb(tmp_path)
+    for folder in ("", tmp_path):
+        with pytest.raises(EcgError, match=r"is a folder.*Give the file in it"):
+            read_wfdb(folder)
     (tmp_path / "ecg.xml").write_text("<ecg/>")
     with pytest.raises(EcgError, match="not a WFDB record"):
         read_wfdb(tmp_path / "ecg.xml")

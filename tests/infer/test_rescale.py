@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from scarseg_infer.analysis import _implausible
+from scarseg_infer.analysis import _doubts, _implausible
+from scarseg_infer.result import ScarResult
 from scarseg_infer.study.read import read_study
 from scarseg_infer.study.rescale import rescaled
+from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.errors import StudyError
 
 NOISE = np.random.default_rng(0).integers(0, 4096, (20, 16), dtype=np.int16)
@@ -108,3 +112,15 @@ def test_nifti(tmp_path: Path, slope: float, intercept: float) -> None:
 )  # fmt: skip
 def test_implausible_mass(mass_g: float, slices: int, said: bool) -> None:
     assert _implausible(mass_g, slices) is said
+
+
+@pytest.mark.parametrize(("percent", "said"), [(None, False), (45.0, False), (87.0, True)])
+def test_more_scar_than_a_heart_survives(
+    make_result: Callable[..., ScarResult], make_stack: Callable[..., LgeStack],
+    percent: float | None, said: bool,
+) -> None:  # fmt: skip
+    result = make_result(make_stack())
+    found = replace(result.quantities, scar_percent_of_lv_mass=percent)
+    chosen: Any = SimpleNamespace(gate=None)
+    words = " ".join(_doubts(found, found, result.ecg, chosen, 9))
+    assert ("% of LV mass is called scar" in words) is said

@@ -159,13 +159,53 @@ def test_example_is_a_configuration() -> None:
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--check", str(EXAMPLE)]) == 0
+    example = EXAMPLE.read_text().replace("/var/lib/scarseg-node", str(tmp_path / "data"))
+    assert main(["--check", str(written(tmp_path, example))]) == 0
     said = capsys.readouterr()
-    wanted = "ok: SCARSEG on 0.0.0.0:11112, 1 peer, status on port 8104, HTTP studies off\n"
-    assert (said.out, said.err) == (wanted, "")
+    wanted = (
+        "ok: SCARSEG on 0.0.0.0:11112, 1 peer, status on port 8104, HTTP studies off, model on "
+    )
+    assert said.out.startswith(wanted)
+    assert said.err == ""
+    assert not (tmp_path / "data").exists()
     assert main([str(tmp_path / "none.toml")]) == 2
     assert main([str(written(tmp_path, MINIMAL.replace("SCARSEG", "")))]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert [line.partition(":")[0] for line in said.err.splitlines()] == ["scarseg-node"] * 2
     assert str(tmp_path) not in said.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("[callers]", '[model]\nprovider = "PROVIDER"\n[callers]', "not installed"),
+        ('data = "data"', 'data = "node.toml/data"', "node.data cannot be used"),
+        ("[callers]", '[model]\nfile = "node.toml"\n[callers]', "model file"),
+    ],
+)
+def test_the_check_finds_what_would_stop_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    old: str, new: str, says: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(
+        "scarseg_runtime.providers.registry.unusable_reason",
+        lambda provider: "not installed" if provider.name == "cuda" else None,
+    )
+    text = MINIMAL.replace(old, new.replace("PROVIDER", "cuda"))
+    assert main(["--check", str(written(tmp_path, text))]) != 0
+    said = capsys.readouterr()
+    assert says in said.err
+    assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "meant"),
+    [("ae_title =", "ae_titel =", "node.ae_titel"), ("addresses", "adresses", "callers.adresses"),
+     ("data =", "date =", "node.date")],
+)  # fmt: skip
+def test_a_misspelled_key_is_named_where_one_is_missing(
+    tmp_path: Path, old: str, new: str, meant: str
+) -> None:
+    with pytest.raises(UsageError, match=rf"is missing\. Is {meant} a slip"):
+        read_config(written(tmp_path, MINIMAL.replace(old, new)))

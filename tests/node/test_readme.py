@@ -1,4 +1,4 @@
-"""What README says to try the node with, done as it stands there but for free ports."""
+"""What the page of the node says to try it with, done as it stands there but for free ports."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "node.md"
 
 
 def test_trying_the_node(
     node_factory: ModuleType, program: Callable[[str, str], str], tmp_path: Path
 ) -> None:
     program("curl", "curl")
-    section = README.read_text("utf-8").partition("## Beside the scanner")[2].partition("\n## ")[0]
+    section = PAGE.read_text("utf-8").partition("## Try it")[2].partition("\n## ")[0]
     (configuration,) = re.findall("^```toml\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    (commands,) = re.findall("^```\n(demo=.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    (commands,) = re.findall("^```bash\n(demo=.*?)^```$", section, re.MULTILINE | re.DOTALL)
     node = node_factory.make_node(tmp_path / "node")
     free = (f"[node]\nport = {node.port}", f"[status]\nport = {node.status_port}")
     for table, with_port in zip(("[node]", "[status]"), free, strict=True):

@@ -201,7 +201,7 @@ def test_the_demo_study_gives_what_python_gives(
 
 
 ROOT = EXAMPLES.parents[1]
-COMMANDS = re.compile(r"```\n(pip install openvino\n.*?)```", re.S)
+COMMANDS = re.compile(r"```(?:bash)?\n(pip install openvino\n.*?)```", re.S)
 
 
 def test_the_study_that_the_readme_makes_is_what_a_host_takes(
@@ -222,10 +222,10 @@ def test_the_study_that_the_readme_makes_is_what_a_host_takes(
     assert said["ecg_weight"] == pytest.approx(weight(3.0, tau_days), abs=1e-5)
 
 
-def test_the_commands_of_both_readmes_are_the_same_and_start_at_the_root() -> None:
+def test_the_commands_of_page_and_readme_are_the_same_and_start_at_the_root() -> None:
     found = [
         COMMANDS.findall(path.read_text(encoding="utf-8"))
-        for path in (ROOT / "README.md", EXAMPLES / "README.md")
+        for path in (ROOT / "docs" / "how-to" / "other-languages.md", EXAMPLES / "README.md")
     ]
     assert found[0] == found[1]
     (commands,) = found[0]

@@ -104,6 +104,22 @@ def test_what_cannot_be_had_is_no_advice_about_options(
     assert not re.search("(?<!scarseg-infer) --", str(raised.value))  # of no command
 
 
+@pytest.mark.parametrize(
+    ("provider", "precision", "says"),
+    [
+        ("openvino", "fp16", "openvino does not compute in fp16. It computes in bf16 and fp32"),
+        ("cpu", "bf16", "cpu does not compute in bf16. It computes in fp32 and fp16"),
+        ("auto", "int8", "unknown precision 'int8'. Use one of: auto, fp32, fp16, bf16"),
+        ("cpu", "fp16", "no fp16 variant. Make its FP16 variant with scarseg-export fp16"),
+        ("auto", "fp16", "no fp16 variant. Make its FP16 variant with scarseg-export fp16"),
+    ],
+)
+def test_advice_can_help(files: list[ModelFile], provider: str, precision: str, says: str) -> None:
+    with pytest.raises(ProviderError) as raised:
+        choose(candidates(files[:1]), provider, precision)
+    assert says in str(raised.value)
+
+
 def test_the_fp16_variant_runs_on_the_cpu_where_it_is_asked_for(files: list[ModelFile]) -> None:
     chosen = Model.load(files[0].path, "cpu", "fp16").chosen
     assert chosen.model.path.name == "reference.fp16.onnx"
@@ -129,7 +145,7 @@ def test_a_variant_of_another_training_is_left_alone(
 def test_unknown_names_are_refused_with_the_known_ones(files: list[ModelFile]) -> None:
     with pytest.raises(ProviderError, match="auto, tensorrt, tensorrt-rtx, cuda, openvino, cpu"):
         choose(candidates(files), "quantum")
-    with pytest.raises(ProviderError, match="no int4 variant"):
+    with pytest.raises(ProviderError, match="unknown precision 'int4'"):
         choose(candidates(files), "cpu", "int4")
 
 

@@ -52,6 +52,7 @@ class Source:
 
 def read_folder(folder: Path, description: Path) -> Source:
     """Plan, label mapping and facts of a trained-model folder. Raises ModelError."""
+    _check_trained(folder)
     plans = _read_json(folder / "plans.json")
     dataset = _read_json(folder / "dataset.json")
     entries = _read_toml(description)
@@ -67,6 +68,25 @@ def read_folder(folder: Path, description: Path) -> Source:
     if len(dataset.get("channel_names", dataset.get("modality", {}))) != 1:
         raise ModelError("the nnU-Net model wants several channels", "Only LGE alone is supported")
     return Source(plan, labels, architecture, _facts(entries, plan))
+
+
+def _check_trained(folder: Path) -> None:
+    """Whether it can be a trained-model folder. Raises ModelError that says where one may lie."""
+    advice = (
+        "Pass the folder of the trained model, whose name ends in __2d; it holds plans.json, "
+        "dataset.json and fold_0"
+    )
+    if not folder.is_dir():
+        raise ModelError(f"{folder} is no folder", advice)
+    if (folder / "plans.json").is_file() and (folder / "dataset.json").is_file():
+        return
+    inside = sorted(path.name for path in folder.glob("*__*__*") if path.is_dir())
+    flat = [name for name in inside if name.endswith(f"__{CONFIGURATION}")]
+    if flat:
+        advice = f"Pass the trained model in it: {folder / flat[0]}"
+    elif inside:
+        advice = f"It holds no model of the configuration 2d, but {inside[0]}: train nnU-Net's 2d"
+    raise ModelError(f"{folder} is not the folder of a trained model", advice)
 
 
 def _configuration(plans: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,7 +268,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
         raise ModelError(
-            f"the TOML of --classes cannot be read ({type(error).__name__})", "Check it"
+            f"the TOML of --classes, {path}, cannot be read ({error.strerror})", "Check its path"
         ) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ModelError(f"{path} is not TOML ({error})", "Correct it") from error

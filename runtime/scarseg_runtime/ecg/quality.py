@@ -61,7 +61,7 @@ _PATTERN_WORDS: Final[dict[Pattern, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class EcgQuality:
-    """What the record of an ECG is worth. JSON-friendly by :func:`dataclasses.asdict`.
+    """Quality of an ECG record. JSON-friendly by :func:`dataclasses.asdict`.
 
     Attributes:
         leads: [12] in the order of :data:`scarseg_infer.LEADS`.

@@ -130,10 +130,7 @@ def choose(found: list[Candidate], provider: str = "auto", precision: str = "aut
         if provider in ("auto", c.provider.name) and precision in ("auto", c.precision)
     ]
     if not fitting:
-        raise ProviderError(
-            f"this model has no {precision} variant for provider {provider}",
-            "Make one with scarseg-export fp16, or leave the precision out",
-        )
+        raise _no_variant(provider, precision)
     best = preferred(fitting)
     runnable = [candidate for candidate in fitting if candidate.unusable is None]
     if best is None and runnable and (provider, precision) != ("auto", "auto"):
@@ -147,6 +144,28 @@ def choose(found: list[Candidate], provider: str = "auto", precision: str = "aut
             "The command scarseg-infer --providers says what can run here",
         )
     return best
+
+
+def _no_variant(provider: str, precision: str) -> ProviderError:
+    """What to say where no candidate has both names; advice only that can help."""
+    if precision not in PRECISIONS:
+        return ProviderError(
+            f"unknown precision {precision!r}", f"Use one of: {', '.join(['auto', *PRECISIONS])}"
+        )
+    known = [one for one in PROVIDERS if precision in one.precisions]
+    if provider != "auto" and provider not in [one.name for one in known]:
+        computes = " and ".join(provider_named(provider).precisions)
+        return ProviderError(
+            f"the provider {provider} does not compute in {precision}",
+            f"It computes in {computes}: name one of these, or leave the precision out",
+        )
+    advice = "Leave the precision out"
+    if precision == "fp16":
+        advice = (
+            "Make its FP16 variant with scarseg-export fp16 and keep both files side by side, or "
+            "leave the precision out"
+        )
+    return ProviderError(f"this model has no {precision} variant", advice)
 
 
 def preferred(found: Iterable[Candidate]) -> Candidate | None:

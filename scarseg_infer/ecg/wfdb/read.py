@@ -135,7 +135,16 @@ def _find_header(path: Path) -> Path:
             "the ECG file is not a WFDB record, nor in another format that can be read",
             "Give WFDB (.hea or .dat), DICOM, Philips or GE MUSE XML, HL7 aECG, SCP-ECG or EDF",
         )
+    if _is_folder(path):
+        raise EcgError("the ECG is a folder", "Give the file in it; of a WFDB record the .hea file")
     raise EcgError("the ECG does not exist", "Check its path; a WFDB record needs its .hea file")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _is_file(path: Path) -> bool:
@@ -205,7 +214,7 @@ def _is_multi_segment(record: list[str], lines: list[str]) -> bool:
         return False
     described = [re.fullmatch(r"\S+\s+([0-9]+)", line) for line in lines]
     lengths = [match[1] for match in described if match is not None]
-    if len(lengths) == len(lines) and not set(lengths) <= _BYTES_PER_SAMPLE.keys():
+    if len(lengths) == len(lines) and not set(lengths) <= (BITS.keys() | FLAC.keys()):
         return True
     return len(lines) in (int(segments), 0) or int(record[1]) != len(lines)
 

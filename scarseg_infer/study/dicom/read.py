@@ -229,7 +229,8 @@ def _nothing(count: int, kinds: Counter[FileKind]) -> StudyError:
         return StudyError("the study holds DICOM objects but no MR images", ADVICE)
     return StudyError(
         f"none of the {count} files in the study is a DICOM image",
-        "Pass the folder of the exported study",
+        "Pass the folder of the exported study; a NIfTI file is passed by its own path, not by its "
+        "folder",
     )
 
 

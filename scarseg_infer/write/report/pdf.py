@@ -114,7 +114,7 @@ def _quantity_rows(result: ScarResult) -> list[list[str]]:
 
 
 def _segment_rows(result: ScarResult) -> list[list[str]]:
-    head = ["AHA", "Segment", "Territory", "Myocardium", "Scar", "Burden", "Depth"]
+    head = ["AHA", "Segment", "Territory", "Myocardium", "Scar", "Burden", "Transmurality"]
     return [head, *(_segment_row(segment) for segment in result.quantities.segments)]
 
 
@@ -142,8 +142,8 @@ def _ecg_words(result: ScarResult) -> str:
 def _model_words(result: ScarResult) -> str:
     model = result.model
     return (
-        f"Burden: scar volume by volume of the segment. Depth: mean share of the wall's thickness "
-        f"that is scar, where there is any. Model {model.name} {model.version} (SHA-256 "
+        f"Burden: scar volume by volume of the segment. Transmurality: mean share of the wall's "
+        f"thickness that is scar, where there is any. Model {model.name} {model.version} (SHA-256 "
         f"{model.sha256[:16]}) on {model.provider} {model.precision}. {model.training_data} "
         f"scarseg-infer {__version__}."
     )

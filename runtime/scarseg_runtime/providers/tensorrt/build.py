@@ -50,7 +50,8 @@ class Target:
     """GPUs and TensorRT releases that an engine has to run on, beyond those it is made with."""
 
     gpus: tuple[str, ...] = ()
-    """TensorRT-RTX: compute capabilities such as ``SM89``; none means Ampere and all later.
+    """TensorRT-RTX: compute capabilities such as ``SM89``; none means all that the
+    library runs on: 8.0, 8.6, 8.9 and 12.x, not Hopper (9.0).
     A list costs some bytes more per entry, and the engine runs on nothing else."""
     portable: bool = False
     """Enterprise TensorRT: run on every GPU from Ampere on, not only on the one it is built on.
@@ -184,7 +185,7 @@ def _configure(trt: Any, builder: Any, flavour: Flavour, target: Target) -> Any:
     if target.portable or target.any_version:
         raise UsageError(
             "TensorRT-RTX knows no --portable and no --any-version: its engines run on every GPU "
-            "from Ampere on, and only in the release that made them",
+            "that the library takes (8.0, 8.6, 8.9, 12.x), and only in the release that made them",
             "Leave them out, or use --runtime tensorrt",
         )
     # Nothing allocates behind the session's back, so that a run can be captured as a CUDA graph.

@@ -1,0 +1,45 @@
+"""``scarseg-node --check``: what the start would find wrong beyond the values of the file.
+
+Nothing is made, locked or listened on: it can be asked while a node runs with the same file.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from scarseg_infer.models import model_path
+from scarseg_infer.node.config import Config
+from scarseg_runtime.errors import UsageError
+from scarseg_runtime.model_file.read import with_half_variant
+from scarseg_runtime.providers.registry import candidates, choose
+
+
+def check_start(config: Config) -> str:
+    """What the model would run on, as ``provider precision``.
+
+    Raises:
+        ModelError: the model file is missing, damaged or odd.
+        ProviderError: the provider is not installed or cannot run here.
+        UsageError: the data folder cannot be made or written.
+    """
+    _check_data(config.data)
+    chosen = config.model
+    with model_path(chosen.file) as path:
+        found = choose(candidates(with_half_variant(path)), chosen.provider, chosen.precision)
+    return f"{found.provider.name} {found.precision}"
+
+
+def _check_data(folder: Path) -> None:
+    """Whether the folder is there and writable, or can be made."""
+    there = folder
+    try:
+        while not there.exists() and there != there.parent:
+            there = there.parent
+        why = "" if there.is_dir() else "a file is in its way"
+        if not why and not os.access(there, os.W_OK | os.X_OK):
+            why = "no right to write there"
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+    if why:
+        raise UsageError(f"node.data cannot be used ({why})", "Check who may write there")

@@ -68,6 +68,8 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--cine", type=Path, metavar="FOLDER",
                        help="contoured cine frames (Sunnybrook Cardiac Data) as real backgrounds; "
                        "without them the training is pure simulation")  # fmt: skip
+    train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
+                       help="of the image stages (default: CUDA where there is a GPU)")  # fmt: skip
     _onnx_arguments(add("onnx", help="export a checkpoint as one ONNX file",
                         formatter_class=argparse.RawDescriptionHelpFormatter,
                         description=ONNX_HELP))  # fmt: skip

@@ -45,7 +45,7 @@ def train(arguments: argparse.Namespace) -> None:
         recipe = replace(recipe, seed=arguments.seed)
     if arguments.cine is None:  # the recorded recipe says what was done
         recipe = replace(recipe, cine_share=0.0)
-    print(run_training(arguments.out, recipe, arguments.cine))
+    print(run_training(arguments.out, recipe, arguments.cine, arguments.device))
     peak = peak_memory_gb()
     if peak is not None:
         print(f"peak memory, all processes: at most {peak:.1f} GB")

@@ -123,7 +123,7 @@ def test_volume_is_conserved_whatever_the_pixel_size() -> None:
 
 def test_a_mimic_is_painted_like_scar_but_never_labelled() -> None:
     rng = np.random.default_rng(4)
-    anatomy, look, patch = sample_anatomy(rng), sample_look(rng), ischaemic_scar(rng, "LAD")
+    anatomy, look, patch = sample_anatomy(rng), sample_look(rng), ischaemic_scar(rng, (0.0, 0.6))
     grid = sample_grid(np.random.default_rng(1), anatomy, 128, 1.5, 5.0)
     as_scar, as_mimic = (
         render(np.random.default_rng(2), anatomy, *maps, grid, look)

@@ -146,7 +146,8 @@ class ImageNet(nn.Module):
         features [N, C, h, w], scar logits [N, h, w]."""
         features = self.unet(crops)
         anatomy = self.anatomy(features)
-        probability = torch.softmax(anatomy, 1)
+        # Under autocast the logits come in BF16, which would round the statistics made of them.
+        probability = torch.softmax(anatomy.float(), 1)
         evidence = remote_contrast(crops[:, 1], probability.detach())
         inputs = [features, evidence[:, None], crops[:, 1:2], probability[:, 1:3]]
         scar = self.scar(torch.cat(inputs, 1))

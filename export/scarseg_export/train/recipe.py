@@ -24,19 +24,21 @@ class Recipe:
     ecg_steps: int = 1800
     ecg_rate: float = 2e-3
 
-    cine_share: float = 0.4
+    cine_share: float = 0.6
     """Share of re-rendered real cine frames in each batch of the image network; with 0 the
     training is pure simulation and needs no data at all."""
-    cine_stacks: int = 800
+    cine_stacks: int = 4000
 
     localiser_stacks: int = 400
-    localiser_steps: int = 500
+    localiser_steps: int = 1000
     localiser_rate: float = 3e-3
 
-    image_stacks: int = 1600
-    image_steps: int = 5000
-    image_batch: int = 8
+    image_stacks: int = 3000
+    image_steps: int = 3600
+    image_batch: int = 64
     image_rate: float = 3e-3
+    scar_weight: float = 1.5
+    """Of scarred pixels in the cross-entropy: without it half of the scar is not called."""
 
     fusion_cases: int = 1200
     validation_cases: int = 200

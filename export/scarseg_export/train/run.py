@@ -12,6 +12,7 @@ from torch import nn
 from scarseg_export.net.network import ScarNet
 from scarseg_export.train.buffers import VALIDATION
 from scarseg_export.train.checkpoint import Checkpoint, save_checkpoint
+from scarseg_export.train.device import training_device
 from scarseg_export.train.ecg import train_ecg
 from scarseg_export.train.fusion import disagreement_threshold, train_fusion
 from scarseg_export.train.image import train_image, train_localiser
@@ -20,7 +21,7 @@ from scarseg_export.train.recipe import Recipe
 from scarseg_runtime.errors import UsageError
 
 
-def train(run: Path, recipe: Recipe, cine: Path | None = None) -> Path:
+def train(run: Path, recipe: Recipe, cine: Path | None = None, device: str = "auto") -> Path:
     """Train every stage in folder ``run`` and write ``run/model.pt``.
 
     A folder belongs to one recipe; another recipe in the same folder is refused. An interrupted
@@ -28,15 +29,18 @@ def train(run: Path, recipe: Recipe, cine: Path | None = None) -> Path:
 
     Args:
         cine: folder of contoured cine frames, where the recipe mixes in real backgrounds.
+        device: that of the image stages: ``auto``, ``cpu`` or ``cuda``. The others are small.
 
     Raises:
-        UsageError: ``run`` holds the work of a different recipe, or ``cine`` is missing.
+        UsageError: the device cannot be used, ``run`` holds the work of a different recipe, or
+            ``cine`` is missing.
     """
     if recipe.cine_share and cine is None:
         raise UsageError(
             "the recipe mixes real backgrounds and no folder of cine frames was given",
             "Pass --cine FOLDER, or set cine_share to 0 in the recipe",
         )
+    where = training_device(device)
     run.mkdir(parents=True, exist_ok=True)
     _claim(run, recipe)
     torch.set_num_threads(recipe.threads)
@@ -44,9 +48,9 @@ def train(run: Path, recipe: Recipe, cine: Path | None = None) -> Path:
     _stage(run / "ecg.pt", net.ecg, lambda: train_ecg(run / "ecg", recipe))
     _stage(
         run / "localiser.pt", net.localiser,
-        lambda: train_localiser(run / "localiser", recipe, cine),
+        lambda: train_localiser(run / "localiser", recipe, cine, where),
     )  # fmt: skip
-    _stage(run / "image.pt", net.image, lambda: train_image(run / "image", recipe, cine))
+    _stage(run / "image.pt", net.image, lambda: train_image(run / "image", recipe, cine, where))
     ablations = train_fusion(net, recipe, run / "fusion")
     held_out = load_patients(net, recipe, run / "validation", VALIDATION, recipe.validation_cases)
     checkpoint = run / "model.pt"

@@ -134,15 +134,17 @@ def nnunet(arguments: argparse.Namespace) -> None:
 def tradeoff(arguments: argparse.Namespace) -> None:
     from scarseg_export.train.tradeoff import write_tradeoff
 
-    print(write_tradeoff(arguments.run, arguments.out, arguments.validation))
+    print(write_tradeoff(arguments.run, arguments.out, arguments.validation, arguments.ecg))
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
     from scarseg_export.evaluation.report import evaluate as write_report
 
-    print(
-        write_report(arguments.checkpoints, arguments.out, arguments.cases, arguments.min_scar_ml)
-    )
+    report = write_report(
+        arguments.checkpoints, arguments.out, arguments.cases, arguments.min_scar_ml,
+        ecg=arguments.ecg, lge=arguments.lge,
+    )  # fmt: skip
+    print(report)
 
 
 def _say_model(path: Path, report: Path | None) -> None:

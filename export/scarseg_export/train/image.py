@@ -126,8 +126,17 @@ def train_image(folder: Path, recipe: Recipe, cine: Path | None, device: torch.d
             anatomy, _, scar = model(crops)
         return image_loss(anatomy.float(), scar.float(), truth, recipe.scar_weight)
 
-    rates = [Rate(model, recipe.image_rate)]
-    run_steps("image", rates, recipe.image_steps, recipe.seed, loss_of, folder / "resume.pt")
+    done = 0
+    for number, steps in enumerate(recipe.image_steps, start=1):
+        known = folder / f"round{number}.pt"
+        if known.exists():
+            model.load_state_dict(torch.load(known, map_location=device, weights_only=True))
+        else:
+            rates = [Rate(model, recipe.image_rate / number)]
+            checkpoint = folder / f"resume{number}.pt"
+            run_steps(f"image {number}", rates, steps, recipe.seed + done, loss_of, checkpoint)
+            torch.save(model.state_dict(), known)
+        done += steps
     return model.cpu()
 
 

@@ -33,15 +33,19 @@ class Recipe:
     localiser_steps: int = 1000
     localiser_rate: float = 3e-3
 
-    image_stacks: int = 3000
-    image_steps: int = 3600
+    image_stacks: int = 2400
+    image_steps: tuple[int, ...] = (1000, 1600)
+    """Of the image network, in as many rounds of rising and falling rates: what a round came to
+    can be measured while the next one runs."""
     image_batch: int = 64
     image_rate: float = 3e-3
     scar_weight: float = 1.5
     """Of scarred pixels in the cross-entropy: without it half of the scar is not called."""
 
-    fusion_cases: int = 1200
-    validation_cases: int = 200
+    fusion_cases: int = 1600
+    semi_real_share: float = 0.5
+    """Of the fusion stage's patients: twin hearts with real ECGs, where there are any."""
+    validation_cases: int = 400
     """Patients on whom the threshold of the disagreement flag is set; never trained on."""
     fusion_steps: int = 1500
     fusion_rate: float = 3e-3
@@ -73,7 +77,7 @@ def load_recipe(path: Path | None) -> Recipe:
 
 def recipe_of(values: dict[str, Any]) -> Recipe:
     """Recipe from plain values, as JSON and checkpoints hold them; TypeError for unknown ones."""
-    plain = dict(values)
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return Recipe(network=network_config(plain.pop("network", {})), **plain)
 
 

@@ -1,0 +1,78 @@
+"""The real-data tables of the evaluation as text: they come first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from scarseg_export.evaluation.real_hearts import ECGS_A_KIND, GAP_DAYS, KINDS
+
+IMAGE_COLUMNS = {
+    "cavity": ("cavity Dice", ".3f"), "wall": ("wall Dice", ".3f"), "scar": ("scar Dice", ".3f"),
+    "called_percent": ("scar called, % of wall", ".1f"),
+    "true_percent": ("true", ".1f"),
+    "absolute_burden_error": ("absolute error", ".1f"),
+    "false_percent": ("called in scar-free hearts, %", ".1f"),
+    "false_percent_worst": ("in the worst", ".1f"),
+}  # fmt: skip
+
+
+def real_lines(results: dict[str, Any]) -> list[str]:
+    """Markdown of what was measured on real hearts and real ECGs; nothing where none was given."""
+    lines: list[str] = []
+    if "real_hearts" in results:
+        lines += _hearts(results["real_hearts"], results["seeds"])
+    if "real_ecgs" in results:
+        lines += _ecgs(results["real_ecgs"], results["seeds"])
+    return lines
+
+
+def _hearts(by_seed: list[dict[str, Any]], seeds: list[int]) -> list[str]:
+    counts = by_seed[0]["image"]
+    lines = [
+        "## Real hearts", "",
+        f"{counts['with_scar']} labelled hearts with scar and {counts['without_scar']} without, "
+        "image alone; means over hearts.", "",
+    ]  # fmt: skip
+    head = ["seed", *(title for title, _ in IMAGE_COLUMNS.values())]
+    rows = [
+        [str(seed), *(format(one["image"][key], form) for key, (_, form) in IMAGE_COLUMNS.items())]
+        for seed, one in zip(seeds, by_seed, strict=True)
+    ]
+    lines += [*table(head, rows), ""]
+    if not by_seed[0]["ecg"]:
+        return lines
+    lines += [
+        f"The same hearts with {ECGS_A_KIND} real ECGs of each kind, all of other people, as if "
+        f"recorded {GAP_DAYS:g} day apart: what shows is harm.", "",
+    ]  # fmt: skip
+    head = ["seed", "ECG", "scar Dice image alone", "fused", "difference",
+            "half of the scar gone", "false scar taken from scar-free hearts"]  # fmt: skip
+    rows = []
+    for seed, one in zip(seeds, by_seed, strict=True):
+        for kind in KINDS:
+            part = one["ecg"][kind]
+            rows.append([
+                str(seed), kind, f"{part['dice_image']:.3f}", f"{part['dice_fused']:.3f}",
+                f"{part['dice_fused'] - part['dice_image']:+.3f}",
+                f"{100 * part['lost_half']:.0f} %", f"{100 * part['false_removed']:.0f} %",
+            ])  # fmt: skip
+    return [*lines, *table(head, rows), ""]
+
+
+def _ecgs(by_seed: list[dict[str, Any]], seeds: list[int]) -> list[str]:
+    head = ["", *(f"seed {seed}" for seed in seeds)]
+    keys = [key for key, value in by_seed[0].items() if isinstance(value, (int, float))]
+    rows = [[key.replace("_", " "), *(_number(one[key]) for one in by_seed)] for key in keys]
+    return ["## Real ECGs, test fold", "", *table(head, rows), ""]
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else format(float(np.round(value, 4)), ".3g")
+
+
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Markdown table."""
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
+    return [lines[0], "|---" * len(head) + "|", *lines[1:]]

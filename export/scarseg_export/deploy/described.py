@@ -93,6 +93,7 @@ def _our_own(path: Path) -> Described:
         "licence": "Apache-2.0",
         "recipe": recipe,
         "disagreement_threshold": trained.disagreement_threshold,
+        "ecg_scores": trained.ecg_scores,
         "classes": class_entries(),
     }
     return Described(trained.net, facts)

@@ -95,11 +95,29 @@ def _row(
     seen = net.see(lge, torch.tensor(heart.spacing_mm[:2]), levels)
     alone = torch.sigmoid(net.ceiling(seen.scar))
     row = {"name": heart.name} | _scores(net, lge, seen, alone, heart, min_scar_ml)
+    row["called_turned"] = turned(net, heart)
     row["pairs"] = [] if ecgs is None else [
         {"kind": kind} | _scores(net, lge, seen, fused, heart, min_scar_ml)
         for kind, fused in _fused(net, seen, ecgs, number)
     ]  # fmt: skip
     return row
+
+
+def turned(net: ScarNet, heart: Heart) -> list[float]:
+    """Scar called by the image alone, % of the wall, in all eight turns and flips of the pixels:
+    how a study happens to lie should not matter."""
+    levels = torch.from_numpy(slice_levels(np.arange(len(heart.pixels)))).float()
+    found = []
+    for number in range(8):
+        flipped = heart.pixels[:, :, ::-1] if number % 2 else heart.pixels
+        pixels = np.rot90(flipped, number // 2, (1, 2))
+        spacing = heart.spacing_mm[:2] if number // 2 % 2 == 0 else heart.spacing_mm[1::-1]
+        lge = torch.from_numpy(pixels.copy())
+        seen = net.see(lge, torch.tensor(spacing), levels)
+        labels = net.to_input_grid(lge, seen, torch.sigmoid(net.ceiling(seen.scar)))[0].numpy()
+        wall = np.isin(labels, MYOCARDIUM).sum()
+        found.append(100.0 * float((labels == Label.SCAR).sum()) / max(float(wall), 1.0))
+    return found
 
 
 def _fused(
@@ -148,6 +166,7 @@ def image_summary(rows: list[dict[str, Any]]) -> dict[str, float]:
         "without_scar": len(healthy),
         "false_percent": _mean(row["called"] for row in healthy),
         "false_percent_worst": max((row["called"] for row in healthy), default=NAN),
+        "turn_spread_percent": _mean(np.ptp(row["called_turned"]) for row in rows),
     }
 
 

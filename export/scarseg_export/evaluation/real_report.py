@@ -15,6 +15,7 @@ IMAGE_COLUMNS = {
     "absolute_burden_error": ("absolute error", ".1f"),
     "false_percent": ("called in scar-free hearts, %", ".1f"),
     "false_percent_worst": ("in the worst", ".1f"),
+    "turn_spread_percent": ("range over 8 turns and flips", ".1f"),
 }  # fmt: skip
 
 

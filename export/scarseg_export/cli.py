@@ -92,7 +92,9 @@ def parser() -> argparse.ArgumentParser:
     tradeoff.add_argument("--ecg", type=Path, metavar="FOLDER",
                           help="PTB-XL: measure with ECGs of its calibration fold")  # fmt: skip
     tradeoff.add_argument("--validation", type=int, default=300, help="patients (default: 300)")
-    evaluate = add("evaluate", help="compare all arms on unseen twin patients and, where given, real data")
+    evaluate = add(
+        "evaluate", help="compare all arms on unseen twin patients, and on real data"
+    )
     evaluate.add_argument("checkpoints", type=Path, nargs="+", metavar="CHECKPOINT",
                           help="model.pt of one run folder per training seed")  # fmt: skip
     evaluate.add_argument("--out", type=Path, required=True,
@@ -101,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--ecg", type=Path, metavar="FOLDER",
                           help="PTB-XL: its test fold, also with simulated hearts")  # fmt: skip
     evaluate.add_argument("--lge", type=Path, metavar="FOLDER",
-                          help="labelled real LGE as EMIDEC publishes it; measured only")  # fmt: skip
+                          help="labelled real LGE as EMIDEC publishes it")  # fmt: skip
     evaluate.add_argument("--min-scar-ml", type=float, default=MIN_SCAR_ML,
                           help="smaller islands of scar count as noise (%(default)s)")  # fmt: skip
     return top

@@ -52,9 +52,9 @@ def test_scar_is_where_the_infarct_of_the_ecg_is(ecgs: RealEcgs) -> None:
             burden.setdefault(code, []).append(segment_burden_of(pairing.case))
     assert set(burden) == {"ASMI", "IMI", "LMI"}
     for code, found in burden.items():
-        core = np.array(CORE_FLANK[code][0]) - 1
+        core, flank = (np.array(part) - 1 for part in CORE_FLANK[code])
         mean = np.mean(found, axis=0)
-        rest = np.setdiff1d(np.arange(17), np.concatenate([core, np.array(CORE_FLANK[code][1]) - 1]))
+        rest = np.setdiff1d(np.arange(17), np.concatenate([core, flank]))
         assert mean[core].mean() > 2.5 * mean[rest].mean()
 
 

@@ -57,9 +57,7 @@ class Heard:
     size: Tensor
 
 
-def train_fusion(
-    net: ScarNet, recipe: Recipe, folder: Path, real: RealEcgs | None
-) -> Ablations:
+def train_fusion(net: ScarNet, recipe: Recipe, folder: Path, real: RealEcgs | None) -> Ablations:
     """Train ``net.fusion``, ``agreement`` and ``taff`` in place, and the heads that serve
     comparison only.
 

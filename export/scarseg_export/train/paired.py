@@ -28,8 +28,8 @@ from scarseg_export.train.buffers import (
     stack_buffer,
 )
 from scarseg_export.train.ecg import distort
-from scarseg_export.train.recipe import Recipe
 from scarseg_export.train.real_ecgs import RealEcgs
+from scarseg_export.train.recipe import Recipe
 from scarseg_export.train.semi_real import EcgClasses, case_maker, pair
 from scarseg_export.twin.cohort import beats_of, sample_case
 from scarseg_runtime.contract import Label

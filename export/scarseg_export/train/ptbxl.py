@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_export.infarct_codes import Kind, infarct_codes, kind_of, target_of
-from scarseg_runtime.ecg_quality import assess
+from scarseg_export.train.infarct_codes import Kind, infarct_codes, kind_of, target_of
+from scarseg_runtime.ecg.quality import assess
 from scarseg_runtime.errors import EcgError, UsageError
 from scarseg_runtime.preprocess import mean_beat
 
@@ -132,7 +132,11 @@ def read_record(path: Path) -> tuple[NDArray[np.float64], float, list[str]]:
     try:
         header = _content(path.with_suffix(".hea")).decode("ascii").splitlines()
         lines = [line.split() for line in header if line.strip() and not line.startswith("#")]
-        count, rate_hz, length = int(lines[0][1]), float(lines[0][2].split("/")[0]), int(lines[0][3])
+        count, rate_hz, length = (
+            int(lines[0][1]),
+            float(lines[0][2].split("/")[0]),
+            int(lines[0][3]),
+        )
         signals = lines[1 : 1 + count]
         if any(line[0] != f"{path.name}.dat" or line[1] != "16" for line in signals):
             raise ValueError("not of format 16 in one file")
@@ -195,4 +199,3 @@ def _check_folds(entries: list[Entry]) -> None:
     for entry in entries:
         if fold_of.setdefault(entry.patient_id, entry.fold) != entry.fold:
             raise UsageError("a patient of the ECG folder is in two folds", _ADVICE)
-

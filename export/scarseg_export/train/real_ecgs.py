@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from scarseg_export.infarct_codes import Territory, territories_of
-from scarseg_export.ptbxl import Heard, content_digest, listen, read_entries
-from scarseg_export.workers import worker_pool
+from scarseg_export.train.infarct_codes import Territory, territories_of
+from scarseg_export.train.ptbxl import Heard, content_digest, listen, read_entries
+from scarseg_export.train.workers import worker_pool
 from scarseg_runtime.errors import UsageError
 
 TRAINING_FOLDS: Final = tuple(range(1, 9))
@@ -29,7 +29,7 @@ class RealEcgs:
     beats: NDArray[np.float32]
     """[N, 12, 512] mean beats in mV."""
     target: NDArray[np.float32]
-    """[N, 17] scar burden by the codes: :func:`scarseg_export.infarct_codes.target_of`."""
+    """[N, 17] scar burden by the codes: :func:`scarseg_export.train.infarct_codes.target_of`."""
     mask: NDArray[np.bool_]
     """[N, 17] segments of which the codes say anything; the others stay out of a loss."""
     kind: NDArray[np.str_]

@@ -45,7 +45,10 @@ def train(arguments: argparse.Namespace) -> None:
         recipe = replace(recipe, seed=arguments.seed)
     if arguments.cine is None:  # the recorded recipe says what was done
         recipe = replace(recipe, cine_share=0.0)
-    print(run_training(arguments.out, recipe, arguments.cine, arguments.device))
+    if arguments.ecg is None:
+        recipe = replace(recipe, ecg_real_steps=0, semi_real_share=0.0)
+    device = arguments.device
+    print(run_training(arguments.out, recipe, arguments.cine, arguments.ecg, device=device))
     peak = peak_memory_gb()
     if peak is not None:
         print(f"peak memory, all processes: at most {peak:.1f} GB")

@@ -9,6 +9,7 @@ from typing import Any
 
 from scarseg_export.evaluation import arms
 from scarseg_export.evaluation.digest import file_digest
+from scarseg_export.evaluation.ecg import tables_of
 from scarseg_export.evaluation.failures import worst_examples
 from scarseg_export.evaluation.real_hearts import read_hearts, score_hearts
 from scarseg_export.evaluation.real_report import real_lines, table
@@ -90,7 +91,7 @@ def evaluate(
     nets = [t.net for t in trained]
     if real is not None:
         store_ecgs(out / "patients", real.test)
-        results["real_ecgs"] = [ecg_tables(net.ecg, real) for net in nets]
+        results["real_ecgs"] = [tables_of(net.ecg, real) for net in nets]
     if lge is not None:
         hearts = read_hearts(lge)
         test = None if real is None else real.test

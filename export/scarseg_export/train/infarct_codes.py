@@ -23,17 +23,11 @@ Kind = Literal["infarct", "normal", "other"]
 Territory = Literal["LAD", "RCA", "LCx"]
 
 PTBXL_STATEMENT: Final = (
-    "ECGs: PTB-XL 1.0.3 (CC BY 4.0), resampled and averaged to mean beats: "
-    "Wagner, P., Strodthoff, N., Bousseljot, R.-D., Samek, W., Schaeffter, T.: PTB-XL, a large "
-    "publicly available electrocardiography dataset (version 1.0.3). PhysioNet 2022, "
-    "https://doi.org/10.13026/kfzx-aw45; "
-    "Wagner, P., Strodthoff, N., Bousseljot, R.-D., Kreiseler, D., Lunze, F. I., Samek, W., "
-    "Schaeffter, T.: PTB-XL, a large publicly available electrocardiography dataset. Scientific "
-    "Data 7, 154 (2020), https://doi.org/10.1038/s41597-020-0495-6; "
-    "Goldberger, A. L. et al.: PhysioBank, PhysioToolkit, and PhysioNet. Circulation 101(23), "
-    "e215–e220 (2000)."
+    "ECGs: PTB-XL 1.0.3 by P. Wagner, N. Strodthoff, R.-D. Bousseljot, W. Samek and T. Schaeffter "
+    "(PhysioNet 2022, doi:10.13026/kfzx-aw45, CC BY 4.0), resampled and averaged to mean beats."
 )
-"""Attribution that the licence asks of whatever was trained on PTB-XL."""
+"""Attribution that the licence asks of whatever was trained on PTB-XL; the publications that it
+wants named stand in the model card."""
 
 CORE_FLANK: Final[dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
     "ASMI": ((7, 8, 13, 14), (1, 2, 9, 15, 16, 17)),

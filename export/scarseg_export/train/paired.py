@@ -27,7 +27,7 @@ from scarseg_export.train.buffers import (
     patient_seed,
     stack_buffer,
 )
-from scarseg_export.train.ecg import distort
+from scarseg_export.train.ecg_distort import distort
 from scarseg_export.train.real_ecgs import RealEcgs
 from scarseg_export.train.recipe import Recipe
 from scarseg_export.train.semi_real import EcgClasses, case_maker, pair

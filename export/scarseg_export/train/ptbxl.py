@@ -79,11 +79,7 @@ def read_entries(folder: Path) -> list[Entry]:
     Raises:
         UsageError: the folder is no PTB-XL, its table is damaged, or a patient is in two folds.
     """
-    for table, column, records in LAYOUTS:
-        if (folder / table).is_file() and (folder / records).is_dir():
-            break
-    else:
-        raise UsageError("the folder of ECGs is not in PTB-XL's layout", _ADVICE)
+    table, column = _layout(folder)
     try:
         classes = _diagnostic_classes(folder / STATEMENTS)
         rows = list(_rows(folder / table))
@@ -97,6 +93,14 @@ def read_entries(folder: Path) -> list[Entry]:
         raise UsageError("the table of the ECG folder names no usable record", _ADVICE)
     _check_folds(entries)
     return entries
+
+
+def _layout(folder: Path) -> tuple[str, str]:
+    """Table and its column of paths."""
+    for table, column, records in LAYOUTS:
+        if (folder / table).is_file() and (folder / records).is_dir():
+            return table, column
+    raise UsageError("the folder of ECGs is not in PTB-XL's layout", _ADVICE)
 
 
 def content_digest(entries: list[Entry]) -> str:

@@ -23,6 +23,10 @@ class Recipe:
     ecg_patients: int = 16000
     ecg_steps: int = 1800
     ecg_rate: float = 2e-3
+    ecg_real_steps: int = 500
+    """Steps with simulated and real ECGs together after those on the twin alone; with 0 no real
+    ECG is used."""
+    ecg_real_rate: float = 1e-3
 
     cine_share: float = 0.6
     """Share of re-rendered real cine frames in each batch of the image network; with 0 the

@@ -20,14 +20,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from scarseg_export.ecg_encoder import EcgEncoder
 from scarseg_export.evaluation.ecg import auroc, score_table
-from scarseg_export.real_ecgs import real_ecgs
+from scarseg_export.net.ecg_encoder import EcgEncoder
+from scarseg_export.train.real_ecgs import real_ecgs
 from scarseg_export.twin.anatomy import sample_anatomy
 from scarseg_export.twin.ecg import sample_conduction, simulate_beats
 from scarseg_export.twin.scar import no_scar
 from scarseg_runtime.contract import BEAT_R_INDEX, LEADS
-from scarseg_runtime.ecg_conduction import qrs_extent
+from scarseg_runtime.ecg.conduction import qrs_extent
 
 STEP_MS = 2.0
 INDEPENDENT = (0, 1, 6, 7, 8, 9, 10, 11)

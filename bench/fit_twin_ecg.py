@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from scarseg_export.real_ecgs import RealEcgs, real_ecgs
+from scarseg_export.train.real_ecgs import RealEcgs, real_ecgs
 from scarseg_export.twin import conduction, ecg
 from scarseg_export.twin.anatomy import sample_anatomy
 from scarseg_export.twin.scar import ischaemic_scar, no_scar

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from scarseg_export import real_ecgs as real_module
+from scarseg_export.train import real_ecgs as real_module
 from scarseg_export.cli import main
 from scarseg_export.deploy.described import training_statement
 from scarseg_export.evaluation.ecg import score_table

@@ -14,7 +14,7 @@ from scarseg_export.net.network import ScarNet, Seen, change_map
 from scarseg_export.train.checkpoint import Checkpoint
 from scarseg_runtime.contract import MYOCARDIUM, Label
 from scarseg_runtime.preprocess import slice_levels
-from scarseg_runtime.quantify.quantities import threshold_rules
+from scarseg_runtime.quantify import threshold_rules
 
 Labels = NDArray[np.uint8]
 

@@ -1,9 +1,9 @@
 """Electrical traits of simulated patients, and the constants that all of them share.
 
-``USUAL`` was fitted to mean and spread of the plain normal records of PTB-XL, folds 1 to 8, and to the
-mean change that anterior and inferior infarcts make (``bench/fit_twin_ecg.py``); no beat of theirs
-is kept. Gain, ``border_ms``, ``dulling`` and ``BETWEEN`` were then set by hand: the fit puts all T
-changes of infarcts on the whole heart, and none of them over the scar. Starting values and
+``USUAL`` was fitted to mean and spread of the plain normal records of PTB-XL, folds 1 to 8, and to
+the mean change that anterior and inferior infarcts make (``bench/fit_twin_ecg.py``); no beat of
+theirs is kept. Gain, ``border_ms``, ``dulling`` and ``BETWEEN`` were then set by hand: the fit puts
+all T changes of infarcts on the whole heart, and none of them over the scar. Starting values and
 conduction speeds after Li et al. 2023 (see the project's clinical facts) and Durrer 1970.
 """
 

@@ -10,6 +10,7 @@ For measuring only: such data must never be trained or tuned on.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="default: the reference model")
     options = parser.parse_args()
     segmenter = Segmenter.from_model(options.model)
+    rows = []
     print("| volume | cavity Dice | myocardium Dice | scar Dice | scar called | scar true |")
     print("|---|---|---|---|---|---|")
     for image in sorted(options.folder.glob("*_image.nii.gz")):
@@ -34,12 +36,25 @@ def main() -> None:
         result = segmenter.run(image)
         wall, true_wall = np.isin(result.labels, MYOCARDIUM), truth >= 2
         scar, true_scar = result.labels == Label.SCAR, truth >= 3
-        print(
-            f"| {name} | {dice(result.labels == Label.LV_CAVITY, truth == 1):.3f} "
-            f"| {dice(wall, true_wall):.3f} | {dice(scar, true_scar):.3f} "
-            f"| {100 * scar.sum() / max(wall.sum(), 1):.1f} % of LV mass "
-            f"| {100 * true_scar.sum() / true_wall.sum():.1f} % |"
-        )
+        row = [
+            dice(result.labels == Label.LV_CAVITY, truth == 1),
+            dice(wall, true_wall),
+            dice(scar, true_scar) if true_scar.any() else float("nan"),
+            100 * scar.sum() / max(wall.sum(), 1),
+            100 * true_scar.sum() / true_wall.sum(),
+        ]
+        rows.append(row)
+        print(_line(name, row))
+    table = np.array(rows)
+    ill = table[:, 4] > 0
+    for group, pick in (("mean, with scar", ill), ("mean, scar-free", ~ill)):
+        if pick.any():
+            print(_line(group, table[pick].mean(axis=0)))
+
+
+def _line(name: str, row: Sequence[float]) -> str:
+    scores = " | ".join("–" if np.isnan(value) else f"{value:.3f}" for value in row[:3])
+    return f"| {name} | {scores} | {row[3]:.1f} % of LV mass | {row[4]:.1f} % |"
 
 
 if __name__ == "__main__":

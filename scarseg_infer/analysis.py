@@ -128,6 +128,7 @@ def use_of(model: Model) -> ModelUse:
         provider=chosen.provider.name,
         precision=chosen.precision,
         tau_days=None if metadata.image_only else metadata.tau_days,
+        ecg_scores=dict(metadata.ecg_scores) or None,
     )
 
 

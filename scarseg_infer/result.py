@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,9 @@ class ModelUse:
         provider: what computed it: ``cpu``, ``openvino``, ``tensorrt`` and so on.
         precision: ``fp32``, ``fp16`` or ``bf16``.
         tau_days: τ in days of the TAFF weight exp(−Δt/τ); None for a model of the image alone.
+        ecg_scores: what its belief by the ECG alone was worth on real ECGs it was not trained on:
+            ``data``, ``records``, ``auroc`` (infarct against normal), ``calibration_error`` (0–1);
+            None where the model file does not say.
     """
 
     name: str
@@ -85,6 +88,7 @@ class ModelUse:
     provider: str
     precision: str
     tau_days: float | None
+    ecg_scores: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)

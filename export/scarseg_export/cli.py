@@ -69,7 +69,12 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, help="instead of the recipe's")
     train.add_argument("--cine", type=Path, metavar="FOLDER",
                        help="contoured cine frames (Sunnybrook Cardiac Data) as real backgrounds; "
-                       "without them the training is pure simulation")  # fmt: skip
+                       "without them no real image is used")  # fmt: skip
+    train.add_argument("--ecg", type=Path, metavar="FOLDER",
+                       help="PTB-XL, as published or a part of it, as real ECGs (folds 1-8; "
+                       "9 calibrates, 10 tests); without it no real ECG is used")  # fmt: skip
+    train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
+                       help="of the image stages (default: CUDA where there is a GPU)")  # fmt: skip
     _onnx_arguments(add("onnx", help="export a checkpoint as one ONNX file",
                         formatter_class=argparse.RawDescriptionHelpFormatter,
                         description=ONNX_HELP))  # fmt: skip
@@ -89,13 +94,19 @@ def parser() -> argparse.ArgumentParser:
     tradeoff = add("tradeoff", help="gain of the right ECG against damage by another patient's")
     tradeoff.add_argument("run", type=Path, help="run folder of a finished training")
     tradeoff.add_argument("--out", type=Path, required=True, help="folder for table and plot")
+    tradeoff.add_argument("--ecg", type=Path, metavar="FOLDER",
+                          help="PTB-XL: measure with ECGs of its calibration fold")  # fmt: skip
     tradeoff.add_argument("--validation", type=int, default=300, help="patients (default: 300)")
-    evaluate = add("evaluate", help="compare all arms on two test sets of unseen twin patients")
+    evaluate = add("evaluate", help="compare all arms on unseen twin patients, and on real data")
     evaluate.add_argument("checkpoints", type=Path, nargs="+", metavar="CHECKPOINT",
                           help="model.pt of one run folder per training seed")  # fmt: skip
     evaluate.add_argument("--out", type=Path, required=True,
                           help="folder for tables and plots; goes on where it stopped")  # fmt: skip
     evaluate.add_argument("--cases", type=int, default=300, help="patients a set (default: 300)")
+    evaluate.add_argument("--ecg", type=Path, metavar="FOLDER",
+                          help="PTB-XL: its test fold, also with simulated hearts")  # fmt: skip
+    evaluate.add_argument("--lge", type=Path, metavar="FOLDER",
+                          help="labelled real LGE as EMIDEC publishes it")  # fmt: skip
     evaluate.add_argument("--min-scar-ml", type=float, default=MIN_SCAR_ML,
                           help="smaller islands of scar count as noise (%(default)s)")  # fmt: skip
     return top

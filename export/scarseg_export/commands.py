@@ -45,7 +45,10 @@ def train(arguments: argparse.Namespace) -> None:
         recipe = replace(recipe, seed=arguments.seed)
     if arguments.cine is None:  # the recorded recipe says what was done
         recipe = replace(recipe, cine_share=0.0)
-    print(run_training(arguments.out, recipe, arguments.cine))
+    if arguments.ecg is None:
+        recipe = replace(recipe, ecg_real_steps=0, semi_real_share=0.0)
+    device = arguments.device
+    print(run_training(arguments.out, recipe, arguments.cine, arguments.ecg, device=device))
     peak = peak_memory_gb()
     if peak is not None:
         print(f"peak memory, all processes: at most {peak:.1f} GB")
@@ -134,15 +137,17 @@ def nnunet(arguments: argparse.Namespace) -> None:
 def tradeoff(arguments: argparse.Namespace) -> None:
     from scarseg_export.train.tradeoff import write_tradeoff
 
-    print(write_tradeoff(arguments.run, arguments.out, arguments.validation))
+    print(write_tradeoff(arguments.run, arguments.out, arguments.validation, arguments.ecg))
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
     from scarseg_export.evaluation.report import evaluate as write_report
 
-    print(
-        write_report(arguments.checkpoints, arguments.out, arguments.cases, arguments.min_scar_ml)
-    )
+    report = write_report(
+        arguments.checkpoints, arguments.out, arguments.cases, arguments.min_scar_ml,
+        ecg=arguments.ecg, lge=arguments.lge,
+    )  # fmt: skip
+    print(report)
 
 
 def _say_model(path: Path, report: Path | None) -> None:

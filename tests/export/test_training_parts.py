@@ -13,14 +13,16 @@ from scarseg_export.net.network import NetworkConfig
 from scarseg_export.net.normalise import robust_zscore
 from scarseg_export.net.sampling import half_extent_mm, view
 from scarseg_export.train import loop
-from scarseg_export.train.batches import draw_batch, source_of
+from scarseg_export.train.batches import Source, draw_batch, source_of, turned_and_flipped
 from scarseg_export.train.buffers import StackBuffer
+from scarseg_export.train.contrast import bend_contrast
 from scarseg_export.train.loop import Rate, run_steps
 from scarseg_export.train.losses import MIMIC, UNKNOWN_OUTSIDE, anatomy_loss, scar_loss
 from scarseg_export.twin.cohort import sample_case
 from scarseg_runtime.contract import Label
 
 CONFIG = NetworkConfig(crop_size=32, crop_spacing_mm=3.0)
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def buffer() -> StackBuffer:
 
 
 def test_training_normalises_as_the_deployed_graph_does(buffer: StackBuffer) -> None:
-    source = source_of(buffer, CONFIG, 1.0)
+    source = source_of(buffer, CONFIG, 1.0, CPU)
     pixels = torch.from_numpy(buffer.pixels[2].astype(np.float32))
     half = half_extent_mm(pixels, torch.tensor([2.5, 2.5]))
     centres = torch.from_numpy(buffer.centres_mm[2].copy())
@@ -46,8 +48,8 @@ def test_training_normalises_as_the_deployed_graph_does(buffer: StackBuffer) -> 
 
 
 def test_a_batch_follows_from_its_seed_and_keeps_labels_on_the_pixels(buffer: StackBuffer) -> None:
-    source = source_of(buffer, CONFIG, 1.0)
-    first, second = (draw_batch(np.random.default_rng(7), [source], 24, CONFIG) for _ in range(2))
+    source = source_of(buffer, CONFIG, 1.0, CPU)
+    first, second = (_seeded_batch([source], 24) for _ in range(2))
     assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
     crops, labels = first
     assert crops.shape == (24, 3, 32, 32) and labels.shape == (24, 32, 32)
@@ -55,15 +57,41 @@ def test_a_batch_follows_from_its_seed_and_keeps_labels_on_the_pixels(buffer: St
     assert blood > muscle + 0.5  # in units of the crop's SD: labels have moved with the image
 
 
+def _seeded_batch(sources: list[Source], size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(7)
+    return draw_batch(sources, size, CONFIG)
+
+
 def test_shares_of_a_batch_are_kept(buffer: StackBuffer) -> None:
-    sources = [source_of(buffer, CONFIG, share) for share in (0.75, 0.25)]
+    sources = [source_of(buffer, CONFIG, share, CPU) for share in (0.75, 0.25)]
     marked = StackBuffer(buffer.pixels, np.full_like(buffer.labels, 5), *(
         (buffer.centres_mm, buffer.spacing_mm)
     ))  # fmt: skip
-    sources[1] = source_of(marked, CONFIG, 0.25)
-    _, labels = draw_batch(np.random.default_rng(0), sources, 16, CONFIG)
+    sources[1] = source_of(marked, CONFIG, 0.25, CPU)
+    _, labels = _seeded_batch(sources, 16)
     assert len(labels) == 16
     assert int((labels == 5).all(dim=(1, 2)).sum()) == 4
+
+
+def test_turns_and_flips_change_no_lengths_and_mirror_every_second() -> None:
+    torch.manual_seed(3)
+    matrices = turned_and_flipped(400, CPU)
+    unit = torch.eye(2).expand(400, 2, 2)
+    assert torch.allclose(matrices.transpose(1, 2) @ matrices, unit, atol=1e-5)
+    mirrored = torch.linalg.det(matrices) < 0
+    assert 0.4 < mirrored.float().mean() < 0.6
+    angles = torch.atan2(matrices[:, 1, 0], matrices[:, 0, 0])
+    assert torch.histc(angles, 8, -torch.pi, torch.pi).min() > 20  # any angle, not quarters
+
+
+def test_bent_contrast_keeps_each_sample_to_itself_and_its_order_of_tissues() -> None:
+    torch.manual_seed(5)
+    ramp = torch.linspace(-1.5, 1.5, 32).expand(64, 3, 32, 32).contiguous()
+    bent = bend_contrast(ramp)
+    assert bent.shape == ramp.shape and torch.isfinite(bent).all()
+    columns = bent.mean((1, 2))
+    assert (columns[:, 24:].mean(1) > columns[:, :8].mean(1)).all()  # bright stays brighter
+    assert columns.mean(1).std() > 0.05  # samples differ
 
 
 def test_outside_a_cine_heart_background_and_rv_are_equally_right() -> None:

@@ -35,6 +35,7 @@ from torch import Tensor
 
 from scarseg_export.net.network import NetworkConfig, ScarNet
 from scarseg_export.train.checkpoint import load_checkpoint
+from scarseg_export.train.infarct_codes import PTBXL_STATEMENT
 from scarseg_export.train.recipe import network_config
 from scarseg_runtime.contract import LEADS, Label
 from scarseg_runtime.errors import ModelError
@@ -46,6 +47,11 @@ SIMULATION_ONLY = (
 )
 REAL_BACKGROUNDS = (
     "Digital twin, and CC0 cine frames re-rendered LGE-like. No real LGE, scar or ECG was used."
+)
+REAL_ECGS = f"Digital twin, and real ECGs. No real image or scar was used. {PTBXL_STATEMENT}"
+REAL_BACKGROUNDS_AND_ECGS = (
+    "Digital twin, CC0 cine frames re-rendered LGE-like, and real ECGs. No real LGE or scar was "
+    f"trained on. {PTBXL_STATEMENT}"
 )
 CLASS_NAMES = ("background", "LV cavity", "viable myocardium", "scar", "RV cavity")
 COLOURS = ("#000000", "#d55e00", "#009e73", "#f0e442", "#0072b2")
@@ -83,16 +89,25 @@ def class_entries(names: tuple[str, ...] = CLASS_NAMES) -> list[dict[str, Any]]:
     ]
 
 
+def training_statement(recipe: Mapping[str, Any]) -> str:
+    """Data that a recipe trained on; the folder of ECGs asks for an attribution."""
+    real_ecgs = bool(recipe.get("ecg_real_steps"))  # which recipes before 0.2 do not name
+    if recipe["cine_share"]:
+        return REAL_BACKGROUNDS_AND_ECGS if real_ecgs else REAL_BACKGROUNDS
+    return REAL_ECGS if real_ecgs else SIMULATION_ONLY
+
+
 def _our_own(path: Path) -> Described:
     trained = load_checkpoint(path)
     recipe = trained.recipe
     facts = {
         "name": "scarseg-reference",
         "version": __version__,
-        "training_data": REAL_BACKGROUNDS if recipe["cine_share"] else SIMULATION_ONLY,
+        "training_data": training_statement(recipe),
         "licence": "Apache-2.0",
         "recipe": recipe,
         "disagreement_threshold": trained.disagreement_threshold,
+        "ecg_scores": trained.ecg_scores,
         "classes": class_entries(),
     }
     return Described(trained.net, facts)

@@ -182,3 +182,21 @@ def _figure(path: Path, width: float, height: float) -> Iterator[Any]:
         yield axes
         figure.savefig(path, dpi=110)
         plt.close(figure)
+
+
+def plot_reliability(reliability: Summary, path: Path) -> None:
+    """Belief against what the codes of real records say, by bin: see
+    :func:`scarseg_export.ecg_calibration.reliability_of`."""
+    rows = reliability["bins"]
+    with _figure(path, 5.2, 5.2) as axes:
+        axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
+        axes.plot(
+            [row["belief"] for row in rows], [row["truth"] for row in rows], color=BLUE, marker="o"
+        )
+        for row in rows:
+            axes.annotate(
+                str(row["count"]), (row["belief"], row["truth"]),
+                xytext=(4, -11), textcoords="offset points", fontsize=8,
+            )  # fmt: skip
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="belief of a segment", ylabel="scar by its codes")
+        axes.set_title(f"calibration error {reliability['ece']:.3f}")

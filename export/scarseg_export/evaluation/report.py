@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from scarseg_export.evaluation import arms
 from scarseg_export.evaluation.digest import file_digest
+from scarseg_export.evaluation.ecg import tables_of
 from scarseg_export.evaluation.failures import worst_examples
+from scarseg_export.evaluation.real_hearts import read_hearts, score_hearts
+from scarseg_export.evaluation.real_report import real_lines, table
 from scarseg_export.evaluation.run import Row, measure
 from scarseg_export.evaluation.summary import (
     BIN_NAMES,
@@ -17,8 +21,9 @@ from scarseg_export.evaluation.summary import (
     SAME,
     summarise,
 )
-from scarseg_export.evaluation.testset import SETS, SetName
+from scarseg_export.evaluation.testset import SEMI_REAL, SETS, SetName, store_ecgs
 from scarseg_export.train.checkpoint import load_checkpoint
+from scarseg_export.train.real_ecgs import real_ecgs
 from scarseg_export.twin.cohort import TAU_DAYS
 from scarseg_runtime.contract import SEGMENT_COUNT
 
@@ -47,11 +52,22 @@ MAIN_ARMS = (
 GROUPS = (*BIN_NAMES, "> 120 d", SAME, CHANGED, "all")
 
 
-def evaluate(checkpoints: list[Path], out: Path, cases: int, min_scar_ml: float) -> Path:
+def evaluate(
+    checkpoints: list[Path],
+    out: Path,
+    cases: int,
+    min_scar_ml: float,
+    ecg: Path | None = None,
+    lge: Path | None = None,
+) -> Path:
     """Measure trained models (one per training seed) and write ``out``.
 
     Rendered patients and what was measured of each checkpoint stay in ``out``, so that an
     interrupted evaluation goes on and another checkpoint can be added.
+
+    Args:
+        ecg: folder of PTB-XL, for the semi-real patients and the tables of real ECGs.
+        lge: folder of labelled real LGE (see :mod:`scarseg_export.evaluation.real_hearts`).
 
     Returns:
         The Markdown report.
@@ -71,8 +87,17 @@ def evaluate(checkpoints: list[Path], out: Path, cases: int, min_scar_ml: float)
         "initial_tau_days": trained[0].net.config.initial_tau_days,
         "disagreement_thresholds": thresholds,
     }
+    real = None if ecg is None else real_ecgs(ecg, out / "ecgs")
+    nets = [t.net for t in trained]
+    if real is not None:
+        store_ecgs(out / "patients", real.test)
+        results["real_ecgs"] = [tables_of(net.ecg, real) for net in nets]
+    if lge is not None:
+        hearts = read_hearts(lge)
+        test = None if real is None else real.test
+        results["real_hearts"] = [score_hearts(net, hearts, min_scar_ml, test) for net in nets]
     rows: dict[SetName, list[list[Row]]] = {}
-    for name in SETS:
+    for name in sets_of(results):
         rows[name] = [measure(path, name, cases, min_scar_ml, out) for path in checkpoints]
         results[name] = summarise(rows[name], thresholds)
         if results[name]["no_ecg_is_image_only"] != results[name]["no_ecg_checked"]:
@@ -82,15 +107,22 @@ def evaluate(checkpoints: list[Path], out: Path, cases: int, min_scar_ml: float)
     report = out / "evaluation.md"
     report.write_text(markdown(results), encoding="utf-8")
     draw(results, out)
-    draw_failures(checkpoints[0], rows["clinical"][0], out, min_scar_ml)
+    for name in sets_of(results):
+        if name != "spread":
+            draw_failures(checkpoints[0], name, rows[name][0], out, min_scar_ml)
     return report
+
+
+def sets_of(results: dict[str, Any]) -> tuple[SetName, ...]:
+    """Test sets of an evaluation, the most real first."""
+    return (SEMI_REAL, *SETS) if "real_ecgs" in results else SETS
 
 
 def draw(results: dict[str, Any], out: Path) -> None:
     """All pictures but the failures; needs what :func:`evaluate` wrote as JSON only."""
     from scarseg_export.evaluation import plots
 
-    for name in SETS:
+    for name in sets_of(results):
         plots.plot_by_gap(results[name], "dice", "scar Dice", out / f"dice-{name}.png")
         plots.plot_by_gap(results[name], "dice_gain", "scar Dice − that of the image only",
                           out / f"dice-gain-{name}.png", zero=True)  # fmt: skip
@@ -102,19 +134,24 @@ def draw(results: dict[str, Any], out: Path) -> None:
     plots.plot_rules(results["clinical"], out / "rules.png")
 
 
-def draw_failures(checkpoint: Path, rows: list[Row], out: Path, min_scar_ml: float) -> None:
+def draw_failures(
+    checkpoint: Path, name: SetName, rows: list[Row], out: Path, min_scar_ml: float
+) -> None:
     from scarseg_export.evaluation import plots
 
-    examples = worst_examples(checkpoint, "clinical", rows, out / "patients", min_scar_ml)
-    plots.plot_failures(examples, out / "failures.png")
+    examples = worst_examples(checkpoint, name, rows, out / "patients", min_scar_ml)
+    plots.plot_failures(examples, out / f"failures-{name}.png")
 
 
 def markdown(results: dict[str, Any]) -> str:
     """The report as text."""
     taus = ", ".join(f"{tau:.0f}" for tau in results["tau_days"])
     lines = [
-        "# Evaluation on the digital twin", "",
-        "Simulated patients: nothing here tells how the model does on real ones.", "",
+        "# Evaluation", "",
+        *real_lines(results),
+        "## Simulated hearts", "",
+        "Nothing below tells how the model does on real hearts; only the test set semi-real has "
+        "real ECGs.", "",
         f"{results['cases']} unseen patients a test set; training seeds {results['seeds']}. Each "
         "cell: mean over patients and seeds, in brackets its 95 % bootstrap interval over "
         "patients, ± SD over seeds. Differences are taken patient by patient. Dice, precision and "
@@ -125,7 +162,7 @@ def markdown(results: dict[str, Any]) -> str:
         f"Learned τ: {taus} days; the twin's own is {TAU_DAYS:.0f}, training started at "
         f"{results['initial_tau_days']:.0f}.", "",
     ]  # fmt: skip
-    for name in SETS:
+    for name in sets_of(results):
         lines += _set(results[name], name)
     return "\n".join(lines) + "\n"
 
@@ -150,28 +187,28 @@ def _set(summary: dict[str, Any], name: str) -> list[str]:
 
 def _section(title: str, columns: dict[str, str], rows: dict[str, Any]) -> list[str]:
     table = [[arm, *(_cell(row[key], key) for key in columns)] for arm, row in rows.items()]
-    return [f"### {title}", "", *_table(["arm", *columns.values()], table), ""]
+    return [f"### {title}", "", *table(["arm", *columns.values()], table), ""]
 
 
 def _groups(bins: dict[str, Any]) -> list[str]:
     keys = {"patients": "patients", "with_scar": "with scar", "without_scar": "without scar",
             "stale_ecgs": "ECG of another scar state"}  # fmt: skip
     rows = [[name, *(str(bins[name][key]) for key in keys)] for name in GROUPS if name in bins]
-    return ["### Patients by Δt", "", *_table(["group", *keys.values()], rows), ""]
+    return ["### Patients by Δt", "", *table(["group", *keys.values()], rows), ""]
 
 
 def _by_bin(bins: dict[str, Any], key: str, title: str) -> list[str]:
     groups = [name for name in GROUPS if name in bins]
     shown = [arm for arm in MAIN_ARMS if not (key.endswith("_gain") and arm == arms.IMAGE)]
     rows = [[arm, *(_cell(bins[name]["arms"][arm][key], key) for name in groups)] for arm in shown]
-    return [f"### {title}, by Δt", "", *_table(["arm", *groups], rows), ""]
+    return [f"### {title}, by Δt", "", *table(["arm", *groups], rows), ""]
 
 
 def _anatomy(arm: dict[str, Any]) -> list[str]:
     names = {"cavity_dice": "cavity Dice", "wall_dice": "myocardium Dice",
              "segment_accuracy": "AHA-17 voxel accuracy"}  # fmt: skip
     rows = [[label, _cell(arm[key], key)] for key, label in names.items()]
-    return ["### Anatomy", "", *_table(["", "all patients"], rows), ""]
+    return ["### Anatomy", "", *table(["", "all patients"], rows), ""]
 
 
 def _belief(summary: dict[str, Any]) -> list[str]:
@@ -183,7 +220,7 @@ def _belief(summary: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
     rows.append(["mean", "", _cell(fresh["mean"]), _cell(stale["mean"])])
     head = ["AHA segment", "patients with scar in it", SAME, CHANGED]
-    return ["### AUROC of the ECG belief for scar at MRI time", "", *_table(head, rows), ""]
+    return ["### AUROC of the ECG belief for scar at MRI time", "", *table(head, rows), ""]
 
 
 def _disagreement(summary: dict[str, Any]) -> list[str]:
@@ -205,21 +242,19 @@ def _disagreement(summary: dict[str, Any]) -> list[str]:
     rows = [[label, _cell(summary["disagreement"][key])] for key, label in names.items()]
     same, checked = summary["no_ecg_is_image_only"], summary["no_ecg_checked"]
     rows.append(["no ECG equals image only, bit for bit", f"{same} of {checked}"])
-    return ["### Disagreement of ECG and image, at Δt = 0", "", *_table(["", "share"], rows), ""]
+    return ["### Disagreement of ECG and image, at Δt = 0", "", *table(["", "share"], rows), ""]
 
 
 def _rounded(value: Any) -> Any:
-    """``value`` with all numbers in it to 5 decimals: the rest would be false precision."""
+    """``value`` with all numbers in it to 5 decimals: the rest would be false precision. What is
+    undefined becomes null."""
     if isinstance(value, dict):
         return {key: _rounded(part) for key, part in value.items()}
     if isinstance(value, list):
         return [_rounded(part) for part in value]
-    return round(value, 5) if isinstance(value, float) else value
-
-
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
-    return [lines[0], "|---" * len(head) + "|", *lines[1:]]
+    if isinstance(value, float):
+        return round(value, 5) if math.isfinite(value) else None
+    return value
 
 
 def _cell(value: dict[str, Any] | None, key: str = "") -> str:

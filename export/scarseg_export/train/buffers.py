@@ -16,13 +16,14 @@ from scarseg_export.train.cine import CineStack, read_cine
 from scarseg_export.train.cine_render import render_cine
 from scarseg_export.train.losses import MIMIC
 from scarseg_export.train.workers import worker_pool
-from scarseg_export.twin.cohort import sample_case
+from scarseg_export.twin.cohort import Case, sample_case
 
 # Patients of different purposes never share a seed, whatever the recipe's own seed.
 SEED_BLOCK = 10_000_000
 LOCALISER, IMAGE, FUSION, ECG, CINE_LOCALISER, CINE_IMAGE, VALIDATION, TEST = (
     1, 2, 3, 4, 5, 6, 8, 9,
 )  # fmt: skip
+SEMI_REAL, SEMI_REAL_VALIDATION = 10, 11
 
 
 def patient_seed(recipe_seed: int, purpose: int, index: int) -> int:
@@ -56,17 +57,24 @@ class StackBuffer:
         return len(self.pixels)
 
 
-def stack_buffer(folder: Path, seed: int, spec: StackSpec, cine: Path | None = None) -> StackBuffer:
+def stack_buffer(
+    folder: Path,
+    seed: int,
+    spec: StackSpec,
+    cine: Path | None = None,
+    case_of: Callable[[int], Case] = sample_case,
+) -> StackBuffer:
     """The buffer of a recipe's stage, rendered first where it is not on disk yet.
 
     Args:
         cine: folder of contoured cine frames to render from; None simulates.
+        case_of: the heart of a patient's seed.
     """
     names = ("pixels", "labels", "centres_mm", "spacing_mm")
     paths = [folder / f"{name}.npy" for name in names]
     if not all(path.exists() for path in paths):
         folder.mkdir(parents=True, exist_ok=True)
-        _render(folder, paths, partial(_render_one, seed, spec, cine), spec)
+        _render(folder, paths, partial(_render_one, seed, spec, cine, case_of), spec)
     return StackBuffer(*(np.load(path, mmap_mode="r") for path in paths))
 
 
@@ -87,12 +95,12 @@ def _render(folder: Path, paths: list[Path], work: Callable[[int], Any], spec: S
 
 
 def _render_one(
-    seed: int, spec: StackSpec, cine: Path | None, index: int
+    seed: int, spec: StackSpec, cine: Path | None, case_of: Callable[[int], Case], index: int
 ) -> tuple[NDArray, NDArray, NDArray, float]:
     patient = patient_seed(seed, spec.purpose, index)
     rng = np.random.default_rng([patient, 7])
     spacing = float(rng.uniform(*spec.spacing_mm))
-    case = sample_case(patient)
+    case = case_of(patient)
     if cine is None:
         stack = case.image(spec.size, spacing, spec.wander_mm, spec.slices)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -23,6 +23,8 @@ class Checkpoint:
     ablations: Ablations
     recipe: dict[str, Any]
     disagreement_threshold: float
+    ecg_scores: dict[str, Any] = field(default_factory=dict)
+    """Of the ECG branch on real ECGs (metadata of the same name); empty without any."""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -32,6 +34,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "state": checkpoint.net.state_dict(),
         "ablations": checkpoint.ablations.state_dict(),
         "disagreement_threshold": checkpoint.disagreement_threshold,
+        "ecg_scores": checkpoint.ecg_scores,
     }
     torch.save(content, path)
 
@@ -49,9 +52,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ablations = Ablations(net)
         ablations.load_state_dict(content["ablations"])
         threshold = float(content["disagreement_threshold"])
+        scores = dict(content.get("ecg_scores", {}))
     except (OSError, KeyError, TypeError, RuntimeError, UnpicklingError) as error:
         raise ModelError(
             "the checkpoint is missing, damaged, or not one of this network",
             "Pass the model.pt that scarseg-export train wrote",
         ) from error
-    return Checkpoint(net.eval(), ablations.eval(), content["recipe"], threshold)
+    return Checkpoint(net.eval(), ablations.eval(), content["recipe"], threshold, scores)

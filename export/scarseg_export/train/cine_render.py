@@ -64,13 +64,11 @@ class _Scene:
     spacing_mm: float
     look: Look
 
-    @property
-    def softness_mm(self) -> float:
-        return max(self.spacing_mm, self.look.blur_mm)
-
-    def edge(self, distance_mm: FloatArray) -> FloatArray:
-        """Occupancy of a pixel that lies so far inside a border: soft over a pixel or the blur."""
-        return np.clip(distance_mm * np.float32(1 / self.softness_mm) + np.float32(0.5), 0, 1)
+    def edge(self, distance_mm: FloatArray, border_mm: float = 0.0) -> FloatArray:
+        """Occupancy of a pixel that lies so far inside a border: soft over a pixel, the blur or
+        the width of the border itself."""
+        soft = np.float32(1 / max(self.spacing_mm, self.look.blur_mm, border_mm))
+        return np.clip(distance_mm * soft + np.float32(0.5), 0, 1)
 
     def smooth(self, rng: np.random.Generator, size_mm: float) -> FloatArray:
         return smooth(rng, self.tissue.shape, self.spacing_mm, size_mm)
@@ -276,8 +274,9 @@ def _wall(
     depth = np.clip(-scene.endo[where] / thickness, -0.2, 1.2)
     heart = scene.angle[where], scene.levels[where[0]], depth
     amplitude = look.scar * (1 + 0.5 * texture[where] * look.texture)
+    amplitude *= np.clip(1 + look.scar_patches * scene.smooth(rng, 5.0)[where], 0.2, 2.0)
     for index, scar_map in enumerate(maps):
-        margin = scene.edge(scar_map.margin(*heart) * thickness)
+        margin = scene.edge(scar_map.margin(*heart) * thickness, look.scar_border_mm)
         core = scene.edge(scar_map.core_margin(*heart) * thickness)
         wall[where] += margin * (amplitude * (1 - 0.85 * core) - wall[where])
         occupancy[index][where] = margin

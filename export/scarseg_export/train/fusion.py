@@ -20,7 +20,8 @@ from scarseg_export.net.network import ScarNet
 from scarseg_export.net.taff import AgeLikelihood, TemporalWeight, mix
 from scarseg_export.train.buffers import FUSION
 from scarseg_export.train.loop import Rate, run_steps
-from scarseg_export.train.paired import OWN, STALE, VARIANTS, Patient, load_patients
+from scarseg_export.train.paired import OWN, STALE, VARIANTS, Patient, mixed_patients
+from scarseg_export.train.real_ecgs import RealEcgs
 from scarseg_export.train.recipe import Recipe
 from scarseg_export.twin.cohort import is_stale, sample_gaps
 
@@ -56,10 +57,14 @@ class Heard:
     size: Tensor
 
 
-def train_fusion(net: ScarNet, recipe: Recipe, folder: Path) -> Ablations:
+def train_fusion(net: ScarNet, recipe: Recipe, folder: Path, real: RealEcgs | None) -> Ablations:
     """Train ``net.fusion``, ``agreement`` and ``taff`` in place, and the heads that serve
-    comparison only."""
-    patients = load_patients(net, recipe, folder, FUSION, recipe.fusion_cases)
+    comparison only.
+
+    Args:
+        real: real ECGs for semi-real patients beside those of the twin.
+    """
+    patients = mixed_patients(net, recipe, folder, recipe.fusion_cases, real)
     ablations = Ablations(net)
     fit_fusion(net, ablations, recipe, patients, folder / "resume.pt")
     return ablations

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scarseg_export.net.network import ImageNet, Localiser
 from scarseg_export.net.sampling import half_extent_mm, view
-from scarseg_export.train.batches import Source, bend_contrast, draw_batch, source_of
+from scarseg_export.train.batches import Source, draw_batch, source_of, turned_and_flipped
 from scarseg_export.train.buffers import (
     CINE_IMAGE,
     CINE_LOCALISER,
@@ -21,59 +21,73 @@ from scarseg_export.train.buffers import (
     StackSpec,
     stack_buffer,
 )
+from scarseg_export.train.contrast import bend_contrast
+from scarseg_export.train.device import bf16_pays
 from scarseg_export.train.loop import Rate, run_steps
 from scarseg_export.train.losses import MIMIC, anatomy_loss, dice_loss, scar_loss
 from scarseg_export.train.recipe import Recipe
 
 LV_LABELS = (1, 2, 3, MIMIC)
+ODD_ANGLES = 0.5
+"""Share of studies that the localiser sees at an angle that is no multiple of 90°."""
 
 
-def train_localiser(folder: Path, recipe: Recipe, cine: Path | None) -> Localiser:
+def train_localiser(
+    folder: Path, recipe: Recipe, cine: Path | None, device: torch.device
+) -> Localiser:
     """LV against everything else, on views cut to any field of view a scanner may give."""
     spec = StackSpec(LOCALISER, recipe.localiser_stacks, 160, (2.2, 2.5), 45.0)
     buffers = [stack_buffer(folder / "twin", recipe.seed, spec)]
     if recipe.cine_share:
-        spec = StackSpec(CINE_LOCALISER, recipe.localiser_stacks // 2, 160, (1.9, 2.3), 45.0, 5)
+        spec = StackSpec(CINE_LOCALISER, recipe.localiser_stacks, 160, (1.9, 2.3), 45.0, 5)
         buffers.append(stack_buffer(folder / "cine", recipe.seed, spec, cine))
     torch.manual_seed(recipe.seed)
-    model = Localiser(recipe.network)
+    model = Localiser(recipe.network).to(device)
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, str]]:
         rng = np.random.default_rng([recipe.seed, LOCALISER, step])
         picks = [(b, int(i)) for b in buffers for i in rng.integers(len(b), size=2)]
-        drawn = [_full_field(rng, model, buffer, index) for buffer, index in picks]
+        drawn = [_full_field(rng, model, buffer, index, device) for buffer, index in picks]
         views, truth = (torch.cat(part) for part in zip(*drawn, strict=True))
         logits = model.logits(views)
-        entropy = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=torch.tensor(3.0))
+        weight = torch.tensor(3.0, device=device)
+        entropy = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=weight)
         dice = dice_loss(torch.sigmoid(logits)[:, None], truth[:, None])
         return entropy + dice, {"dice": f"{1 - dice.item():.3f}"}
 
     rates = [Rate(model, recipe.localiser_rate)]
     checkpoint = folder / "resume.pt"
     run_steps("localiser", rates, recipe.localiser_steps, recipe.seed, loss_of, checkpoint)
-    return model
+    return model.cpu()
 
 
 def _full_field(
-    rng: np.random.Generator, model: Localiser, buffer: StackBuffer, index: int
+    rng: np.random.Generator,
+    model: Localiser,
+    buffer: StackBuffer,
+    index: int,
+    device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """Some slices of one stack cut to a random field of view that holds the heart, as the
-    localiser sees them."""
+    """Some slices of one stack, cut to a random field of view that holds the heart and lying at
+    any angle, as the localiser sees them."""
     spacing = float(buffer.spacing_mm[index])
     size = buffer.pixels.shape[-1]
     heart = buffer.centres_mm[index].mean(0) / spacing + size / 2
     low = [int(rng.uniform(0, max(1, h - 40 / spacing))) for h in heart]
     high = [int(rng.uniform(min(size - 1, h + 40 / spacing), size)) for h in heart]
     window = (slice(None), slice(low[1], high[1]), slice(low[0], high[0]))
-    pixels = torch.from_numpy(buffer.pixels[index][window].astype(np.float32))
+    pixels = torch.from_numpy(buffer.pixels[index][window].astype(np.float32)).to(device)
     lv = np.isin(buffer.labels[index][window], LV_LABELS).astype(np.float32)
-    half = half_extent_mm(pixels, torch.tensor([spacing, spacing]))
-    few = torch.from_numpy(rng.permutation(len(pixels))[:5])
-    views = bend_contrast(rng, model.coarse_view(pixels, half)[few])
+    if rng.random() < ODD_ANGLES:
+        pixels, lv_map = _turned(pixels, torch.from_numpy(lv).to(device))
+    else:
+        lv_map = torch.from_numpy(lv).to(device)
+    half = half_extent_mm(pixels, torch.tensor([spacing, spacing], device=device))
+    few = torch.from_numpy(rng.permutation(len(pixels))[:5]).to(device)
+    views = bend_contrast(model.coarse_view(pixels, half)[few][:, None])[:, 0]
     config = model.config
-    centres = torch.zeros(len(pixels), 2)
-    truth = view(torch.from_numpy(lv), half, centres, config.coarse_size, config.coarse_spacing_mm)
-    truth = truth[few]
+    centres = torch.zeros(len(pixels), 2, device=device)
+    truth = view(lv_map, half, centres, config.coarse_size, config.coarse_spacing_mm)[few]
     if rng.random() < 0.5:
         views, truth = views.flip(-1), truth.flip(-1)
     quarter = int(rng.integers(4))
@@ -81,41 +95,73 @@ def _full_field(
     return views, (truth > 0.5).float()
 
 
-def train_image(folder: Path, recipe: Recipe, cine: Path | None) -> ImageNet:
+def _turned(pixels: Tensor, lv: Tensor) -> tuple[Tensor, Tensor]:
+    """Slices and LV [S, h, w] turned by one random angle about the image's centre and cut to
+    its size, the lowest value where nothing was seen."""
+    matrix = turned_and_flipped(1, pixels.device)[0]
+    height, width = pixels.shape[1:]
+    # Angles in pixels, not in the normalised coordinates of a field of view that is not square.
+    scale = torch.tensor([width, height], device=pixels.device, dtype=torch.float32)
+    affine = torch.cat([matrix * scale[None, :] / scale[:, None], matrix.new_zeros(2, 1)], 1)
+    grid = F.affine_grid(affine[None], [1, 1, height, width], align_corners=False)
+    lowest = pixels.amin()
+    both = torch.stack([pixels - lowest, lv]).flatten(0, 1)[None]
+    turned = F.grid_sample(both, grid, align_corners=False)[0].unflatten(0, (2, -1))
+    return turned[0] + lowest, turned[1]
+
+
+def train_image(folder: Path, recipe: Recipe, cine: Path | None, device: torch.device) -> ImageNet:
     """Anatomy and image-only scar on posed heart crops."""
-    sources = image_sources(folder, recipe, cine)
+    sources = image_sources(folder, recipe, cine, device)
     torch.manual_seed(recipe.seed)
     # The layout in which CPUs convolve few channels fastest, by about a tenth.
-    model = ImageNet(recipe.network)
+    model = ImageNet(recipe.network).to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    low_precision = bf16_pays(device)
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, str]]:
-        rng = np.random.default_rng([recipe.seed, IMAGE, step])
-        crops, truth = draw_batch(rng, sources, recipe.image_batch, recipe.network)
-        return image_loss(model, crops.contiguous(memory_format=torch.channels_last), truth)
+        crops, truth = draw_batch(sources, recipe.image_batch, recipe.network)
+        crops = crops.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
+            anatomy, _, scar = model(crops)
+        return image_loss(anatomy.float(), scar.float(), truth, recipe.scar_weight)
 
-    rates = [Rate(model, recipe.image_rate)]
-    run_steps("image", rates, recipe.image_steps, recipe.seed, loss_of, folder / "resume.pt")
-    return model
+    done = 0
+    for number, steps in enumerate(recipe.image_steps, start=1):
+        known = folder / f"round{number}.pt"
+        if known.exists():
+            model.load_state_dict(torch.load(known, map_location=device, weights_only=True))
+        else:
+            rates = [Rate(model, recipe.image_rate / number)]
+            checkpoint = folder / f"resume{number}.pt"
+            run_steps(f"image {number}", rates, steps, recipe.seed + done, loss_of, checkpoint)
+            torch.save(model.state_dict(), known)
+        done += steps
+    return model.cpu()
 
 
-def image_sources(folder: Path, recipe: Recipe, cine: Path | None) -> list[Source]:
+def image_sources(
+    folder: Path, recipe: Recipe, cine: Path | None, device: torch.device
+) -> list[Source]:
     """Simulated stacks and, where the recipe wants them, re-rendered frames of folder ``cine``."""
     spec = StackSpec(IMAGE, recipe.image_stacks, 128, (1.25, 1.9), 20.0)
     twin = stack_buffer(folder / "twin", recipe.seed, spec)
-    sources = [source_of(twin, recipe.network, 1.0 - recipe.cine_share)]
+    sources = [source_of(twin, recipe.network, 1.0 - recipe.cine_share, device)]
     if recipe.cine_share:
         spec = StackSpec(CINE_IMAGE, recipe.cine_stacks, 128, (1.25, 1.6), 15.0, 5)
         frames = stack_buffer(folder / "cine", recipe.seed, spec, cine)
-        sources.append(source_of(frames, recipe.network, recipe.cine_share))
+        sources.append(source_of(frames, recipe.network, recipe.cine_share, device))
     return sources
 
 
-def image_loss(model: ImageNet, crops: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, str]]:
-    """Cross-entropy + Dice of the anatomy, and the same for scar within the wall."""
-    anatomy, _, scar = model(crops)
+def image_loss(
+    anatomy: Tensor, scar: Tensor, truth: Tensor, scar_weight: float
+) -> tuple[Tensor, dict[str, str]]:
+    """Cross-entropy + Dice of the anatomy logits [N, 4, h, w], and the same for scar logits
+    [N, h, w] within the wall; ``scar_weight`` is that of a scarred pixel."""
     anatomy_entropy, anatomy_dice = anatomy_loss(anatomy, truth)
-    scar_entropy, scar_dice = scar_loss(scar, torch.softmax(anatomy, 1)[:, 2], truth)
+    wall = torch.softmax(anatomy, 1)[:, 2]
+    scar_entropy, scar_dice = scar_loss(scar, wall, truth, scar_weight)
     loss = anatomy_entropy + anatomy_dice + 2.0 * scar_entropy + scar_dice
     parts = {
         "anatomy": f"{1 - anatomy_dice.item():.3f}",

@@ -33,7 +33,9 @@ def anatomy_loss(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     either = torch.logsumexp(log_p[:, [0, 3]], 1)
     picked = log_p.gather(1, target[:, None])[:, 0]
     bright = (truth == Label.SCAR) | (truth == MIMIC)
-    weights = torch.tensor(ANATOMY_WEIGHTS)[target] * (1.0 + (BRIGHT_WALL - 1.0) * bright)
+    weights = torch.tensor(ANATOMY_WEIGHTS, device=truth.device)[target] * (
+        1.0 + (BRIGHT_WALL - 1.0) * bright
+    )
     cross_entropy = -(weights * torch.where(unknown, either, picked)).sum() / weights.sum()
     one_hot = F.one_hot(target, 4).permute(0, 3, 1, 2).to(log_p.dtype)[:, 1:]
     known = torch.ones_like(one_hot)
@@ -41,8 +43,11 @@ def anatomy_loss(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     return cross_entropy, dice_loss(log_p.exp()[:, 1:] * known, one_hot)
 
 
-def scar_loss(scar: Tensor, wall_probability: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy and soft Dice loss of scar logits [N, h, w] within the wall.
+def scar_loss(
+    scar: Tensor, wall_probability: Tensor, truth: Tensor, scar_weight: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and soft Dice loss of scar logits [N, h, w] within the wall, scarred pixels
+    counted ``scar_weight`` times.
 
     Blood or fat that the anatomy takes for wall must not turn into scar: it counts as well.
     """
@@ -50,7 +55,8 @@ def scar_loss(scar: Tensor, wall_probability: Tensor, truth: Tensor) -> tuple[Te
     wall = ((truth == Label.VIABLE_MYOCARDIUM) | (truth == Label.SCAR)).to(scar.dtype)
     leak = (wall_probability.detach() > 0.1).to(scar.dtype) * (1 - wall) * (truth != MIMIC)
     weight = wall + 0.5 * leak
-    entropy = F.binary_cross_entropy_with_logits(scar, is_scar, weight, reduction="sum")
+    counted = weight * (1.0 + (scar_weight - 1.0) * is_scar)
+    entropy = F.binary_cross_entropy_with_logits(scar, is_scar, counted, reduction="sum")
     probability = torch.sigmoid(scar) * (weight > 0)
     return entropy / weight.sum().clamp_min(1.0), dice_loss(probability[:, None], is_scar[:, None])
 

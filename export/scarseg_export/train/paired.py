@@ -17,9 +17,20 @@ from tqdm import tqdm
 
 from scarseg_export.net.network import ScarNet, wall_of
 from scarseg_export.net.sampling import view
-from scarseg_export.train.buffers import StackBuffer, StackSpec, patient_seed, stack_buffer
-from scarseg_export.train.ecg import distort
+from scarseg_export.train.buffers import (
+    FUSION,
+    SEMI_REAL,
+    SEMI_REAL_VALIDATION,
+    VALIDATION,
+    StackBuffer,
+    StackSpec,
+    patient_seed,
+    stack_buffer,
+)
+from scarseg_export.train.ecg_distort import distort
+from scarseg_export.train.real_ecgs import RealEcgs
 from scarseg_export.train.recipe import Recipe
+from scarseg_export.train.semi_real import EcgClasses, case_maker, pair
 from scarseg_export.twin.cohort import beats_of, sample_case
 from scarseg_runtime.contract import Label
 
@@ -55,31 +66,79 @@ class Patient:
 
 
 def load_patients(
-    net: ScarNet, recipe: Recipe, folder: Path, purpose: int, count: int, share: float = PIXEL_SHARE
+    net: ScarNet,
+    recipe: Recipe,
+    folder: Path,
+    purpose: int,
+    count: int,
+    share: float = PIXEL_SHARE,
+    ecgs: RealEcgs | None = None,
 ) -> list[Patient]:
     """Pass ``count`` patients through the frozen parts of ``net``.
 
     Rendered stacks and what the frozen parts made of them are kept in ``folder``, which must
     belong to this ``net``.
+
+    Args:
+        share: of the wall's pixels that is kept.
+        ecgs: real records, for semi-real patients; None for those of the twin.
     """
     known = folder / "patients.pt"
     if known.exists():
         return [Patient(**values) for values in torch.load(known, weights_only=True)]
     spec = StackSpec(purpose, count, 160, (1.4, 1.8), 35.0)
-    buffer = stack_buffer(folder / "twin", recipe.seed, spec)
+    case_of = sample_case if ecgs is None else case_maker(ecgs)
+    buffer = stack_buffer(folder / "twin", recipe.seed, spec, case_of=case_of)
     bar = tqdm(range(count), desc="pass patients through the image network", mininterval=10)
-    patients = [_patient(net, recipe, buffer, purpose, index, share) for index in bar]
+    patients = []
+    for index in bar:
+        seed = patient_seed(recipe.seed, purpose, index)
+        beats = twin_beats(seed) if ecgs is None else real_beats(ecgs, seed)
+        patients.append(_patient(net, buffer, index, seed, share, beats))
     partial = known.with_suffix(".partial")
     torch.save([vars(patient) for patient in patients], partial)
     partial.replace(known)
     return patients
 
 
+def mixed_patients(
+    net: ScarNet,
+    recipe: Recipe,
+    folder: Path,
+    count: int,
+    real: RealEcgs | None,
+    share: float = PIXEL_SHARE,
+    *,
+    held_out: bool = False,
+) -> list[Patient]:
+    """``count`` patients of the twin and, where there are real ECGs, semi-real ones by the recipe's
+    share; those ``held_out`` have ECGs of the calibration fold and hearts of their own."""
+    semi = 0 if real is None else round(count * recipe.semi_real_share)
+    twin, semi_real = (VALIDATION, SEMI_REAL_VALIDATION) if held_out else (FUSION, SEMI_REAL)
+    patients = load_patients(net, recipe, folder, twin, count - semi, share)
+    if real is not None and semi:
+        ecgs = real.calibration if held_out else real.training
+        where = folder / "semi-real"
+        patients += load_patients(net, recipe, where, semi_real, semi, share, ecgs)
+    return patients
+
+
+def twin_beats(seed: int) -> Tensor:
+    """[2, 12, 512] beats of the twin's patient: its own and the stale one."""
+    case = sample_case(seed)
+    return torch.from_numpy(beats_of([case, case], np.array([False, True])))
+
+
+def real_beats(ecgs: RealEcgs, seed: int) -> Tensor:
+    """[2, 12, 512] the same of a semi-real patient."""
+    found = pair(EcgClasses.of(ecgs), seed)
+    return torch.from_numpy(ecgs.beats[[found.own, found.stale]])
+
+
 @torch.no_grad()
 def _patient(
-    net: ScarNet, recipe: Recipe, buffer: StackBuffer, purpose: int, index: int, share: float
+    net: ScarNet, buffer: StackBuffer, index: int, seed: int, share: float, beats: Tensor
 ) -> Patient:
-    seed = patient_seed(recipe.seed, purpose, index)
     torch.manual_seed(seed)
     pixels = torch.from_numpy(buffer.pixels[index].astype(np.float32))
     spacing = torch.full((2,), float(buffer.spacing_mm[index]))
@@ -91,8 +150,6 @@ def _patient(
     ) > 0.5  # fmt: skip
     wall = wall_of(seen.anatomy)
     kept = wall & (torch.rand(wall.shape) < share)
-    case = sample_case(seed)
-    beats = torch.from_numpy(beats_of([case, case], np.array([False, True])))
     heard = [net.ecg(distort(beats)) for _ in range(VARIANTS)]
     return Patient(
         seen.features.permute(0, 2, 3, 1)[kept],

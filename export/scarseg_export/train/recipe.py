@@ -23,23 +23,33 @@ class Recipe:
     ecg_patients: int = 16000
     ecg_steps: int = 1800
     ecg_rate: float = 2e-3
+    ecg_real_steps: int = 500
+    """Steps with simulated and real ECGs together after those on the twin alone; with 0 no real
+    ECG is used."""
+    ecg_real_rate: float = 1e-3
 
-    cine_share: float = 0.4
+    cine_share: float = 0.6
     """Share of re-rendered real cine frames in each batch of the image network; with 0 the
     training is pure simulation and needs no data at all."""
-    cine_stacks: int = 800
+    cine_stacks: int = 4000
 
     localiser_stacks: int = 400
-    localiser_steps: int = 500
+    localiser_steps: int = 1000
     localiser_rate: float = 3e-3
 
-    image_stacks: int = 1600
-    image_steps: int = 5000
-    image_batch: int = 8
+    image_stacks: int = 2400
+    image_steps: tuple[int, ...] = (1000, 1600)
+    """Of the image network, in as many rounds of rising and falling rates: what a round came to
+    can be measured while the next one runs."""
+    image_batch: int = 64
     image_rate: float = 3e-3
+    scar_weight: float = 1.5
+    """Of scarred pixels in the cross-entropy: without it half of the scar is not called."""
 
-    fusion_cases: int = 1200
-    validation_cases: int = 200
+    fusion_cases: int = 1600
+    semi_real_share: float = 0.5
+    """Of the fusion stage's patients: twin hearts with real ECGs, where there are any."""
+    validation_cases: int = 400
     """Patients on whom the threshold of the disagreement flag is set; never trained on."""
     fusion_steps: int = 1500
     fusion_rate: float = 3e-3
@@ -71,7 +81,7 @@ def load_recipe(path: Path | None) -> Recipe:
 
 def recipe_of(values: dict[str, Any]) -> Recipe:
     """Recipe from plain values, as JSON and checkpoints hold them; TypeError for unknown ones."""
-    plain = dict(values)
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return Recipe(network=network_config(plain.pop("network", {})), **plain)
 
 

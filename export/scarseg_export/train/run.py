@@ -10,17 +10,26 @@ import torch
 from torch import nn
 
 from scarseg_export.net.network import ScarNet
-from scarseg_export.train.buffers import VALIDATION
 from scarseg_export.train.checkpoint import Checkpoint, save_checkpoint
-from scarseg_export.train.ecg import train_ecg
+from scarseg_export.train.device import training_device
+from scarseg_export.train.ecg import ecg_scores, train_ecg
 from scarseg_export.train.fusion import disagreement_threshold, train_fusion
 from scarseg_export.train.image import train_image, train_localiser
-from scarseg_export.train.paired import load_patients
+from scarseg_export.train.paired import mixed_patients
+from scarseg_export.train.ptbxl import read_entries
+from scarseg_export.train.real_ecgs import real_ecgs
 from scarseg_export.train.recipe import Recipe
 from scarseg_runtime.errors import UsageError
 
 
-def train(run: Path, recipe: Recipe, cine: Path | None = None) -> Path:
+def train(
+    run: Path,
+    recipe: Recipe,
+    cine: Path | None = None,
+    ecg: Path | None = None,
+    *,
+    device: str = "auto",
+) -> Path:
     """Train every stage in folder ``run`` and write ``run/model.pt``.
 
     A folder belongs to one recipe; another recipe in the same folder is refused. An interrupted
@@ -28,30 +37,45 @@ def train(run: Path, recipe: Recipe, cine: Path | None = None) -> Path:
 
     Args:
         cine: folder of contoured cine frames, where the recipe mixes in real backgrounds.
+        ecg: folder of PTB-XL, where the recipe mixes in real ECGs.
+        device: that of the image stages: ``auto``, ``cpu`` or ``cuda``. The others are small.
 
     Raises:
-        UsageError: ``run`` holds the work of a different recipe, or ``cine`` is missing.
+        UsageError: the device cannot be used, ``run`` holds the work of a different recipe, or
+            ``cine`` or ``ecg`` is missing or not what it should be.
     """
     if recipe.cine_share and cine is None:
         raise UsageError(
             "the recipe mixes real backgrounds and no folder of cine frames was given",
             "Pass --cine FOLDER, or set cine_share to 0 in the recipe",
         )
+    if recipe.ecg_real_steps:
+        if ecg is None:
+            raise UsageError(
+                "the recipe mixes real ECGs and no folder of them was given",
+                "Pass --ecg FOLDER, or set ecg_real_steps to 0 in the recipe",
+            )
+        read_entries(ecg)  # a wrong folder is said before hours of work
+    where = training_device(device)
     run.mkdir(parents=True, exist_ok=True)
     _claim(run, recipe)
     torch.set_num_threads(recipe.threads)
     net = ScarNet(recipe.network)
-    _stage(run / "ecg.pt", net.ecg, lambda: train_ecg(run / "ecg", recipe))
+    _stage(run / "ecg.pt", net.ecg, lambda: train_ecg(run / "ecg", recipe, ecg))
     _stage(
         run / "localiser.pt", net.localiser,
-        lambda: train_localiser(run / "localiser", recipe, cine),
+        lambda: train_localiser(run / "localiser", recipe, cine, where),
     )  # fmt: skip
-    _stage(run / "image.pt", net.image, lambda: train_image(run / "image", recipe, cine))
-    ablations = train_fusion(net, recipe, run / "fusion")
-    held_out = load_patients(net, recipe, run / "validation", VALIDATION, recipe.validation_cases)
+    _stage(run / "image.pt", net.image, lambda: train_image(run / "image", recipe, cine, where))
+    real = None if ecg is None else real_ecgs(ecg, run / "ecg")
+    ablations = train_fusion(net, recipe, run / "fusion", real)
+    held_out = mixed_patients(
+        net, recipe, run / "validation", recipe.validation_cases, real, held_out=True
+    )
     checkpoint = run / "model.pt"
     threshold = disagreement_threshold(net, held_out)
-    save_checkpoint(checkpoint, Checkpoint(net, ablations, recipe.to_dict(), threshold))
+    scores = {} if real is None else ecg_scores(net.ecg, real)
+    save_checkpoint(checkpoint, Checkpoint(net, ablations, recipe.to_dict(), threshold, scores))
     return checkpoint
 
 

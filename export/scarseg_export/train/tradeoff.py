@@ -18,7 +18,7 @@ from torch import Tensor
 
 from scarseg_export.net.fusion import moved
 from scarseg_export.net.network import ScarNet
-from scarseg_export.train.buffers import FUSION, VALIDATION
+from scarseg_export.train.buffers import SEMI_REAL_VALIDATION, VALIDATION
 from scarseg_export.train.checkpoint import load_checkpoint
 from scarseg_export.train.fusion import (
     FALSE_FLAGS,
@@ -28,7 +28,8 @@ from scarseg_export.train.fusion import (
     ecg_of,
     fit_fusion,
 )
-from scarseg_export.train.paired import OWN, STALE, Patient, load_patients
+from scarseg_export.train.paired import OWN, STALE, Patient, load_patients, mixed_patients
+from scarseg_export.train.real_ecgs import RealEcgs, real_ecgs
 from scarseg_export.train.recipe import Recipe, recipe_of
 
 FALSE_ALARM_PIXELS = 25
@@ -57,14 +58,19 @@ SETTINGS = (
 )
 
 
-def write_tradeoff(run: Path, out: Path, validation: int) -> Path:
+def write_tradeoff(run: Path, out: Path, validation: int, ecg: Path | None = None) -> Path:
     """Measure :data:`SETTINGS` on the finished training in ``run``; write a table and a plot.
+
+    Args:
+        ecg: folder of PTB-XL: then on semi-real patients with ECGs of the calibration fold.
 
     Raises ModelError where ``run`` holds no finished training.
     """
     trained = load_checkpoint(run / "model.pt")
     torch.set_num_threads(int(trained.recipe["threads"]))
-    rows = measure_settings(trained.net, recipe_of(trained.recipe), run, list(SETTINGS), validation)
+    real = None if ecg is None else real_ecgs(ecg, run / "ecg")
+    recipe = recipe_of(trained.recipe)
+    rows = measure_settings(trained.net, recipe, run, list(SETTINGS), validation, real)
     out.mkdir(parents=True, exist_ok=True)
     (out / "tradeoff.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
     _plot(rows, out / "tradeoff.png")
@@ -76,13 +82,18 @@ def write_tradeoff(run: Path, out: Path, validation: int) -> Path:
 
 
 def measure_settings(
-    net: ScarNet, recipe: Recipe, run: Path, settings: list[Setting], validation: int = 300
+    net: ScarNet,
+    recipe: Recipe,
+    run: Path,
+    settings: list[Setting],
+    validation: int = 300,
+    real: RealEcgs | None = None,
 ) -> list[dict[str, Any]]:
     """One row of scores per setting; ``net`` serves as the frozen image network and encoder."""
-    patients = load_patients(net, recipe, run / "fusion", FUSION, recipe.fusion_cases)
-    held_out = load_patients(
-        net, recipe, run / "tradeoff" / "validation", VALIDATION, validation, share=1.0
-    )
+    patients = mixed_patients(net, recipe, run / "fusion", recipe.fusion_cases, real)
+    purpose, ecgs = (VALIDATION, None) if real is None else (SEMI_REAL_VALIDATION, real.calibration)
+    folder = run / "tradeoff" / "validation"
+    held_out = load_patients(net, recipe, folder, purpose, validation, share=1.0, ecgs=ecgs)
     return [_row(net, recipe, run, setting, patients, held_out) for setting in settings]
 
 

@@ -12,7 +12,7 @@ from scarseg_export.twin.ecg import Conduction, sample_conduction, simulate_beat
 from scarseg_export.twin.grid import sample_grid
 from scarseg_export.twin.image import ImageStack, render
 from scarseg_export.twin.scanner import sample_look
-from scarseg_export.twin.scar import ScarMap, no_scar, sample_scar
+from scarseg_export.twin.scar import ScarMap, no_scar, sample_mimic, sample_scar
 
 TAU_DAYS = 120.0
 """The twin's own time constant: an ECG Δt days away shows another scar state with
@@ -52,7 +52,7 @@ def sample_case(seed: int, scar_free: float = 0.4) -> Case:
     anatomy = sample_anatomy(rng)
     scar = sample_scar(rng, scar_free)
     other = sample_scar(rng, scar_free)
-    mimic = sample_scar(rng, scar_free=0.0) if rng.random() < MIMIC_SHARE else no_scar()
+    mimic = sample_mimic(rng) if rng.random() < MIMIC_SHARE else no_scar()
     return Case(seed, anatomy, scar, other, mimic, sample_conduction(_stream(seed, 1)))
 
 

@@ -67,9 +67,10 @@ class _Scene:
         """Per-slice, per-angle table [S, 720] at every pixel."""
         return table.astype(np.float32).ravel()[self.bin]
 
-    def edge(self, distance_mm: FloatArray) -> FloatArray:
-        """Occupancy of a pixel that lies so far inside a border: soft over a pixel or the blur."""
-        soft = np.float32(1.0 / max(self.spacing_mm, self.look.blur_mm))
+    def edge(self, distance_mm: FloatArray, border_mm: float = 0.0) -> FloatArray:
+        """Occupancy of a pixel that lies so far inside a border: soft over a pixel, the blur or
+        the width of the border itself."""
+        soft = np.float32(1.0 / max(self.spacing_mm, self.look.blur_mm, border_mm))
         occupancy = distance_mm * soft
         occupancy += np.float32(0.5)
         return np.clip(occupancy, 0, 1, out=occupancy)
@@ -212,15 +213,16 @@ def _wall(
     thickness = np.maximum(epi[where] - endo[where], 1.0)
     depth = (scene.radius[where] - endo[where]) / thickness
     heart = (scene.angle[where], levels[where[0]], depth)
-    texture = 1 + 0.5 * scene.textures[1][where] * look.texture
+    amplitude = look.scar * (1 + 0.5 * scene.textures[1][where] * look.texture)
+    amplitude *= np.clip(1 + look.scar_patches * scene.textures[2][where], 0.2, 2.0)
     for index, scar_map in enumerate(scene.maps):
         if scar_map.kind == "none":
             continue
-        margin = scene.edge(scar_map.margin(*heart) * thickness)
+        margin = scene.edge(scar_map.margin(*heart) * thickness, look.scar_border_mm)
         core = np.zeros_like(margin)
         if scar_map.core.any():
             core = scene.edge(scar_map.core_margin(*heart) * thickness)
-        wall[where] += margin * (look.scar * texture * (1 - 0.85 * core) - wall[where])
+        wall[where] += margin * (amplitude * (1 - 0.85 * core) - wall[where])
         occupancy[index][where] = margin
     return wall, occupancy
 

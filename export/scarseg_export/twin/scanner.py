@@ -15,6 +15,10 @@ class Look:
     """How one acquisition looks. Amplitudes in units of blood − myocardium."""
 
     scar: float
+    scar_patches: float
+    """How much its brightness varies over a few mm, relative."""
+    scar_border_mm: float
+    """Width over which scar goes over into healthy wall."""
     rv_blood: float
     fat: float
     noise: float
@@ -37,8 +41,10 @@ def sample_look(rng: np.random.Generator) -> Look:
     """Draw an acquisition, from clean PSIR to a noisy, badly nulled magnitude image."""
     magnitude = rng.random() < 0.35
     return Look(
-        # Half of all scars are about as bright as blood: the endocardial border is the hard part.
-        scar=rng.uniform(0.85, 1.15) if rng.random() < 0.5 else rng.uniform(0.65, 1.5),
+        # Most scars are about as bright as blood: the endocardial border is the hard part.
+        scar=rng.uniform(0.8, 1.2) if rng.random() < 0.6 else rng.uniform(0.45, 1.5),
+        scar_patches=rng.uniform(0.0, 0.4),
+        scar_border_mm=rng.uniform(0.0, 5.0),
         rv_blood=rng.uniform(0.8, 1.15),
         fat=_fat(rng.random()),
         noise=float(np.exp(rng.uniform(np.log(0.015), np.log(0.2)))),

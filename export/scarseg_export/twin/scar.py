@@ -19,8 +19,10 @@ LEVELS, ANGLES = 25, 72
 _LEVEL = np.linspace(0.0, 1.0, LEVELS)[:, None]
 _ANGLE = (np.arange(ANGLES) * (360.0 / ANGLES))[None, :]
 
-# Centre of each territory as (angle from the anterior RV insertion, level), with spreads.
-_TERRITORY = {"LAD": (0.0, 0.60), "RCA": (130.0, 0.35), "LCx": (235.0, 0.38)}
+WIDE_SHARE = 0.6
+"""Share of infarcts that fill their territory or more."""
+_TERRITORY = ((0.0, 0.60), (130.0, 0.35), (235.0, 0.38))
+"""Centres of LAD, RCA and LCx as (angle from the anterior RV insertion, level)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +82,39 @@ def sample_scar(rng: np.random.Generator, scar_free: float = 0.4) -> ScarMap:
     return non_ischaemic_scar(rng)
 
 
-def ischaemic_scar(rng: np.random.Generator, territory: str | None = None) -> ScarMap:
-    """An infarct: a wavefront from the endocardium, deepest in the middle of its territory."""
-    name = territory or str(rng.choice(list(_TERRITORY), p=(0.45, 0.3, 0.25)))
-    angle, level = _TERRITORY[name]
+def sample_mimic(rng: np.random.Generator) -> ScarMap:
+    """Draw where viable wall is as bright as scar: shaped like scar, but never a whole territory
+    of it."""
+    if rng.random() < 0.75:
+        return ischaemic_scar(rng, wide_share=0.0)
+    return non_ischaemic_scar(rng)
+
+
+def ischaemic_scar(
+    rng: np.random.Generator,
+    centre: tuple[float, float] | None = None,
+    wide_share: float = WIDE_SHARE,
+) -> ScarMap:
+    """An infarct: a wavefront from the endocardium, deepest in the middle of its territory.
+
+    From a small patch to a whole territory and around the apex: in patients with an infarct scar
+    takes from a few per cent to two fifths of the wall.
+
+    Args:
+        centre: (angle, level) about which it lies; a coronary territory by default.
+        wide_share: how many fill their territory or more.
+    """
+    usual = _TERRITORY[int(rng.choice(len(_TERRITORY), p=(0.45, 0.3, 0.25)))]
+    angle, level = centre or usual
+    wide = rng.random() < wide_share
     reach = _patch(
         rng,
         (angle + rng.normal(0.0, 18.0), level + rng.normal(0.0, 0.12)),
-        (rng.uniform(28.0, 75.0), rng.uniform(0.16, 0.45)),
-    )
-    outer = np.where(reach > 0, rng.uniform(0.45, 1.25) * np.clip(2.0 * reach, 0, 1) ** 0.5, -1.0)
+        (rng.uniform(50.0, 130.0), rng.uniform(0.25, 0.75)) if wide
+        else (rng.uniform(28.0, 75.0), rng.uniform(0.16, 0.45)),
+    )  # fmt: skip
+    deepest = rng.uniform(0.5, 1.7)
+    outer = np.where(reach > 0, deepest * np.clip(2.0 * reach, 0, 1) ** 0.5, -1.0)
     core = np.zeros_like(outer)
     if rng.random() < 0.3:
         # Obstruction lies in the midst of the infarct; a dark band along all of it is a wall.

@@ -22,8 +22,9 @@ LATERAL: Final[NDArray[np.float64]] = -np.cross(LONG_AXIS, ANTERIOR)
 ELECTRODES_MM: Final = np.array(
     [
         (-180.0, 0.0, 160.0), (150.0, 0.0, 160.0), (60.0, 10.0, -350.0),
-        (-55.0, -95.0, 25.0), (-10.0, -108.0, 25.0), (35.0, -110.0, 0.0),
-        (75.0, -98.0, -22.0), (115.0, -55.0, -25.0), (132.0, 5.0, -25.0),
+        (-96.5, -133.8, 40.5), (-13.1, -120.3, 13.5), (47.2, -110.6, 15.8),
+        (104.5, -65.7, -10.7), (132.0, -14.5, -36.3), (155.5, 16.6, -44.5),
     ]
 )  # fmt: skip
-"""RA LA LL V1–V6 relative to the heart's centre (design choice, adult chest)."""
+"""RA LA LL V1–V6 relative to the heart's centre: an adult chest, fitted with the constants of
+:mod:`scarseg_export.twin.conduction`."""

@@ -87,6 +87,10 @@ class ModelMetadata:
     """Of the graph that an FP16 variant was made of; empty in an FP32 file."""
     twin_scores: Mapping[str, Any]
     """Test scores on the digital twin, with the command that measured them."""
+    ecg_scores: Mapping[str, Any]
+    """What the ECG branch is worth on real ECGs it was not trained on: ``data`` that were used,
+    ``records``, ``auroc`` of infarct against normal and ``calibration_error`` of the belief, 0–1.
+    Empty where nobody measured it, as in files from before it was."""
     verification: Mapping[str, Any]
     """Parity with PyTorch FP32: ``rows`` by "provider precision", and the ``graph_sha256`` that
     they were measured on (scarseg_runtime.model_file.gates)."""
@@ -173,6 +177,7 @@ def parse_metadata(properties: Mapping[str, str]) -> ModelMetadata:
 
 def _build(entries: dict[str, Any]) -> ModelMetadata:
     names = set(ModelMetadata.__dataclass_fields__)
+    entries.setdefault("ecg_scores", {})
     missing = sorted(names - entries.keys())
     if missing:
         raise ModelError(f"the model file's metadata lacks {', '.join(missing)}", _ADVICE)
@@ -199,6 +204,7 @@ def _check_types(values: Mapping[str, Any]) -> None:
         lambda value: isinstance(value, bool): ("image_only",),
         lambda value: isinstance(value, dict): ("recipe", "twin_scores"),
         _is_table: ("verification",),
+        _is_ecg_scores: ("ecg_scores",),
         lambda value: isinstance(value, list) and all(map(_is_class, value)): ("classes",),
     }
     for fits, names in checks.items():
@@ -235,6 +241,21 @@ def _is_table(value: Any) -> bool:
     """Rows by provider and precision; what a row lacks, its gate finds out."""
     rows = value.get("rows", {}) if isinstance(value, dict) else None
     return isinstance(rows, dict) and all(isinstance(row, dict) for row in rows.values())
+
+
+def _is_ecg_scores(value: Any) -> bool:
+    """They stand in results."""
+    return isinstance(value, dict) and (
+        not value
+        or (
+            value.keys() == {"data", "records", "auroc", "calibration_error"}
+            and _is_text(value["data"])
+            and type(value["records"]) is int
+            and value["records"] > 0
+            and all(_is_number(value[k]) for k in ("auroc", "calibration_error"))
+            and all(0 <= value[k] <= 1 for k in ("auroc", "calibration_error"))
+        )
+    )
 
 
 def shown(value: Any) -> str:

@@ -151,7 +151,22 @@ def _taff(document: dict[str, Any], tau_days: float | None) -> str:
             "alone; a Δt that is not known never counts as 0.</p>"
         )
     parts.append(tables.facts(_ecg_facts(ecg)) if ecg["given"] else "")
+    if ecg["given"]:
+        parts.append(f'<p class="note">{escape(_belief_words(document["model"]))}</p>')
     return "".join(parts)
+
+
+def _belief_words(model: dict[str, Any]) -> str:
+    """How far the ECG's own belief can be trusted, as far as the model file tells."""
+    scores = model["ecg_scores"]
+    if scores is None:
+        return "How sure the ECG's belief about scar is on real ECGs: not known for this model."
+    return (
+        f"How sure the ECG's belief about scar is: on {scores['records']} real ECGs not trained on "
+        f"({scores['data']}) it told infarct from normal with an AUROC of {scores['auroc']:.2f}; "
+        f"its probabilities were off by {100 * scores['calibration_error']:.0f} % in the mean. "
+        "Those infarcts were read from the ECGs themselves, not from MRI."
+    )
 
 
 def _conduction(quality: dict[str, Any]) -> list[tuple[str, str]]:

@@ -39,8 +39,8 @@ class Recipe:
 
     image_stacks: int = 2400
     image_steps: tuple[int, ...] = (1000, 1600)
-    """Of the image network, in as many rounds of rising and falling rates: what a round came to
-    can be measured while the next one runs."""
+    """Of the image network, in as many rounds of rising and falling rates; the mean of what the
+    rounds ended with is taken."""
     image_batch: int = 64
     image_rate: float = 3e-3
     scar_weight: float = 1.5

@@ -13,7 +13,7 @@ from scarseg_runtime.errors import ScarsegError
 from scarseg_runtime.install import install_command
 from scarseg_runtime.version import __version__
 
-MIN_SCAR_ML = 0.3
+MIN_SCAR_ML = 1.0
 
 ONNX_HELP = """\
 Export a checkpoint as one self-describing ONNX file: BatchNorm folded, compared with PyTorch.

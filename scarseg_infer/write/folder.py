@@ -6,11 +6,13 @@ import os
 import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from scarseg_infer.result import ScarResult
 from scarseg_infer.write.whole_folder import exists_error, hidden_folder, place_of, publish, staging
 from scarseg_runtime.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from scarseg_infer.result import ScarResult
 
 NAMES: Final = {
     "page": "report.html",

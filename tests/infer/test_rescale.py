@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scarseg_infer.analysis import _implausible
+from scarseg_infer.pipeline import _implausible
 from scarseg_infer.study.read import read_study
 from scarseg_infer.study.rescale import rescaled
 from scarseg_runtime.errors import StudyError

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 GapSource = Literal["timestamps", "dates", "given", "unknown"]
 
-RESEARCH_USE = "Research use only. Not a medical device."
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EcgUse:

@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from scarseg_infer.analysis import quantified, run_network, use_of
 from scarseg_infer.arguments import (
     as_number,
     as_path,
@@ -27,6 +26,7 @@ from scarseg_infer.ecg.evidence import ecg_evidence, find_record
 from scarseg_infer.ecg.record import EcgRecord
 from scarseg_infer.host.stages import Progress, Stages
 from scarseg_infer.models import model_path
+from scarseg_infer.pipeline import quantified, run_network, use_of
 from scarseg_infer.read_ahead import Pair, ReadAhead, ReadPair, run_pairs
 from scarseg_infer.result import ModelUse, ScarResult
 from scarseg_infer.study.read import study_stack

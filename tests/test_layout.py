@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Collection
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,38 @@ def test_dependencies_point_one_way(package: str) -> None:
         if imported_packages(source) & FORBIDDEN[package]
     }
     assert broken == {}
+
+
+def module_name(source: Path, root: Path) -> str:
+    return ".".join(source.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported_modules(source: Path, modules: Collection[str]) -> set[str]:
+    """Modules of ours that a file imports when it runs, inside functions included; not those that
+    only a type checker sees."""
+    found = set()
+    nodes: list[ast.AST] = [ast.parse(source.read_text(encoding="utf-8"))]
+    for node in nodes:  # which grows
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            nodes.extend(ast.iter_child_nodes(node))
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inside & {*modules} or {node.module}
+    return found & {*modules}
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Not even where an import waits inside a function: so each can be read after what it needs."""
+    modules = {
+        module_name(path, place.parent): path
+        for place in (ROOT / package for package in (*FORBIDDEN, "bench/scarseg_bench"))
+        for path in place.rglob("*.py")
+    }
+    assert {"scarseg_infer", "scarseg_infer.cli", "scarseg_bench.cli"} <= {*modules}
+    imports = {name: imported_modules(path, modules) for name, path in modules.items()}
+    TopologicalSorter(imports).prepare()  # raises CycleError, which names the circle
 
 
 REPORTING = {

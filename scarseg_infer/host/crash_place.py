@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import traceback
-from pathlib import Path
 
 
 def crash_place(error: BaseException) -> str:
-    """Type and place of an error, as ``KeyError at read.py:12``; nothing of its message."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    """Type and place of an error, as ``KeyError at scarseg_infer.study.dicom.read:12``; nothing of
+    its message, and no folder of the machine."""
+    where = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        where = f" at {frame.f_globals.get('__name__', 'unknown')}:{line}"
     return f"{type(error).__name__}{where}"

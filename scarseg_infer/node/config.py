@@ -40,7 +40,7 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
-class EcgSource:
+class EcgArchive:
     """An archive that is asked for ECGs."""
 
     peer: Peer
@@ -125,7 +125,7 @@ class Config:
     api: bool
     """Are studies taken and results given over HTTP?"""
     model: ModelChoice
-    ecg_query: EcgSource | None
+    ecg_query: EcgArchive | None
 
     @property
     def summary(self) -> str:
@@ -197,7 +197,7 @@ def _checked(document: dict[str, Any], beside: Path) -> Config:
         status_port=status_port if status_on else None,
         api=status.flag("api", False),
         model=_model(tables["model"], beside),
-        ecg_query=_ecg_source(tables["ecg_query"], tls) if "ecg_query" in document else None,
+        ecg_query=_ecg_archive(tables["ecg_query"], tls) if "ecg_query" in document else None,
     )
     for table in tables.values():
         table.finish()
@@ -308,8 +308,8 @@ def _peer(table: Table, tls: Tls | None, name: str | None = None) -> Peer:
     )
 
 
-def _ecg_source(table: Table, tls: Tls | None) -> EcgSource:
-    return EcgSource(
+def _ecg_archive(table: Table, tls: Tls | None) -> EcgArchive:
+    return EcgArchive(
         peer=_peer(table, tls, "ecg_query"),
         move=table.choice("retrieve", ("get", "move")) == "move",
         always=table.choice("when", ("missing", "always")) == "always",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from scarseg_infer.result import ScarResult
 from scarseg_runtime.quantify.quantities import MYOCARDIUM_G_PER_ML
+
+if TYPE_CHECKING:
+    from scarseg_infer.result import ScarResult
 
 COLUMNS: Final = (
     "segment",

@@ -7,12 +7,14 @@ import stat
 from collections.abc import Collection, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from scarseg_infer.result import ScarResult
 from scarseg_infer.write.whole_folder import exists_error, hidden_folder, place_of, publish, staging
 from scarseg_runtime.errors import OutputError, UsageError
 from scarseg_runtime.install import install_command
+
+if TYPE_CHECKING:
+    from scarseg_infer.result import ScarResult
 
 NAMES: Final = {
     "page": "report.html",

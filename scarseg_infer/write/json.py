@@ -8,14 +8,17 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from scarseg_infer.host.quiet import quiet_readers
-from scarseg_infer.result import RESEARCH_USE, EcgUse, ScarResult
 from scarseg_infer.study.stack import LgeStack
+from scarseg_infer.write.words import RESEARCH_USE
 from scarseg_runtime.ecg.quality import EcgQuality
 from scarseg_runtime.quantify.quantities import slice_heights_mm
 from scarseg_runtime.version import __version__
+
+if TYPE_CHECKING:
+    from scarseg_infer.result import EcgUse, ScarResult
 
 SCHEMA_VERSION: Final = "1.3"
 _DIGITS: Final = 6

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_infer.result import ScarResult
 from scarseg_infer.study.geometry.straight_grid import StraightGrid, straight_grid
+
+if TYPE_CHECKING:
+    from scarseg_infer.result import ScarResult
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from scarseg_infer.result import RESEARCH_USE, ScarResult
+from typing import TYPE_CHECKING
+
+from scarseg_infer.write.words import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from scarseg_infer.result import ScarResult
 
 
 def summary_lines(result: ScarResult) -> list[str]:

@@ -139,4 +139,4 @@ def test_a_defect_is_one_line_without_what_it_broke_on(
     listed = table(tmp_path, "study\nmueller_anna\n")
     assert main([str(listed), "-o", str(tmp_path / "out")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "ValueError at test_table.py" in line and "mueller" not in line
+    assert "ValueError at tests.cohort.test_table:" in line and "mueller" not in line

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from scarseg_export.train import real_ecgs as real_module
 from scarseg_export.cli import main
 from scarseg_export.deploy.described import training_statement
 from scarseg_export.evaluation.ecg import score_table
 from scarseg_export.net.ecg_encoder import EcgEncoder
+from scarseg_export.train import real_ecgs as real_module
 from scarseg_export.train.ecg import mix_real, train_ecg
 from scarseg_export.train.ecg_calibration import (
     belief_logits,

@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scarseg_infer.analysis import _doubts, _implausible
+from scarseg_infer.pipeline import _doubts, _implausible
 from scarseg_infer.result import ScarResult
 from scarseg_infer.study.read import read_study
 from scarseg_infer.study.rescale import rescaled

@@ -22,9 +22,10 @@ import pytest
 from pydicom.uid import generate_uid
 
 from scarseg_infer import read_study
-from scarseg_infer.result import RESEARCH_USE, ScarResult
+from scarseg_infer.result import ScarResult
 from scarseg_infer.study.geometry.orientation import ANTERIOR_WALL, BASE_TO_APEX, LATERAL_WALL
 from scarseg_infer.write.dicom.seg import write_seg
+from scarseg_infer.write.words import RESEARCH_USE
 from scarseg_runtime.contract import Label
 from scarseg_runtime.errors import StudyError
 

@@ -15,12 +15,13 @@ import pydicom
 import pytest
 
 from scarseg_infer.cli import main
-from scarseg_infer.result import RESEARCH_USE, ScarResult
+from scarseg_infer.result import ScarResult
 from scarseg_infer.study.read import read_study
 from scarseg_infer.write.dicom.pdf import write_pdf, write_plain_pdf
 from scarseg_infer.write.folder import write_all
 from scarseg_infer.write.report.drawing import headline
 from scarseg_infer.write.report.pdf import report_pdf
+from scarseg_infer.write.words import RESEARCH_USE
 from scarseg_runtime.errors import OutputError, StudyError
 
 

@@ -15,11 +15,12 @@ import pytest
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
-from scarseg_infer.result import RESEARCH_USE, ScarResult
+from scarseg_infer.result import ScarResult
 from scarseg_infer.study.read import read_study
 from scarseg_infer.write.dicom.codes import AHA_SEGMENTS, PRIVATE_SCHEME
 from scarseg_infer.write.dicom.seg import write_seg
 from scarseg_infer.write.dicom.sr import write_sr
+from scarseg_infer.write.words import RESEARCH_USE
 from scarseg_runtime.errors import StudyError
 
 Verify = Callable[[Path], dict[str, Any]]

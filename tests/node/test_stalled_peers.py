@@ -22,7 +22,7 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelGet,
 )
 
-from scarseg_infer.node.config import Config, EcgSource
+from scarseg_infer.node.config import Config, EcgArchive
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.dicom import client
 from scarseg_infer.node.dicom.query import EcgQuery
@@ -131,10 +131,10 @@ def with_result(config: Config, storage: Storage, study: Study, image: Dataset) 
     return outbox
 
 
-def ecg_query(config: Config, source: EcgSource, queue: Queue, log: StringIO) -> EcgQuery:
+def ecg_query(config: Config, archive: EcgArchive, queue: Queue, log: StringIO) -> EcgQuery:
     """Of a node that has room and does not stop."""
     stop = threading.Event()
-    return EcgQuery(config, source, queue, Counters(), Log(log), lambda _: True, stop)
+    return EcgQuery(config, archive, queue, Counters(), Log(log), lambda _: True, stop)
 
 
 @pytest.mark.parametrize("fault", ["half_an_answer", "reads_nothing"])

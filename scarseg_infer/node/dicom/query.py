@@ -22,7 +22,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from scarseg_infer.ecg.dicom import ECG_CLASSES
 from scarseg_infer.ecg.record import MAX_ECG_BYTES
-from scarseg_infer.node.config import Config, EcgSource
+from scarseg_infer.node.config import Config, EcgArchive
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.dicom.client import Client, NoAssociationError
 from scarseg_infer.node.dicom.outgoing import Call
@@ -82,17 +82,17 @@ class EcgQuery:
     def __init__(
         self,
         config: Config,
-        source: EcgSource,
+        archive: EcgArchive,
         queue: Queue,
         counters: Counters,
         log: Log,
         has_room: Callable[[int], bool],
         stop: CancelSignal,
     ) -> None:
-        self._config, self._source, self._queue = config, source, queue
+        self._config, self._archive, self._queue = config, archive, queue
         self._counters, self._log = counters, log
         self._has_room, self._stop = has_room, stop
-        self._client = Client(config, source.peer)
+        self._client = Client(config, archive.peer)
         # No ECG that can be read is larger, whatever is allowed to images.
         self._object_bytes = min(config.limits.object_bytes, MAX_ECG_BYTES)
 
@@ -106,7 +106,7 @@ class EcgQuery:
             CancelledError: the node stops.
             OSError, sqlite3.Error: the disk fails.
         """
-        if has_ecg(self._queue, study) and not self._source.always:
+        if has_ecg(self._queue, study) and not self._archive.always:
             return
         outcome = self._outcome(study)
         self._counters.add("ecg_queries_total", outcome=outcome)
@@ -168,8 +168,8 @@ class EcgQuery:
     def _associate(self, inquiry: _Inquiry) -> Association:
         # With C-MOVE they come in by an association of the archive's own.
         return self._client.associate(
-            (_FIND, _MOVE if self._source.move else _GET),
-            stores=() if self._source.move else ECG_CLASSES,
+            (_FIND, _MOVE if self._archive.move else _GET),
+            stores=() if self._archive.move else ECG_CLASSES,
             on_store=lambda event: self._store(event, inquiry.arrivals),
             call=inquiry.call,
         )
@@ -220,7 +220,7 @@ class EcgQuery:
     ) -> int:
         """Get a series by the handler, or have it moved; returns how many objects were moved."""
         query = _query("SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid)
-        if not self._source.move:
+        if not self._archive.move:
             getting: Any = association.send_c_get(query, _GET)
             *_, (last, _) = _bounded(getting, inquiry)  # what matters comes by the handler
         else:
@@ -228,7 +228,7 @@ class EcgQuery:
             *_, (last, _) = _bounded(moving, inquiry)
         if "Status" not in last:
             raise RuntimeError("no answer")
-        return 0 if not self._source.move else int(last.get("NumberOfCompletedSuboperations") or 0)
+        return 0 if not self._archive.move else int(last.get("NumberOfCompletedSuboperations") or 0)
 
 
 def _query(level: str, **keys: str) -> Dataset:

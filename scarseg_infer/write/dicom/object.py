@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pydicom import FileDataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from scarseg_infer.host.quiet import quiet_readers
-from scarseg_infer.result import ScarResult
 from scarseg_infer.study.dicom.charset import UTF_8
 from scarseg_infer.write.dicom.sources import in_ascii, is_undeclared, patient_and_study
 from scarseg_runtime.version import __version__
+
+if TYPE_CHECKING:
+    from scarseg_infer.result import ScarResult
 
 MANUFACTURER: Final = "scarseg-infer"
 SERIAL_DIGITS: Final = 16

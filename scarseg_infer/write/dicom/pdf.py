@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from scarseg_infer.host.quiet import quiet_readers
-from scarseg_infer.result import ScarResult
 from scarseg_infer.write.dicom.codes import REPORT, code_item
 from scarseg_infer.write.report.pdf import TITLE, report_pdf
+
+if TYPE_CHECKING:
+    from scarseg_infer.result import ScarResult
 
 SERIES_NUMBER: Final = 9003
 SOP_CLASS_UID: Final = "1.2.840.10008.5.1.4.1.1.104.1"

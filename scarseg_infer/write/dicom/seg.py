@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from scarseg_infer.host.quiet import quiet_readers
-from scarseg_infer.result import RESEARCH_USE, ModelUse, ScarResult
 from scarseg_infer.study.geometry.slice_plane import usual_step_mm
 from scarseg_infer.study.stack import LgeStack
 from scarseg_infer.write.dicom.codes import (
@@ -26,11 +25,13 @@ from scarseg_infer.write.dicom.codes import (
     Code,
     code_item,
 )
+from scarseg_infer.write.words import RESEARCH_USE
 from scarseg_runtime.contract import Label
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+    from scarseg_infer.result import ModelUse, ScarResult
     from scarseg_infer.write.dicom.sources import SourceImage
 
 SERIES_NUMBER: Final = 9001

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from scarseg_infer.host.quiet import quiet_readers
-from scarseg_infer.result import RESEARCH_USE, ScarResult
 from scarseg_infer.write.dicom import codes
 from scarseg_infer.write.dicom.codes import AHA_SEGMENTS, Code
+from scarseg_infer.write.words import RESEARCH_USE
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+    from scarseg_infer.result import ScarResult
     from scarseg_infer.write.dicom.sources import SourceImage
 
 SERIES_NUMBER: Final = 9002

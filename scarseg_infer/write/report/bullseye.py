@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from scarseg_infer.result import ScarResult
 from scarseg_infer.write.report.drawing import (
     FAINT,
     INK,
@@ -26,6 +25,8 @@ from scarseg_runtime.contract import SEGMENT_COUNT
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
+
+    from scarseg_infer.result import ScarResult
 
 _FINE: Final = 3
 """Drawn so many times too large and then reduced."""

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from scarseg_infer.result import RESEARCH_USE, ScarResult
+from scarseg_infer.write.words import RESEARCH_USE
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
+
+    from scarseg_infer.result import ScarResult
 
 Colour = tuple[int, int, int]
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_infer.result import ScarResult
 from scarseg_infer.write.report.drawing import (
     ENDOCARDIUM,
     EPICARDIUM,
@@ -28,6 +27,8 @@ from scarseg_runtime.contract import LEFT_VENTRICLE, Label
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
+
+    from scarseg_infer.result import ScarResult
 
 TILE: Final = 230
 """Side of a slice on the page, pixels."""

@@ -12,16 +12,18 @@ from base64 import b64encode
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_infer.result import ScarResult
 from scarseg_infer.write.json import result_document
 from scarseg_infer.write.report import charts, drawing, polar, tables
 from scarseg_infer.write.report.bullseye import UNKNOWN_WALLS
 from scarseg_infer.write.report.volumes import volumes
+
+if TYPE_CHECKING:
+    from scarseg_infer.result import ScarResult
 
 _PARTS: Final = Path(__file__).with_name("assets")
 _SCRIPTS: Final = ("volume.js", "viewer.js", "page.js")

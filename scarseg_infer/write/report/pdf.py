@@ -14,14 +14,16 @@ from reportlab.lib.colors import Color
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
 
-from scarseg_infer.result import RESEARCH_USE, ScarResult
 from scarseg_infer.write.report.drawing import FAINT, INK, PAPER, WARNING, Colour, headline
 from scarseg_infer.write.summary import scar_sentence
+from scarseg_infer.write.words import RESEARCH_USE
 from scarseg_runtime.quantify.quantities import Quantities, SegmentQuantities
 from scarseg_runtime.version import __version__
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from scarseg_infer.result import ScarResult
 
 TITLE: Final = "Myocardial scar in LGE MRI"
 _MARGIN_MM: Final = 15.0

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from base64 import b64encode
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scarseg_infer.result import ScarResult
 from scarseg_infer.write.report.overlay import grey_range, heart_window
 from scarseg_runtime.contract import LEFT_VENTRICLE, SEGMENT_COUNT, Label
 from scarseg_runtime.quantify.quantities import slice_heights_mm
+
+if TYPE_CHECKING:
+    from scarseg_infer.result import ScarResult
 
 MAX_VOXELS: Final = 700_000
 """Whole slices up to this many voxels (12 × 256 × 216 is 663 552), which make 1.9 MB of text."""

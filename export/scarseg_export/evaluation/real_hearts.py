@@ -27,6 +27,7 @@ from scarseg_runtime.quantify.components import clean_labels
 GAP_DAYS = 1.0
 ECGS_A_KIND = 6
 KINDS = ("infarct", "normal")
+PARTS = ("image", "labels")
 HALF = 0.5
 """A heart that keeps less than this share of its called scar has lost it."""
 
@@ -55,14 +56,10 @@ def read_hearts(folder: Path) -> list[Heart]:
     Raises:
         UsageError: there are none.
     """
-    import nibabel
-
     hearts = []
     for path in sorted(folder.glob("*_image.nii.gz")):
         name = path.name.removesuffix("_image.nii.gz")
-        image, labels = (
-            nibabel.load(path.with_name(f"{name}_{part}.nii.gz")) for part in ("image", "labels")
-        )
+        image, labels = (_volume(path.with_name(f"{name}_{part}.nii.gz")) for part in PARTS)
         x, y, z = (float(size) for size in image.header.get_zooms()[:3])
         pixels, truth = (
             np.asarray(volume.dataobj, np.float32).transpose(2, 1, 0)[::-1]
@@ -75,6 +72,13 @@ def read_hearts(folder: Path) -> list[Heart]:
             "Give a folder of labelled LGE volumes as EMIDEC publishes them",
         )
     return hearts
+
+
+def _volume(path: Path) -> Any:
+    """A NIfTI image; nibabel has no annotations for what is asked of it."""
+    import nibabel
+
+    return nibabel.load(path)
 
 
 @torch.no_grad()
@@ -94,7 +98,7 @@ def _row(
     levels = torch.from_numpy(slice_levels(np.arange(len(lge)))).float()
     seen = net.see(lge, torch.tensor(heart.spacing_mm[:2]), levels)
     alone = torch.sigmoid(net.ceiling(seen.scar))
-    row = {"name": heart.name} | _scores(net, lge, seen, alone, heart, min_scar_ml)
+    row: dict[str, Any] = {"name": heart.name} | _scores(net, lge, seen, alone, heart, min_scar_ml)
     row["called_turned"] = turned(net, heart)
     row["pairs"] = [] if ecgs is None else [
         {"kind": kind} | _scores(net, lge, seen, fused, heart, min_scar_ml)

@@ -186,8 +186,8 @@ def _set(summary: dict[str, Any], name: str) -> list[str]:
 
 
 def _section(title: str, columns: dict[str, str], rows: dict[str, Any]) -> list[str]:
-    table = [[arm, *(_cell(row[key], key) for key in columns)] for arm, row in rows.items()]
-    return [f"### {title}", "", *table(["arm", *columns.values()], table), ""]
+    cells = [[arm, *(_cell(row[key], key) for key in columns)] for arm, row in rows.items()]
+    return [f"### {title}", "", *table(["arm", *columns.values()], cells), ""]
 
 
 def _groups(bins: dict[str, Any]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from scarseg_runtime.errors import UsageError
@@ -28,5 +30,6 @@ def bf16_pays(device: torch.device) -> bool:
     (AMX or AVX512-BF16; elsewhere it is emulated)."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch before 2.13 does not tell
+    tell = getattr(torch.cpu, "get_capabilities", None)  # PyTorch before 2.13 has none
+    known: dict[str, Any] = tell() if tell is not None else {}
     return bool(known.get("amx_bf16") or known.get("avx512_bf16"))

@@ -8,7 +8,7 @@ guess would file results under another name than the images.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pydicom import DataElement, Dataset
 from pydicom.charset import python_encoding
@@ -48,7 +48,8 @@ def settle_character_set(dataset: Dataset) -> Declared:
         return "unknown"
     dataset.SpecificCharacterSet = UTF_8
     # Texts are converted when they are asked for.
-    dataset.set_original_encoding(*dataset.original_encoding, python_encoding[UTF_8])
+    little, implicit = dataset.original_encoding
+    dataset.set_original_encoding(little, implicit, python_encoding[UTF_8])
     return "UTF-8"
 
 
@@ -85,8 +86,8 @@ def _terms(dataset: Dataset) -> set[str]:
     """Known terms of SpecificCharacterSet; one that is not known declares nothing."""
     if _CHARACTER_SET not in dataset:
         return set()
-    raw = dataset.get_item(_CHARACTER_SET).value
-    values = raw.decode("ascii", "replace").split("\\") if isinstance(raw, bytes) else raw
+    raw: Any = dataset.get_item(_CHARACTER_SET).value
+    values: Any = raw.decode("ascii", "replace").split("\\") if isinstance(raw, bytes) else raw
     terms = [values] if isinstance(values, str) else list(values or ())
     stripped = {str(term).strip(" \0") for term in terms}
     return {term for term in stripped if term in python_encoding}

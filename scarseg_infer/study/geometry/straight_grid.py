@@ -134,7 +134,7 @@ def beside_warnings(
     """
     if len(origins_mm) < 3:
         return ()
-    along = origins_mm @ np.cross(*axes)
+    along = origins_mm @ np.cross(axes[0], axes[1])
     beside = np.hypot(*(_off_line(along, origins_mm @ axis) for axis in axes))
     far = np.flatnonzero(beside > STRAIGHT_MM) + 1
     if not far.size:

@@ -26,13 +26,21 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs limits, l
 
 READ = """
 import resource, sys
+from pathlib import Path
 from scarseg_runtime.errors import ScarsegError
 kind, path, limit = sys.argv[1], sys.argv[2], int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 if kind == "ecg":
     from scarseg_infer.ecg.read import read_ecg as read
 elif kind == "ecg of study":
-    from scarseg_infer.ecg.in_study import read_study_ecg as read
+    from scarseg_infer.ecg.in_study import EcgSearch
+    from scarseg_infer.study.read import _opened
+    def read(path):
+        search = EcgSearch()
+        with _opened(Path(path)) as files:
+            for index in range(len(files)):
+                search.look(files.read(index) or b"")
+        return search.found()
 else:
     from scarseg_infer.study.read import read_study as read
 try:

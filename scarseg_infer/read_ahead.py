@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from scarseg_infer.arguments import check_inputs
-from scarseg_infer.ecg.evidence import find_record
+from scarseg_infer.ecg.evidence import find_record, search_for
 from scarseg_infer.ecg.record import EcgRecord
 from scarseg_infer.study.read import study_stack
 from scarseg_infer.study.series_verdict import PreferredKind
@@ -100,8 +100,10 @@ class ReadAhead:
         def watch(_: float) -> None:
             control.check()
 
-        stack = study_stack(study, None, self._prefer, watch)
-        record, found = find_record(study, ecg, watch)
+        search = search_for(study, ecg)
+        stack = study_stack(study, None, self._prefer, watch, search.look if search else None)
+        control.check()
+        record, found = find_record(ecg, search)
         return replace(stack, warnings=(*stack.warnings, *found)), record
 
 

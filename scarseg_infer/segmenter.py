@@ -22,7 +22,7 @@ from scarseg_infer.arguments import (
     check_progress,
     limits,
 )
-from scarseg_infer.ecg.evidence import ecg_evidence, find_record
+from scarseg_infer.ecg.evidence import ecg_evidence, find_record, search_for
 from scarseg_infer.ecg.record import EcgRecord
 from scarseg_infer.host.stages import Progress, Stages
 from scarseg_infer.models import model_path
@@ -186,9 +186,11 @@ class Segmenter:
         loading = self._usable()  # before anything is read for nothing
         stages = Stages(control, progress)
         with stages.stage("read_study"):
-            stack = study_stack(study, series, prefer, stages.part)
+            search = search_for(study, ecg)
+            look = search.look if search else None
+            stack = study_stack(study, series, prefer, stages.part, look)
         with stages.stage("read_ecg"):
-            record, found = find_record(study, ecg, stages.part)
+            record, found = find_record(ecg, search)
         with stages.stage("load_model"):
             model = _loaded(loading, control)
         with stages.stage("prepare_ecg"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scarseg_infer.ecg.gap import Gap, gap_between
 from scarseg_infer.ecg.identity import check_identity
@@ -12,12 +13,14 @@ from scarseg_infer.ecg.record import EcgRecord, analysed, checked
 from scarseg_infer.host.quiet import quiet_readers
 from scarseg_infer.result import EcgUse
 from scarseg_infer.study.dicom.parse import text
-from scarseg_infer.study.files import Watch
 from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.ecg.quality import EcgQuality, assess
 from scarseg_runtime.model import NetworkOutput
 from scarseg_runtime.preprocess import MeanBeat, mean_beat
 from scarseg_runtime.taff import EcgDecision, decide
+
+if TYPE_CHECKING:
+    from scarseg_infer.ecg.in_study import EcgSearch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,29 +55,34 @@ class EcgEvidence:
         )
 
 
+def search_for(
+    study: str | Path | LgeStack, ecg: str | Path | EcgRecord | None
+) -> EcgSearch | None:
+    """Who has to see the files of the study while they are read: nobody where an ECG is named, or
+    the study is no file."""
+    if ecg is not None or isinstance(study, LgeStack):
+        return None
+    from scarseg_infer.ecg.in_study import EcgSearch
+
+    return EcgSearch()
+
+
 def find_record(
-    study: str | Path | LgeStack,
-    ecg: str | Path | EcgRecord | None,
-    watch: Watch | None = None,
+    ecg: str | Path | EcgRecord | None, search: EcgSearch | None
 ) -> tuple[EcgRecord | None, tuple[str, ...]]:
-    """The ECG that was named, else the newest one in the study folder, and what to say of it.
+    """The ECG that was named, else the newest that was found in the study, and what to say of it.
 
     Args:
-        watch: see :func:`scarseg_infer.read_study`; used where the study folder is searched.
+        search: that of :func:`search_for`, which has seen the study.
 
     Raises:
         EcgError: the ECG that was named cannot be read.
-        StudyError: the study folder cannot be read.
     """
     if isinstance(ecg, EcgRecord):
         return ecg, ()
     if ecg is not None:
         return read_ecg(ecg), ()
-    if isinstance(study, LgeStack):
-        return None, ()
-    from scarseg_infer.ecg.in_study import read_study_ecg
-
-    record, warnings = read_study_ecg(study, watch)
+    record, warnings = search.found() if search else (None, ())
     if record is not None:
         warnings = ("No ECG was named; the one in the study was used.", *warnings)
     return record, warnings

@@ -2,77 +2,54 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from datetime import datetime
-from pathlib import Path
 
 from scarseg_infer.ecg.dicom import is_ecg, read_ecg_dicom
 from scarseg_infer.ecg.record import EcgRecord
-from scarseg_infer.study.archive import is_archive, open_archive
-from scarseg_infer.study.files import FolderFiles, StudyFiles, Watch, WatchedFiles
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
 
 
-def read_study_ecg(
-    path: str | Path, watch: Watch | None = None
-) -> tuple[EcgRecord | None, tuple[str, ...]]:
-    """:func:`find_ecg` in a DICOM folder or a zip of one; None for every other kind of study.
-
-    Args:
-        watch: see :func:`scarseg_infer.read_study`.
-
-    Raises:
-        StudyError: the study cannot be read.
-    """
-    path = Path(path)
-    with ExitStack() as stack:
-        files: StudyFiles
-        if path.is_dir():
-            files = FolderFiles(path)
-        elif path.is_file() and is_archive(path):
-            files = stack.enter_context(open_archive(path))
-        else:
-            return None, ()
-        return find_ecg(files if watch is None else WatchedFiles(files, watch))
-
-
-def find_ecg(files: StudyFiles) -> tuple[EcgRecord | None, tuple[str, ...]]:
-    """The newest 12-lead ECG among the files of a study, and what to say about the choice.
+class EcgSearch:
+    """The newest 12-lead ECG among files that are shown to it one after the other.
 
     An ECG that cannot be read or lacks leads is passed over with a warning: nobody asked for
-    it. Between ECGs of the same date, or without any, the first in name order wins.
-
-    Raises:
-        StudyError: a file of the study cannot be read at all.
+    it. Between ECGs of the same date, or without any, the first that was shown wins.
     """
-    newest: EcgRecord | None = None  # the others are not kept: a study may hold thousands
-    usable = useless = 0
-    for index in range(len(files)):
-        data = files.read(index)
-        if data is None or not is_ecg(data):
-            continue
+
+    def __init__(self) -> None:
+        self._newest: EcgRecord | None = None  # alone: a study may hold thousands
+        self._usable = self._useless = 0
+
+    def look(self, data: bytes) -> None:
+        """Look at the content of a file."""
+        if not is_ecg(data):
+            return
         try:
             record = read_ecg_dicom(data)
         except EcgError:
-            useless += 1
-            continue
+            self._useless += 1
+            return
         if not _has_twelve_leads(record):
-            useless += 1
-            continue
-        usable += 1
-        if newest is None or _age_key(record) > _age_key(newest):  # the first of equals
-            newest = record
-    warnings = []
-    if useless:
-        what = "1 ECG was" if useless == 1 else f"{useless} ECGs were"
-        warnings.append(
-            f"{what} found in the study and left out: not readable, or without the leads needed."
-        )
-    if newest is not None and usable > 1:
-        chosen = "the newest by date" if newest.recorded else "the first of them, none has a date,"
-        warnings.append(f"The study holds {usable} ECGs: {chosen} was used.")
-    return newest, tuple(warnings)
+            self._useless += 1
+            return
+        self._usable += 1
+        if self._newest is None or _age_key(record) > _age_key(self._newest):
+            self._newest = record
+
+    def found(self) -> tuple[EcgRecord | None, tuple[str, ...]]:
+        """The ECG of all that was shown, and what to say about the choice."""
+        newest, warnings = self._newest, []
+        if self._useless:
+            what = "1 ECG was" if self._useless == 1 else f"{self._useless} ECGs were"
+            warnings.append(
+                f"{what} found in the study and left out: not readable, or without the leads "
+                "needed."
+            )
+        if newest is not None and self._usable > 1:
+            which = "newest by date" if newest.recorded else "first of them, none has a date,"
+            warnings.append(f"The study holds {self._usable} ECGs: the {which} was used.")
+        return newest, tuple(warnings)
 
 
 def _age_key(record: EcgRecord) -> datetime:

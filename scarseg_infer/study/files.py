@@ -18,6 +18,11 @@ MAX_FILE_BYTES: Final = 256 * 2**20
 MAX_FILES: Final = 50_000
 """In a study: a whole cardiac examination holds some thousand images."""
 
+KEPT_BYTES: Final = 128 << 20
+"""Of files that may be asked for again: some thousand slices of 256 x 256 pixels."""
+
+Look = Callable[[bytes], None]
+"""Shown the content of each file of a study that is read for the first time."""
 Watch = Callable[[float], None]
 """Told how much of a study has been read, from 0 to 1; what it raises ends the reading."""
 
@@ -65,6 +70,46 @@ class FolderFiles:
                 f"{file_label(index, self)} cannot be read ({error.strerror})",
                 "Check that the folder is complete and that you may read it",
             ) from error
+
+
+class KeptFiles:
+    """The files of a study, each opened once as long as no more than ``KEPT_BYTES`` lie between two
+    readings: on a network share an open file costs more than what is in it.
+
+    Readers take all headers first and pixels later, and an ECG may lie among the files: whoever
+    looks for one is shown each, so that it need not be read again. Of large studies the newest are
+    kept, since late enhancement is recorded last.
+    """
+
+    def __init__(self, files: StudyFiles, look: Look | None = None) -> None:
+        self._files, self._look = files, look
+        self._kept: dict[int, bytes] = {}
+        self._kept_bytes = 0
+        self._seen: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, index: int) -> bytes | None:
+        """See :meth:`StudyFiles.read`."""
+        if index in self._kept:
+            return self._kept[index]
+        data = self._files.read(index)
+        if data is None:
+            return None
+        if index not in self._seen and self._look is not None:
+            self._look(data)
+        self._seen.add(index)
+        self._keep(index, data)
+        return data
+
+    def _keep(self, index: int, data: bytes) -> None:
+        if len(data) > KEPT_BYTES:
+            return
+        self._kept[index] = data
+        self._kept_bytes += len(data)
+        while self._kept_bytes > KEPT_BYTES:
+            self._kept_bytes -= len(self._kept.pop(next(iter(self._kept))))
 
 
 class WatchedFiles:

@@ -10,7 +10,14 @@ from typing import Final
 from scarseg_infer.arguments import as_path, check_choice
 from scarseg_infer.study.archive import is_archive, open_archive
 from scarseg_infer.study.check import check_stack
-from scarseg_infer.study.files import FolderFiles, StudyFiles, Watch, WatchedFiles
+from scarseg_infer.study.files import (
+    FolderFiles,
+    KeptFiles,
+    Look,
+    StudyFiles,
+    Watch,
+    WatchedFiles,
+)
 from scarseg_infer.study.label_map import check_no_label_map
 from scarseg_infer.study.series_verdict import PreferredKind, SeriesVerdict
 from scarseg_infer.study.stack import LgeStack
@@ -44,12 +51,22 @@ def read_study(
             short-axis LGE stack of one patient, or without that series.
         UsageError: an argument is of the wrong kind.
     """
-    path = as_path(path, "study")
+    return _read(as_path(path, "study"), series, prefer, watch, None)
+
+
+def _read(
+    path: Path,
+    series: str | int | None,
+    prefer: PreferredKind,
+    watch: Watch | None,
+    look: Look | None,
+) -> LgeStack:
     check_choice(series, prefer)
     if not _is_nifti(path):
         from scarseg_infer.study.dicom.read import read_dicom
 
-        with _opened(path) as files:
+        with _opened(path) as opened:
+            files = KeptFiles(opened, look)
             watched = files if watch is None else WatchedFiles(files, watch)
             stack = read_dicom(watched, series, prefer)
         check_no_label_map(stack.pixels)
@@ -64,11 +81,19 @@ def read_study(
 
 
 def study_stack(
-    study: str | Path | LgeStack, series: str | int | None, prefer: PreferredKind, watch: Watch
+    study: str | Path | LgeStack,
+    series: str | int | None,
+    prefer: PreferredKind,
+    watch: Watch,
+    look: Look | None = None,
 ) -> LgeStack:
-    """What :func:`read_study` reads, or a stack that a host made, if it can be one."""
+    """What :func:`read_study` reads, or a stack that a host made, if it can be one.
+
+    Args:
+        look: shown every file of a DICOM study.
+    """
     if not isinstance(study, LgeStack):
-        return read_study(study, series, prefer, watch=watch)
+        return _read(as_path(study, "study"), series, prefer, watch, look)
     check_stack(study)
     return study
 

@@ -11,8 +11,18 @@ import pytest
 from pydicom.dataset import FileDataset
 
 from scarseg_infer.ecg.dicom import read_ecg_dicom
-from scarseg_infer.ecg.in_study import read_study_ecg
-from scarseg_infer.study.read import read_study
+from scarseg_infer.ecg.in_study import EcgSearch
+from scarseg_infer.ecg.record import EcgRecord
+from scarseg_infer.study.read import _opened, read_study, study_stack
+
+
+def read_study_ecg(path: Path) -> tuple[EcgRecord | None, tuple[str, ...]]:
+    """What is found among the files alone: some of these are no study that can be read."""
+    search = EcgSearch()
+    with _opened(path) as files:
+        for index in range(len(files)):
+            search.look(files.read(index) or b"")
+    return search.found()
 
 
 @pytest.fixture
@@ -43,9 +53,18 @@ def zipped(study: Path) -> Path:
     return archive
 
 
-def test_without_an_ecg_there_is_none(study: Path, tmp_path: Path) -> None:
+def test_without_an_ecg_there_is_none(study: Path) -> None:
     assert read_study_ecg(study) == (None, ())
-    assert read_study_ecg(tmp_path / "image.nii.gz") == (None, ())
+
+
+def test_it_is_found_while_the_study_is_read(study: Path, ecg_factory: ModuleType) -> None:
+    add(study, "a", ecg(ecg_factory, "20240228104512"), ecg_factory)
+    for path in (study, zipped(study)):
+        search = EcgSearch()
+        stack = study_stack(path, None, "PSIR", lambda _: None, search.look)
+        record, _ = search.found()
+        assert record is not None and record.recorded == ecg_factory.RECORDED
+        assert len(stack.pixels) == 6
 
 
 def test_an_ecg_in_the_folder_or_the_zip_is_found(study: Path, ecg_factory: ModuleType) -> None:

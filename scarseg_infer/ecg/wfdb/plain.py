@@ -82,6 +82,8 @@ def _signal(line: str) -> Signal:
         gain = float(scale[1] or 0.0) or _DEFAULT_GAIN
         baseline, unit = scale[2], scale[3] or "mV"
         described = token[1] if len(token) > 1 else ""
+    elif token and re.search(r"[/(]|^(nan|inf)", token[0], re.IGNORECASE):
+        raise ValueError("a gain that is no number")
     # Resolution, zero, first value, checksum and block size; each may only be left out with all
     # behind it, and the name is whatever follows.
     numbers: list[int] = []

@@ -12,7 +12,7 @@ import argparse
 import subprocess
 import sys
 
-SIZES = ((12, 256, 216), (12, 512, 512), (30, 512, 512), (100, 512, 512))
+SIZES = ((12, 256, 216), (12, 512, 512), (30, 512, 512))
 
 ROW = """
 import sys

@@ -46,7 +46,7 @@ _LINK: Final = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 _INSERT: Final = re.compile(r"^<!-- (help|file|schema|models): ?(.*?) ?-->$", re.M)
 _ROLE: Final = re.compile(r":(?:meth|func|class|data|attr|mod):(?=<code)")
 # Other readers of Markdown begin a list without a blank line before it.
-_TIGHT_LIST: Final = re.compile(r"^(?![-*#>|\s]|\d+\. )(.+)\n(?=- )", re.M)
+_TIGHT_LIST: Final = re.compile(r"^(?![-#>|\s]|\* |\d+\. )(.+)\n(?=- )", re.M)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

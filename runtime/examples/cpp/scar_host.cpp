@@ -123,7 +123,7 @@ int main(int count, char** arguments) try {
     };
     auto *labels = get("labels"), *segments = get("segments"), *alone = get("image_only_labels");
     save(arguments[3], labels, voxels);
-    // As quantify/quantities.py: mL of scar and of myocardium with it, by AHA segment and in [0] of all.
+    // As quantities.py: mL of scar and of myocardium with it, by AHA segment and in [0] of all.
     Numbers scar(256), wall(256), alone_scar(1);
     for (size_t i = 0; i < voxels; ++i) {
         const double ml = study.voxel_ml[i / (voxels / study.voxel_ml.size())];

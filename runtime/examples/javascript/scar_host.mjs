@@ -99,7 +99,7 @@ async function infer(file, inputs) {
   fail(5, "ONNX Runtime cannot run the model file: take one of scarseg-export onnx");
 }
 
-/** As quantify/quantities.py; burden, the scar's share of the myocardium, is null where there is none. */
+/** As quantities.py; burden, the scar's share of the myocardium, is null where there is none. */
 function quantities(outputs, voxelMl) {
   const [labels, alone, segments] = volumes(outputs).map(({ data }) => data);
   const plane = labels.length / voxelMl.length;

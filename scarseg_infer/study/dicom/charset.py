@@ -96,7 +96,7 @@ def _terms(dataset: Dataset) -> set[str]:
 def _texts(dataset: Dataset) -> Iterable[tuple[BaseTag, str, bytes]]:
     """Tag, VR and bytes of texts of the header itself that have not been converted yet."""
     for tag in list(dataset.keys()):  # elements themselves would be converted
-        element = dataset.get_item(tag)
+        element: Any = dataset.get_item(tag)  # typed as if it were converted
         if not isinstance(element, RawDataElement) or not element.value:
             continue
         vr = element.VR

@@ -163,7 +163,8 @@ def _refuse_archives(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -
     inner = 0
     for member in members:
         suffix = PureWindowsPath(member.filename).suffix.lower()
-        if member.is_dir() or suffix in _NOTES:
+        # Not is_dir(), which fails for a member without a name.
+        if member.filename.endswith("/") or suffix in _NOTES:
             continue
         if suffix not in ("", ".zip"):
             return

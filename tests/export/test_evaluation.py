@@ -269,7 +269,14 @@ def test_evaluate_writes_tables_and_pictures(checkpoint: Path, tmp_path: Path) -
     text = (out / "evaluation.md").read_text(encoding="utf-8")
     assert "| TAFF |" in text and "AHA-17 voxel accuracy" in text
     names = {path.name for path in out.glob("*.png")}
-    assert {"dice-spread.png", "weights.png", "belief.png", "rules.png", "failures.png"} <= names
+    expected = {
+        "dice-spread.png",
+        "weights.png",
+        "belief.png",
+        "rules.png",
+        "failures-clinical.png",
+    }
+    assert expected <= names
     kept = [
         path for path in out.rglob("*") if path.suffix in (".npz", ".json") and path.parent != out
     ]

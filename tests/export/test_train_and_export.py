@@ -24,10 +24,14 @@ from scarseg_runtime.taff import decide
 
 TOY = {
     "ecg_patients": 300, "ecg_steps": 3, "localiser_stacks": 2, "localiser_steps": 2,
-    "image_stacks": 3, "image_steps": 2, "image_batch": 4,
+    "image_stacks": 3, "image_steps": [2, 1], "image_batch": 4,
     "fusion_cases": 4, "fusion_steps": 2, "validation_cases": 3,
     "network": {"fine_widths": [8, 8, 12, 12, 16], "localiser_widths": [4, 8, 8, 8, 8]},
 }  # fmt: skip
+
+
+SIMULATION = {"cine_share": 0.0, "ecg_real_steps": 0, "semi_real_share": 0.0}
+"""What the command line sets without real data."""
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +51,13 @@ def model(run: Path) -> Path:
 def test_a_finished_run_is_not_trained_again(run: Path) -> None:
     stages = [run / f"{name}.pt" for name in ("ecg", "localiser", "image")]
     before = [stage.stat().st_mtime_ns for stage in stages]
-    train(run, replace(load_recipe(run.parent / "toy.json"), cine_share=0.0))
+    train(run, replace(load_recipe(run.parent / "toy.json"), **SIMULATION))
     assert [stage.stat().st_mtime_ns for stage in stages] == before
 
 
 def test_a_run_folder_belongs_to_one_recipe(run: Path) -> None:
     with pytest.raises(UsageError, match="another recipe"):
-        train(run, replace(Recipe(), cine_share=0.0))
+        train(run, replace(Recipe(), **SIMULATION))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"sead": 3}', '{"network": {"depth": 3}}'])

@@ -152,8 +152,8 @@ def test_what_is_no_ecg_is_refused(tmp_path: Path, ecg_factory: ModuleType) -> N
         with pytest.raises(EcgError, match=why) as caught:
             read_ecg(path)
         assert "jane" not in str(caught.value).casefold()
-    for missing in (tmp_path / "none.xml", tmp_path):
-        with pytest.raises(EcgError, match="does not exist"):
+    for missing, why in ((tmp_path / "none.xml", "does not exist"), (tmp_path, "is a folder")):
+        with pytest.raises(EcgError, match=why):
             read_ecg(missing)
 
 

@@ -36,7 +36,7 @@ def files(tmp_path: Path, ecg_factory: ModuleType) -> dict[str, Path]:
     for name in FORMATS:
         found[name] = tmp_path / f"ecg.{name}"
         found[name].write_bytes(getattr(ecg_factory, name)(ecg_factory.counts()))
-    for name, storage in (("plain", "16"), ("odd", "16+0")):
+    for name, storage in (("plain", "16"), ("flac", "516")):
         lines = [f"{name}.dat {storage} 200/mV 16 0 0 0 0 {lead}" for lead in ("I", "II")]
         (tmp_path / f"{name}.hea").write_text("\n".join([f"{name} 2 500 12", *lines]))
         (tmp_path / f"{name}.dat").write_bytes(np.arange(24, dtype="<i2").tobytes())
@@ -54,7 +54,7 @@ def test_what_cannot_says_so(
     files: dict[str, Path], no_room: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(private_copy, "_in_memory", lambda _: None)
-    for name in ("odd", *FORMATS):
+    for name in ("flac", *FORMATS):
         with pytest.raises(EcgError, match="folder for temporary files") as caught:
             read_ecg(files[name])
         assert caught.value.exit_code == 4

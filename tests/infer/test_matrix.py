@@ -97,6 +97,7 @@ def eight_bit(found: Slices) -> Slices:
 
 def big_endian(found: Slices) -> Slices:
     for dataset in found:
+        list(dataset.iterall())  # what is not decoded yet would be written as it is
         set_pixels(dataset, dataset.pixel_array.astype(">u2"))
         dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
         dataset.set_original_encoding(False, False)
@@ -226,9 +227,10 @@ def test_nifti_gives_the_same_scar(
 ) -> None:
     import nibabel
 
+    from scarseg_infer.study.geometry.straight_grid import straight_grid
     from scarseg_infer.write.nifti import ras_affine
 
-    affine = ras_affine(plain.stack)
+    affine = ras_affine(straight_grid(plain.stack))
     volume = plain.stack.pixels.transpose(2, 1, 0)  # columns, rows, slices
     nibabel.save(nibabel.Nifti1Image(volume, affine), tmp_path / "study.nii.gz")
     result = segmenter.run(tmp_path / "study.nii.gz", DEMO_ECG, gap_days=3)

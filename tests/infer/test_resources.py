@@ -234,7 +234,7 @@ def test_pixels_that_are_not_finite(tmp_path: Path, dicom_factory: ModuleType, s
     dicom_factory.write(folder, dicom_factory.series(RescaleSlope="1.00000"))
     for path in folder.iterdir():
         path.write_bytes(path.read_bytes().replace(b"1.00000 ", slope.ljust(8).encode()))
-    with pytest.raises(StudyError, match="damaged"):
+    with pytest.raises(StudyError, match=r"damaged|RescaleSlope that cannot be one"):
         read_study(folder)
 
 

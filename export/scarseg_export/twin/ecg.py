@@ -178,4 +178,6 @@ def _p_waves(traits: list[Conduction]) -> Array:
     time = np.arange(BEAT_SAMPLES) * STEP_MS - ONSET_MS
     waves = [np.exp(-0.5 * ((time + t.pr_ms - 45.0) / 20.0) ** 2) * t.gain for t in traits]
     heights = _P_WAVE_MV * np.stack([t.p_shape for t in traits])
+    one, two = heights[:, 0], heights[:, 1]  # the other limb leads follow (Einthoven)
+    heights[:, 2:6] = np.stack([two - one, -(one + two) / 2, one - two / 2, two - one / 2], 1)
     return np.stack(waves)[:, None, :] * heights[:, :, None]

@@ -38,7 +38,7 @@ FOLDS = 5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--cache", type=Path, default=Path("ecg-cache"))
+    parser.add_argument("--cache", type=Path, default=Path("bench-result/ecgs"))
     parser.add_argument("--count", type=int, default=600, help="simulated hearts (%(default)s)")
     parser.add_argument("--encoder", type=Path, help="state dict of an ECG encoder")
     options = parser.parse_args()

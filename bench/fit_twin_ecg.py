@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", type=Path)
-    parser.add_argument("--cache", type=Path, default=Path("ecg-cache"))
+    parser.add_argument("--cache", type=Path, default=Path("bench-result/ecgs"))
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--hearts", type=int, default=32)
     options = parser.parse_args()

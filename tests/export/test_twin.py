@@ -82,8 +82,8 @@ REAL_NORMALS = {
 
 @pytest.mark.parametrize("lead", REAL_NORMALS)
 def test_normal_beats_have_the_amplitudes_of_real_ones(beats, lead: str) -> None:
-    """T within 0.2 mV or a third, and less than R or S; QRS within half a millivolt: R of V3 to V5
-    is still too tall by a third. The twin of before had T taller than R in V1 to V3."""
+    """T within 0.2 mV or a third, and less than R or S; QRS, which varies more over so few hearts,
+    within half a millivolt. The twin of before had T taller than R in V1 to V3."""
     healthy, _ = beats
     values = healthy[:, LEADS.index(lead)]
     late = values[:, BEAT_R_INDEX + 70 : BEAT_R_INDEX + 210]

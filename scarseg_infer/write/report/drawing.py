@@ -108,6 +108,10 @@ def save_png(image: Image, path: Path) -> None:
     image.save(path, "PNG", compress_level=3)
 
 
+FOOTER_LETTERS = 125
+"""About what fits under the narrowest picture."""
+
+
 def headline(result: ScarResult) -> str:
     """Scar and ECG in one line."""
     whole, ecg = result.quantities, result.ecg
@@ -125,4 +129,6 @@ def footer(draw: ImageDraw, result: ScarResult, left: float, bottom: float) -> N
     model = result.model
     text(draw, (left, bottom - 34), RESEARCH_USE, 12, FAINT)
     words = f"Model {model.name} {model.version}. {model.training_data}"
+    if len(words) > FOOTER_LETTERS:  # page and result.json have the whole statement
+        words = words[: FOOTER_LETTERS - 1].rsplit(" ", 1)[0] + " …"
     text(draw, (left, bottom - 18), words, 12, FAINT)

@@ -174,7 +174,7 @@ def test_a_real_cine_study_is_refused_in_plain_words(
     assert main([str(shared_data / "cine-study"), "-o", str(tmp_path / "out")]) == 3
     message = capfd.readouterr().err
     assert message.count("\n") == 1
-    assert "cine" in message and "late gadolinium enhancement" in message
+    assert "looks like a cine" in message and "Export the short-axis LGE series" in message
     assert not list(tmp_path.iterdir())
 
 

@@ -72,7 +72,7 @@ FIELDS = {
         "source orientation_known=True acquired=None date_only=False image_kind='unknown type' "
         "datasets=() frame_numbers=() warnings=()"
     ),
-    "ModelUse": "name version sha256 training_data provider precision tau_days",
+    "ModelUse": "name version sha256 training_data provider precision tau_days ecg_scores=None",
     "Quantities": (
         "myocardium_ml myocardium_g scar_ml scar_g scar_percent_of_lv_mass lv_cavity_ml segments"
     ),

@@ -27,7 +27,7 @@ from scarseg_infer.write.nifti import write_nifti
 from scarseg_runtime.contract import Label
 
 TOLERANCE_MM = 0.01
-SHAPE = (7, 40, 36)
+SHAPE = (7, 64, 60)
 SPACING_MM = (1.5, 1.5)
 BRIGHTEST = 5000  # noise ends at 4095
 JITTER_MM = np.array([0.0, 1.0, -1.0, 2.0, 0.0, -2.0, 0.0])[:, None] * LATERAL_WALL

@@ -6,7 +6,6 @@ the mean over the segments stands beside it.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from scarseg_export.net.ecg_encoder import EcgEncoder
 from scarseg_export.train.ecg import segment_auroc
 from scarseg_export.train.ecg_calibration import belief_logits, reliability_of
-from scarseg_export.train.real_ecgs import RealEcgs, real_ecgs
+from scarseg_export.train.real_ecgs import RealEcgs
 
 BELIEVED = 0.5
 """A segment counts as believed scarred from this belief on."""
@@ -24,15 +23,6 @@ MIN_PER_CLASS = 5
 BOOTSTRAPS = 1000
 ANTERIOR = (7, 8, 13, 14)
 INFERIOR = (4, 10, 15)
-
-
-def ecg_tables(encoder: EcgEncoder, folder: Path, cache: Path) -> dict[str, Any]:
-    """Tables of a PTB-XL folder: see :func:`tables_of`.
-
-    Raises:
-        UsageError: the folder is no PTB-XL.
-    """
-    return tables_of(encoder, real_ecgs(folder, cache))
 
 
 def tables_of(encoder: EcgEncoder, ecgs: RealEcgs) -> dict[str, Any]:

@@ -186,7 +186,7 @@ def _figure(path: Path, width: float, height: float) -> Iterator[Any]:
 
 def plot_reliability(reliability: Summary, path: Path) -> None:
     """Belief against what the codes of real records say, by bin: see
-    :func:`scarseg_export.ecg_calibration.reliability_of`."""
+    :func:`scarseg_export.train.ecg_calibration.reliability_of`."""
     rows = reliability["bins"]
     with _figure(path, 5.2, 5.2) as axes:
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")

@@ -130,6 +130,9 @@ def draw(results: dict[str, Any], out: Path) -> None:
                           out / f"false-alarms-{name}.png")  # fmt: skip
     initial, seeds = results["initial_tau_days"], results["seeds"]
     plots.plot_weights(results["tau_days"], seeds, initial, out / "weights.png")
+    if "real_ecgs" in results:
+        tested = results["real_ecgs"][0]["reliability_test"]
+        plots.plot_reliability(tested, out / "reliability.png")
     plots.plot_belief(results["clinical"], out / "belief.png")
     plots.plot_rules(results["clinical"], out / "rules.png")
 

@@ -12,6 +12,7 @@ from scarseg_infer.result import EcgUse, ModelUse, ScarResult
 from scarseg_infer.study.geometry.orientation import DisplayTransform, display_transform
 from scarseg_infer.study.geometry.slice_order import apex_comes_first
 from scarseg_infer.study.geometry.straight_grid import grid_warnings
+from scarseg_infer.study.geometry.upright import upright_turn
 from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.atlas import segments_on
 from scarseg_runtime.contract import MYOCARDIUM
@@ -96,6 +97,7 @@ def quantified(
     quantities = quantify(labels, segments, spacing, heights)
     image_quantities = quantify(image_only, segments, spacing, heights)
     use = evidence.use(output, metadata.disagreement_threshold)
+    turn_deg, turn_warnings = upright_turn(stack, shown.display, output.labels)
     found = (*stack.warnings, *grid_warnings(stack), *evidence.warnings, *shown.warnings)
     return ScarResult(
         stack=stack,
@@ -103,7 +105,7 @@ def quantified(
         scar_probability=shown.display.to_source(output.scar_probability),
         image_only_labels=image_only,
         segments=segments,
-        display=shown.display,
+        display=replace(shown.display, turn_deg=turn_deg),
         quantities=quantities,
         image_only_quantities=image_quantities,
         ecg=use,
@@ -111,6 +113,7 @@ def quantified(
         timings_ms=timings_ms,
         warnings=(
             *found,
+            *turn_warnings,
             *_doubts(quantities, image_quantities, use, chosen, len(labels)),
             *threshold_doubts(stack.pixels, labels, voxel_ml),
         ),

@@ -57,6 +57,26 @@ def test_an_ecg_moves_a_logit_by_delta_max_at_most(net: ScarNet) -> None:
     assert float(change.abs().max()) <= net.config.delta_max * trust + 1e-3
 
 
+def test_only_a_quiet_ecg_takes_scar_away(net: ScarNet) -> None:
+    pixels = 200
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(pixels, net.config.scar_width, generator=generator)
+    segment = torch.randint(17, (pixels,), generator=generator)
+    head = Fusion(net.config.scar_width, 8, delta_max=2.0)
+    changes = {}
+    for name, highest in (("quiet", -5.0), ("infarct", 1.0)):
+        belief = torch.full((17,), -5.0)
+        belief[3] = highest
+        with torch.no_grad():
+            for bias in (-20.0, 20.0):
+                head.out.bias.fill_(bias)
+                inputs = features, torch.zeros(pixels), segment, belief, torch.zeros(17)
+                changes[name, bias] = head(*inputs)
+    assert (changes["quiet", -20.0] < -1.9).all()
+    assert (changes["infarct", -20.0] > -0.02).all()  # in its own territory and in every other
+    assert torch.equal(changes["quiet", 20.0], changes["infarct", 20.0])
+
+
 @given(st.floats(-30, 30, width=32, allow_subnormal=False), st.floats(0.05, 20))
 def test_the_ceiling_never_moves_a_pixel_across_one_half(logit: float, height: float) -> None:
     value = float(Ceiling(height)(torch.tensor(logit)))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scarseg_export.net.aha_map import HeartFrame, locate, segment_map
-from scarseg_export.net.network import ScarNet, centres_from
+from scarseg_export.net.network import Place, ScarNet, Seen, centres_from, turn_from
 from scarseg_export.net.normalise import robust_zscore
 from scarseg_export.net.sampling import back, centred_view, half_extent_mm, offsets_mm, view
 from scarseg_export.net.taff import TemporalWeight, mix
@@ -88,19 +88,39 @@ def test_constant_and_padded_images_normalise_to_finite_values() -> None:
     assert z[:, :, 8:].abs().max() == 0 and abs(float(z[:, :, :8].mean())) < 0.1
 
 
-def test_a_view_and_back_keep_positions() -> None:
+@pytest.mark.parametrize("degrees", [0.0, 37.0, -128.0])
+def test_a_view_and_back_keep_positions(degrees: float) -> None:
+    turn = turn_by(degrees)
     image = torch.zeros(1, 120, 100)
     image[0, 40:50, 60:70] = 1.0
     spacing = torch.tensor([1.3, 1.7])
     half = half_extent_mm(image, spacing)
     middle = torch.tensor([[(65 - 50) * 1.7, (45 - 60) * 1.3]])
-    seen = view(image, half, middle, 96, 1.0)
+    seen = view(image, half, middle, 96, 1.0, turn)
     axis = offsets_mm(96, 1.0)
     assert float((seen[0] * axis[None, :]).sum() / seen.sum()) == pytest.approx(0.0, abs=0.1)
     assert float((seen[0] * axis[:, None]).sum() / seen.sum()) == pytest.approx(0.0, abs=0.1)
-    again = back(seen[:, None], image, half, middle, 96.0)[0, 0]
+    again = back(seen[:, None], image, half, middle, turn, 96.0)[0, 0]
     assert float((again * image[0]).sum() / image.sum()) > 0.9
     assert float(again.sum()) == pytest.approx(float(image.sum()), rel=0.02)
+
+
+def test_a_turned_view_is_the_upright_view_of_a_turned_image() -> None:
+    size, spacing = 80, 1.25
+    axis = offsets_mm(size, spacing)
+    half, centre = torch.full((2,), size * spacing / 2), torch.zeros(1, 2)
+
+    def blob(x_mm: float, y_mm: float) -> torch.Tensor:
+        square = (axis[None, :] - x_mm) ** 2 + (axis[:, None] - y_mm) ** 2
+        return torch.exp(-square / 50.0)[None]
+
+    degrees = 64.0
+    turn = turn_by(degrees)
+    x, y = 14.0, -9.0  # along the axes of the crop
+    c, s = float(turn[0]), float(turn[1])
+    seen = view(blob(c * x - s * y, s * x + c * y), half, centre, 48, 1.5, turn)
+    upright = view(blob(x, y), half, centre, 48, 1.5)
+    assert float((seen - upright).abs().max()) < 0.03
 
 
 @pytest.mark.parametrize("shape", [(3, 120, 100), (2, 300, 420), (1, 40, 44)])
@@ -137,6 +157,66 @@ def test_the_heart_is_found_beside_a_false_island() -> None:
     heart[5] = 0.0  # beyond the apex
     centres = centres_from(heart, axis)
     assert np.abs(centres.numpy() - [30.0, -12.0]).max() < 4.0
+
+
+@given(st.floats(-180, 180))
+def test_the_turn_brings_the_right_ventricle_to_the_left(degrees: float) -> None:
+    axis = offsets_mm(64, 3.0)
+    centres = torch.tensor([[12.0, -8.0], [14.0, -6.0]])
+    away = math.radians(degrees)
+    x = axis[None, None, :] - centres[:, 0, None, None] - 45.0 * math.cos(away)
+    y = axis[None, :, None] - centres[:, 1, None, None] - 45.0 * math.sin(away)
+    turn = turn_from((x**2 + y**2 < 15**2).float(), centres, axis)
+    assert float((turn**2).sum()) == pytest.approx(1.0, abs=1e-5)
+    # Of crop axes so turned, the direction "left" is that of the RV in the image.
+    assert turn.tolist() == pytest.approx([-math.cos(away), -math.sin(away)], abs=0.03)
+
+
+def test_without_a_right_ventricle_the_crop_is_upright() -> None:
+    turn = turn_from(torch.zeros(3, 64, 64), torch.zeros(3, 2), offsets_mm(64, 3.0))
+    assert turn.tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("degrees", [0.0, 42.0, 90.0, -160.0])
+def test_labels_and_segments_return_to_where_the_heart_lies(degrees: float) -> None:
+    """A heart drawn in a turned crop: in the image it lies turned, segments and all."""
+    net = ScarNet().eval()
+    size, spacing = net.config.crop_size, net.config.crop_spacing_mm
+    axis = offsets_mm(size, spacing)
+    x, y = axis[None, :], axis[:, None]
+    radius = torch.sqrt(x**2 + y**2)
+    right = ((x + 45.0) ** 2 + y**2 < 20**2) & (radius >= 32)
+    parts = [radius < 20, (radius >= 20) & (radius < 32), right]
+    anatomy = torch.stack([~(parts[0] | parts[1] | right), *parts]).float().expand(3, -1, -1, -1)
+    frame = locate(anatomy, axis, torch.tensor([0.2, 0.5, 0.8]))
+    lge = torch.zeros(3, 180, 150)
+    pixel = torch.tensor([1.2, 1.5])
+    half = half_extent_mm(lge, pixel)
+    centre = torch.tensor([[10.0, -6.0]]).expand(3, -1)
+    no_scar = torch.full((3, size, size), -5.0)
+    seen = Seen(
+        half, Place(centre, turn_by(degrees)), frame, anatomy, torch.zeros(3, 1, size, size),
+        no_scar, torch.ones(3, size, size), torch.zeros(17), torch.zeros(2),
+    )  # fmt: skip
+    with torch.no_grad():
+        labels, _, _, segments = net.to_input_grid(lge, seen, torch.sigmoid(no_scar))
+    columns = (np.arange(150) + 0.5 - 75) * 1.5 - 10.0
+    rows = (np.arange(180) + 0.5 - 90) * 1.2 + 6.0
+    display = np.rad2deg(np.arctan2(-rows[:, None], columns[None, :]))
+    ring = labels[0].numpy() == 2
+    # The RV on the left of the crop has its anterior insertion 60 degrees before 180.
+    insertion = 120.0 - degrees
+    expected = segment_at(display[ring] - insertion, np.full(ring.sum(), float(frame.long_axis[0])))
+    assert np.mean(segments[0].numpy()[ring] == expected) > 0.99
+    muscle = labels[0].numpy() == 4
+    towards = np.rad2deg(np.angle(np.exp(1j * np.deg2rad(display[muscle])).mean()))
+    assert abs((towards - (180.0 - degrees) + 180.0) % 360.0 - 180.0) < 2.0
+
+
+def turn_by(degrees: float) -> torch.Tensor:
+    """A turn from columns towards rows, which on a display is clockwise."""
+    angle = math.radians(degrees)
+    return torch.tensor([math.cos(angle), math.sin(angle)])
 
 
 @given(st.floats(0, 5000), st.floats(1, 2000))

@@ -13,7 +13,15 @@ from scarseg_export.net.network import NetworkConfig
 from scarseg_export.net.normalise import robust_zscore
 from scarseg_export.net.sampling import half_extent_mm, view
 from scarseg_export.train import loop
-from scarseg_export.train.batches import Source, draw_batch, source_of, turned_and_flipped
+from scarseg_export.train.batches import (
+    LOST_TURN,
+    Source,
+    about,
+    any_turn,
+    draw_batch,
+    source_of,
+    turned_and_flipped,
+)
 from scarseg_export.train.buffers import StackBuffer
 from scarseg_export.train.contrast import bend_contrast
 from scarseg_export.train.loop import Rate, run_steps
@@ -23,6 +31,7 @@ from scarseg_runtime.contract import Label
 
 CONFIG = NetworkConfig(crop_size=32, crop_spacing_mm=3.0)
 CPU = torch.device("cpu")
+UPRIGHT = torch.tensor([[1.0, 0.0]]).expand(5, 2)
 
 
 @pytest.fixture(scope="module")
@@ -37,18 +46,19 @@ def buffer() -> StackBuffer:
 
 
 def test_training_normalises_as_the_deployed_graph_does(buffer: StackBuffer) -> None:
-    source = source_of(buffer, CONFIG, 1.0, CPU)
+    turns = any_turn(len(buffer), CPU)
+    source = source_of(buffer, turns, CONFIG, 1.0, CPU)
     pixels = torch.from_numpy(buffer.pixels[2].astype(np.float32))
     half = half_extent_mm(pixels, torch.tensor([2.5, 2.5]))
     centres = torch.from_numpy(buffer.centres_mm[2].copy())
-    crop = view(pixels, half, centres, CONFIG.crop_size, CONFIG.crop_spacing_mm)
+    crop = view(pixels, half, centres, CONFIG.crop_size, CONFIG.crop_spacing_mm, turns[2])
     lowest, low, high, mean, sd = source.scales[2]
     ours = torch.where(crop > lowest, (crop.clamp(float(low), float(high)) - mean) / sd, 0.0)
     assert torch.allclose(ours, robust_zscore(crop), atol=1e-5)
 
 
 def test_a_batch_follows_from_its_seed_and_keeps_labels_on_the_pixels(buffer: StackBuffer) -> None:
-    source = source_of(buffer, CONFIG, 1.0, CPU)
+    source = source_of(buffer, UPRIGHT, CONFIG, 1.0, CPU)
     first, second = (_seeded_batch([source], 24) for _ in range(2))
     assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
     crops, labels = first
@@ -63,11 +73,11 @@ def _seeded_batch(sources: list[Source], size: int) -> tuple[torch.Tensor, torch
 
 
 def test_shares_of_a_batch_are_kept(buffer: StackBuffer) -> None:
-    sources = [source_of(buffer, CONFIG, share, CPU) for share in (0.75, 0.25)]
+    sources = [source_of(buffer, UPRIGHT, CONFIG, share, CPU) for share in (0.75, 0.25)]
     marked = StackBuffer(buffer.pixels, np.full_like(buffer.labels, 5), *(
         (buffer.centres_mm, buffer.spacing_mm)
     ))  # fmt: skip
-    sources[1] = source_of(marked, CONFIG, 0.25, CPU)
+    sources[1] = source_of(marked, UPRIGHT, CONFIG, 0.25, CPU)
     _, labels = _seeded_batch(sources, 16)
     assert len(labels) == 16
     assert int((labels == 5).all(dim=(1, 2)).sum()) == 4
@@ -75,13 +85,25 @@ def test_shares_of_a_batch_are_kept(buffer: StackBuffer) -> None:
 
 def test_turns_and_flips_change_no_lengths_and_mirror_every_second() -> None:
     torch.manual_seed(3)
-    matrices = turned_and_flipped(400, CPU)
+    turns = any_turn(400, CPU)
+    matrices = turned_and_flipped(turns)
     unit = torch.eye(2).expand(400, 2, 2)
     assert torch.allclose(matrices.transpose(1, 2) @ matrices, unit, atol=1e-5)
     mirrored = torch.linalg.det(matrices) < 0
     assert 0.4 < mirrored.float().mean() < 0.6
-    angles = torch.atan2(matrices[:, 1, 0], matrices[:, 0, 0])
+    assert torch.equal(matrices[:, :, 0], turns)  # mirrored or not, the RV stays where it is
+    angles = torch.atan2(turns[:, 1], turns[:, 0])
     assert torch.histc(angles, 8, -torch.pi, torch.pi).min() > 20  # any angle, not quarters
+
+
+def test_training_turns_each_heart_about_as_it_was_found_and_loses_few() -> None:
+    torch.manual_seed(4)
+    found = any_turn(4000, CPU)
+    cosine = (about(found) * found).sum(1).clamp(-1, 1)
+    off = torch.rad2deg(torch.arccos(cosine))
+    near = off < 60.0
+    assert 1 - near.float().mean() == pytest.approx(LOST_TURN * 2 / 3, abs=0.015)
+    assert off[near].square().mean().sqrt() == pytest.approx(12.0, abs=2.5)
 
 
 def test_bent_contrast_keeps_each_sample_to_itself_and_its_order_of_tissues() -> None:

@@ -197,6 +197,21 @@ def test_overlays(open_page: Callable[..., Any]) -> None:
     assert not np.array_equal(pixels(page), plain)
 
 
+def from_voxels(page: Any) -> tuple[np.ndarray, float]:
+    """[2, 3] matrix from (column, row, 1) of a voxel to the pixels of the slice's canvas, and how
+    many of these a voxel has, by what the page says of itself: the window about the heart fills the
+    canvas, turned about its middle."""
+    top, bottom, left, right, turn_deg, side = page.evaluate(
+        """() => {
+        const v = JSON.parse(document.getElementById("data").textContent).volumes;
+        return [...v.heart.flat(), v.turn_deg, document.getElementById("slice").width] }"""
+    )
+    scale, turn = side / max(bottom - top, right - left), np.deg2rad(turn_deg)
+    linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    middle = np.array([(left + right) / 2, (top + bottom) / 2])
+    return np.column_stack([linear, side / 2 - linear @ middle]), scale
+
+
 def test_a_contour_lies_on_the_border_of_its_voxels(
     open_page: Callable[..., Any], demo: ScarResult
 ) -> None:
@@ -205,16 +220,15 @@ def test_a_contour_lies_on_the_border_of_its_voxels(
     page.locator("#fill").evaluate("e => { e.value = 100; e.dispatchEvent(new Event('input')) }")
     rows, columns = np.nonzero(np.abs(pixels(page) - np.array(YELLOW)).max(axis=2) < 24)
     scar = demo.display.to_display(demo.labels)[slice_shown(page)] == Label.SCAR
-    voxel = page.evaluate(
-        """() => { const v = JSON.parse(document.getElementById("data").textContent).volumes,
-        [[top, bottom], [left, right]] = v.heart, c = document.getElementById("slice");
-        return [top, left, c.width / Math.max(bottom - top, right - left), v.shape[1]] }"""
-    )
-    assert voxel[3] == scar.shape[0]  # whole slices are embedded, pixels are square
-    expected = [n.mean() + 0.5 for n in np.nonzero(scar)]
-    found = rows.mean() / voxel[2] + voxel[0], columns.mean() / voxel[2] + voxel[1]
-    assert found == pytest.approx(expected, abs=0.5)
-    assert len(rows) / voxel[2] ** 2 == pytest.approx(scar.sum(), rel=0.15)
+    matrix, scale = from_voxels(page)
+    assert (
+        page.evaluate("JSON.parse(document.getElementById('data').textContent).volumes.shape[1]")
+        == scar.shape[0]
+    )  # whole slices are embedded, pixels are square
+    expected = matrix @ [*(n.mean() + 0.5 for n in np.nonzero(scar)[::-1]), 1.0]
+    found = columns.mean() + 0.5, rows.mean() + 0.5
+    assert found == pytest.approx(expected, abs=0.5 * scale)
+    assert len(rows) / scale**2 == pytest.approx(scar.sum(), rel=0.15)
 
 
 def test_a_segment_leads_to_its_slice(open_page: Callable[..., Any], demo: ScarResult) -> None:
@@ -250,14 +264,9 @@ def test_a_click_on_the_slice_chooses_the_segment_there(
     number = int(np.unique(segments[segments > 0])[0])
     row, column = (n[n.size // 2] + 0.5 for n in np.nonzero(segments == number))
     box = page.locator("#slice").bounding_box()
-    top, left, size = page.evaluate(
-        """() => {
-        const { volumes } = JSON.parse(document.getElementById("data").textContent);
-        const [[top, bottom], [left, right]] = volumes.heart;
-        return [top, left, Math.max(bottom - top, right - left)] }"""
-    )
-    scale = box["width"] / size
-    page.mouse.click(box["x"] + (column - left) * scale, box["y"] + (row - top) * scale)
+    matrix, _ = from_voxels(page)
+    x, y = matrix @ [column, row, 1.0] * (box["width"] / page.evaluate("slice.width"))
+    page.mouse.click(box["x"] + x, box["y"] + y)
     assert page.locator(".wedge[aria-pressed=true]").get_attribute("data-segment") == str(number)
     assert f"segment {number}" in page.locator("#probe").inner_text()
 

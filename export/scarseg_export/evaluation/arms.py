@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from scarseg_export.evaluation.testset import UnseenPatient
+from scarseg_export.net.fusion import unheard
 from scarseg_export.net.network import ScarNet, Seen, change_map
 from scarseg_export.train.checkpoint import Checkpoint
 from scarseg_runtime.contract import MYOCARDIUM, Label
@@ -69,7 +70,7 @@ def run_arms(trained: Checkpoint, case: UnseenPatient) -> ArmResults:
     ablations = trained.ablations
     maps = {
         IMAGE: torch.sigmoid(net.ceiling(seen.scar)),
-        ATLAS: _head(net, ablations.atlas, seen, torch.zeros_like(belief)),
+        ATLAS: _head(net, ablations.atlas, seen, unheard(belief)),
         UNTIMED: _head(net, ablations.untimed, seen, belief),
         TAFF: taff.scar,
         FORCED: net.fuse(seen, own, now, valid).scar,

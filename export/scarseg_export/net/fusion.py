@@ -4,6 +4,9 @@ evidence    what the image alone says of each AHA segment
 agreement   does the ECG belong to this heart? Scar pattern and heart size, each seen twice
 ceiling     how sure an image alone may be that a bright patch is scar
 fusion      the ECG's belief moves a pixel's scar logit, by at most δ_max
+
+An ECG that shows an infarct says that there is scar, not that there is none elsewhere: only a quiet
+one takes scar away (:func:`quietness`).
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ from scarseg_runtime.contract import SEGMENT_COUNT
 
 LOGIT_SCALE = 0.3
 """Brings logits to about unit size where they are inputs of a small network."""
+QUIET_LOGIT, QUIET_SLOPE = -2.0, 2.0
+"""An ECG is quiet where its highest belief logit lies below the first; how sharply. Of real ECGs
+normal ones have some −4, those of infarcts −1 and more."""
 
 
 def segment_evidence(segments: Tensor, wall: Tensor, scar_probability: Tensor) -> Tensor:
@@ -100,8 +106,19 @@ class Ceiling(nn.Module):
         return 0.5 + 0.5 * torch.where(logit > 0, above, torch.tanh(logit))
 
 
+def quietness(belief: Tensor) -> Tensor:
+    """Share, 0 to 1, in which an ECG of belief logits [..., 17] shows no scar anywhere."""
+    return torch.sigmoid(QUIET_SLOPE * (QUIET_LOGIT - belief.amax(-1)))
+
+
+def unheard(belief: Tensor) -> Tensor:
+    """Belief logits of an ECG that shows nothing at all, for heads that are to hear none."""
+    return torch.full_like(belief, -8.0)
+
+
 class Fusion(nn.Module):
-    """How far the ECG's belief moves each pixel's scar logit: within ± δ_max, never further."""
+    """How far the ECG's belief moves each pixel's scar logit: within ± δ_max, never further, and
+    down only as far as the whole ECG is quiet."""
 
     def __init__(self, features: int, width: int, delta_max: float) -> None:
         super().__init__()
@@ -123,4 +140,5 @@ class Fusion(nn.Module):
         context = self.context(torch.cat([scaled, evidence]))
         case = torch.stack([scaled, context, scaled.amax(0).expand_as(scaled)], 1)
         inputs = torch.cat([features, scar[:, None] * LOGIT_SCALE, case[segment]], 1)
-        return self.delta_max * torch.tanh(self.out(F.relu(self.hidden(inputs)))[:, 0])
+        change = self.delta_max * torch.tanh(self.out(F.relu(self.hidden(inputs)))[:, 0])
+        return torch.where(change < 0, quietness(belief) * change, change)

@@ -1,7 +1,8 @@
 """The whole numeric pipeline as one graph: raw pixels, beat and gap in, labels and burden out.
 
-localise   LV centre of every slice on a coarse view of the full field
-anatomy    cavity, wall, RV on the heart crop (2.5-D: a slice with its neighbours)
+localise   LV centre of every slice, and where the RV lies, on a coarse view of the full field
+anatomy    cavity, wall, RV on the heart crop, turned so that the RV is left of the LV
+           (2.5-D: a slice with its neighbours)
 scar       logit from image features and from signal against remote myocardium
 AHA map    segment of every pixel, from the predicted anatomy
 fusion     the ECG's belief moves the scar logit by at most δ_max
@@ -30,8 +31,10 @@ from scarseg_export.net.sampling import (
     back,
     centred_view,
     half_extent_mm,
+    inverse,
     offsets_mm,
     pixel_positions_mm,
+    turned,
     view,
 )
 from scarseg_export.net.taff import TemporalWeight, mix
@@ -66,18 +69,29 @@ class NetworkConfig:
         return self.crop_size * self.crop_spacing_mm
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the heart lies in its images, and how."""
+
+    centres_mm: Tensor
+    """[S, 2] LV centre of every slice, from the image centre."""
+    turn: Tensor
+    """[2] cosine and sine of the angle by which the heart's axes are turned against the image's: 1
+    and 0 where the RV lies left of the LV, as standard displays show it."""
+
+
 class Localiser(nn.Module):
-    """Coarse LV probability → LV centre of every slice, in mm from the image centre."""
+    """Coarse probabilities of LV and RV → where the heart lies."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
         self.unet = UNet(1, config.localiser_widths)
-        self.head = nn.Conv2d(config.localiser_widths[0], 1, 1)
+        self.head = nn.Conv2d(config.localiser_widths[0], 2, 1)
 
     def logits(self, coarse: Tensor) -> Tensor:
-        """[S, h, w] LV logits of normalised coarse views [S, h, w]."""
-        return self.head(self.unet(coarse[:, None]))[:, 0]
+        """[S, 2, h, w] logits of LV and RV cavity on normalised coarse views [S, h, w]."""
+        return self.head(self.unet(coarse[:, None]))
 
     def coarse_view(self, image: Tensor, half_mm: Tensor) -> Tensor:
         """Normalised full-field view."""
@@ -86,10 +100,11 @@ class Localiser(nn.Module):
             centred_view(image, half_mm, config.coarse_size, config.coarse_spacing_mm)
         )
 
-    def forward(self, image: Tensor, half_mm: Tensor) -> Tensor:
+    def forward(self, image: Tensor, half_mm: Tensor) -> Place:
         probability = torch.sigmoid(self.logits(self.coarse_view(image, half_mm)))
         axis = offsets_mm(self.config.coarse_size, self.config.coarse_spacing_mm, image.device)
-        return centres_from(probability, axis)
+        centres = centres_from(probability[:, 0], axis)
+        return Place(centres, turn_from(probability[:, 1], centres, axis))
 
 
 WINDOWS_MM = (80.0, 50.0, 30.0)
@@ -118,6 +133,25 @@ def centres_from(probability: Tensor, axis_mm: Tensor) -> Tensor:
     mass = local.sum((1, 2))
     sums = torch.stack([(local * x).sum((1, 2)), (local * y).sum((1, 2))], 1)
     return (sums + LEAN * centre) / (mass + LEAN)[:, None]
+
+
+RV_REACH_MM = 60.0
+"""How far from the LV's centre an RV may be: the SD of a window against islands elsewhere."""
+
+
+def turn_from(right: Tensor, centres_mm: Tensor, axis_mm: Tensor) -> Tensor:
+    """[2] turn of the heart from the RV's probability [S, h, w], the whole stack together.
+
+    Every pixel of RV points from its slice's LV centre [S, 2] to itself; the directions' sum is
+    left in a crop so turned. With no RV in sight that is left in the image as well.
+    """
+    dx = axis_mm[None, None, :] - centres_mm[:, None, None, 0]
+    dy = axis_mm[None, :, None] - centres_mm[:, None, None, 1]
+    square = dx**2 + dy**2
+    weight = right**2 * torch.exp(square * (-0.5 / RV_REACH_MM**2)) / torch.sqrt(square + 1.0)
+    # A hundredth of a pixel's worth of "left", so that no direction is none.
+    towards = torch.stack([(weight * dx).sum() - 1e-2, (weight * dy).sum()])
+    return -towards / torch.sqrt((towards**2).sum() + 1e-12)
 
 
 # Plain floats: torch.compile cannot follow an IntEnum.
@@ -187,9 +221,10 @@ class Seen:
     """What the image alone tells about one study; S slices, crops of h × h pixels."""
 
     half_mm: Tensor
-    centres_mm: Tensor
-    """[S, 2] crop centres from the image centre."""
+    place: Place
+    """Where the crops lie in the image, and how they are turned."""
     frame: HeartFrame
+    """In the axes of the crops."""
     anatomy: Tensor
     """[S, 4, h, h] probability of background, cavity, wall, RV."""
     features: Tensor
@@ -235,10 +270,10 @@ class ScarNet(nn.Module):
         self.taff = TemporalWeight(self.config.initial_tau_days)
         self.lead_rows = [LEADS.index(lead) for lead in self.config.ecg_leads]
 
-    def crops(self, image: Tensor, half_mm: Tensor, centres_mm: Tensor) -> Tensor:
+    def crops(self, image: Tensor, half_mm: Tensor, place: Place) -> Tensor:
         """[S, 3, h, w] normalised heart crops, each with its basal and apical neighbour."""
-        config = self.config
-        crop = view(image, half_mm, centres_mm, config.crop_size, config.crop_spacing_mm)
+        size, spacing_mm = self.config.crop_size, self.config.crop_spacing_mm
+        crop = view(image, half_mm, place.centres_mm, size, spacing_mm, place.turn)
         return with_neighbours(robust_zscore(crop))
 
     def forward(
@@ -262,8 +297,8 @@ class ScarNet(nn.Module):
         half_mm = half_extent_mm(lge, pixel_spacing)
         # Padding, whatever a scanner filled in, becomes 0 and stays exactly that when resampled.
         image = lge - lge.amin((0, 1, 2))
-        centres = self.localiser(image, half_mm)
-        crops = self.crops(image, half_mm, centres)
+        place = self.localiser(image, half_mm)
+        crops = self.crops(image, half_mm, place)
         anatomy_logits, features, scar = self.image(crops)
         # Where nothing stands out from anything there is no heart, whatever rounding suggests.
         contrast = (crops.amax((0, 1, 2, 3)) > MIN_CONTRAST_SD).to(lge.dtype)
@@ -275,7 +310,7 @@ class ScarNet(nn.Module):
         segments = segment_map(dx, dy, frame)
         wall = wall_of(anatomy)
         return Seen(
-            half_mm, centres, frame, anatomy, features, scar, segments,
+            half_mm, place, frame, anatomy, features, scar, segments,
             segment_evidence(segments, wall, torch.sigmoid(scar)),
             heart_size(anatomy, (axis[1] - axis[0]) ** 2),
         )  # fmt: skip
@@ -304,9 +339,11 @@ class ScarNet(nn.Module):
         labels = torch.where(wall & (maps[:, 3] > 0.5), _SCAR, base)
         image_only = torch.where(wall & (maps[:, 4] > 0.5), _SCAR, base)
         columns, rows = pixel_positions_mm(lge, seen.half_mm)
-        place = seen.centres_mm + frame.centre_mm
-        dx = columns[None, None, :] - place[:, None, None, 0]
-        dy = rows[None, :, None] - place[:, None, None, 1]
+        there = inverse(seen.place.turn)
+        x, y = turned(columns[None, :], rows[:, None], there)
+        crop_x, crop_y = turned(*seen.place.centres_mm.unbind(1), there)
+        dx = x - (crop_x + frame.centre_mm[:, 0])[:, None, None]
+        dy = y - (crop_y + frame.centre_mm[:, 1])[:, None, None]
         segments = torch.where(wall, segment_map(dx, dy, frame), 0.0)
         return (
             labels.to(torch.uint8),
@@ -319,7 +356,8 @@ class ScarNet(nn.Module):
         """On the grid of ``lge``: anatomy labels [S, H, W] without scar, and anatomy
         probabilities followed by the maps ``extra`` [S, h, h], as [S, 3 + their number, H, W]."""
         maps = torch.cat([seen.anatomy[:, 1:], *(part[:, None] for part in extra)], 1)
-        maps = back(maps, lge, seen.half_mm, seen.centres_mm, self.config.crop_mm)
+        place = seen.place
+        maps = back(maps, lge, seen.half_mm, place.centres_mm, place.turn, self.config.crop_mm)
         return most_likely(*(maps[:, k] for k in range(3))), maps
 
 

@@ -2,6 +2,10 @@
 
 Every position is in mm from the image centre as (column, row), so that spacing enters only
 here. ``grid_sample`` runs with ``align_corners=False``: −1 and 1 are the outer pixel edges.
+
+A ``turn`` [2] is the cosine and sine of the angle by which the axes of a heart crop are turned
+against those of the image, from columns towards rows. The crop lies as the heart does, whatever way
+the image was acquired or displayed.
 """
 
 from __future__ import annotations
@@ -22,12 +26,31 @@ def offsets_mm(size: int, spacing_mm: float, device: torch.device | None = None)
     return (torch.arange(size, device=device, dtype=torch.float32) + 0.5 - size / 2) * spacing_mm
 
 
+def turned(x: Tensor, y: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions along the axes of a crop (x, y) as (columns, rows) of the image; with the inverse
+    of the turn the other way round. Shapes broadcast."""
+    return turn[0] * x - turn[1] * y, turn[1] * x + turn[0] * y
+
+
+def inverse(turn: Tensor) -> Tensor:
+    """[2] the same angle the other way."""
+    return torch.stack([turn[0], -turn[1]])
+
+
 def view(
-    image: Tensor, half_mm: Tensor, centres_mm: Tensor, size: int, spacing_mm: float
+    image: Tensor,
+    half_mm: Tensor,
+    centres_mm: Tensor,
+    size: int,
+    spacing_mm: float,
+    turn: Tensor | None = None,
 ) -> Tensor:
-    """Square views [S, size, size] of slices [S, H, W] about per-slice centres [S, 2]."""
+    """Square views [S, size, size] of slices [S, H, W] about per-slice centres [S, 2], upright
+    without a ``turn``."""
     axis = offsets_mm(size, spacing_mm, image.device)
-    grid = grids(axis / half_mm[0], axis / half_mm[1], centres_mm / half_mm)
+    x, y = axis[None, :].expand(size, -1), axis[:, None].expand(-1, size)
+    columns, rows = (x, y) if turn is None else turned(x, y, turn)
+    grid = grids(columns / half_mm[0], rows / half_mm[1], centres_mm / half_mm)
     return F.grid_sample(
         image[:, None], grid, mode="bilinear", padding_mode="border", align_corners=False
     )[:, 0]
@@ -59,24 +82,32 @@ def _paired(weights: Tensor) -> Tensor:
 
 
 def back(
-    maps: Tensor, image: Tensor, half_mm: Tensor, centres_mm: Tensor, crop_mm: float
+    maps: Tensor,
+    image: Tensor,
+    half_mm: Tensor,
+    centres_mm: Tensor,
+    turn: Tensor,
+    crop_mm: float,
 ) -> Tensor:
     """Crop maps [S, C, h, w] resampled onto the input grid [S, C, H, W]; 0 outside the crop."""
     columns, rows = pixel_positions_mm(image, half_mm)
     half_crop = crop_mm / 2
-    grid = grids(columns / half_crop, rows / half_crop, -centres_mm / half_crop)
+    there = inverse(turn)
+    x, y = turned(columns[None, :] / half_crop, rows[:, None] / half_crop, there)
+    shifts = turned(centres_mm[:, 0], centres_mm[:, 1], there)
+    grid = grids(x, y, torch.stack(shifts, 1) / -half_crop)
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def grids(columns: Tensor, rows: Tensor, shifts: Tensor) -> Tensor:
-    """[S, h, w, 2] grids of columns [w] and rows [h], each shifted by its (column, row) of
+    """[S, h, w, 2] grids of columns [h, w] and rows [h, w], each shifted by its (column, row) of
     ``shifts`` [S, 2].
 
     Columns and rows are put together once and not for every slice, and whole lines are shifted at
     a time: done pixel by pixel this costs as much as a convolution.
     """
-    height, width = rows.shape[0], columns.shape[0]
-    grid = torch.stack([columns.expand(height, -1), rows[:, None].expand(-1, width)], -1)
+    height, width = rows.shape
+    grid = torch.stack([columns, rows], -1)
     lines = shifts[:, None, :].expand(-1, width, -1)
     return (grid.reshape(1, height, -1) + lines.reshape(-1, 1, 2 * width)).unflatten(2, (-1, 2))
 

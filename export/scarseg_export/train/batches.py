@@ -1,13 +1,15 @@
 """Training batches: single slices with their neighbours, from as many stacks as possible.
 
 A batch of slices of one stack looks at one patient; the same number of slices of as many
-patients costs the same and teaches more. Each is turned, flipped and scaled about the heart and
-its contrast bent (see :mod:`scarseg_export.train.contrast`), which makes a small buffer of rendered
-stacks last. All of it happens on the device that trains, from its own random numbers.
+patients costs the same and teaches more. Each is turned to lie about as in the deployed graph,
+mirrored and scaled about the heart, and its contrast bent (see
+:mod:`scarseg_export.train.contrast`), which makes a small buffer of rendered stacks last. All of it
+happens on the device that trains, from its own random numbers.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +30,11 @@ SCAR_SLICES = 1.5
 """How much oftener slices with scar are drawn than others."""
 LONE_SLICE = 0.15
 """Share of slices that are shown without their neighbours, as in a study of one slice."""
+TURN_JITTER_DEG = 12.0
+"""SD about how the localiser says that the heart lies; on real hearts seen eight ways it is off by
+5 degrees against itself."""
+LOST_TURN = 0.05
+"""Share of slices seen at any angle: where no RV is found."""
 SCALES = (0.82, 1.22)
 STRETCH = 0.06
 """SD of the logarithm by which one axis is stretched and the other shrunk."""
@@ -45,6 +52,8 @@ class Source:
     """[N, S, 2] LV centres from the image centre."""
     spacing_mm: Tensor
     """[N]"""
+    turns: Tensor
+    """[N, 2] cosine and sine of how each heart lies (see :mod:`scarseg_export.net.sampling`)."""
     scales: Tensor
     """[N, 5] lowest value, clip limits, mean and SD of each stack's heart crop."""
     slices: Tensor
@@ -54,16 +63,22 @@ class Source:
 
 
 def source_of(
-    buffer: StackBuffer, config: NetworkConfig, share: float, device: torch.device
+    buffer: StackBuffer,
+    turns: Tensor,
+    config: NetworkConfig,
+    share: float,
+    device: torch.device,
 ) -> Source:
-    """Measure the normalisation of every stack on its upright crop; move all to ``device``."""
+    """Measure the normalisation of every stack, whose heart lies by ``turns`` [N, 2], on its crop;
+    move all to ``device``."""
     scales = []
     for index in range(len(buffer)):
         pixels = torch.from_numpy(buffer.pixels[index].astype(np.float32))
         spacing = float(buffer.spacing_mm[index])
         centres = torch.from_numpy(buffer.centres_mm[index].copy())
         half = half_extent_mm(pixels, torch.tensor([spacing, spacing]))
-        crop = view(pixels, half, centres, config.crop_size, config.crop_spacing_mm)
+        size, spacing_mm = config.crop_size, config.crop_spacing_mm
+        crop = view(pixels, half, centres, size, spacing_mm, turns[index])
         scale = robust_normalisation(crop)
         scales.append(torch.stack([crop.min(), scale.low, scale.high, scale.mean, scale.sd]))
     scarred = (buffer.labels == Label.SCAR).any((2, 3)).ravel()
@@ -73,8 +88,9 @@ def source_of(
     pixels, labels, centres, spacings = (torch.from_numpy(a.copy()).to(device) for a in arrays)
     cumulative = torch.from_numpy((drawn / drawn[-1]).astype(np.float32)).to(device)
     return Source(
-        pixels, labels, centres, spacings, torch.stack(scales).to(device), cumulative, share
-    )
+        pixels, labels, centres, spacings, turns.to(device), torch.stack(scales).to(device),
+        cumulative, share,
+    )  # fmt: skip
 
 
 def draw_batch(sources: list[Source], size: int, config: NetworkConfig) -> tuple[Tensor, Tensor]:
@@ -114,12 +130,11 @@ def _draw(source: Source, count: int, config: NetworkConfig) -> tuple[Tensor, Te
 
 
 def _pose(source: Source, stacks: Tensor, middle: Tensor, config: NetworkConfig) -> Tensor:
-    """Sampling grid [N, h, w, 2] of randomly turned, flipped and scaled views of the heart.
-
-    Any rotation and both flips: the image network must not rely on how the heart lies.
-    """
+    """Sampling grid [N, h, w, 2] of views of the heart with its RV on the left, about; randomly
+    mirrored and scaled."""
     device, count = stacks.device, len(stacks)
-    matrix = turned_and_flipped(count, device) * uniform(*SCALES, (count, 1, 1), device)
+    matrix = turned_and_flipped(about(source.turns[stacks]))
+    matrix = matrix * uniform(*SCALES, (count, 1, 1), device)
     stretch = torch.exp(STRETCH * torch.randn(count, device=device))
     matrix = matrix * torch.stack([stretch, 1 / stretch], -1)[:, None, :]
     axis = offsets_mm(config.crop_size, config.crop_spacing_mm, device)
@@ -132,9 +147,26 @@ def _pose(source: Source, stacks: Tensor, middle: Tensor, config: NetworkConfig)
     return posed / half[:, None, None, :]
 
 
-def turned_and_flipped(count: int, device: torch.device) -> Tensor:
-    """[N, 2, 2] rotations by any angle, every second one mirrored."""
-    turn = uniform(0.0, 2 * torch.pi, (count,), device)
-    flip = 1.0 - 2.0 * (torch.rand(count, device=device) < 0.5).float()
-    cos, sin = torch.cos(turn), torch.sin(turn)
+def about(turns: Tensor) -> Tensor:
+    """Turns [N, 2] each off by a few degrees, and a few of them by any angle."""
+    off = math.radians(TURN_JITTER_DEG) * torch.randn(len(turns), device=turns.device)
+    cos, sin = torch.cos(off), torch.sin(off)
+    near = torch.stack(
+        [turns[:, 0] * cos - turns[:, 1] * sin, turns[:, 1] * cos + turns[:, 0] * sin], 1
+    )
+    lost = torch.rand(len(turns), 1, device=turns.device) < LOST_TURN
+    return torch.where(lost, any_turn(len(turns), turns.device), near)
+
+
+def any_turn(count: int, device: torch.device) -> Tensor:
+    """[N, 2] turns by any angle."""
+    angle = uniform(0.0, 2 * torch.pi, (count,), device)
+    return torch.stack([torch.cos(angle), torch.sin(angle)], 1)
+
+
+def turned_and_flipped(turns: Tensor) -> Tensor:
+    """[N, 2, 2] from the axes of a crop to those of the image by turns [N, 2], every second one
+    mirrored upside down, which leaves the RV where it is."""
+    flip = 1.0 - 2.0 * (torch.rand(len(turns), device=turns.device) < 0.5).float()
+    cos, sin = turns.unbind(1)
     return torch.stack([torch.stack([cos, -sin * flip], -1), torch.stack([sin, cos * flip], -1)], 1)

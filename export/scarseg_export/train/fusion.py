@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scarseg_export.net.fusion import Agreement, Fusion, moved, segment_evidence
+from scarseg_export.net.fusion import Agreement, Fusion, moved, segment_evidence, unheard
 from scarseg_export.net.network import ScarNet
 from scarseg_export.net.taff import AgeLikelihood, TemporalWeight, mix
 from scarseg_export.train.buffers import FUSION
@@ -113,7 +113,7 @@ def _losses(
         image = net.ceiling(patient.scar)
         change = change_of(net.fusion, patient, own.belief)
         fused = moved(image, change, odd, net.config.agreement_gate)
-        atlas = change_of(ablations.atlas, patient, torch.zeros_like(own.belief))
+        atlas = change_of(ablations.atlas, patient, unheard(own.belief))
         untimed = change_of(ablations.untimed, patient, own.belief)
         parts.append(
             torch.stack(

@@ -145,8 +145,9 @@ def _patient(
     seen = net.see(pixels, spacing, torch.linspace(0, 1, len(pixels)))
     truth = torch.from_numpy((buffer.labels[index] == Label.SCAR).astype(np.float32))
     config = net.config
+    place = seen.place
     truth = view(
-        truth, seen.half_mm, seen.centres_mm, config.crop_size, config.crop_spacing_mm
+        truth, seen.half_mm, place.centres_mm, config.crop_size, config.crop_spacing_mm, place.turn
     ) > 0.5  # fmt: skip
     wall = wall_of(seen.anatomy)
     kept = wall & (torch.rand(wall.shape) < share)

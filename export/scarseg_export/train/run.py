@@ -66,7 +66,10 @@ def train(
         run / "localiser.pt", net.localiser,
         lambda: train_localiser(run / "localiser", recipe, cine, where),
     )  # fmt: skip
-    _stage(run / "image.pt", net.image, lambda: train_image(run / "image", recipe, cine, where))
+    _stage(
+        run / "image.pt", net.image,
+        lambda: train_image(run / "image", recipe, cine, where, net.localiser),
+    )  # fmt: skip
     real = None if ecg is None else real_ecgs(ecg, run / "ecg")
     ablations = train_fusion(net, recipe, run / "fusion", real)
     held_out = mixed_patients(

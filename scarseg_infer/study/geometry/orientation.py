@@ -35,19 +35,23 @@ views are 90° away (design choice)."""
 
 @dataclass(frozen=True, slots=True)
 class DisplayTransform:
-    """A lossless reordering of voxels between source grid and standard display.
+    """A lossless reordering of voxels between source grid and standard display, and what pictures
+    have to be turned by beyond it.
 
     Attributes:
         reverse_slices: the source goes from apex to base.
         transpose: applied first: swap rows and columns of the source.
         flip_rows: the order of rows is reversed, after ``transpose``.
         flip_columns: the order of columns is reversed, after ``transpose``.
+        turn_deg: clockwise, of pictures of the reordered voxels, for the anterior wall to be on top
+            (see :mod:`scarseg_infer.study.geometry.upright`). Volumes are never turned by it.
     """
 
     reverse_slices: bool
     transpose: bool
     flip_rows: bool
     flip_columns: bool
+    turn_deg: float = 0.0
 
     def to_display(self, volume: NDArray[Any]) -> NDArray[Any]:
         """Source [S, H, W] → display [S, H', W'], contiguous."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -56,6 +57,7 @@ def overlay_image(result: ScarResult) -> Image:
         image_only = np.zeros_like(image_only)
     spacing = result.display.display_spacing(result.stack.pixel_spacing_mm)
     window = heart_window(labels, spacing)
+    frame = Frame.around(window, labels.shape[1:], spacing, result.display.turn_deg)
     low, high = grey_range(pixels[:, window[0], window[1]])
     count = len(pixels)
     columns = min(count, max(3, math.ceil(math.sqrt(count * 1.4))))
@@ -66,8 +68,7 @@ def overlay_image(result: ScarResult) -> Image:
     _furniture(draw, result, page.width, page.height)
     left = (width - columns * (TILE + _GAP) + _GAP) // 2
     for index in range(count):
-        masks = labels[index][window], image_only[index][window]
-        tile = _tile(pixels[index][window], *masks, (low, high), spacing)
+        tile = _tile(pixels[index], labels[index], image_only[index], (low, high), frame)
         row, column = divmod(index, columns)
         corner = (left + column * (TILE + _GAP), _TOP + row * (TILE + _GAP))
         page.paste(tile, corner)
@@ -97,21 +98,68 @@ def _furniture(draw: ImageDraw, result: ScarResult, width: int, height: int) -> 
     footer(draw, result, _GAP + 4, height - 6)
 
 
+@dataclass(frozen=True)
+class Frame:
+    """What a square picture shows of a slice, how large, and turned by how much."""
+
+    centre: tuple[float, float]
+    """(row, column) in pixels from the upper left corner of the slice."""
+    side_mm: float
+    spacing_mm: tuple[float, float]
+    turn_deg: float
+    """Clockwise."""
+
+    @classmethod
+    def around(
+        cls,
+        window: tuple[slice, slice],
+        shape: tuple[int, ...],
+        spacing_mm: tuple[float, float],
+        turn_deg: float,
+    ) -> Frame:
+        """The square about a window of rows and columns of a slice of ``shape``."""
+        ends = [part.indices(count)[:2] for part, count in zip(window, shape, strict=True)]
+        sides = [(high - low) * mm for (low, high), mm in zip(ends, spacing_mm, strict=True)]
+        (top, bottom), (left, right) = ends
+        return cls(((top + bottom) / 2, (left + right) / 2), max(sides), spacing_mm, turn_deg)
+
+    def enlarged(
+        self, values: NDArray[np.float32] | NDArray[np.bool_], side: int
+    ) -> NDArray[np.float64]:
+        """A slice in a square of ``side`` pixels, smooth and true to shape; 0 where it ends."""
+        from PIL import Image as PillowImage
+
+        scale, turn = self.side_mm / side, math.radians(self.turn_deg)
+        cosine, sine = math.cos(turn) * scale, math.sin(turn) * scale
+        row_mm, column_mm = self.spacing_mm
+        across, down = (cosine / column_mm, sine / column_mm), (-sine / row_mm, cosine / row_mm)
+        half = side / 2
+        back = (
+            *across, self.centre[1] - half * sum(across),
+            *down, self.centre[0] - half * sum(down),
+        )  # fmt: skip
+        source = PillowImage.fromarray(np.ascontiguousarray(values, np.float32))
+        turned = source.transform(
+            (side, side), PillowImage.Transform.AFFINE, back, PillowImage.Resampling.BICUBIC
+        )
+        return np.asarray(turned, np.float64)
+
+
 def _tile(
     pixels: NDArray[np.float32],
     labels: NDArray[np.uint8],
     image_only: NDArray[np.bool_],
     grey: tuple[float, float],
-    spacing_mm: tuple[float, float],
+    frame: Frame,
 ) -> Image:
     """One slice, enlarged, with its contours."""
     from PIL import Image as PillowImage
 
     side = TILE * _FINE
     scaled = np.clip((pixels - grey[0]) / max(grey[1] - grey[0], 1e-6), 0, 1)
-    canvas = np.repeat(_enlarge(scaled, side, spacing_mm)[:, :, None] * 255.0, 3, axis=2)
+    canvas = np.repeat(frame.enlarged(scaled, side)[:, :, None] * 255.0, 3, axis=2)
     ventricle, scar = np.isin(labels, LEFT_VENTRICLE), labels == Label.SCAR
-    scar_area = _enlarge(scar, side, spacing_mm) > 0.5
+    scar_area = frame.enlarged(scar, side) > 0.5
     canvas[scar_area] = 0.72 * canvas[scar_area] + 0.28 * np.array(SCAR, np.float64)
     for mask, colour in (
         (ventricle, EPICARDIUM),
@@ -119,26 +167,9 @@ def _tile(
         (image_only, IMAGE_ONLY),
         (scar, SCAR),
     ):
-        _paint_edge(canvas, _enlarge(mask, side, spacing_mm) > 0.5, colour)
+        _paint_edge(canvas, frame.enlarged(mask, side) > 0.5, colour)
     tile = PillowImage.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
     return shrink(tile, _FINE)
-
-
-def _enlarge(
-    values: NDArray[np.float32] | NDArray[np.bool_], side: int, spacing_mm: tuple[float, float]
-) -> NDArray[np.float64]:
-    """A small map fitted into a square of ``side`` pixels, smooth and true to shape."""
-    from PIL import Image as PillowImage
-
-    height_mm, width_mm = (n * mm for n, mm in zip(values.shape, spacing_mm, strict=True))
-    scale = side / max(height_mm, width_mm)
-    size = (max(1, round(width_mm * scale)), max(1, round(height_mm * scale)))
-    source = PillowImage.fromarray(np.ascontiguousarray(values, np.float32))
-    large = np.asarray(source.resize(size, PillowImage.Resampling.BICUBIC), np.float64)
-    square = np.zeros((side, side))
-    top, left = (side - size[1]) // 2, (side - size[0]) // 2
-    square[top : top + size[1], left : left + size[0]] = large
-    return square
 
 
 def _paint_edge(canvas: NDArray[np.float64], area: NDArray[np.bool_], colour: Colour) -> None:

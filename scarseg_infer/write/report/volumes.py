@@ -35,7 +35,8 @@ def volumes(result: ScarResult) -> dict[str, Any]:
     ``pixels``: base64 of little-endian uint16, [S, H, W]; value = ``offset`` + code · ``step``,
     exact where the source has at most 65 536 whole numbers. ``labels``: runs (see
     :func:`run_lengths`) of fused label + 8 · image-only label; ``segments``: runs of AHA numbers.
-    ``heart``: first and last + 1 row and column of the window to show first. ``segment_slices``:
+    ``heart``: first and last + 1 row and column of the window to show first, ``turn_deg``: how far
+    clockwise a slice is to be turned about the middle of what is shown. ``segment_slices``:
     the slice to show for each AHA segment, None where it is not imaged.
     """
     turn, stack = result.display.to_display, result.stack
@@ -55,6 +56,7 @@ def volumes(result: ScarResult) -> dict[str, Any]:
         "shape": list(pixels.shape),
         "spacing_mm": [spacing[0] * every, spacing[1] * every],
         "thinned": every,
+        "turn_deg": result.display.turn_deg,
         "heart": [[start / every, stop / every] for start, stop in heart],
         "pixels": b64encode(codes.astype("<u2").tobytes()).decode("ascii"),
         "offset": offset,

@@ -110,29 +110,35 @@ class Viewer {
       this.paint(canvas, index, side, false, letters));
   }
 
-  // Edges of what a canvas shows, in voxels, and the pixels of a millimetre.
+  // Pixels of a millimetre, and the matrix from voxels to the pixels of a square canvas: the middle
+  // of what is shown in the middle of the canvas, turned so that the anterior wall is on top.
   view(side, whole) {
     const { rows, columns, packed } = this.volume, [rowMm, columnMm] = packed.spacing_mm;
     const [[top, bottom], [left, right]] = whole ? [[0, rows], [0, columns]] : packed.heart;
     const high = (bottom - top) * rowMm, wide = (right - left) * columnMm;
-    const scale = side / Math.max(high, wide);
-    return {
-      scale, across: scale * columnMm, down: scale * rowMm,
-      x: (side - wide * scale) / 2 - left * columnMm * scale,
-      y: (side - high * scale) / 2 - top * rowMm * scale,
-    };
+    const turn = packed.turn_deg * Math.PI / 180;
+    const cosine = Math.abs(Math.cos(turn)), sine = Math.abs(Math.sin(turn));
+    // The heart's square loses corners when turned; the whole image is to stay whole.
+    const extent = whole ? Math.max(wide * cosine + high * sine, wide * sine + high * cosine) : Math.max(high, wide);
+    const scale = side / extent;
+    const matrix = new DOMMatrix()
+      .translateSelf(side / 2, side / 2)
+      .rotateSelf(packed.turn_deg)
+      .scaleSelf(scale * columnMm, scale * rowMm)
+      .translateSelf(-(left + right) / 2, -(top + bottom) / 2);
+    return { scale, matrix };
   }
 
   // A tile has bolder lines and no words but its number.
   paint(canvas, slice, side, whole, letters = 0) {
     if (canvas.width !== side) canvas.width = canvas.height = side;
-    const context = canvas.getContext("2d"), view = this.view(side, whole);
-    const { rows, columns } = this.volume;
+    const context = canvas.getContext("2d"), view = this.view(side, whole), { matrix } = view;
     context.fillStyle = "#000";
     context.fillRect(0, 0, side, side);
     context.imageSmoothingQuality = "high";
-    context.drawImage(this.volume.greys(slice), view.x, view.y, columns * view.across, rows * view.down);
-    const matrix = new DOMMatrix([view.across, 0, 0, view.down, view.x, view.y]);
+    context.setTransform(matrix);
+    context.drawImage(this.volume.greys(slice), 0, 0);
+    context.setTransform(1, 0, 0, 1, 0, 0);
     const unit = side / (letters ? 220 : 460); // line widths look alike in every size
     if (this.mode !== "none") this.paintOverlay(context, slice, matrix, unit);
     if (this.part("all-segments").checked) this.paintSegments(context, slice, matrix, unit);
@@ -318,9 +324,10 @@ class Viewer {
   // Index of the voxel under the pointer, or null.
   voxel(event) {
     const box = this.canvas.getBoundingClientRect();
-    const view = this.view(box.width, this.part("whole").checked);
-    const column = Math.floor((event.clientX - box.left - view.x) / view.across);
-    const row = Math.floor((event.clientY - box.top - view.y) / view.down);
+    const { matrix } = this.view(box.width, this.part("whole").checked);
+    const place = matrix.inverse().transformPoint(
+      new DOMPoint(event.clientX - box.left, event.clientY - box.top));
+    const column = Math.floor(place.x), row = Math.floor(place.y);
     const { rows, columns, plane } = this.volume;
     const inside = row >= 0 && column >= 0 && row < rows && column < columns;
     return inside ? this.slice * plane + row * columns + column : null;

@@ -58,13 +58,16 @@ def train_localiser(
         buffers.append(stack_buffer(folder / "cine", recipe.seed, spec, cine))
     torch.manual_seed(recipe.seed)
     model = Localiser(recipe.network).to(device)
+    low_precision = bf16_pays(device)
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, str]]:
         rng = np.random.default_rng([recipe.seed, LOCALISER, step])
         picks = [(b, int(i)) for b in buffers for i in rng.integers(len(b), size=2)]
         drawn = [_full_field(rng, model, buffer, index, device) for buffer, index in picks]
         views, truth, known = (torch.cat(part) for part in zip(*drawn, strict=True))
-        entropy, overlaps = ventricle_loss(model.logits(views), truth, known)
+        with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
+            logits = model.logits(views)
+        entropy, overlaps = ventricle_loss(logits.float(), truth, known)
         found = " ".join(f"{1 - part.item():.3f}" for part in overlaps)
         return entropy + overlaps.sum(), {"dice": found}
 

@@ -34,16 +34,16 @@ class Recipe:
     cine_stacks: int = 4000
 
     localiser_stacks: int = 400
-    localiser_steps: int = 1000
+    localiser_steps: int = 1800
     localiser_rate: float = 3e-3
 
     image_stacks: int = 2400
-    image_steps: tuple[int, ...] = (1000, 1600)
+    image_steps: tuple[int, ...] = (1000, 1000)
     """Of the image network, in as many rounds of rising and falling rates; the mean of what the
     rounds ended with is taken."""
     image_batch: int = 64
     image_rate: float = 3e-3
-    scar_weight: float = 1.5
+    scar_weight: float = 1.7
     """Of scarred pixels in the cross-entropy: without it half of the scar is not called."""
 
     fusion_cases: int = 1600

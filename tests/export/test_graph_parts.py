@@ -200,7 +200,8 @@ def test_labels_and_segments_return_to_where_the_heart_lies(degrees: float) -> N
     no_scar = torch.full((3, size, size), -5.0)
     seen = Seen(
         half, Place(centre, turn_by(degrees)), frame, sectors_of(frame), anatomy,
-        torch.zeros(3, 1, size, size), no_scar, torch.ones(3, size, size), torch.zeros(17), torch.zeros(2),
+        torch.zeros(3, 1, size, size), no_scar, torch.ones(3, size, size),
+        torch.zeros(17), torch.zeros(2),
     )  # fmt: skip
     with torch.no_grad():
         labels, _, _, segments = net.to_input_grid(lge, seen, torch.sigmoid(no_scar))

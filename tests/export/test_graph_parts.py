@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scarseg_export.net.aha_map import HeartFrame, locate, segment_map
+from scarseg_export.net.aha_map import HeartFrame, locate, sectors_of, segment_map
 from scarseg_export.net.network import Place, ScarNet, Seen, centres_from, turn_from
 from scarseg_export.net.normalise import robust_zscore
 from scarseg_export.net.sampling import back, centred_view, half_extent_mm, offsets_mm, view
@@ -31,10 +31,13 @@ def test_segments_in_the_graph_are_those_of_the_atlas(
     to_boundary = (angle - 15 * np.round(angle / 15)) if angle else 0.0
     if abs(to_boundary) < 0.01 or min(abs(level - end) for end in (0.32, 0.62, 0.92)) < 1e-4:
         return  # on a boundary, rounding decides
-    frame = HeartFrame(torch.zeros(1, 2), torch.tensor(insertion), torch.tensor([level]))
+    septum = math.radians(insertion + 60.0)
+    towards = torch.tensor([math.cos(septum), -math.sin(septum)])
+    centre = torch.tensor([[7.0, -3.0]])
+    frame = HeartFrame(centre, towards, torch.tensor([level]))
     turn = math.radians(insertion + angle)
-    dx, dy = radius * math.cos(turn), -radius * math.sin(turn)
-    found = segment_map(torch.tensor([[[dx]]]), torch.tensor([[[dy]]]), frame)
+    column, row = 7.0 + radius * math.cos(turn), -3.0 - radius * math.sin(turn)
+    found = segment_map(torch.tensor([column]), torch.tensor([row]), sectors_of(frame))
     assert int(found) == int(segment_at(angle, level))
 
 
@@ -56,7 +59,8 @@ def test_locate_finds_centre_septum_and_rings_of_a_drawn_heart() -> None:
     anatomy[:, 0] = 1 - anatomy[:, 1:].sum(1)
     frame = locate(anatomy, axis, torch.linspace(0, 1, 8))
     assert frame.centre_mm[3].tolist() == pytest.approx([6.0, -9.0], abs=0.3)
-    assert float(frame.insertion_deg) == pytest.approx(septum_deg - 60.0, abs=2.0)
+    septum = math.radians(septum_deg)
+    assert frame.towards.tolist() == pytest.approx([math.cos(septum), -math.sin(septum)], abs=0.03)
     # Six slices span the LV; the last still has a cavity, so none is the cap (segment 17).
     expected = (np.arange(6) + 0.5) / 6 * 0.92
     assert frame.long_axis[1:7].numpy() == pytest.approx(expected, abs=1e-4)
@@ -67,7 +71,7 @@ def test_an_image_without_a_heart_stays_finite() -> None:
     anatomy = torch.zeros(3, 4, 96, 96)
     anatomy[:, 0] = 1.0
     frame = locate(anatomy, axis, torch.linspace(0, 1, 3))
-    for value in (frame.centre_mm, frame.insertion_deg, frame.long_axis):
+    for value in (frame.centre_mm, frame.towards, frame.long_axis):
         assert torch.isfinite(value).all()
 
 
@@ -195,8 +199,9 @@ def test_labels_and_segments_return_to_where_the_heart_lies(degrees: float) -> N
     centre = torch.tensor([[10.0, -6.0]]).expand(3, -1)
     no_scar = torch.full((3, size, size), -5.0)
     seen = Seen(
-        half, Place(centre, turn_by(degrees)), frame, anatomy, torch.zeros(3, 1, size, size),
-        no_scar, torch.ones(3, size, size), torch.zeros(17), torch.zeros(2),
+        half, Place(centre, turn_by(degrees)), frame, sectors_of(frame), anatomy,
+        torch.zeros(3, 1, size, size), no_scar, torch.ones(3, size, size),
+        torch.zeros(17), torch.zeros(2),
     )  # fmt: skip
     with torch.no_grad():
         labels, _, _, segments = net.to_input_grid(lge, seen, torch.sigmoid(no_scar))

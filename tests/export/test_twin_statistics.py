@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from scarseg_export.net.aha_map import locate, segment_map
+from scarseg_export.net.aha_map import locate, sectors_of, segment_map
 from scarseg_export.train.ecg import segment_auroc, segment_burden_of
 from scarseg_export.twin.anatomy import sample_anatomy
 from scarseg_export.twin.cohort import beats_of, sample_case
@@ -191,9 +191,7 @@ def test_the_graph_finds_the_segments_from_true_anatomy() -> None:
         anatomy = anatomy.permute(0, 3, 1, 2).float()
         axis = torch.from_numpy((np.arange(128) + 0.5 - 64) * 1.6).float()
         frame = locate(anatomy, axis, torch.linspace(0, 1, len(stack.pixels)))
-        dx = axis[None, None, :] - frame.centre_mm[:, None, None, 0]
-        dy = axis[None, :, None] - frame.centre_mm[:, None, None, 1]
-        found = segment_map(dx, dy, frame).numpy()
+        found = segment_map(axis, axis, sectors_of(frame)).numpy()
         wall = stack.segments > 0
         shares.append((found[wall] == stack.segments[wall]).mean())
     assert np.mean(shares) >= 0.88

@@ -98,7 +98,7 @@ def _labels(
     net: ScarNet, lge: Tensor, seen: Seen, maps: dict[str, Tensor], case: UnseenPatient
 ) -> dict[str, Labels]:
     """Labels [S, H, W] of every arm: those with a scar map, and what they say in other walls."""
-    decisions = [net.ceiling.decision(probability) for probability in maps.values()]
+    decisions = net.ceiling.decision(torch.stack(list(maps.values()), 1))
     anatomy_labels, resampled = net.resampled(lge, seen, decisions)
     base = anatomy_labels.numpy().astype(np.uint8)
     scar = resampled[:, 3:].numpy()

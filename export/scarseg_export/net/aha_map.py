@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scarseg_runtime.atlas import RING_ENDS, SEPTUM_DEG
+from scarseg_runtime.atlas import RING_ENDS
 
 PRESENT_MM2 = 120.0
 """A slice shows the LV if its predicted cavity + myocardium exceed this area."""
@@ -19,28 +19,69 @@ CAVITY_SHARE = 0.08
 """A slice has a cavity if at least this share of its LV area is cavity."""
 
 
-RINGS = (
-    (1.0, 6.0, -60.0 / 360.0),
-    (7.0, 6.0, -60.0 / 360.0),
-    (13.0, 4.0, (SEPTUM_DEG / 2 - 135.0) / 360.0),
-    (17.0, 1.0, 0.0),
-)
-"""Rings from base to apex: lowest segment number, number of sectors, and where its first sector
-begins, in turns anticlockwise from the anterior RV insertion."""
-ALMOST_ONE = 1.0 - 2.0**-23
-"""The turn of an angle just below zero rounds to 1, which would be a sector too many."""
+RINGS = ((1, 60.0, 6), (7, 60.0, 6), (13, 90.0, 4), (17, 0.0, 1))
+"""Rings from base to apex: lowest segment number, degrees of a sector, and number of sectors. The
+septal sectors of each lie evenly about the direction of the RV."""
+
+
+def _borders() -> tuple[list[list[list[list[float]]]], list[list[float]]]:
+    """Borders between the sectors of each ring [4, 3, 2, 2], and its first and last number [4, 2].
+
+    A border through the centre leaves a point at (x, y) on its anticlockwise side where
+    A·x + B·y > 0, and (A, B) is a matrix times the direction of the RV (columns, rows). Six sectors
+    have three such borders, four have two and one has none; what is missing has no such side.
+    """
+    borders, numbers = [], []
+    for first, sector_deg, count in RINGS:
+        # Of six sectors two lie before the septal ones, between which the RV's direction lies; of
+        # four one before the septal one, in whose middle it lies.
+        before = {6: 2.0, 4: 1.5, 1: 0.0}[count] * sector_deg
+        ring = []
+        for k in range(3):
+            turn = math.radians(k * sector_deg - before)
+            sine, cosine = (math.sin(turn), math.cos(turn)) if k < count // 2 else (0.0, 0.0)
+            ring.append([[-sine, cosine], [-cosine, -sine]])
+        borders.append(ring)
+        numbers.append([float(first), float(first + count - 1)])
+    return borders, numbers
+
+
+BORDERS, NUMBERS = _borders()
 
 
 @dataclass(frozen=True)
 class HeartFrame:
-    """The LV as located in one stack."""
+    """The LV as located in one stack, in the axes of its crops."""
 
     centre_mm: Tensor
     """[S, 2] LV centre relative to the crop centre, (column, row)."""
-    insertion_deg: Tensor
-    """Scalar: display angle of the anterior RV insertion, anticlockwise from image right."""
+    towards: Tensor
+    """[2] unit vector from the LV to the RV, (column, row)."""
     long_axis: Tensor
     """[S] position along the LV, 0 base … 1 apex."""
+
+
+@dataclass(frozen=True)
+class Sectors:
+    """Where the segments of each slice border each other.
+
+    Half-planes instead of angles: no arc tangent, which some providers lack, and per pixel nothing
+    but comparisons of what is known by row with what is known by column.
+    """
+
+    borders: Tensor
+    """[S, 3, 2] a pixel lies beyond a border where its (column, row) · border > ``offsets``."""
+    offsets: Tensor
+    """[S, 3]"""
+    numbers: Tensor
+    """[S, 2] first and last segment."""
+
+    def turned(self, turn: Tensor, centres_mm: Tensor) -> Sectors:
+        """The same in the axes of the image, in which the crops lie about ``centres_mm`` [S, 2]."""
+        back = torch.stack([torch.stack([turn[0], turn[1]]), torch.stack([-turn[1], turn[0]])])
+        borders = self.borders @ back
+        offsets = self.offsets + (borders @ centres_mm[:, :, None])[:, :, 0]
+        return Sectors(borders, offsets, self.numbers)
 
 
 def locate(anatomy: Tensor, axis_mm: Tensor, slice_level: Tensor) -> HeartFrame:
@@ -51,32 +92,48 @@ def locate(anatomy: Tensor, axis_mm: Tensor, slice_level: Tensor) -> HeartFrame:
         slice_level: [S] 0 … 1 from the most basal to the most apical slice of the stack.
     """
     ventricle = (anatomy[:, 1] + anatomy[:, 2]) ** 2
-    mass = ventricle.sum((1, 2))
-    x_moment = (ventricle * axis_mm[None, None, :]).sum((1, 2))
-    y_moment = (ventricle * axis_mm[None, :, None]).sum((1, 2))
-    first = torch.stack([x_moment, y_moment], 1)
+    found = moments(ventricle, axis_mm)
     # Slices with little LV lean on the stack's mean axis, so that an empty one stays sane.
-    whole = first.sum(0) / (mass.sum() + 1.0)
-    centre = (first + 20.0 * whole) / (mass + 20.0)[:, None]
+    total = found.sum(0)
+    whole = total[:2] / (total[2] + 1.0)
+    centre = (found[:, :2] + 20.0 * whole) / (found[:, 2:] + 20.0)
     dx = axis_mm[None, None, :] - centre[:, None, None, 0]
     dy = axis_mm[None, :, None] - centre[:, None, None, 1]
-    right = anatomy[:, 3] ** 2 / torch.sqrt(dx**2 + dy**2 + 1.0)
-    x, y = (right * dx).sum(), -(right * dy).sum()
+    right = anatomy[:, 3] ** 2 / torch.sqrt(dx * dx + dy * dy + 1.0)
+    x, y = (right * dx).sum(), (right * dy).sum()
     # With no RV in sight, assume it where the standard display has it: on the left.
-    septum = torch.atan2(y, x - 1e-3) * (180.0 / math.pi)
-    return HeartFrame(centre, septum - SEPTUM_DEG / 2, _long_axis(anatomy, axis_mm, slice_level))
+    towards = torch.stack([x - 1e-3, y])
+    towards = towards / torch.sqrt((towards * towards).sum() + 1e-12)
+    return HeartFrame(centre, towards, _long_axis(anatomy, axis_mm, slice_level))
 
 
-def segment_map(dx: Tensor, dy: Tensor, frame: HeartFrame) -> Tensor:
-    """AHA segments 1–17 (float) at offsets from the LV centre; dx, dy broadcast to [S, h, w]."""
-    rings = torch.tensor(RINGS, dtype=dx.dtype, device=dx.device)
-    ends = torch.tensor(RING_ENDS, dtype=dx.dtype, device=dx.device)
-    ring = rings[(frame.long_axis[:, None] >= ends).sum(1)]
-    first, sectors, start = (ring[:, k, None, None] for k in range(3))
-    # In turns from where the ring's first segment begins; what is per slice stays small.
-    turns = torch.atan2(-dy, dx) * (0.5 / math.pi) - (frame.insertion_deg / 360.0 + start)
-    turns = (turns - torch.floor(turns)).clamp_max(ALMOST_ONE)
-    return torch.floor(turns * sectors) + first
+def moments(weights: Tensor, axis_mm: Tensor) -> Tensor:
+    """[S, 3] moment along columns, along rows, and sum of weights [S, n, n] on a square grid: two
+    products with [1, position] in place of sums over every pixel."""
+    basis = torch.stack([torch.ones_like(axis_mm), axis_mm], 1)
+    found = (basis.T @ weights @ basis).flatten(1)
+    return found.index_select(1, torch.tensor([1, 2, 0], device=axis_mm.device))
+
+
+def sectors_of(frame: HeartFrame) -> Sectors:
+    """Where the segments border each other, in the axes of the crops."""
+    made = {"dtype": frame.towards.dtype, "device": frame.towards.device}
+    ring = (frame.long_axis[:, None] >= torch.tensor(RING_ENDS, **made)).sum(1)
+    borders = (torch.tensor(BORDERS, **made) @ frame.towards)[ring]
+    offsets = (borders @ frame.centre_mm[:, :, None])[:, :, 0]
+    return Sectors(borders, offsets, torch.tensor(NUMBERS, **made)[ring])
+
+
+def segment_map(columns: Tensor, rows: Tensor, sectors: Sectors) -> Tensor:
+    """AHA segments 1–17 (float) [S, h, w] of pixels at columns [w] and rows [h]."""
+    across = sectors.borders[:, :, 0, None] * columns
+    down = sectors.offsets[:, :, None] - sectors.borders[:, :, 1, None] * rows
+    beyond = across[:, :, None, :] > down[:, :, :, None]
+    # Anticlockwise from the first border: beyond it the others are passed one by one, on the other
+    # side they are left one by one.
+    passed = beyond[:, 1:].to(columns.dtype).sum(1)
+    first, last = sectors.numbers[:, 0, None, None], sectors.numbers[:, 1, None, None]
+    return torch.where(beyond[:, 0], first + passed, last - passed)
 
 
 def _long_axis(anatomy: Tensor, axis_mm: Tensor, slice_level: Tensor) -> Tensor:

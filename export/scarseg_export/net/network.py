@@ -16,7 +16,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from scarseg_export.net.aha_map import HeartFrame, locate, segment_map
+from scarseg_export.net.aha_map import (
+    HeartFrame,
+    Sectors,
+    locate,
+    moments,
+    sectors_of,
+    segment_map,
+)
 from scarseg_export.net.ecg_encoder import EcgEncoder
 from scarseg_export.net.fusion import (
     Agreement,
@@ -31,10 +38,8 @@ from scarseg_export.net.sampling import (
     back,
     centred_view,
     half_extent_mm,
-    inverse,
     offsets_mm,
     pixel_positions_mm,
-    turned,
     view,
 )
 from scarseg_export.net.taff import TemporalWeight, mix
@@ -121,18 +126,20 @@ def centres_from(probability: Tensor, axis_mm: Tensor) -> Tensor:
     The stack's centre of mass is found first, then refined in a window about it, so that a
     false island far from the heart cannot pull; a slice without LV takes the stack's centre.
     """
-    weight = probability**2
-    x, y = axis_mm[None, None, :], axis_mm[None, :, None]
-    total = weight.sum() + 1e-3
-    centre = torch.stack([(weight * x).sum() / total, (weight * y).sum() / total])
+    weight = probability * probability
+    centre = _centre(moments(weight.sum(0, keepdim=True), axis_mm))[0]
     for radius_mm in WINDOWS_MM:
-        near = torch.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (2 * radius_mm**2))
-        local = weight * near
-        total = local.sum() + 1e-3
-        centre = torch.stack([(local * x).sum() / total, (local * y).sum() / total])
-    mass = local.sum((1, 2))
-    sums = torch.stack([(local * x).sum((1, 2)), (local * y).sum((1, 2))], 1)
-    return (sums + LEAN * centre) / (mass + LEAN)[:, None]
+        away = axis_mm - centre[:, None]
+        near = torch.exp(away * away * (-0.5 / radius_mm**2))
+        local = weight * (near[1, :, None] * near[0])
+        centre = _centre(moments(local.sum(0, keepdim=True), axis_mm))[0]
+    found = moments(local, axis_mm)
+    return (found[:, :2] + LEAN * centre) / (found[:, 2:] + LEAN)
+
+
+def _centre(found: Tensor) -> Tensor:
+    """[S, 2] centre from moments [S, 3]."""
+    return found[:, :2] / (found[:, 2:] + 1e-3)
 
 
 RV_REACH_MM = 60.0
@@ -224,7 +231,8 @@ class Seen:
     place: Place
     """Where the crops lie in the image, and how they are turned."""
     frame: HeartFrame
-    """In the axes of the crops."""
+    sectors: Sectors
+    """Both in the axes of the crops."""
     anatomy: Tensor
     """[S, 4, h, h] probability of background, cavity, wall, RV."""
     features: Tensor
@@ -305,12 +313,11 @@ class ScarNet(nn.Module):
         anatomy = torch.softmax(anatomy_logits, 1) * contrast
         axis = offsets_mm(self.config.crop_size, self.config.crop_spacing_mm, lge.device)
         frame = locate(anatomy, axis, slice_level)
-        dx = axis[None, None, :] - frame.centre_mm[:, None, None, 0]
-        dy = axis[None, :, None] - frame.centre_mm[:, None, None, 1]
-        segments = segment_map(dx, dy, frame)
+        sectors = sectors_of(frame)
+        segments = segment_map(axis, axis, sectors)
         wall = wall_of(anatomy)
         return Seen(
-            half_mm, place, frame, anatomy, features, scar, segments,
+            half_mm, place, frame, sectors, anatomy, features, scar, segments,
             segment_evidence(segments, wall, torch.sigmoid(scar)),
             heart_size(anatomy, (axis[1] - axis[0]) ** 2),
         )  # fmt: skip
@@ -331,31 +338,21 @@ class ScarNet(nn.Module):
         self, lge: Tensor, seen: Seen, mixed: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Labels, scar probability, image-only labels and segments on the grid of ``lge``."""
-        frame = seen.frame
         image_scar = torch.sigmoid(self.ceiling(seen.scar))
-        decided = [self.ceiling.decision(probability) for probability in (mixed, image_scar)]
-        base, maps = self.resampled(lge, seen, [*decided, mixed])
+        decided = self.ceiling.decision(torch.stack([mixed, image_scar], 1))
+        base, maps = self.resampled(lge, seen, torch.cat([decided, mixed[:, None]], 1))
         wall = base == _VIABLE_MYOCARDIUM
-        labels = torch.where(wall & (maps[:, 3] > 0.5), _SCAR, base)
-        image_only = torch.where(wall & (maps[:, 4] > 0.5), _SCAR, base)
+        scarred = wall[:, None] & (maps[:, 3:5] > 0.5)
+        labels, image_only = torch.where(scarred, _SCAR, base[:, None]).to(torch.uint8).unbind(1)
         columns, rows = pixel_positions_mm(lge, seen.half_mm)
-        there = inverse(seen.place.turn)
-        x, y = turned(columns[None, :], rows[:, None], there)
-        crop_x, crop_y = turned(*seen.place.centres_mm.unbind(1), there)
-        dx = x - (crop_x + frame.centre_mm[:, 0])[:, None, None]
-        dy = y - (crop_y + frame.centre_mm[:, 1])[:, None, None]
-        segments = torch.where(wall, segment_map(dx, dy, frame), 0.0)
-        return (
-            labels.to(torch.uint8),
-            maps[:, 1] * maps[:, 5],
-            image_only.to(torch.uint8),
-            segments.to(torch.uint8),
-        )
+        sectors = seen.sectors.turned(seen.place.turn, seen.place.centres_mm)
+        segments = torch.where(wall, segment_map(columns, rows, sectors), 0.0)
+        return labels, maps[:, 1] * maps[:, 5], image_only, segments.to(torch.uint8)
 
-    def resampled(self, lge: Tensor, seen: Seen, extra: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def resampled(self, lge: Tensor, seen: Seen, extra: Tensor) -> tuple[Tensor, Tensor]:
         """On the grid of ``lge``: anatomy labels [S, H, W] without scar, and anatomy
-        probabilities followed by the maps ``extra`` [S, h, h], as [S, 3 + their number, H, W]."""
-        maps = torch.cat([seen.anatomy[:, 1:], *(part[:, None] for part in extra)], 1)
+        probabilities followed by the maps ``extra`` [S, n, h, h], as [S, 3 + n, H, W]."""
+        maps = torch.cat([seen.anatomy[:, 1:], extra], 1)
         place = seen.place
         maps = back(maps, lge, seen.half_mm, place.centres_mm, place.turn, self.config.crop_mm)
         return most_likely(*(maps[:, k] for k in range(3))), maps

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from scarseg_export.net.aha_map import locate, segment_map
+from scarseg_export.net.aha_map import locate, sectors_of, segment_map
 from scarseg_export.net.fusion import segment_evidence
 from scarseg_export.net.sampling import half_extent_mm, offsets_mm, pixel_positions_mm
 from scarseg_export.nnunet.axis import REACH, Axis, spline_prefilter
@@ -161,10 +161,9 @@ class TiledNet(nn.Module):
         )
         frame = locate(coarse, axis, level)
         columns, rows = pixel_positions_mm(lge, half_mm)
-        dx = columns[None, None, :] - frame.centre_mm[:, None, None, 0]
-        dy = rows[None, :, None] - frame.centre_mm[:, None, None, 1]
         muscle = (winner == int(Label.VIABLE_MYOCARDIUM)) | (winner == int(Label.SCAR))
-        return torch.where(muscle, segment_map(dx, dy, frame), 0.0), muscle.to(lge.dtype)
+        segments = segment_map(columns, rows, sectors_of(frame))
+        return torch.where(muscle, segments, 0.0), muscle.to(lge.dtype)
 
 
 def looked_up(sheet: Tensor, rows: Axis, columns: Axis, high: int, wide: int) -> Tensor:

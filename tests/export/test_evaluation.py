@@ -20,7 +20,7 @@ from scarseg_export.evaluation.estimates import auroc, draw_patients, mean, rati
 from scarseg_export.evaluation.metrics import dice, score
 from scarseg_export.evaluation.report import evaluate
 from scarseg_export.evaluation.run import measure
-from scarseg_export.evaluation.summary import CHANGED, SAME, summarise
+from scarseg_export.evaluation.summary import CHANGED, SAME, SHOWN, SHOWN_SOON, SILENT, summarise
 from scarseg_export.evaluation.testset import UnseenPatient, gap_of, load_case, stored_case
 from scarseg_export.net.network import NetworkConfig, ScarNet
 from scarseg_export.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -160,7 +160,7 @@ def test_auroc_of_some_positives_and_of_none() -> None:
 def fake_row(days: float, image: float, fused: float, odd: tuple[float, float]) -> dict:
     base = asdict(score(ring(slice(6, 16)), stack(ring(slice(6, 16))), np.zeros((2, 32, 32)), 0.0))
     return {
-        "gap_days": days, "stale": days > 100, "burden": [0.5 * (days < 1)] * 17,
+        "gap_days": days, "stale": days > 100, "silent": False, "burden": [0.5 * (days < 1)] * 17,
         "belief_fresh": [0.9 - days] * 17, "belief_stale": [0.5] * 17,
         "disagreement_right": odd[0], "disagreement_stale": odd[0], "disagreement_swapped": odd[1],
         "no_ecg_is_image_only": True,
@@ -188,6 +188,13 @@ def test_summary_pairs_patients_and_sorts_them_by_gap() -> None:
     assert flags["caught_as_deployed"]["by_seed"] == pytest.approx([2 / 3, 1.0])
     assert flags["false_flags_as_deployed"]["by_seed"] == pytest.approx([1 / 3, 1.0])
     assert flags["harmful_without_gate"]["mean"] == 1.0 and flags["harmful_with_gate"]["mean"] == 0
+
+
+def test_infarcts_that_no_ecg_shows_are_told_apart() -> None:
+    shown, late, silent = (fake_row(days, 0.5, 0.6, (0.1, 0.9)) for days in (2.0, 40.0, 3.0))
+    bins = summarise([[shown, late, silent | {"silent": True}]], [0.25])["bins"]
+    assert [bins[name]["patients"] for name in (SHOWN, SHOWN_SOON, SILENT)] == [2, 1, 1]
+    assert SHOWN not in summarise([[shown, late]], [0.25])["bins"]  # the twin has no such ECGs
 
 
 def test_test_sets_are_fixed_and_differ() -> None:

@@ -35,6 +35,15 @@ def test_volumes_are_read_base_first_with_the_size_of_their_voxels(tmp_path: Pat
     assert heart.voxel_ml == pytest.approx(0.018)
 
 
+def test_pixels_are_turned_clockwise_about_the_middle() -> None:
+    pixels = np.random.default_rng(0).uniform(5, 9, (2, 10, 10)).astype(np.float32)
+    heart = real_hearts.Heart("x", pixels, (1.5, 1.5, 8.0), np.zeros(pixels.shape, np.uint8))
+    quarter = np.rot90(pixels, -1, (1, 2))
+    assert real_hearts.rotated(heart, 90.0) == pytest.approx(quarter, abs=1e-3)
+    corner = real_hearts.rotated(heart, 45.0)[:, 0, 0]
+    assert corner == pytest.approx(pixels.min(), abs=1e-5)  # nothing was seen there
+
+
 def test_a_folder_without_labelled_volumes_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no pair"):
         read_hearts(tmp_path)
@@ -45,7 +54,8 @@ def row(true: float, called: float, scar: float, **pairs: list[tuple[float, floa
         {"kind": kind, "called": c, "scar": s} for kind, found in pairs.items() for c, s in found
     ]
     return {"name": "x", "cavity": 0.9, "wall": 0.8, "scar": scar, "called": called, "true": true,
-            "called_turned": [called, called + 1.0], "pairs": listed}  # fmt: skip
+            "called_turned": [called, called + 1.0, called + 0.5, called],
+            "called_at_odd_angles": [called, called + 2.0], "pairs": listed}  # fmt: skip
 
 
 ROWS = [
@@ -60,6 +70,8 @@ def test_means_are_of_hearts_with_and_without_scar_apart() -> None:
     assert found["scar"] == 0.5 and found["absolute_burden_error"] == 10.0
     assert found["false_percent"] == found["false_percent_worst"] == 4.0
     assert found["turn_spread_percent"] == 1.0
+    assert found["quarter_spread_percent"] == 0.5
+    assert found["angle_spread_percent"] == 2.0
 
 
 def test_what_ecgs_change_is_told_by_their_kind() -> None:

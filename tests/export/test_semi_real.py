@@ -41,6 +41,16 @@ def test_the_middle_of_core_segments_lies_in_or_between_them(code: str) -> None:
     assert int(segment_at(angle, level)) in (*core, *flank)
 
 
+def test_silent_infarcts_have_an_ecg_without_one(ecgs: RealEcgs) -> None:
+    classes = EcgClasses.of(ecgs)
+    pairings = [pair(classes, seed) for seed in range(300)]
+    silent = [p for p in pairings if p.silent]
+    ill = sum(p.case.scar.kind != "none" for p in pairings)
+    assert {classes.kind[p.own] for p in silent} == {"normal"}
+    assert {p.case.scar.kind for p in silent} == {"ischaemic"}
+    assert len(silent) / ill == pytest.approx(0.25, abs=0.08)
+
+
 def test_scar_is_where_the_infarct_of_the_ecg_is(ecgs: RealEcgs) -> None:
     """Summed over many hearts, core segments hold the most scar of each code."""
     classes = EcgClasses.of(ecgs)

@@ -14,10 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from scarseg_export.evaluation.metrics import NAN, dice
 from scarseg_export.net.network import ScarNet, Seen
+from scarseg_export.net.sampling import half_extent_mm, pixel_positions_mm
+from scarseg_export.net.sampling import turned as turned_by
 from scarseg_export.train.real_ecgs import RealEcgs
 from scarseg_runtime.contract import MYOCARDIUM, Label
 from scarseg_runtime.errors import UsageError
@@ -28,6 +31,7 @@ GAP_DAYS = 1.0
 ECGS_A_KIND = 6
 KINDS = ("infarct", "normal")
 PARTS = ("image", "labels")
+ODD_ANGLES_DEG = (20.0, 44.0, 70.0, 135.0, 250.0)
 HALF = 0.5
 """A heart that keeps less than this share of its called scar has lost it."""
 
@@ -100,6 +104,7 @@ def _row(
     alone = torch.sigmoid(net.ceiling(seen.scar))
     row: dict[str, Any] = {"name": heart.name} | _scores(net, lge, seen, alone, heart, min_scar_ml)
     row["called_turned"] = turned(net, heart)
+    row["called_at_odd_angles"] = at_odd_angles(net, heart)
     row["pairs"] = [] if ecgs is None else [
         {"kind": kind} | _scores(net, lge, seen, fused, heart, min_scar_ml)
         for kind, fused in _fused(net, seen, ecgs, number)
@@ -110,18 +115,43 @@ def _row(
 def turned(net: ScarNet, heart: Heart) -> list[float]:
     """Scar called by the image alone, % of the wall, in all eight turns and flips of the pixels:
     how a study happens to lie should not matter."""
-    levels = torch.from_numpy(slice_levels(np.arange(len(heart.pixels)))).float()
     found = []
     for number in range(8):
         flipped = heart.pixels[:, :, ::-1] if number % 2 else heart.pixels
         pixels = np.rot90(flipped, number // 2, (1, 2))
         spacing = heart.spacing_mm[:2] if number // 2 % 2 == 0 else heart.spacing_mm[1::-1]
-        lge = torch.from_numpy(pixels.copy())
-        seen = net.see(lge, torch.tensor(spacing), levels)
-        labels = net.to_input_grid(lge, seen, torch.sigmoid(net.ceiling(seen.scar)))[0].numpy()
-        wall = np.isin(labels, MYOCARDIUM).sum()
-        found.append(100.0 * float((labels == Label.SCAR).sum()) / max(float(wall), 1.0))
+        found.append(_called(net, pixels.copy(), spacing))
     return found
+
+
+def at_odd_angles(net: ScarNet, heart: Heart) -> list[float]:
+    """The same as it lies and at ``ODD_ANGLES_DEG``, resampled about the middle of the image."""
+    found = [_called(net, heart.pixels, heart.spacing_mm[:2])]
+    for degrees in ODD_ANGLES_DEG:
+        found.append(_called(net, rotated(heart, degrees), heart.spacing_mm[:2]))
+    return found
+
+
+def rotated(heart: Heart, degrees: float) -> NDArray[np.float32]:
+    """[S, H, W] pixels turned clockwise in mm, the lowest value where nothing was seen."""
+    image = torch.from_numpy(heart.pixels)
+    lowest = image.amin()
+    half = half_extent_mm(image, torch.tensor(heart.spacing_mm[:2]))
+    columns, rows = pixel_positions_mm(image, half)
+    turn = torch.deg2rad(torch.tensor(-degrees))
+    x, y = turned_by(columns[None, :], rows[:, None], torch.stack([turn.cos(), turn.sin()]))
+    grid = torch.stack([x / half[0], y / half[1]], -1)[None]
+    values = F.grid_sample((image - lowest)[None], grid, align_corners=False)[0] + lowest
+    return values.numpy()
+
+
+def _called(net: ScarNet, pixels: NDArray[np.float32], spacing_mm: tuple[float, ...]) -> float:
+    levels = torch.from_numpy(slice_levels(np.arange(len(pixels)))).float()
+    lge = torch.from_numpy(pixels)
+    seen = net.see(lge, torch.tensor(spacing_mm), levels)
+    labels = net.to_input_grid(lge, seen, torch.sigmoid(net.ceiling(seen.scar)))[0].numpy()
+    wall = np.isin(labels, MYOCARDIUM).sum()
+    return 100.0 * float((labels == Label.SCAR).sum()) / max(float(wall), 1.0)
 
 
 def _fused(
@@ -171,6 +201,8 @@ def image_summary(rows: list[dict[str, Any]]) -> dict[str, float]:
         "false_percent": _mean(row["called"] for row in healthy),
         "false_percent_worst": max((row["called"] for row in healthy), default=NAN),
         "turn_spread_percent": _mean(np.ptp(row["called_turned"]) for row in rows),
+        "quarter_spread_percent": _mean(np.ptp(row["called_turned"][::2]) for row in rows),
+        "angle_spread_percent": _mean(np.ptp(row["called_at_odd_angles"]) for row in rows),
     }
 
 

@@ -14,6 +14,8 @@ IMAGE_COLUMNS = {
     "false_percent": ("called in scar-free hearts, %", ".1f"),
     "false_percent_worst": ("in the worst", ".1f"),
     "turn_spread_percent": ("range over 8 turns and flips", ".1f"),
+    "quarter_spread_percent": ("range over 4 turns", ".1f"),
+    "angle_spread_percent": ("range over odd angles", ".1f"),
 }  # fmt: skip
 
 

@@ -19,6 +19,9 @@ from scarseg_export.evaluation.summary import (
     CHANGED,
     HARM_PERCENT,
     SAME,
+    SHOWN,
+    SHOWN_SOON,
+    SILENT,
     summarise,
 )
 from scarseg_export.evaluation.testset import SEMI_REAL, SETS, SetName, store_ecgs
@@ -49,7 +52,7 @@ MAIN_ARMS = (
     arms.IMAGE, arms.ATLAS, arms.UNTIMED, arms.TAFF, arms.RIGHT, arms.FORCED, arms.SHUFFLED,
     arms.SWAPPED, arms.UNGATED,
 )  # fmt: skip
-GROUPS = (*BIN_NAMES, "> 120 d", SAME, CHANGED, "all")
+GROUPS = (*BIN_NAMES, "> 120 d", SAME, CHANGED, SHOWN, SHOWN_SOON, SILENT, "all")
 
 
 def evaluate(

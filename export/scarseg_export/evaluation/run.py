@@ -64,6 +64,7 @@ def _row(checkpoint: Path, name: SetName, min_scar_ml: float, patients: Path, in
     return {
         "gap_days": case.gap_days,
         "stale": case.stale,
+        "silent": case.silent,
         "weight": results.weight,
         "burden": case.burden.tolist(),
         "belief_fresh": results.belief_fresh.tolist(),

@@ -27,6 +27,9 @@ BIN_EDGES = {
 }  # fmt: skip
 BIN_NAMES = tuple(BIN_EDGES)
 SAME, CHANGED = "ECG of the same scar state", "ECG of another scar state"
+SHOWN, SHOWN_SOON = "infarct that its ECG shows", "infarct that its ECG shows, ≤ 7 d"
+SILENT = "infarct that no ECG shows"
+"""Of semi-real patients; in the first two the ECG at hand is the heart's own."""
 MEANS = (
     "dice", "precision", "sensitivity", "false_alarm", "cavity_dice", "wall_dice",
     "segment_accuracy",
@@ -49,13 +52,14 @@ class Scores:
     days: Array
     """[patients]"""
     stale: NDArray[np.bool_]
+    silent: NDArray[np.bool_]
     arms: dict[str, dict[str, Array]]
     """By arm and score, [seeds, patients]."""
 
     def of(self, pick: NDArray[np.bool_]) -> Scores:
         """Only some of the patients."""
         parts = {a: {k: v[:, pick] for k, v in s.items()} for a, s in self.arms.items()}
-        return Scores(self.days[pick], self.stale[pick], parts)
+        return Scores(self.days[pick], self.stale[pick], self.silent[pick], parts)
 
 
 def scores_of(rows: list[list[Row]]) -> Scores:
@@ -67,9 +71,10 @@ def scores_of(rows: list[list[Row]]) -> Scores:
             for key in keys
         }
         table[arm]["volume_error_ml"] = table[arm]["scar_ml"] - table[arm]["true_scar_ml"]
-    return Scores(
-        np.array([r["gap_days"] for r in rows[0]]), np.array([r["stale"] for r in rows[0]]), table
+    days, stale, silent = (
+        np.array([row[key] for row in rows[0]]) for key in ("gap_days", "stale", "silent")
     )
+    return Scores(days, stale, silent, table)
 
 
 def summarise(rows: list[list[Row]], thresholds: list[float]) -> dict[str, Any]:
@@ -84,6 +89,10 @@ def summarise(rows: list[list[Row]], thresholds: list[float]) -> dict[str, Any]:
     for name, (low, high) in BIN_EDGES.items():
         picks[name] = (scores.days > low) & (scores.days <= high)
     picks |= {"> 120 d": scores.days > 120.0, SAME: ~scores.stale, CHANGED: scores.stale}
+    if scores.silent.any():
+        scarred = scores.arms[arms.IMAGE]["true_scar_ml"][0] > 0
+        shown = scarred & ~scores.silent & ~scores.stale
+        picks |= {SHOWN: shown, SHOWN_SOON: shown & picks["≤ 7 d"], SILENT: scores.silent}
     return {
         "patients": len(scores.days),
         "bins": {name: summarise_bin(scores.of(pick)) for name, pick in picks.items()

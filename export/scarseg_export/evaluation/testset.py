@@ -51,6 +51,8 @@ class UnseenPatient:
     """The ECG of somebody else."""
     burden: NDArray[np.float32]
     """[17] true scar fraction per segment at MRI time."""
+    silent: bool = False
+    """The heart has an infarct that even its fresh ECG does not show; never so in the twin."""
 
     @property
     def beat(self) -> NDArray[np.float32]:
@@ -90,7 +92,7 @@ def _semi_real(index: int, ecgs: RealEcgs) -> UnseenPatient:
     fresh, old, foreign = ecgs.beats[[pairing.own, pairing.stale, pairing.foreign]]
     stack = pairing.case.image(SIZE, SPACING_MM, WANDER_MM)
     burden = segment_burden_of(pairing.case)
-    return UnseenPatient(index, stack, gap, stale, fresh, old, foreign, burden)
+    return UnseenPatient(index, stack, gap, stale, fresh, old, foreign, burden, pairing.silent)
 
 
 def store_ecgs(folder: Path, ecgs: RealEcgs) -> None:
@@ -112,7 +114,7 @@ def stored_case(folder: Path, name: SetName, index: int) -> UnseenPatient:
         return _read(path, index)
     case = load_case(name, index, _stored_ecgs(folder) if name == SEMI_REAL else None)
     arrays = {key: np.asarray(value) for key, value in asdict(case.stack).items()}
-    for key in ("gap_days", "stale", "fresh_beat", "stale_beat", "other_beat", "burden"):
+    for key in ("gap_days", "stale", "fresh_beat", "stale_beat", "other_beat", "burden", "silent"):
         arrays[key] = np.asarray(getattr(case, key))
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.npz")  # renamed when whole
@@ -130,7 +132,7 @@ def _read(path: Path, index: int) -> UnseenPatient:
     )  # fmt: skip
     return UnseenPatient(
         index, stack, float(values["gap_days"]), bool(values["stale"]), values["fresh_beat"],
-        values["stale_beat"], values["other_beat"], values["burden"],
+        values["stale_beat"], values["other_beat"], values["burden"], bool(values["silent"]),
     )  # fmt: skip
 
 

@@ -59,20 +59,24 @@ class Pairing:
     """Of another scar state."""
     foreign: int
     """Of another patient, whatever it shows."""
+    silent: bool
+    """The heart has an infarct that its own record does not show."""
 
 
 def pair(classes: EcgClasses, seed: int) -> Pairing:
     """Draw the semi-real patient that belongs to ``seed``."""
     rng = np.random.default_rng([seed, 11])
     own, stale, foreign = (_draw_ecg(rng, classes) for _ in range(3))
+    silent = False
     if classes.kind[own] == "infarct":
         code = rng.choice(str(classes.codes[own]).split())
         scar = ischaemic_scar(rng, centre_of(CORE_FLANK[str(code)][0]))
-        if rng.random() < SILENT:
+        silent = bool(rng.random() < SILENT)
+        if silent:
             own = _one(rng, classes, "normal")
     else:
         scar = no_scar()
-    return Pairing(replace(sample_case(seed), scar=scar), own, stale, foreign)
+    return Pairing(replace(sample_case(seed), scar=scar), own, stale, foreign, silent)
 
 
 def semi_real_case(classes: EcgClasses, seed: int) -> Case:

@@ -188,6 +188,10 @@ def train_image(
         ends.append({name: value.clone() for name, value in model.state_dict().items()})
         done += steps
     model.load_state_dict(averaged(ends))
+    bias = model.scar_head.bias
+    assert bias is not None
+    with torch.no_grad():
+        bias += recipe.scar_shift
     return model.cpu()
 
 

@@ -39,6 +39,7 @@ def node_soak(node_factory: ModuleType, ecg_factory: ModuleType) -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_kills_at_random_points(node_soak: ModuleType, tmp_path: Path) -> None:
     report = node_soak.kill_loop(tmp_path, kills=5, studies=2, seed=3, longest_s=1.0)
     assert report["broken"] == []

@@ -85,6 +85,7 @@ def test_a_run_can_be_cancelled_in_every_stage(segmenter: Segmenter, last: Stage
     assert stages.count(last) == 1 and stages[-1] == last
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("provider", ["cpu", "openvino"])
 def test_the_network_itself_is_stopped(provider: str, make_stack: Callable[..., LgeStack]) -> None:
     large = make_stack(30, (512, 480))  # more than a second on one core

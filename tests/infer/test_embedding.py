@@ -37,16 +37,6 @@ from scarseg_infer.write.folder import NAMES
 from scarseg_runtime.model import Model
 
 
-@pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
-    return Segmenter.from_model(provider="cpu")
-
-
-@pytest.fixture(scope="module")
-def demo(segmenter: Segmenter) -> ScarResult:
-    return segmenter.run(DEMO_STUDY, DEMO_ECG)
-
-
 def test_progress_goes_through_all_stages_and_never_back(segmenter: Segmenter) -> None:
     told: list[tuple[Stage, float]] = []
     segmenter.run(DEMO_STUDY, DEMO_ECG, progress=lambda stage, done: told.append((stage, done)))

@@ -185,6 +185,7 @@ def mover(
     orthanc, _ = orthanc_and_node
     node = node_factory.make_node(
         tmp_path_factory.mktemp("mover"),
+        study=node_factory.SOON_QUIET,
         callers='ae_titles = ["ORTHANC", "SENDER"]\naddresses = ["127.0.0.1"]',
         ecg_query=f'ae_title = "ORTHANC"\nhost = "127.0.0.1"\nport = {orthanc.dicom_port}\n'
         'retrieve = "move"\nwhen = "always"',

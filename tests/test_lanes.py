@@ -76,6 +76,28 @@ def test_every_test_is_in_one_lane_whatever_its_marks(
     assert left_out == lowest
 
 
+OTHER_RUN = """
+import runpy, sys
+ports = runpy.run_path(sys.argv[1])
+taken = int(sys.argv[2])
+ports["free_ports"].__globals__["PORTS"] = [taken] * 100 + list(ports["PORTS"])[:100]
+print(*ports["free_ports"](20))
+"""
+"""Draws that taken port half of the time."""
+
+
+def test_no_other_run_gets_a_port_that_a_test_has(free_ports: Callable[[int], list[int]]) -> None:
+    """Though nothing listens there yet."""
+    first, second = free_ports(2)
+    assert first != second
+    done = subprocess.run(
+        [sys.executable, "-c", OTHER_RUN, ROOT / "tests" / "ports.py", str(first)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    others = done.stdout.split()
+    assert len(set(others)) == 20 and str(first) not in others
+
+
 def test_continuous_integration_runs_all_lanes_at_both_ends_of_the_ranges() -> None:
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert re.search(r"^set -euo pipefail$", script, re.M)

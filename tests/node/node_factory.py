@@ -98,9 +98,13 @@ class Node:
                 stdout=log, stderr=log, env=environment,
             )  # fmt: skip
         if wait:
-            wait_for(self.listening)
-            # The page comes up after the DICOM port.
-            wait_for(lambda: len(self.events("started")) > before)
+            try:
+                wait_for(self.listening)
+                # The page comes up after the DICOM port.
+                wait_for(lambda: len(self.events("started")) > before)
+            except BaseException:
+                self.kill()  # nobody else would: the test has not begun
+                raise
 
     def listening(self) -> bool:
         assert self.process is not None

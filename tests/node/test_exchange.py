@@ -87,8 +87,8 @@ def orthanc_and_node(
     (tmp_path / "orthanc.json").write_text(json.dumps(configuration))
     with (tmp_path / "orthanc.log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    node.start()
     try:
+        node.start()
         node_factory.wait_for(orthanc.alive)
         yield orthanc, node
     finally:

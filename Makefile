@@ -17,19 +17,44 @@ SHIPPED_TESTS = $(wildcard tests/runtime tests/infer tests/node tests/cohort tes
 # What the bill of materials is of: all that is deployed without a GPU; tensorrt-rtx … may be added.
 SBOM_EXTRAS ?= openvino,compressed,ecg-formats,pdf,node,cohort
 
-.PHONY: demo test test-lowest test-gpu bench docs sbom lint format clean
+# Tests at a time. More than there are cores make no test faster.
+JOBS ?= 2
+# The lanes of tests, as $(call fast,PYTHON,TESTS) and $(call slow,PYTHON,TESTS), all where TESTS is
+# empty: several at a time, then one by one those that measure the machine or need all of it.
+# CONTRIBUTING.md says what the marks mean.
+define fast
+OMP_NUM_THREADS=1 $(1) -m pytest -n $(JOBS) --dist worksteal --durations=10 -m "not slow and not serial" $(2)
+$(1) -m pytest --durations=10 -m "not slow and serial" $(2)
+endef
+# By files, as the tests of one share what takes longest: a training, a build.
+define slow
+OMP_NUM_THREADS=1 $(1) -m pytest -n $(JOBS) --dist loadfile --durations=10 -m "slow and not serial" $(2)
+$(1) -m pytest --durations=10 -m "slow and serial" $(2)
+endef
+
+.PHONY: demo test test-slow test-all test-lowest test-gpu bench docs sbom lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/scarseg-infer --demo
 
+# What every change needs: minutes.
 test: $(VENV)/.installed-test lint
-	$(BIN)/python -m pytest
+	$(call fast,$(BIN)/python)
 
-# The other end of the ranges in pyproject.toml: `make test` takes the newest releases for its Python,
-# this the lowest. With PYTHON=python3.11, for which all of these have wheels; without torch, so not
-# tests/export, and without playwright and tensorrt-rtx, whose test modules skip here.
+# Real clusters, kill loops, fuzzing, memory over many runs, other languages' package managers, training.
+test-slow: $(VENV)/.installed-test
+	$(call slow,$(BIN)/python)
+
+# One after the other, also under make -j.
+test-all: test
+	$(MAKE) test-slow
+
+# The other end of the ranges in pyproject.toml: `make test-all` takes the newest releases for its
+# Python, this the lowest. With PYTHON=python3.11, for which all of these have wheels; without torch,
+# so not tests/export, and without playwright and tensorrt-rtx, whose test modules skip here.
 test-lowest: .venv-lowest/.installed
-	$(LOWEST_BIN)/python -m pytest $(SHIPPED_TESTS)
+	$(call fast,$(LOWEST_BIN)/python,$(SHIPPED_TESTS))
+	$(call slow,$(LOWEST_BIN)/python,$(SHIPPED_TESTS))
 
 # On a machine with an NVIDIA GPU: fails instead of skipping where there is none.
 test-gpu: $(VENV)/.installed-test

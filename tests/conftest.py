@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +66,46 @@ def program() -> Callable[[str, str], str]:
         return found
 
     return path
+
+
+@pytest.fixture
+def make_commands(tmp_path: Path) -> Callable[[str], list[str]]:
+    """What ``make`` would run for a target in a clean clone, one command a line, without running
+    anything. The clone is ``tmp_path``: the project's settings, and its tests as empty files."""
+    if shutil.which("make") is None and not os.environ.get("CI"):
+        pytest.skip("needs make")
+    root = Path(__file__).resolve().parents[1]
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "constraints-lowest.txt"):
+        shutil.copy(root / name, tmp_path)
+    for path in (root / "tests").rglob("*"):
+        if path.is_dir():
+            (tmp_path / path.relative_to(root)).mkdir(parents=True, exist_ok=True)
+    for path in (root / "tests").glob("test_*.py"):
+        (tmp_path / "tests" / path.name).touch()
+    # Without what a make around this test hands down, and what the Makefile lets users set.
+    own = ("MAKE", "MFLAGS", "PYTHON", "VENV", "JOBS")
+    plain = {key: value for key, value in os.environ.items() if not key.startswith(own)}
+
+    def commands(target: str) -> list[str]:
+        done = subprocess.run(
+            ["make", "--dry-run", "--no-print-directory", target],
+            cwd=tmp_path, capture_output=True, text=True, check=True, env=plain,
+        )  # fmt: skip
+        return done.stdout.replace("\\\n", " ").splitlines()
+
+    return commands
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[int], list[int]]:
+    """The function of ``ports.py`` beside this file, which pytest does not put on the path."""
+    spec = importlib.util.spec_from_file_location("ports", Path(__file__).with_name("ports.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: Callable[[int], list[int]] = module.free_ports
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,12 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
-import os
 import re
-import shutil
-import subprocess
+import shlex
 import sys
 import tomllib
 import venv
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +19,8 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+MakeCommands = Callable[[str], list[str]]
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -66,32 +66,6 @@ def test_the_lowest_releases_are_the_lower_bounds() -> None:
     assert pinned == {f"{one.name}=={bound(one, '>=')}" for one in declared("test-shipped")}
 
 
-def commands(target: str, tmp_path: Path) -> str:
-    """What ``make`` would run for a target in a clean clone, one command a line."""
-    for name in ("Makefile", "pyproject.toml", "constraints.txt", "constraints-lowest.txt"):
-        shutil.copy(ROOT / name, tmp_path)
-    for folder in (path for path in (ROOT / "tests").rglob("*") if path.is_dir()):
-        (tmp_path / folder.relative_to(ROOT)).mkdir(parents=True, exist_ok=True)
-    for path in (ROOT / "tests").glob("test_*.py"):
-        (tmp_path / "tests" / path.name).touch()
-    done = subprocess.run(
-        ["make", "--dry-run", "--no-print-directory", target],
-        cwd=tmp_path, capture_output=True, text=True, check=True, env=plain_environment(),
-    )  # fmt: skip
-    return done.stdout.replace("\\\n", " ")
-
-
-def plain_environment() -> dict[str, str]:
-    """Without what a make around this test hands down, and what the Makefile lets users set."""
-    own = ("MAKE", "MFLAGS", "PYTHON", "VENV")
-    return {key: value for key, value in os.environ.items() if not key.startswith(own)}
-
-
-needs_make = pytest.mark.skipif(
-    shutil.which("make") is None and "CI" not in os.environ, reason="needs make"
-)
-
-
 HEAVY = {
     "pandas", "scipy", "matplotlib", "aiohttp", "requests", "soundfile", "wfdb", "reportlab", "ray",
     "torch", "highdicom", "openvino",
@@ -111,24 +85,26 @@ def test_what_a_plain_installation_lacks_is_an_extra() -> None:
     assert "reportlab" in needed(declared("node"))  # whose reports are PDFs unless told otherwise
 
 
-@needs_make
 def test_the_lowest_releases_are_installed_and_run_all_tests_of_what_is_shipped(
-    tmp_path: Path,
+    make_commands: MakeCommands,
 ) -> None:
-    lines = commands("test-lowest", tmp_path).splitlines()
+    lines = make_commands("test-lowest")
     (install,) = (line for line in lines if " install " in line)
     assert "-c constraints-lowest.txt" in " ".join(install.split())
     assert ".[test-shipped]" in install and "-c constraints.txt" not in install
-    (tests,) = (line.split() for line in lines if "-m pytest" in line)
-    run = {word for word in tests if word.startswith("tests/")}
+    lanes = [shlex.split(line) for line in lines if "-m pytest" in line]
     folders = {f"tests/{path.name}" for path in (ROOT / "tests").iterdir() if path.is_dir()}
     folders -= {"tests/export", "tests/bench", "tests/__pycache__"}  # need torch; no tests
     folders -= {"tests/docs"}  # about the repository, with tools that are not shipped
     assert "tests/node" in folders
-    assert run == folders | {f"tests/{path.name}" for path in (ROOT / "tests").glob("test_*.py")}
-    left_out = [word for word in tests if word.startswith(("--ignore", "--deselect", "-k", "-m"))]
-    assert left_out == ["-m", "--ignore=tests/node/test_openapi.py"]
-    assert tests[0].startswith(".venv-lowest/") and tests[1:3] == ["-m", "pytest"]
+    files = {f"tests/{path.name}" for path in (ROOT / "tests").glob("test_*.py")}
+    assert lanes  # which together run what is marked in any way: tests/test_lanes.py
+    for tests in lanes:
+        assert {word for word in tests if word.startswith("tests/")} == folders | files
+        left_out = [word for word in tests if word.startswith(("--ignore", "--deselect", "-k"))]
+        assert left_out == ["--ignore=tests/node/test_openapi.py"]
+        start = tests.index("-m")
+        assert tests[start - 1].startswith(".venv-lowest/") and tests[start + 1] == "pytest"
 
 
 SKIPPED_AT_THE_LOWEST = {
@@ -172,34 +148,22 @@ def test_what_no_target_installs_is_said() -> None:
     assert set(re.findall(r"`(\w+)`", said.partition("\n- ")[0])) == never | {"export"}
 
 
-@needs_make
-def test_the_bill_is_of_all_that_is_deployed(tmp_path: Path) -> None:
-    (install,) = (one for one in commands("sbom", tmp_path).splitlines() if "--python" in one)
+def test_the_bill_is_of_all_that_is_deployed(make_commands: MakeCommands) -> None:
+    (install,) = (one for one in make_commands("sbom") if "--python" in one)
     assert f"'.[{','.join(DEPLOYED)}]'" in install
 
 
-@needs_make
-def test_the_newest_releases_are_installed_without_the_lowest(tmp_path: Path) -> None:
-    said = commands("test", tmp_path)
-    installs = [line.split() for line in said.splitlines() if " install " in line]
+def test_the_newest_releases_are_installed_without_the_lowest(make_commands: MakeCommands) -> None:
+    said = make_commands("test-all")
+    installs = [line.split() for line in said if " install " in line]
     assert installs
     for words in installs:
         assert [words[i + 1] for i, word in enumerate(words) if word == "-c"] == ["constraints.txt"]
-    assert "lowest" not in said
-    (tests,) = (line.split() for line in said.splitlines() if "-m pytest" in line)
-    assert tests[1:] == ["-m", "pytest"]
+    assert "lowest" not in "\n".join(said)
     # What make pins for the newest is a tool of training, none of what is shipped.
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {Requirement(line).name for line in pins if line and not line.startswith("#")}
     assert not pinned & {one.name for one in declared("test-shipped")}
-
-
-def test_continuous_integration_tests_both_ends() -> None:
-    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert re.search(r"^set -euo pipefail$", script, re.M)
-    ran = re.findall(r"^(?:exec )?(make .*)$", script, re.M)
-    assert ran == ["make test", "make test-lowest"]
-    assert not re.search(r"^\s*exit\b|\|\|\s*true", script, re.M)
 
 
 @pytest.fixture(scope="module")

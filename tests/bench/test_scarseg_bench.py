@@ -63,6 +63,7 @@ def test_every_provider_has_a_row_in_every_scope() -> None:
     assert (COLD, REFERENCE) in names
 
 
+@pytest.mark.serial
 def test_a_run_writes_table_json_and_plot(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """PyTorch eager and ONNX Runtime, for real, in processes of their own."""
     command = ["--quick", "--runs", "2", "--studies", "2", "--only", "fp32", "--out", str(tmp_path)]

@@ -171,6 +171,8 @@ def changed(folder: Path) -> None:
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+@pytest.mark.slow
+@pytest.mark.serial
 def test_one_machine_goes_on_where_it_stopped(cohort: Path) -> None:
     run = start(cohort, "--workers", "2")
     wait_until((cohort / "out" / "cohort.jsonl").exists)
@@ -204,6 +206,8 @@ def test_one_machine_goes_on_where_it_stopped(cohort: Path) -> None:
     assert again == {"p3", "p5", "p7", "missing"}
 
 
+@pytest.mark.slow
+@pytest.mark.serial
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_was_stopped_is_taken_up(cohort: Path, number: signal.Signals) -> None:
     half = cohort / "out" / f".p0-{'0' * 16}.partial"
@@ -230,6 +234,8 @@ def test_a_run_that_was_stopped_is_taken_up(cohort: Path, number: signal.Signals
     check_all_done(cohort, ended(start(cohort, "--workers", "2")))
 
 
+@pytest.mark.slow
+@pytest.mark.serial
 def test_nobody_else_can_use_the_ray_of_a_run(
     cohort: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +256,8 @@ def test_nobody_else_can_use_the_ray_of_a_run(
         check_all_done(cohort, ended(run))
 
 
+@pytest.mark.slow
+@pytest.mark.serial
 def test_ids_that_move_and_studies_that_break(tmp_path: Path) -> None:
     """Ids are numbers of rows here, so that without its first row the table means other studies."""
     for name in ("alice", "bob"):
@@ -289,6 +297,8 @@ def other_machine(cluster: Any) -> Any:
     return next(node for node in cluster.list_all_nodes()[1:] if node.node_id != own)
 
 
+@pytest.mark.slow
+@pytest.mark.serial
 def test_a_cluster_survives_the_death_of_a_worker_and_of_a_node(cohort: Path, cluster: Any) -> None:
     lost = other_machine(cluster)
     (cohort / "home" / ".ray").mkdir(parents=True)
@@ -302,6 +312,8 @@ def test_a_cluster_survives_the_death_of_a_worker_and_of_a_node(cohort: Path, cl
     check_all_done(cohort, ended(run))
 
 
+@pytest.mark.slow
+@pytest.mark.serial
 def test_a_machine_that_cannot_run_workers_is_done_without(cohort: Path, cluster: Any) -> None:
     # As where the package is not installed; Ray hands the paths of the driver on to all workers.
     (cohort / "without").mkdir()
@@ -376,6 +388,8 @@ def test_an_address_without_a_cluster_is_one_error(tmp_path: Path) -> None:
     assert [row["state"] for row in table(tmp_path).values()] == ["waiting"]
 
 
+@pytest.mark.slow
+@pytest.mark.serial
 def test_a_study_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).gamma(2, 100, (512, 512, 30)).astype(np.float32)
     nibabel.save(nibabel.Nifti1Image(noise, np.diag([1.0, 1.0, 8.0, 1.0])), tmp_path / "slow.nii")

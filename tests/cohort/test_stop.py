@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 WAITING = """
 import os, signal, threading, time
 from scarseg_infer.cohort.cluster import connected
@@ -32,6 +34,8 @@ os.kill(os.getpid(), signal.SIGTERM)
 """
 
 
+@pytest.mark.slow
+@pytest.mark.serial
 def test_sigterm_comes_out_of_ray_as_what_it_is() -> None:
     run = subprocess.run(
         [sys.executable, "-c", WAITING], capture_output=True, text=True, check=False, timeout=300

@@ -48,6 +48,7 @@ def model(run: Path) -> Path:
     return export_onnx(run / "model.pt", run / "model.onnx", min_scar_ml=0.2, cases=2)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again(run: Path) -> None:
     stages = [run / f"{name}.pt" for name in ("ecg", "localiser", "image")]
     before = [stage.stat().st_mtime_ns for stage in stages]
@@ -55,6 +56,7 @@ def test_a_finished_run_is_not_trained_again(run: Path) -> None:
     assert [stage.stat().st_mtime_ns for stage in stages] == before
 
 
+@pytest.mark.slow
 def test_a_run_folder_belongs_to_one_recipe(run: Path) -> None:
     with pytest.raises(UsageError, match="another recipe"):
         train(run, replace(Recipe(), **SIMULATION))
@@ -75,6 +77,7 @@ def test_a_checkpoint_that_is_none_is_refused(tmp_path: Path) -> None:
             load_checkpoint(tmp_path / name)
 
 
+@pytest.mark.slow
 def test_the_file_describes_itself(model: Path) -> None:
     session = Model.load(model)
     metadata = session.metadata
@@ -85,6 +88,7 @@ def test_the_file_describes_itself(model: Path) -> None:
     assert metadata.verification["rows"]["cpu fp32"]["passed"]
 
 
+@pytest.mark.slow
 def test_batch_norm_is_folded_and_inputs_are_named(model: Path) -> None:
     graph = onnx.load(model).graph
     assert not [node for node in graph.node if node.op_type == "BatchNormalization"]
@@ -92,6 +96,7 @@ def test_batch_norm_is_folded_and_inputs_are_named(model: Path) -> None:
     assert shape == ["S", "H", "W"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 96, 128), (5, 131, 97), (12, 256, 216), (30, 64, 64)])
 def test_the_graph_equals_pytorch_at_any_size(run: Path, model: Path, shape: tuple) -> None:
     rng = np.random.default_rng(1)
@@ -111,6 +116,7 @@ def test_the_graph_equals_pytorch_at_any_size(run: Path, model: Path, shape: tup
     assert ours.ecg_weight == pytest.approx(float(theirs[6]), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_scores_are_recorded_in_the_file(model: Path) -> None:
     record_scores(model, cases=2)
     scores = Model.load(model).metadata.twin_scores

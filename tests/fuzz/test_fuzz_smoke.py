@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PLACE = Path(__file__).parent
 BROKEN = """
 def seeds() -> dict[str, bytes]:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from scarseg_infer import ScarResult, Segmenter
+from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
 from scarseg_infer.study.read import read_study
 from scarseg_runtime.errors import StudyError
 
@@ -32,6 +34,18 @@ def enhanced_factory() -> ModuleType:
 def ecg_factory() -> ModuleType:
     """The module ``ecg_factory`` beside this file."""
     return _beside("ecg_factory")
+
+
+@pytest.fixture(scope="session")
+def segmenter() -> Segmenter:
+    """The shipped model on the CPU, loaded once. A test that closes one makes its own."""
+    return Segmenter.from_model(provider="cpu")
+
+
+@pytest.fixture(scope="session")
+def demo(segmenter: Segmenter) -> ScarResult:
+    """The demo study with its ECG. Who changes something of it works on a copy."""
+    return segmenter.run(DEMO_STUDY, DEMO_ECG)
 
 
 def _beside(name: str) -> ModuleType:

@@ -18,11 +18,6 @@ POINTS = 2.0
 """Of LV mass by which answers may differ."""
 
 
-@pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
-    return Segmenter.from_model(provider="cpu")
-
-
 def turned(stack: LgeStack, degrees: float) -> LgeStack:
     """The stack on a grid turned clockwise about the middle of its image: pixels and axes, so that
     everything stays where it is in the patient."""

@@ -26,11 +26,6 @@ from scarseg_runtime.providers.cache_place import chosen_folder
 
 
 @pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
-    return Segmenter.from_model(provider="cpu")
-
-
-@pytest.fixture(scope="module")
 def stack() -> LgeStack:
     return read_study(DEMO_STUDY)
 

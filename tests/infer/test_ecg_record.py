@@ -16,11 +16,6 @@ from scarseg_infer.ecg.record import MAX_ANALYSED_S
 
 
 @pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
-    return Segmenter.from_model(provider="cpu")
-
-
-@pytest.fixture(scope="module")
 def stack() -> LgeStack:
     return read_study(DEMO_STUDY)
 

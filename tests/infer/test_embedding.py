@@ -37,16 +37,6 @@ from scarseg_infer.write.folder import NAMES
 from scarseg_runtime.model import Model
 
 
-@pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
-    return Segmenter.from_model(provider="cpu")
-
-
-@pytest.fixture(scope="module")
-def demo(segmenter: Segmenter) -> ScarResult:
-    return segmenter.run(DEMO_STUDY, DEMO_ECG)
-
-
 def test_progress_goes_through_all_stages_and_never_back(segmenter: Segmenter) -> None:
     told: list[tuple[Stage, float]] = []
     segmenter.run(DEMO_STUDY, DEMO_ECG, progress=lambda stage, done: told.append((stage, done)))
@@ -85,6 +75,7 @@ def test_a_run_can_be_cancelled_in_every_stage(segmenter: Segmenter, last: Stage
     assert stages.count(last) == 1 and stages[-1] == last
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("provider", ["cpu", "openvino"])
 def test_the_network_itself_is_stopped(provider: str, make_stack: Callable[..., LgeStack]) -> None:
     large = make_stack(30, (512, 480))  # more than a second on one core

@@ -25,11 +25,6 @@ RAISED: dict[str, Callable[[], Exception]] = {
 
 
 @pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
-    return Segmenter.from_model(provider="cpu")
-
-
-@pytest.fixture(scope="module")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Three slices of the demo as each kind of study."""
     root = tmp_path_factory.mktemp("studies")

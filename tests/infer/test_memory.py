@@ -48,6 +48,7 @@ MOST_MB = 10
 to 40 MB, a leak of the results of a run 20."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the memory")
 @pytest.mark.parametrize("provider", ["cpu", "openvino"])
 def test_memory_stays_flat_over_stacks_of_many_sizes(provider: str) -> None:

@@ -7,7 +7,6 @@ scanner and a viewer would: C-STORE by DCMTK's storescu, then its REST interface
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -56,18 +55,11 @@ class Archive:
         return pydicom.dcmread(BytesIO(self.ask(f"/instances/{instance}/file")))
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(s.getsockname()[1]) for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
 def archive(
-    tmp_path_factory: pytest.TempPathFactory, program: Callable[[str, str], str]
+    tmp_path_factory: pytest.TempPathFactory,
+    program: Callable[[str, str], str],
+    free_ports: Callable[[int], list[int]],
 ) -> Iterator[Archive]:
     orthanc = program("Orthanc", "orthanc")
     folder = tmp_path_factory.mktemp("orthanc")

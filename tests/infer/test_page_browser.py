@@ -15,8 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scarseg_infer import Segmenter
-from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
 from scarseg_infer.result import ScarResult
 from scarseg_infer.write.report.page import write_page
 from scarseg_runtime.contract import Label
@@ -41,14 +39,13 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def demo() -> ScarResult:
+def demo(demo: ScarResult) -> ScarResult:
     """The demo study; in its image-only labels some scar is moved, so that ECG and image differ."""
-    result = Segmenter.from_model(threads=1).run(DEMO_STUDY, DEMO_ECG)
-    alone = np.where(result.labels == Label.SCAR, Label.VIABLE_MYOCARDIUM, result.labels)
-    moved = np.roll(result.labels == Label.SCAR, 4, axis=2)
+    alone = np.where(demo.labels == Label.SCAR, Label.VIABLE_MYOCARDIUM, demo.labels)
+    moved = np.roll(demo.labels == Label.SCAR, 4, axis=2)
     alone[moved & (alone == Label.VIABLE_MYOCARDIUM)] = Label.SCAR
     return replace(
-        result, image_only_labels=alone.astype(np.uint8), warnings=("A warning in plain words.",)
+        demo, image_only_labels=alone.astype(np.uint8), warnings=("A warning in plain words.",)
     )
 
 

@@ -25,11 +25,6 @@ from scarseg_infer.read_ahead import Pair
 
 
 @pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
-    return Segmenter.from_model(provider="cpu")
-
-
-@pytest.fixture(scope="module")
 def stack() -> LgeStack:
     return read_study(DEMO_STUDY)
 

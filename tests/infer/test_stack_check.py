@@ -55,11 +55,6 @@ ODD: dict[str, tuple[Callable[[LgeStack], dict[str, Any]], str]] = {
 
 
 @pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
-    return Segmenter.from_model(provider="cpu")
-
-
-@pytest.fixture(scope="module")
 def stack() -> LgeStack:
     """The demo as a host would build it by hand."""
     return replace(read_study(DEMO_STUDY), source="array", datasets=(), frame_numbers=())

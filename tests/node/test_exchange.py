@@ -87,8 +87,8 @@ def orthanc_and_node(
     (tmp_path / "orthanc.json").write_text(json.dumps(configuration))
     with (tmp_path / "orthanc.log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    node.start()
     try:
+        node.start()
         node_factory.wait_for(orthanc.alive)
         yield orthanc, node
     finally:
@@ -185,6 +185,7 @@ def mover(
     orthanc, _ = orthanc_and_node
     node = node_factory.make_node(
         tmp_path_factory.mktemp("mover"),
+        study=node_factory.SOON_QUIET,
         callers='ae_titles = ["ORTHANC", "SENDER"]\naddresses = ["127.0.0.1"]',
         ecg_query=f'ae_title = "ORTHANC"\nhost = "127.0.0.1"\nport = {orthanc.dicom_port}\n'
         'retrieve = "move"\nwhen = "always"',

@@ -162,7 +162,9 @@ def test_log_and_page_of_a_node_say_it(
     entity: Entity, node_factory: ModuleType, tmp_path: Path
 ) -> None:
     port = entity(require_calling_aet=["ELSEWHERE"])
-    node = node_factory.make_node(tmp_path, [node_factory.peer_table(port)])
+    node = node_factory.make_node(
+        tmp_path, [node_factory.peer_table(port)], study=node_factory.SOON_QUIET
+    )
     node.start()
     try:
         assert set(node_factory.send(node.port, node_factory.demo_study())) == {0}

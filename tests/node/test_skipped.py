@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each runs pytest anew, several times
+
 HERE = Path(__file__).parent
 WITHOUT = """
 import sys

@@ -200,6 +200,7 @@ def test_time_limit_holds_for_all_ecgs_together(
     assert len(given) == 2 and given[1] < 2.0
 
 
+@pytest.mark.serial
 def test_node_stops_at_once_and_goes_on_later(node_factory: ModuleType, tmp_path: Path) -> None:
     """SIGTERM amid a backlog: an orderly exit, nothing tried in vain, all done after a restart."""
     node = node_factory.make_node(tmp_path, study="quiet_s = 2")

@@ -39,6 +39,7 @@ def node_soak(node_factory: ModuleType, ecg_factory: ModuleType) -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_kills_at_random_points(node_soak: ModuleType, tmp_path: Path) -> None:
     report = node_soak.kill_loop(tmp_path, kills=5, studies=2, seed=3, longest_s=1.0)
     assert report["broken"] == []
@@ -63,7 +64,9 @@ def test_peer_that_takes_no_reports(node_factory: ModuleType, tmp_path: Path) ->
     server = ae.start_server(
         ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _: 0)]
     )
-    node = node_factory.make_node(tmp_path, [node_factory.peer_table(port)])
+    node = node_factory.make_node(
+        tmp_path, [node_factory.peer_table(port)], study=node_factory.SOON_QUIET
+    )
     node.start()
     try:
         assert set(node_factory.send(node.port, node_factory.demo_study())) == {0}
@@ -80,7 +83,7 @@ def test_peer_that_is_down_for_a_while(node_factory: ModuleType, tmp_path: Path)
     second peer is not held up by the first."""
     down, up = (node_factory.Archive(port) for port in node_factory.free_ports(2))
     peers = [node_factory.peer_table(down.port), node_factory.peer_table(up.port, "OTHER")]
-    node = node_factory.make_node(tmp_path, [*peers], api=True)
+    node = node_factory.make_node(tmp_path, [*peers], api=True, study=node_factory.SOON_QUIET)
     up.start()
     node.start()
     try:
@@ -126,7 +129,9 @@ def test_only_the_newest_result_reaches_a_peer_that_was_down(
 ) -> None:
     """A late ECG makes the study anew while nobody takes the first result."""
     archive = node_factory.Archive(*node_factory.free_ports(1))
-    node = node_factory.make_node(tmp_path, [node_factory.peer_table(archive.port)])
+    node = node_factory.make_node(
+        tmp_path, [node_factory.peer_table(archive.port)], study=node_factory.SOON_QUIET
+    )
     node.start()
     try:
         study = node_factory.demo_study("LATE-ECG")

@@ -66,6 +66,7 @@ def secure(
     node = node_factory.make_node(
         tmp_path_factory.mktemp("node"),
         [node_factory.peer_table(archive.port, extra="tls = true")],
+        study=node_factory.SOON_QUIET,
         tls="\n".join(
             f'{key} = "{certificates / file}"'
             for key, file in (("certificate", "node.pem"), ("key", "node.key"), ("ca", "ca.pem"))

@@ -112,7 +112,7 @@ def javascript(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     shutil.rmtree(folder / "node_modules")  # 290 MB: libraries for every platform
 
 
-@pytest.fixture(params=SOURCES)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow) for name in SOURCES])
 def host(request: pytest.FixtureRequest) -> Host:
     """Each example in turn."""
     found: Host = request.getfixturevalue(request.param)

@@ -23,7 +23,7 @@ from scarseg_runtime.providers.gpu import nvidia_gpu
 from scarseg_runtime.providers.onnxruntime.session import OnnxSession
 from scarseg_runtime.providers.tensorrt.engine import TensorrtSession
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.serial]  # there is one of it
 if nvidia_gpu() is None:
     pytest.skip("needs an NVIDIA GPU", allow_module_level=True)
 

@@ -43,6 +43,8 @@ from scarseg_infer.study.rescale import rescaled
 from scarseg_runtime.errors import StudyError
 from scarseg_runtime.install import install_command
 
+_WORD_BITS: Final = 16
+"""Of the words (OW) whose bytes big-endian order turns round (PS3.5, 7.3)."""
 DECODERS: Final = "compressed"
 """The extra with decoders for every encoding of ``_DECODABLE``; their licences are as free as
 ours (pylibjpeg and pyjpegls MIT, openjpeg BSD, gdcm BSD; pylibjpeg-libjpeg is GPL, so not it)."""
@@ -81,6 +83,12 @@ def slice_pixels(
         require_decoder(syntax)
         check_meaning(image, label)
         bits = sample_bits(image, label)
+        if syntax == ExplicitVRBigEndian and bits.allocated > _WORD_BITS:
+            raise StudyError(
+                f"{label} has samples of {bits.allocated} bits in big-endian order, which programs "
+                "write in two ways that cannot be told apart",
+                "Export the study in a little-endian transfer syntax",
+            )
         claim = _claim(image, syntax, frame, plane)
         words = _words(image, syntax, frame, bits, claim)
         stored = samples(words, bits, claim, syntax in _LOSSY, image, label)

@@ -95,7 +95,8 @@ def read_wfdb(path: str | Path) -> EcgRecord:
     """
     header_path = _find_header(Path(path))
     header = _check_header(_read_text(header_path))
-    read = _read(header.text, [_beside(header_path.parent, name) for name in header.files])
+    folder = header_path.parent
+    read = _read(header.text, [_beside(folder, name) for name in header.files], folder)
     warnings = header.warnings
     if read.damaged:
         warnings += ("The ECG samples do not match the checksums in the header.",)
@@ -206,13 +207,19 @@ def _check_name(name: str) -> None:
 
 
 def _beside(folder: Path, name: str) -> Path:
-    """The data file of this name: in the header's folder or, if it is there, below it."""
+    """The data file of this name in the header's folder or, if its folder is there too, below it.
+
+    Raises:
+        EcgError: it is in neither, and the name leads elsewhere.
+    """
     parts = _SLASH.split(name)
-    if len(parts) > 1 and not any(part in ("", "..") or ":" in part for part in parts):
-        below = folder.joinpath(*parts)
-        if _is_file(below) and below.resolve().is_relative_to(folder.resolve()):
-            return below
-    return folder / parts[-1]
+    beside = folder / parts[-1]
+    elsewhere = any(part in ("", "..") or ":" in part for part in parts)
+    if len(parts) > 1 and not elsewhere and _is_file(folder.joinpath(*parts)):
+        return folder.joinpath(*parts)
+    if elsewhere and not _is_file(beside):
+        raise EcgError(*_OUTSIDE)
+    return beside
 
 
 def _is_multi_segment(record: list[str], lines: list[str]) -> bool:
@@ -231,15 +238,16 @@ def _is_multi_segment(record: list[str], lines: list[str]) -> bool:
     return len(lines) in (int(segments), 0) or int(record[1]) != len(lines)
 
 
-def _read(header: str, files: list[Path]) -> _Read:
-    """Read the record of a checked ``header``, whose data files ``data1`` … are ``files``."""
+def _read(header: str, files: list[Path], folder: Path) -> _Read:
+    """Read the record of a checked ``header``, whose data files ``data1`` … are ``files``, all of
+    them in ``folder`` or below."""
     try:
         # Damaged scales overflow, and what is not finite is refused later; wfdb warns of what it
         # dislikes with a path of ours.
         with quiet_readers(), np.errstate(all="ignore"):
             layout = parse_header(header)
             _check_layout(layout)
-            contents, frames = _contents(layout, files)
+            contents, frames = _contents(layout, files, folder)
             samples = _samples(layout.signals, header, contents, frames)
             signals_mv, names = _voltages(layout.signals, samples)
             damaged = any(map(is_damaged, layout.signals, samples))
@@ -275,7 +283,7 @@ def _check_layout(layout: Layout) -> None:
         raise EcgError(*_TOO_LONG)
 
 
-def _contents(layout: Layout, files: list[Path]) -> tuple[dict[str, bytes], int]:
+def _contents(layout: Layout, files: list[Path], folder: Path) -> tuple[dict[str, bytes], int]:
     """The data files by their names in the header, and the frames that they hold."""
     contents: dict[str, bytes] = {}
     frames, total = layout.frames, 0
@@ -284,7 +292,7 @@ def _contents(layout: Layout, files: list[Path]) -> tuple[dict[str, bytes], int]
         signals = [one for one in layout.signals if one.file == f"data{number}"]
         per_frame, fmt = sum(one.per_frame for one in signals), signals[0].fmt
         needed = 0 if fmt in FLAC else bytes_of(fmt, (frames or 1) * per_frame) + signals[0].offset
-        content = _content(file, where, needed, MAX_ECG_BYTES - total)
+        content = _content(file, folder, where, needed, MAX_ECG_BYTES - total)
         total += len(content)
         contents[f"data{number}"] = content
         if frames is None:  # a length that is not stated follows from the first file
@@ -307,11 +315,11 @@ def _samples(
     return [found[i] for i in range(len(signals))]
 
 
-def _content(file: Path, where: str, needed: int, limit: int) -> bytes:
+def _content(file: Path, folder: Path, where: str, needed: int, limit: int) -> bytes:
     """A data file of at least ``needed`` bytes, in the header's folder even behind a link."""
     try:
         real = Path(os.path.realpath(file))
-        if not real.is_relative_to(os.path.realpath(file.parent)):
+        if not real.is_relative_to(os.path.realpath(folder)):
             raise EcgError(
                 f"{where} is a link to a file outside of its folder", "Copy the file itself there"
             )

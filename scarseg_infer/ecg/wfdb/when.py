@@ -35,9 +35,9 @@ def recorded_at(fields: list[str], lines: list[str]) -> Moment:
     if not text or _CLOCK.fullmatch(text):
         return comment
     base = _base_time(text)
-    if base[0] is not None and comment[0] is not None:
-        if abs(base[0].date() - comment[0].date()) > _NIGHT:
-            return None, False, (_TWO_DATES,)
+    both = base[0] is not None and comment[0] is not None
+    if both and abs(base[0].date() - comment[0].date()) > _NIGHT:
+        return None, False, (_TWO_DATES,)
     return base
 
 

@@ -46,11 +46,11 @@ from scarseg_runtime.install import install_command
 _WORD_BITS: Final = 16
 """Of the words (OW) whose bytes big-endian order turns round (PS3.5, 7.3)."""
 DECODERS: Final = "compressed"
-"""The extra with decoders for every encoding of ``_DECODABLE``; their licences are as free as
+"""The extra with decoders for every encoding of ``DECODABLE``; their licences are as free as
 ours (pylibjpeg and pyjpegls MIT, openjpeg BSD, gdcm BSD; pylibjpeg-libjpeg is GPL, so not it)."""
 
 _JPEG: Final = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes)
-_DECODABLE: Final = (
+DECODABLE: Final = (
     *_JPEG,
     *JPEG2000TransferSyntaxes,
     HTJ2K,
@@ -167,7 +167,7 @@ def require_decoder(syntax: UID) -> None:
             return
     except NotImplementedError:
         pass
-    install = f"Run {install_command(DECODERS)} or export" if syntax in _DECODABLE else "Export"
+    install = f"Run {install_command(DECODERS)} or export" if syntax in DECODABLE else "Export"
     raise StudyError(
         f"the images are compressed ({syntax.name}, {syntax}) and no decoder for that is installed",
         f"{install} the study uncompressed",

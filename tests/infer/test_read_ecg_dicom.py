@@ -125,7 +125,7 @@ def test_groups_of_the_same_seconds_are_put_together_others_not(ecg_factory: Mod
     assert record.lead_names == LEADS
     np.testing.assert_allclose(record.signals_mv, counts * ecg_factory.STEP_MV, atol=1e-9)
     for i, part in enumerate(parts):
-        part.MultiplexGroupTimeOffset = 2500 * i
+        part.MultiplexGroupTimeOffset = 10_000 * i  # one after another, as strips are
     record = read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(*parts)))
     assert record.lead_names == LEADS[:3]
 

@@ -35,8 +35,8 @@ def recorded_at(fields: list[str], lines: list[str]) -> Moment:
     if not text or _CLOCK.fullmatch(text):
         return comment
     base = _base_time(text)
-    both = base[0] is not None and comment[0] is not None
-    if both and abs(base[0].date() - comment[0].date()) > _NIGHT:
+    days = [moment.date() for moment in (base[0], comment[0]) if moment is not None]
+    if len(days) > 1 and abs(days[0] - days[1]) > _NIGHT:
         return None, False, (_TWO_DATES,)
     return base
 

@@ -20,7 +20,7 @@ from pydicom.uid import (
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
-    JPEG2000TransferSyntaxes,
+    JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLSNearLossless,
@@ -52,7 +52,8 @@ ours (pylibjpeg and pyjpegls MIT, openjpeg BSD, gdcm BSD; pylibjpeg-libjpeg is G
 _JPEG: Final = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes)
 DECODABLE: Final = (
     *_JPEG,
-    *JPEG2000TransferSyntaxes,
+    JPEG2000Lossless,
+    JPEG2000,
     HTJ2K,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,

@@ -29,7 +29,7 @@ _HOLDS_NONE: Final = (
 AMBIGUOUS: Final = "day and month could be either way round"
 # "# ECG date: 01/10/1990", but not "# Infarction date (acute): ..." or "# Date of birth: ...".
 _DATE_COMMENT: Final = re.compile(
-    r"#[#\s]*(?:(?:ecg|recording|acquisition|measurement)[\s_-]*)?date(?:[\s_/-]*time)?"
+    r"#[#\s]*(?:(?:ecg|recording|acquisition|measurement|start)[\s_-]*)?date(?:[\s_/-]*time)?"
     r"\s*[:=]\s*(\S.*)",
     re.I,
 )
@@ -111,7 +111,7 @@ def day_and_rest(text: str, order: Order) -> tuple[date, str] | Literal["ambiguo
             return "ambiguous"
         if not days:
             return None
-        rest = f"{text[: match.start()]} {text[match.end() :]}".strip(" ,T\t")
+        rest = " ".join(f"{text[: match.start()]} {text[match.end() :]}".split()).strip(" ,T")
         return days.pop(), rest
     return None
 

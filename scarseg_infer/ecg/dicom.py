@@ -21,9 +21,9 @@ from pydicom.uid import (
     GeneralECGWaveformStorage,
     TwelveLeadECGWaveformStorage,
 )
-from pydicom.waveforms.numpy_handler import multiplex_array
 
-from scarseg_infer.ecg.channel_time import at_one_time, channel_delay_s
+from scarseg_infer.ecg.channel_samples import in_units
+from scarseg_infer.ecg.channel_time import LEAST_SHARE, at_one_time, channel_delay_s
 from scarseg_infer.ecg.lead_names import standard_lead
 from scarseg_infer.ecg.record import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, check_timing, checked
 from scarseg_infer.host.quiet import quiet_readers
@@ -35,7 +35,7 @@ from scarseg_infer.study.dicom.parse import (
     parse,
     text,
 )
-from scarseg_infer.study.dicom.time import acquisition_time
+from scarseg_infer.study.dicom.time import SEVERAL_DAYS, acquisition_time
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
 
@@ -175,8 +175,7 @@ def _groups(dataset: Dataset) -> Iterator[_Group]:
     for index, item in enumerate(dataset.WaveformSequence):
         channels = list(item.ChannelDefinitionSequence)
         rate_hz = _checked_rate(item, channels)
-        signals = np.asarray(dataset.waveform_array(index), dtype=np.float64)
-        signals[_padded(dataset, index)] = np.nan
+        signals = in_units(dataset, index)
         names = [_lead_name(channel) for channel in channels]
         factors = [_mv_per_unit(channel) for channel in channels]
         for name, factor in zip(names, factors, strict=True):
@@ -213,18 +212,6 @@ def _checked_rate(item: Dataset, channels: list[Dataset]) -> float:
     return rate_hz
 
 
-def _padded(dataset: Dataset, index: int) -> NDArray[np.bool_]:
-    """Samples that hold the padding value, where the group has one."""
-    item = dataset.WaveformSequence[index]
-    raw = multiplex_array(dataset, index, as_raw=True)
-    padding = item.get("WaveformPaddingValue")
-    if not padding:
-        return np.zeros(raw.shape, dtype=bool)
-    if isinstance(padding, bytes):
-        padding = int(np.frombuffer(padding[: raw.dtype.itemsize], dtype=raw.dtype)[0])
-    return np.asarray(raw == padding)
-
-
 def _lead_name(channel: Dataset) -> str:
     """The standard name from the code; else from the code's meaning or the channel's label."""
     source = channel.ChannelSourceSequence[0] if "ChannelSourceSequence" in channel else Dataset()
@@ -258,22 +245,46 @@ def _choose(groups: list[_Group]) -> _Group:
 
 
 def _joined(groups: list[_Group]) -> list[_Group]:
-    """Groups of different leads that were sampled at the same instants, put side by side."""
+    """Groups of different leads that were sampled at the same rate and in the same time, put side
+    by side: one that began later is moved by its offset."""
     joined: list[_Group] = []
     for group in groups:
         for i, other in enumerate(joined):
-            same_clock = (group.rate_hz, group.offset_ms) == (other.rate_hz, other.offset_ms)
             apart = not set(group.lead_names) & set(other.lead_names)
-            if same_clock and apart and len(group.signals_mv) == len(other.signals_mv):
-                joined[i] = replace(
-                    other,
-                    signals_mv=np.hstack([other.signals_mv, group.signals_mv]),
-                    lead_names=other.lead_names + group.lead_names,
-                )
-                break
+            if apart and group.rate_hz == other.rate_hz:
+                together = _side_by_side(other, group)
+                if together is not None:
+                    joined[i] = together
+                    break
         else:
             joined.append(group)
     return joined
+
+
+def _side_by_side(first: _Group, second: _Group) -> _Group | None:
+    """Two groups of one rate as one; None where they have too little time in common."""
+    rate_hz, parts = first.rate_hz, (first, second)
+    most = max(len(part.signals_mv) for part in parts)
+    padded = [
+        np.pad(part.signals_mv, ((0, most - len(part.signals_mv)), (0, 0)), constant_values=np.nan)
+        for part in parts
+    ]
+    delays = [part.offset_ms / 1000.0 for part in parts for _ in part.lead_names]
+    try:
+        signals = at_one_time(np.hstack(padded), rate_hz, delays)
+    except EcgError:
+        return None
+    known = np.flatnonzero(~np.isnan(signals).all(axis=1))
+    ends = [np.flatnonzero(~np.isnan(signals[:, k])) for k in range(signals.shape[1])]
+    last = min((int(end[-1]) + 1 for end in ends if end.size), default=0)
+    if not known.size or last < LEAST_SHARE * most:
+        return None
+    return replace(
+        first,
+        signals_mv=signals[:last],
+        lead_names=first.lead_names + second.lead_names,
+        offset_ms=max(first.offset_ms, second.offset_ms),
+    )
 
 
 def _when(dataset: Dataset) -> tuple[datetime | None, bool, tuple[str, ...]]:
@@ -289,6 +300,12 @@ def _when(dataset: Dataset) -> tuple[datetime | None, bool, tuple[str, ...]]:
             setattr(acquisition, keyword, value)
     recorded, date_only, warnings = acquisition_time([acquisition])
     if recorded is None:
+        if SEVERAL_DAYS in warnings:
+            return (
+                None,
+                False,
+                ("The ECG file gives two different dates: the time gap is unknown.",),
+            )
         if warnings:
             return None, False, ("The ECG's date is not a date: the time gap is unknown.",)
         return None, False, ()

@@ -9,6 +9,12 @@ from numpy.typing import NDArray
 
 from scarseg_runtime.errors import StudyError
 
+MOST_PATCHES: Final = 256
+"""Different whole numbers in a map of many parts, such as the 17 AHA segments or all organs."""
+PATCHED: Final = 0.8
+"""Share of neighbours within a row that are alike, where one is not the commonest value, from which
+whole numbers are labels of areas. In images of 8 bits a few per cent are, in such whose columns
+were doubled half of them."""
 MOST_LABELS: Final = 16
 """Different values in a stack. Images have hundreds, those of 8 bits after any windowing too; maps
 of a heart have two to ten. A stack of one value is blank, which is another matter."""
@@ -19,16 +25,29 @@ def check_no_label_map(pixels: NDArray[Any]) -> None:
     """Raise StudyError where a stack [S, H, W] has so few different values that it is no image."""
     flat = pixels.reshape(-1)
     # Images show it in a few thousand voxels, so that only others are looked at as a whole.
-    if len(np.unique(flat[:: max(1, flat.size // _SAMPLE)])) > MOST_LABELS:
+    if len(np.unique(flat[:: max(1, flat.size // _SAMPLE)])) > MOST_PATCHES:
         return
     values = np.unique(flat)
     small = flat.size < _SAMPLE and not _are_numbers_of_labels(values)  # says too little
-    if 1 < len(values) <= MOST_LABELS < flat.size and not small:
+    few = 1 < len(values) <= MOST_LABELS < flat.size and not small
+    if few or (len(values) > MOST_LABELS and _is_patched(pixels, values)):
         raise StudyError(
             f"the study has {len(values)} different pixel values in all: this looks like a map of "
             "labels, not like an LGE image",
             "Pass the image itself; the result of a segmentation is no input",
         )
+
+
+def _is_patched(pixels: NDArray[Any], values: NDArray[Any]) -> bool:
+    """Whether a stack shows areas of one number each."""
+    if len(values) > MOST_PATCHES or not (values == np.floor(values)).all():
+        return False
+    numbers, counts = np.unique(pixels, return_counts=True)
+    commonest = numbers[counts.argmax()]
+    left, right = pixels[:, :, :-1], pixels[:, :, 1:]
+    shown = (left != commonest) | (right != commonest)
+    alike = shown & (left == right)
+    return bool(alike.sum() >= PATCHED * max(int(shown.sum()), 1)) and bool(shown.any())
 
 
 def _are_numbers_of_labels(values: NDArray[Any]) -> bool:

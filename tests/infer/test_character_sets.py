@@ -128,3 +128,20 @@ def test_words_in_undeclared_utf_8_are_known(tmp_path: Path, dicom_factory: Modu
     (verdict,) = list_series(tmp_path)
     assert verdict.description == "遅延造影 短軸"
     assert "named or marked as late enhancement" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    "name", [b"M\xfcller^J\xf6rg", "山田^太郎".encode("shift_jis")], ids=["Latin 1", "Shift JIS"]
+)
+def test_declared_as_utf_8_and_none(
+    tmp_path: Path,
+    dicom_factory: ModuleType,
+    results: Callable[[Path], list[Path]],
+    name: bytes,
+) -> None:
+    """Bytes that are no UTF-8 are kept, where decoding would replace them by question marks."""
+    study = tmp_path / "study"
+    write_study(study, dicom_factory, name, "ISO_IR 192")
+    assert any("byte by byte" in warning for warning in read_study(study).warnings)
+    for path in results(study):
+        assert raw(path, "PatientName") == name

@@ -151,3 +151,34 @@ def test_what_is_broken_is_said_where_nothing_else_fits(
     (tmp_path / "Z").write_bytes(foreign(dicom_factory, "no pixels"))
     with pytest.raises(StudyError, match=r"looks like a cine.*besides, file 21 of 21"):
         read_study(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["turned", "tilted", "spacing", "matrix"])
+def test_a_slice_of_the_series_on_another_grid_is_named_as_such(
+    tmp_path: Path, dicom_factory: ModuleType, how: str
+) -> None:
+    """It is no image of another series, and what it shows is missing in the volumes."""
+    datasets = dicom_factory.series()
+    last = datasets[-1]
+    row, column = (np.array(last.ImageOrientationPatient[k : k + 3], float) for k in (0, 3))
+    if how == "turned":
+        row, column = (row * 0.9962 + column * 0.0872, column * 0.9962 - row * 0.0872)
+    elif how == "tilted":
+        column = column * 0.9962 + np.cross(row, column) * 0.0872
+    elif how == "spacing":
+        last.PixelSpacing = [1.7, 1.25]
+    else:
+        last.Rows, last.PixelData = last.Rows - 1, last.PixelData[: -2 * last.Columns]
+    last.ImageOrientationPatient = [f"{value:.8f}" for value in (*row, *column)]
+    dicom_factory.write(tmp_path, datasets)
+    warnings = read_study(tmp_path).warnings
+    assert any("of the LGE series" in w and "volumes lack" in w for w in warnings)
+    assert not any("of another series" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    "begins", [b"PK\3\4", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07\0", b"\0" * 257 + b"ustar"]
+)
+def test_an_archive_in_the_folder_is_named(tmp_path: Path, refusal: Refusal, begins: bytes) -> None:
+    (tmp_path / "study").write_bytes(begins + b"\0" * 600)
+    assert "packed archive" in refusal(tmp_path)

@@ -57,6 +57,22 @@ def test_labels_of_any_scale_in_every_reader(
         )
 
 
+@pytest.mark.parametrize("scale", [1, 7])
+def test_maps_of_many_parts(scale: int) -> None:
+    """The 17 AHA segments, or hundreds of organs."""
+    rows, columns = np.mgrid[:96, :96] - 48
+    turn = (np.arctan2(rows, columns) / (2 * np.pi) % 1.0 * 24).astype(int)
+    ring = np.hypot(rows, columns)
+    segments = np.where((ring > 15) & (ring < 30), turn + 1, 0)
+    with pytest.raises(StudyError, match="map of labels"):
+        check_no_label_map(np.repeat(segments[None] * scale, 5, axis=0).astype(np.float32))
+
+
+def test_images_of_eight_bits_with_doubled_pixels_are_none() -> None:
+    noisy = np.random.default_rng(0).integers(0, 200, (5, 48, 48))
+    check_no_label_map(noisy.repeat(2, axis=1).repeat(2, axis=2).astype(np.float32))
+
+
 def test_images_are_none() -> None:
     noise = np.random.default_rng(0)
     check_no_label_map(np.zeros((6, 40, 36)))  # blank: nothing will be found in it

@@ -125,7 +125,7 @@ def test_groups_of_the_same_seconds_are_put_together_others_not(ecg_factory: Mod
     assert record.lead_names == LEADS
     np.testing.assert_allclose(record.signals_mv, counts * ecg_factory.STEP_MV, atol=1e-9)
     for i, part in enumerate(parts):
-        part.MultiplexGroupTimeOffset = 2500 * i
+        part.MultiplexGroupTimeOffset = 10_000 * i  # one after another, as strips are
     record = read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(*parts)))
     assert record.lead_names == LEADS[:3]
 
@@ -303,3 +303,59 @@ def test_the_demo_has_one_that_checkers_accept(
     image = dcmread(next(DEMO_STUDY.iterdir()))
     assert checked["00100020"]["Value"] == [image.PatientID]
     assert checked["0020000D"]["Value"] != [image.StudyInstanceUID]
+
+
+@pytest.mark.parametrize("stored", [10, 12, 14])
+def test_bits_above_those_that_are_stored_are_no_value(
+    stored: int, ecg_factory: ModuleType
+) -> None:
+    """Not extended with their sign, or with something else above them."""
+    counts = ecg_factory.counts()
+    truth = counts * ecg_factory.STEP_MV
+    cut = (counts.astype(int) & ((1 << stored) - 1)).astype(np.uint16)
+    for words in (cut, cut | 0x8000, counts):
+        group = ecg_factory.multiplex_group(words)
+        for channel in group.ChannelDefinitionSequence:
+            channel.WaveformBitsStored = stored
+        record = read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(group)))
+        np.testing.assert_allclose(record.signals_mv, truth, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda g: setattr(g, "WaveformSampleInterpretation", "MB"), "not linear"),
+        (lambda g: setattr(g, "WaveformSampleInterpretation", "AB"), "not linear"),
+        (lambda g: setattr(g.ChannelDefinitionSequence[1], "ChannelSensitivity", "0"), "is zero"),
+        (lambda g: setattr(g.ChannelDefinitionSequence[1], "WaveformBitsStored", 24), "24 of 16"),
+    ],
+)
+def test_samples_that_are_no_line_of_voltages_are_refused(
+    spoil: Callable[[Any], None], why: str, ecg_factory: ModuleType
+) -> None:
+    group = ecg_factory.multiplex_group(ecg_factory.counts())
+    if why == "not linear":
+        group = ecg_factory.multiplex_group(ecg_factory.counts().astype(np.int8))
+        group.WaveformBitsAllocated = 8
+    spoil(group)
+    with pytest.raises(EcgError, match=why):
+        read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(group)))
+
+
+def test_a_group_that_began_later_is_moved(ecg_factory: ModuleType) -> None:
+    """200 ms after the limb leads; a shorter one ends earlier."""
+    counts = ecg_factory.counts()
+    limb = ecg_factory.multiplex_group(counts[:, :6], LEADS[:6])
+    chest = ecg_factory.multiplex_group(counts[100:, 6:], LEADS[6:])
+    chest.MultiplexGroupTimeOffset = "200"
+    record = read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(limb, chest)))
+    assert record.lead_names == LEADS
+    np.testing.assert_allclose(record.signals_mv, counts[100:] * ecg_factory.STEP_MV, atol=1e-9)
+
+
+def test_two_dates_of_one_recording(ecg_factory: ModuleType) -> None:
+    dataset = ecg_factory.dicom(ecg_factory.multiplex_group(ecg_factory.counts()))
+    dataset.AcquisitionDate, dataset.AcquisitionTime = "20200101", "104512"
+    record = read_ecg_dicom(ecg_factory.dicom_bytes(dataset))
+    assert record.recorded is None
+    assert any("two different dates" in warning for warning in record.warnings)

@@ -241,6 +241,23 @@ def test_a_calibration_pulse_is_cut_off_and_checked_in_every_format(
     assert ["2.00 mV high" in warning for warning in record.warnings] == [True] * doubtful
 
 
+@pytest.mark.parametrize("derived", ["flat", "computed", "turned"])
+def test_a_pulse_in_the_recorded_leads_alone(derived: str, ecg_factory: ModuleType) -> None:
+    """Converters compute III and the augmented leads, from the pulse too, or leave them at zero."""
+    counts = ecg_factory.counts()
+    tail = np.zeros((250, 12), np.int16)
+    tail[75:175] = 200
+    factors = {"flat": (0, 0, 0, 0), "computed": (0, -1, 0.5, 0.5), "turned": (1, -1, 1, 1)}
+    tail[:, 2:6] = tail[:, 2:6] * np.array(factors[derived])
+    noise = np.random.default_rng(1).integers(-1, 2, tail.shape)
+    samples = np.vstack([counts, tail + noise.astype(np.int16)])
+    record = checked(EcgRecord(samples * ecg_factory.STEP_MV, 500, LEADS))
+    assert len(record.signals_mv) <= 5000 + 75
+    np.testing.assert_allclose(
+        record.signals_mv[:5000], counts * ecg_factory.STEP_MV, rtol=0, atol=1e-9
+    )
+
+
 def as_format(
     factory: ModuleType, make: str, counts: np.ndarray, folder: Path, names: Sequence[str] = LEADS
 ) -> EcgRecord:

@@ -17,6 +17,7 @@ import pytest
 from pydicom.uid import (
     JPEG2000,
     UID,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -262,3 +263,25 @@ def test_padding_outside_of_the_value(tmp_path: Path, dicom_factory: ModuleType,
     np.testing.assert_array_equal(found[:, :, 3:], real[:, :, 3:])
     for image in found:
         assert (image[:, :3] == image[:, 3:].min()).all()
+
+
+def test_an_empty_high_bit_is_a_missing_one(write_words: Callable[..., Path]) -> None:
+    real = values(signed=False)
+    path = write_words(real.astype(np.uint16), ExplicitVRLittleEndian, BitsStored=12, HighBit=None)
+    np.testing.assert_array_equal(read_or_refused(path), real)
+
+
+def test_samples_of_32_bits_in_big_endian_order_are_refused(
+    tmp_path: Path, dicom_factory: ModuleType
+) -> None:
+    """OW turns pairs of bytes round (PS3.5, 7.3), and many programs turn all four."""
+    datasets = dicom_factory.series(values(signed=False).astype(np.int32))
+    folder = tmp_path / "study"
+    folder.mkdir()
+    for number, dataset in enumerate(datasets):
+        dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        dataset.set_original_encoding(False, False)
+        dataset._read_little, dataset._read_implicit = False, False
+        dataset.save_as(folder / f"{number}.dcm", enforce_file_format=True)
+    assert "big-endian" in read_or_refused(folder)

@@ -22,7 +22,7 @@ from typing import Any
 import pydicom
 import pytest
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import JPEGLSLossless, MRImageStorage, RLELossless, generate_uid
+from pydicom.uid import HTJ2K, JPEG2000, JPEGLSLossless, MRImageStorage, RLELossless, generate_uid
 from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
@@ -33,6 +33,7 @@ from scarseg_infer.node.dicom.receive import Receiver, arrival_of
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.queue.received import Queue
 from scarseg_infer.node.queue.storage import Storage, write_synced
+from scarseg_infer.study.dicom import pixels
 from scarseg_infer.study.dicom.frames import ENHANCED_CLASSES
 
 Dcmtk = Callable[..., subprocess.CompletedProcess[str]]
@@ -234,6 +235,20 @@ def test_only_what_can_be_decoded_is_accepted(
     accepted = [context.transfer_syntax[0] for context in association.accepted_contexts]
     association.release()
     assert accepted == ([RLELossless, JPEGLSLossless] if extra else [RLELossless])
+
+
+def test_what_files_are_read_in_is_accepted(receiver: Any) -> None:
+    """A sender that has images in one syntax only, such as a lossy archive, is not turned away."""
+    _, _, node = receiver()
+    syntaxes = [uid for uid in pixels.DECODABLE if get_decoder(uid).is_available]
+    assert {JPEG2000, HTJ2K, RLELossless} <= {*syntaxes, RLELossless}
+    ae = AE(ae_title="SENDER")
+    for syntax in syntaxes:
+        ae.add_requested_context(MRImageStorage, syntax)
+    association = ae.associate("127.0.0.1", node.port, ae_title="SCARSEG")
+    accepted = {context.transfer_syntax[0] for context in association.accepted_contexts}
+    association.release()
+    assert accepted == set(syntaxes)
 
 
 @pytest.fixture

@@ -175,6 +175,16 @@ def test_a_dark_core_is_reported_and_stays_scar() -> None:
     assert run(labels).microvascular_obstruction_ml == pytest.approx(0, abs=0.05)
 
 
+def test_noise_in_a_faint_scar_is_no_dark_core() -> None:
+    """Three SD above remote every sixth pixel lies below two."""
+    labels = whole_heart(90, 0)
+    pixels = np.random.default_rng(3).normal(np.where(labels == Label.SCAR, 130.0, 100.0), 10.0)
+    found = run(labels, pixels.astype(np.float32))
+    assert found.microvascular_obstruction_ml is None
+    doubts = threshold_doubts(pixels.astype(np.float32), labels, np.full(10, 0.01))
+    assert any("microvascular" in doubt for doubt in doubts)
+
+
 def test_zones_of_a_sharp_scar_are_the_scar() -> None:
     labels, _ = ring(0, 1)
     truth = (labels == Label.SCAR).sum() * 10 / 1000

@@ -180,3 +180,67 @@ def test_nothing_is_called_outside_the_wall_or_without_one() -> None:
         assert not (rule(pixels, wall) & ~wall).any()
         assert not rule(pixels, empty).any()
         assert not rule(flat, wall).any()
+
+
+def layered(
+    depth: tuple[float, float], *, half: bool = False, blood: float = 400.0, bright: float = 500.0
+) -> tuple[np.ndarray, ...]:
+    """Six rings of a 10 mm wall at 1.5 mm with partial volume at its borders; scar in a layer of
+    ``depth`` (shares of the wall), all round or in half of the turn."""
+    rows, columns = (np.mgrid[:512, :512] + 0.5) / 4 - 64
+    share = (np.hypot(rows, columns) * 1.5 - 24) / 10
+    scar = (share >= depth[0]) & (share < depth[1]) & ((rows > 0) | (not half))
+    signal = np.select([share < 0, scar, share < 1], [blood, bright, 100.0], 250.0)
+    signal = signal.reshape(128, 4, 128, 4).mean((1, 3))
+    wall = (share >= 0) & (share < 1)
+    pixels = np.random.default_rng(1).normal(signal, 10.0, (6, 128, 128))
+    stacked = (np.repeat(mask[None, 2::4, 2::4], 6, axis=0) for mask in (wall, scar & wall))
+    return pixels.astype(np.float32), *stacked
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("depth", [(0.0, 0.3), (0.0, 0.5), (0.6, 1.0)])
+def test_scar_in_a_layer_all_round_leaves_the_healthy_layer(
+    depth: tuple[float, float], known: bool
+) -> None:
+    """Every sector holds both: their mean and SD are of neither."""
+    pixels, wall, scar = layered(depth)
+    mean, sd = remote_statistics(pixels, wall, scar if known else None)
+    assert mean == pytest.approx(100, abs=4)
+    assert sd < 16
+    assert (n_sd(pixels, wall, 5) & scar).sum() > 0.97 * scar.sum()
+
+
+def test_patches_all_round_leave_the_healthy_ones() -> None:
+    pixels, wall, _ = phantom(1, 0.0)
+    scar = wall & (np.sin(2 * np.pi * 8 * ANGLE) > 0)
+    pixels[scar] += SCAR - REMOTE
+    assert remote_statistics(pixels, wall, scar) == pytest.approx((REMOTE, 10.0), rel=0.06)
+
+
+def test_two_kinds_are_looked_for_within_slices_only() -> None:
+    """Slices of which every other is half as bright again have one kind of wall each."""
+    pixels, wall, scar = layered((0.0, 1.0), half=True)
+    pixels *= np.where(np.arange(6) % 2, 1.5, 1.0)[:, None, None].astype(np.float32)
+    assert remote_region(pixels, wall, scar).any((1, 2)).all()
+
+
+@pytest.mark.parametrize("pixels_too_far", [1, 2])
+def test_a_generous_outline_does_not_make_healthy_wall_a_dark_core(pixels_too_far: int) -> None:
+    """Blood and fat within the outline enclose all wall between them."""
+    pixels, wall, _ = layered((0.0, 0.0))
+    outline = wall.copy()
+    for _ in range(pixels_too_far):
+        outline |= np.logical_or.reduce(
+            [np.roll(outline, step, axis) for axis in (1, 2) for step in (-1, 1)]
+        )
+    for n in (2, 3, 5, 6):
+        assert (n_sd(pixels, outline, n) & wall).sum() < 0.25 * wall.sum()
+    assert (fwhm(pixels, outline) & wall).sum() < 0.25 * wall.sum()
+
+
+def test_blood_brighter_than_the_scar_does_not_set_its_maximum() -> None:
+    """Pixels at the endocardium are half blood."""
+    pixels, wall, scar = layered((0.0, 1.0), half=True, blood=500.0, bright=200.0)
+    found = fwhm(pixels, wall, 0.5, (100.0, 10.0), scar)
+    assert (found & scar).sum() > 0.95 * scar.sum()

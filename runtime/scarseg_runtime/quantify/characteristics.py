@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scarseg_runtime.contract import MYOCARDIUM, SEGMENT_COUNT, Label
 from scarseg_runtime.quantify.components import heart_box, with_dark_cores
 from scarseg_runtime.quantify.quantities import MYOCARDIUM_G_PER_ML
-from scarseg_runtime.quantify.remote import remote_statistics
+from scarseg_runtime.quantify.remote import remote_region, remote_statistics
 from scarseg_runtime.quantify.threshold_rules import fwhm, fwhm_level, n_sd
 from scarseg_runtime.quantify.wall_depth import wall_depth
 
@@ -46,6 +46,9 @@ FWHM_SMALL_SHARE: Final = 0.05
 FWHM_MOST: Final = 3.0
 """Where the scar is a smaller share of the wall than that, the core of FWHM may be so many times as
 large, or what the rule calls is not the scar that it presumes (design choices)."""
+DARK_CORE_SD: Final = 4.0
+"""A scar whose brighter quarter lies lower than that above remote has many pixels below 2 SD by
+noise alone: no dark core can be told in it (design choice)."""
 SECTORS: Final = 60
 """Directions from the LV centre, 6° each, in which the layers of the wall are compared."""
 
@@ -87,7 +90,8 @@ class Characteristics:
         distribution: that of the whole scar, which is the one of the segments that holds most scar.
         segment_distribution: [17] of each AHA segment; None where it has no scar.
         microvascular_obstruction_ml: dark core inside the scar, counted as scar: not enhanced by
-            the loosest rule, 2 SD above remote myocardium (design choice).
+            the loosest rule, 2 SD above remote myocardium (design choice). None in a scar too faint
+            to tell a dark core from noise.
         fwhm: core from half of the way from remote myocardium to the brightest of the scar (Flett
             2011 takes half of the plain maximum, which means nothing on PSIR), grey zone from 35 %
             (Roes 2009, likewise); None where the labels show no scar too, since the rule presumes
@@ -178,12 +182,22 @@ def threshold_doubts(
             "No remote (healthy) wall was found: scar and grey zone by signal thresholds and "
             "microvascular obstruction cannot be given.",
         )
-    if (labels == Label.SCAR).any() and rules.fwhm() is None:
-        return (
-            "The scar is too small or too faint for half of its maximum to mean anything: scar by "
-            "FWHM cannot be given.",
+    if not (labels == Label.SCAR).any():
+        return ()
+    missing = [
+        what
+        for what, found in (
+            ("scar by FWHM", rules.fwhm()),
+            ("microvascular obstruction", rules.obstruction_ml()),
         )
-    return ()
+        if found is None
+    ]
+    if not missing:
+        return ()
+    return (
+        "The scar is too small or too faint for its maximum, or a dark core in it, to mean "
+        f"anything: {' and '.join(missing)} cannot be given.",
+    )
 
 
 class _Rules:
@@ -196,6 +210,7 @@ class _Rules:
         self._wall, self._scar = np.isin(labels, MYOCARDIUM), labels == Label.SCAR
         self._cavity = labels == Label.LV_CAVITY
         self.remote = remote_statistics(pixels, self._wall, self._scar)
+        self._healthy = remote_region(pixels, self._wall, self._scar)
 
     def n_sd(self) -> dict[str, Amount] | None:
         if self.remote is None:
@@ -222,7 +237,10 @@ class _Rules:
     def obstruction_ml(self) -> float | None:
         if self.remote is None or not self._scar.any():
             return None
-        dark = self._pixels <= self.remote[0] + SD_RULES[0] * self.remote[1]
+        mean, sd = self.remote
+        if np.percentile(self._pixels[self._scar], 75.0) < mean + DARK_CORE_SD * sd:
+            return None
+        dark = self._pixels <= mean + SD_RULES[0] * sd
         found = _obstruction(dark, self._scar, self._wall, self._cavity)
         return self._measure.amount(found).ml
 
@@ -240,10 +258,10 @@ class _Rules:
         return None if small and called.ml > FWHM_MOST * scar.ml else core
 
     def _half(self, share: float) -> NDArray[np.bool_]:
-        return fwhm(self._pixels, self._wall, share, self.remote, self._scar)
+        return fwhm(self._pixels, self._wall, share, self.remote, self._scar, self._healthy)
 
     def _above_sd(self, n: float) -> NDArray[np.bool_]:
-        return n_sd(self._pixels, self._wall, n, self.remote)
+        return n_sd(self._pixels, self._wall, n, self.remote, self._healthy)
 
 
 def _commonest(

@@ -95,9 +95,16 @@ def clean_labels(
     return whole
 
 
-def with_dark_cores(scar: NDArray[np.bool_], wall: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def with_dark_cores(
+    scar: NDArray[np.bool_], wall: NDArray[np.bool_], healthy: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
     """Scar with what it encloses inside the wall of a slice: microvascular obstruction is
-    dark and counts as infarct. A core that reaches cavity or fat is not enclosed."""
+    dark and counts as infarct. A core that reaches cavity or fat is not enclosed.
+
+    Args:
+        healthy: what is known to be healthy; where half of what seems enclosed is, it is no core:
+            bright borders of a generous outline enclose all healthy wall between them.
+    """
     dark = wall & ~scar
     rim = np.zeros_like(wall)
     rim[:, 1:] |= ~wall[:, :-1]
@@ -111,6 +118,11 @@ def with_dark_cores(scar: NDArray[np.bool_], wall: NDArray[np.bool_]) -> NDArray
     open_runs = np.searchsorted(parts.starts, np.flatnonzero(apart[1]), side="right") - 1
     enclosed = np.ones(parts.sizes.size, np.bool_)
     enclosed[parts.component[open_runs]] = False
+    if healthy is not None and enclosed.any():
+        apart[1, ::2] = dark & healthy
+        runs = np.searchsorted(parts.starts, np.flatnonzero(apart[1]), side="right") - 1
+        known = np.bincount(parts.component[runs], minlength=parts.sizes.size)
+        enclosed &= 2 * known < parts.sizes
     cores: NDArray[np.bool_] = parts.mask(enclosed)[::2]
     return scar | cores
 

@@ -3,7 +3,9 @@
 No half ring is taken on trust: an apical slice may be scarred all round, and every ring over
 half. The darkest short arcs of the stack say how bright healthy wall is; then every sector of every
 slice that is about as dark belongs to it. Pixels at the borders of the wall hold blood, fat or air
-as well and are left out.
+as well and are left out, as is what is known to be scar and what touches it. Where healthy and
+scarred wall share every sector (an inner layer all round, patches), the darker of two clearly
+different kinds of pixels is the healthy one.
 """
 
 from __future__ import annotations
@@ -38,6 +40,9 @@ of its slice."""
 OUTLIER_SD: Final = 4.0
 """Pixels further from the median (in robust SD) than noise goes: a little scar in a sector."""
 MIN_PIXELS: Final = 12
+TWO_KINDS: Final = 0.85
+"""Share of the variance that lies between the two halves of the best cut, from which on there are
+two kinds of pixels: 0.64 in noise, 0.75 where every signal is as common, 1 in two sharp ones."""
 _MAD_TO_SD: Final = 1.4826
 _ROUNDING: Final = 1e-6
 
@@ -50,26 +55,40 @@ def remote_statistics(
     Args:
         pixels: [S, H, W] in any unit.
         wall: [S, H, W] myocardium, scar included.
-        scar: [S, H, W] what is known to be scar: if that is where the darkest wall lies, there is
-            no remote wall.
+        scar: [S, H, W] what is known to be scar, as in :func:`remote_region`.
 
     Returns:
         None where no remote wall is found.
     """
-    region = remote_region(pixels, wall)
-    values = pixels[region].astype(np.float64)
+    values = pixels[remote_region(pixels, wall, scar)].astype(np.float64)
     if values.size < min(MIN_PIXELS, int(wall.sum())) or not values.size:
-        return None
-    if scar is not None and 2 * int((region & scar).sum()) > values.size:
         return None
     return float(values.mean()), float(values.std())
 
 
-def remote_region(pixels: Pixels, wall: Mask) -> Mask:
+def remote_region(pixels: Pixels, wall: Mask, scar: Mask | None = None) -> Mask:
     """Remote myocardium [S, H, W]: whole sectors and not the darkest pixels, which would be the
-    darker half of the noise."""
+    darker half of the noise. Empty where none is found.
+
+    Args:
+        scar: [S, H, W] what is known to be scar. It is left out with what touches it, as long as
+            wall is left then; else there is no remote wall if the darkest lies in scar.
+    """
+    inner = interior(wall)
+    free = inner if scar is None else inner & ~_with_neighbours(scar)
+    bright = float(np.percentile(pixels[inner], 99.0)) if inner.any() else 0.0
+    if free.sum() >= MIN_PIXELS:
+        return _darkest(pixels, wall, free, bright)
+    found = _darkest(pixels, wall, inner, bright)
+    if scar is not None and 2 * int((found & scar).sum()) > int(found.sum()):
+        return np.zeros_like(wall)
+    return found
+
+
+def _darkest(pixels: Pixels, wall: Mask, inner: Mask, bright: float) -> Mask:
+    """Sectors of ``inner`` that are as dark as the darkest arcs of the stack; ``bright`` is the
+    upper end of what the wall holds, scar included."""
     remote = np.zeros_like(wall)
-    inner = _interior(wall)
     where = np.nonzero(inner)
     if not where[0].size:
         return remote
@@ -85,7 +104,7 @@ def remote_region(pixels: Pixels, wall: Mask) -> Mask:
         return remote
     reference = float(np.percentile(level[seen], REFERENCE_PERCENTILE, method="lower"))
     sd = float(np.median(spread[seen & (level <= np.median(level[seen]))]))
-    uneven = UNEVEN * (float(np.percentile(values, 99.0)) - reference)
+    uneven = UNEVEN * max(bright - reference, 0.0)
     rounding = _ROUNDING * (abs(reference) + float(np.ptp(values)))
     healthy = level <= reference + max(SLICE_SD * sd, uneven) + rounding
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -93,6 +112,8 @@ def remote_region(pixels: Pixels, wall: Mask) -> Mask:
     limit = level[:, None] + max(SECTOR_SD * sd, uneven) + rounding
     kept = healthy[:, None] & (means <= limit)
     chosen = kept.reshape(-1)[key]
+    beyond = values - level[where[0]]  # slices may be of unlike brightness
+    chosen &= beyond <= _end_of_darker_kind(beyond[chosen], uneven)
     middle = float(np.median(values[chosen]))
     robust = _MAD_TO_SD * float(np.median(np.abs(values[chosen] - middle)))
     if robust > 0.0:
@@ -101,8 +122,33 @@ def remote_region(pixels: Pixels, wall: Mask) -> Mask:
     return remote
 
 
-def _interior(wall: Mask) -> Mask:
-    """The wall without the pixels at its borders, within each slice."""
+def _end_of_darker_kind(values: NDArray[np.float64], least: float) -> float:
+    """Where the darker of two kinds of pixels ends; infinity where they are of one kind, or no more
+    than ``least`` apart."""
+    order = np.sort(values)
+    count = np.arange(1, order.size)
+    sums, total = np.cumsum(order)[:-1], float(order.sum())
+    apart = sums / count - (total - sums) / (order.size - count)
+    between = count * (order.size - count) * apart**2 / order.size**2
+    if not between.size or between.max() <= TWO_KINDS * order.var():
+        return np.inf
+    cut = int(between.argmax())
+    return float(order[cut]) if -apart[cut] > least else np.inf
+
+
+def _with_neighbours(area: Mask) -> Mask:
+    """An area and the pixels beside it, within each slice: they hold a part of it."""
+    grown = area.copy()
+    grown[:, 1:] |= area[:, :-1]
+    grown[:, :-1] |= area[:, 1:]
+    grown[:, :, 1:] |= area[:, :, :-1]
+    grown[:, :, :-1] |= area[:, :, 1:]
+    return grown
+
+
+def interior(wall: Mask) -> Mask:
+    """The wall without the pixels at its borders, within each slice; all of a wall so thin that
+    nearly nothing would be left."""
     inner = wall.copy()
     inner[:, 1:] &= wall[:, :-1]
     inner[:, :-1] &= wall[:, 1:]

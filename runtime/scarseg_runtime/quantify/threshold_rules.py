@@ -17,28 +17,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scarseg_runtime.quantify.components import with_dark_cores
-from scarseg_runtime.quantify.remote import remote_statistics
+from scarseg_runtime.quantify.remote import interior, remote_region, remote_statistics
 
 Mask = NDArray[np.bool_]
 Pixels = NDArray[np.float32]
 
 TOP_PERCENTILE = 99.5
 """Stands for the maximum of the wall, so that one hot pixel does not decide."""
+LEAST_INSIDE = 0.1
+"""Share of the scar that must lie inside the borders of the wall to stand for all of it."""
 HISTOGRAM_BINS = 256
 
 
-def n_sd(pixels: Pixels, wall: Mask, n: float, remote: tuple[float, float] | None = None) -> Mask:
+def n_sd(
+    pixels: Pixels,
+    wall: Mask,
+    n: float,
+    remote: tuple[float, float] | None = None,
+    healthy: Mask | None = None,
+) -> Mask:
     """Scar [S, H, W] by signal above remote mean + n · SD; none where there is no remote wall.
 
     Args:
         pixels: [S, H, W] in any unit.
         wall: [S, H, W] myocardium, scar included.
         remote: :func:`remote_statistics`, where they are known already.
+        healthy: :func:`remote_region`, likewise: it is never taken for a dark core.
     """
     found = remote or remote_statistics(pixels, wall)
     if found is None:
         return np.zeros_like(wall)
-    return with_dark_cores(wall & (pixels > found[0] + n * found[1]), wall)
+    return _with_cores(wall & (pixels > found[0] + n * found[1]), pixels, wall, healthy)
 
 
 def fwhm(
@@ -47,6 +56,7 @@ def fwhm(
     share: float = 0.5,
     remote: tuple[float, float] | None = None,
     scar: Mask | None = None,
+    healthy: Mask | None = None,
 ) -> Mask:
     """Scar by signal above half way (``share``) from remote to the brightest of the scar.
 
@@ -61,15 +71,30 @@ def fwhm(
     found = remote or remote_statistics(pixels, wall)
     if found is None:
         return np.zeros_like(wall)
-    return with_dark_cores(wall & (pixels > fwhm_level(pixels, wall, share, found[0], scar)), wall)
+    bright = wall & (pixels > fwhm_level(pixels, wall, share, found[0], scar))
+    return _with_cores(bright, pixels, wall, healthy)
 
 
 def fwhm_level(
     pixels: Pixels, wall: Mask, share: float, remote_mean: float, scar: Mask | None = None
 ) -> float:
-    """Signal at ``share`` of the way from remote to the brightest of the scar, or of the wall."""
-    top = float(np.percentile(pixels[wall if scar is None else scar], TOP_PERCENTILE))
+    """Signal at ``share`` of the way from remote to the brightest of the scar, or of the wall.
+
+    Pixels of the scar at the borders of the wall are left out where others are left: half of them
+    is blood or fat, which may be brighter than the scar.
+    """
+    region = wall
+    if scar is not None:
+        inside = scar & interior(wall)
+        region = inside if inside.sum() >= LEAST_INSIDE * scar.sum() else scar
+    top = float(np.percentile(pixels[region], TOP_PERCENTILE))
     return remote_mean + share * (top - remote_mean)
+
+
+def _with_cores(bright: Mask, pixels: Pixels, wall: Mask, healthy: Mask | None) -> Mask:
+    return with_dark_cores(
+        bright, wall, remote_region(pixels, wall) if healthy is None else healthy
+    )
 
 
 def otsu(pixels: Pixels, wall: Mask) -> Mask:

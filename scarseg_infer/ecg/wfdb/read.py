@@ -12,21 +12,13 @@ import os
 import re
 import stat
 from dataclasses import dataclass
-from datetime import datetime, time
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_infer.ecg.date import (
-    AMBIGUOUS,
-    NO_CLOCK,
-    Moment,
-    comment_date,
-    day_and_rest,
-    with_clock,
-)
 from scarseg_infer.ecg.record import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, check_timing, checked
 from scarseg_infer.ecg.wfdb.formats import BITS, FLAC, bytes_of
 from scarseg_infer.ecg.wfdb.package import unpacked_by_wfdb
@@ -39,6 +31,7 @@ from scarseg_infer.ecg.wfdb.plain import (
     physical,
     stored_samples,
 )
+from scarseg_infer.ecg.wfdb.when import recorded_at
 from scarseg_infer.host.quiet import quiet_readers
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
@@ -57,8 +50,7 @@ _TOO_LONG: Final = (
 )
 _LONG_NUMBER: Final = re.compile("[0-9]{25}")
 """No number of a header has as many digits, and Python takes long over thousands of them."""
-_CLOCK: Final = re.compile(r"(\d{1,2}:){0,2}\d{1,2}(\.\d*)?", re.ASCII)
-"""[[HH:]MM:]SS[.fff]"""
+_SLASH: Final = re.compile(r"[/\\]")
 _STANDARD: Final = frozenset(lead.casefold() for lead in LEADS)
 
 
@@ -103,7 +95,8 @@ def read_wfdb(path: str | Path) -> EcgRecord:
     """
     header_path = _find_header(Path(path))
     header = _check_header(_read_text(header_path))
-    read = _read(header.text, [header_path.parent / name for name in header.files])
+    folder = header_path.parent
+    read = _read(header.text, [_beside(folder, name) for name in header.files], folder)
     warnings = header.warnings
     if read.damaged:
         warnings += ("The ECG samples do not match the checksums in the header.",)
@@ -191,19 +184,42 @@ def _check_header(text: str) -> _Header:
     files: list[str] = []
     for index, line in enumerate(lines[1:], start=1):
         fields = line.split()
-        if re.search(r"[/\\:\0]", fields[0]) or fields[0].startswith("."):
-            raise EcgError(*_OUTSIDE)
+        _check_name(fields[0])
         if len(fields) < 3 or not re.match(r"-?[0-9.]*[1-9]", fields[2]):
             warnings = ("The ECG header gives no gain for some leads; 200 per mV is assumed.",)
         if fields[0] not in files:
             files.append(fields[0])
         lines[index] = " ".join([f"data{1 + files.index(fields[0])}", *fields[1:]])
-    recorded, date_only, doubts = _when(record[4:], written)
+    recorded, date_only, doubts = recorded_at(record[4:], written)
     # A length of 0 means unknown.
     kept = record[:3] if record[3:4] in ([], ["0"]) else record[:4]
     clean = "\n".join([" ".join(["record", *kept[1:]]), *lines[1:], ""])
     clean = clean.encode("ascii", "replace").decode()
     return _Header(clean, tuple(files), recorded, date_only, warnings + doubts)
+
+
+def _check_name(name: str) -> None:
+    """Refuse the name of a data file that can be none. Folders in it are those of the place where
+    the record was written."""
+    last = _SLASH.split(name)[-1]
+    if not last or last.startswith(".") or re.search(r"[:\0]", last):
+        raise EcgError(*_OUTSIDE)
+
+
+def _beside(folder: Path, name: str) -> Path:
+    """The data file of this name in the header's folder or, if its folder is there too, below it.
+
+    Raises:
+        EcgError: it is in neither, and the name leads elsewhere.
+    """
+    parts = _SLASH.split(name)
+    beside = folder / parts[-1]
+    elsewhere = any(part in ("", "..") or ":" in part for part in parts)
+    if len(parts) > 1 and not elsewhere and _is_file(folder.joinpath(*parts)):
+        return folder.joinpath(*parts)
+    if elsewhere and not _is_file(beside):
+        raise EcgError(*_OUTSIDE)
+    return beside
 
 
 def _is_multi_segment(record: list[str], lines: list[str]) -> bool:
@@ -216,52 +232,22 @@ def _is_multi_segment(record: list[str], lines: list[str]) -> bool:
     lengths = [match[1] for match in described if match is not None]
     if len(lengths) == len(lines) and not set(lengths) <= (BITS.keys() | FLAC.keys()):
         return True
+    signals = sum(len(line.split()) > 2 for line in lines)  # a segment has a name and a length
+    if signals == len(lines) == int(record[1]):
+        return False
     return len(lines) in (int(segments), 0) or int(record[1]) != len(lines)
 
 
-def _when(fields: list[str], lines: list[str]) -> Moment:
-    """Recording time, whether it is a date only, and warnings.
-
-    From the base time and base date of the record line; without a base date, from a comment. The
-    standard's date is DD/MM/YYYY, and its clock may lack hours; what else people write there counts
-    where it means one day.
-    """
-    text = " ".join(fields)
-    if not text or _CLOCK.fullmatch(text):
-        return comment_date(lines)
-    found = day_and_rest(text, "day first" if "/" in text else "either")
-    if found is None:
-        return None, False, ("The ECG header's date is not a date: the time gap is unknown.",)
-    if found == "ambiguous":
-        doubt = f"In the date of the ECG header {AMBIGUOUS}: the time gap is unknown."
-        return None, False, (doubt,)
-    day, clock = found
-    if "/" not in text or not _CLOCK.fullmatch(clock):
-        return with_clock(day, clock)
-    try:
-        moment = datetime.combine(day, _clock(clock))
-    except ValueError:
-        return datetime.combine(day, time()), True, (NO_CLOCK,)
-    return moment, moment.time() == time(), ()
-
-
-def _clock(text: str) -> time:
-    """[[HH:]MM:]SS[.fff]; raises ValueError."""
-    parts = text.split(":")
-    seconds = float(parts[-1])
-    hours, minutes = ([0, 0] + [int(part) for part in parts[:-1]])[-2:]
-    return time(hours, minutes, int(seconds), int(1e6 * (seconds % 1.0)))
-
-
-def _read(header: str, files: list[Path]) -> _Read:
-    """Read the record of a checked ``header``, whose data files ``data1`` … are ``files``."""
+def _read(header: str, files: list[Path], folder: Path) -> _Read:
+    """Read the record of a checked ``header``, whose data files ``data1`` … are ``files``, all of
+    them in ``folder`` or below."""
     try:
         # Damaged scales overflow, and what is not finite is refused later; wfdb warns of what it
         # dislikes with a path of ours.
         with quiet_readers(), np.errstate(all="ignore"):
             layout = parse_header(header)
             _check_layout(layout)
-            contents, frames = _contents(layout, files)
+            contents, frames = _contents(layout, files, folder)
             samples = _samples(layout.signals, header, contents, frames)
             signals_mv, names = _voltages(layout.signals, samples)
             damaged = any(map(is_damaged, layout.signals, samples))
@@ -297,7 +283,7 @@ def _check_layout(layout: Layout) -> None:
         raise EcgError(*_TOO_LONG)
 
 
-def _contents(layout: Layout, files: list[Path]) -> tuple[dict[str, bytes], int]:
+def _contents(layout: Layout, files: list[Path], folder: Path) -> tuple[dict[str, bytes], int]:
     """The data files by their names in the header, and the frames that they hold."""
     contents: dict[str, bytes] = {}
     frames, total = layout.frames, 0
@@ -306,7 +292,7 @@ def _contents(layout: Layout, files: list[Path]) -> tuple[dict[str, bytes], int]
         signals = [one for one in layout.signals if one.file == f"data{number}"]
         per_frame, fmt = sum(one.per_frame for one in signals), signals[0].fmt
         needed = 0 if fmt in FLAC else bytes_of(fmt, (frames or 1) * per_frame) + signals[0].offset
-        content = _content(file, where, needed, MAX_ECG_BYTES - total)
+        content = _content(file, folder, where, needed, MAX_ECG_BYTES - total)
         total += len(content)
         contents[f"data{number}"] = content
         if frames is None:  # a length that is not stated follows from the first file
@@ -329,11 +315,11 @@ def _samples(
     return [found[i] for i in range(len(signals))]
 
 
-def _content(file: Path, where: str, needed: int, limit: int) -> bytes:
+def _content(file: Path, folder: Path, where: str, needed: int, limit: int) -> bytes:
     """A data file of at least ``needed`` bytes, in the header's folder even behind a link."""
     try:
         real = Path(os.path.realpath(file))
-        if not real.is_relative_to(os.path.realpath(file.parent)):
+        if not real.is_relative_to(os.path.realpath(folder)):
             raise EcgError(
                 f"{where} is a link to a file outside of its folder", "Copy the file itself there"
             )

@@ -10,12 +10,20 @@ from typing import Any, Final
 from pydicom import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
+    JPEGLSNearLossless,
     MRImageStorage,
     RLELossless,
 )
@@ -41,8 +49,13 @@ from scarseg_runtime.errors import UsageError
 IMAGE_CLASSES: Final = (MRImageStorage, *ENHANCED_CLASSES)
 UNCOMPRESSED: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
 """Not the deflated one: nothing bounds what a small object may inflate to."""
-COMPRESSED: Final = (JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless)
-"""Lossless ones; they come after the others, so that a sender that can choose sends plain."""
+COMPRESSED: Final = (
+    JPEGLosslessSV1, JPEGLossless, JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless,
+    HTJ2KLosslessRPCL, RLELossless,
+    JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K,
+)  # fmt: skip
+"""What files are read in. These come after the others, so that a sender that can choose sends
+plain, and those with loss last: images that have lost something already come in no other."""
 
 SUCCESS: Final = 0x0000
 OUT_OF_RESOURCES: Final = 0xA700

@@ -29,15 +29,17 @@ _ESCAPE: Final = b"\x1b"  # begins ISO 2022 text in another character set
 
 
 def settle_character_set(dataset: Dataset) -> Declared:
-    """Declare, in place, the character set of a parsed header that does not do so itself."""
-    if _terms(dataset) - _PLAIN:
+    """Declare, in place, the character set of a parsed header that does not do so itself, or that
+    says UTF-8 of what is none and would lose the letters that are not."""
+    terms = _terms(dataset) - _PLAIN
+    if terms and terms != {UTF_8}:
         return "declared"
     found = [
         (tag, vr, value)
         for tag, vr, value in _texts(dataset)
         if not value.isascii() or _ESCAPE in value
     ]
-    if not found:
+    if not found or (terms and all(_is_utf_8(value) for _, _, value in found)):
         return "declared"
     if not all(_is_utf_8(value) for _, _, value in found):
         if _CHARACTER_SET in dataset:
@@ -63,7 +65,7 @@ def character_set_warnings(settled: Iterable[Declared]) -> tuple[str, ...]:
     found = set(settled)
     if "unknown" in found:
         return (
-            "The images do not say in which character set their texts are, and these are not "
+            "The images do not truly say in which character set their texts are, and these are not "
             "UTF-8: DICOM results repeat names byte by byte, undeclared.",
         )
     if "UTF-8" in found:

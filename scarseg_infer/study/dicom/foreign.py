@@ -5,11 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
 
 from scarseg_infer.study.dicom.header import BrokenFile, SliceHeader
 from scarseg_infer.study.dicom.series import SliceGroup, plane_of
 from scarseg_infer.study.files import StudyFiles, file_label
 from scarseg_runtime.errors import StudyError
+
+ALIKE_DEG: Final = 20.0
+"""Images that lean no more than this against a stack show the same view of the heart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,55 @@ def check_broken(broken: Sequence[BrokenFile], group: SliceGroup) -> tuple[str, 
         "are no MR images of the LGE series and were"
     )  # fmt: skip
     return (f"{what} {is_} left out.",)
+
+
+def left_out(
+    headers: Sequence[SliceHeader],
+    group: SliceGroup,
+    superseded: Sequence[SliceHeader],
+    files: StudyFiles,
+) -> tuple[str, ...]:
+    """Warnings that count what is not in the stack.
+
+    Raises:
+        StudyError: an image of its series does not say where it lies.
+    """
+    taken = {(header.file_index, header.frame) for header in (*group.slices, *superseded)}
+    series = {header.series_uid for header in group.slices}
+    others = [header for header in headers if (header.file_index, header.frame) not in taken]
+    for header in others:
+        if header.plane is None and header.series_uid in series:
+            raise StudyError(
+                f"{file_label(header.file_index, files)} belongs to the LGE series but does not "
+                f"say where it lies in the patient: {header.unplaced}",
+                "Export or copy the study again",
+            )
+    apart = [h for h in others if h.series_uid in series and _on_another_grid(h, group)]
+    rest = [header for header in others if header not in apart]
+    found = []
+    if apart:
+        of = "of the LGE series, turned, tilted or on another pixel grid than the others,"
+        lost = were(len(apart), (f"image {of}", f"images {of}"), "left out").removesuffix(".")
+        found.append(f"{lost}: volumes lack what {'it shows' if len(apart) == 1 else 'they show'}.")
+    if rest:
+        count = len({(header.series_uid, header.image_kind) for header in rest})
+        of = "of another series" if count == 1 else f"of {count} other series"
+        found.append(were(len(rest), (f"image {of}", f"images {of}"), "left out"))
+    return tuple(found)
+
+
+def _on_another_grid(header: SliceHeader, group: SliceGroup) -> bool:
+    """Whether an image shows the view of a stack and was left out for its grid alone."""
+    if header.plane is None or header.image_kind != group.image_kind:
+        return False
+    plane = plane_of(group.slices[0])
+    cosine = abs(float(np.dot(header.plane.normal, plane.normal)))
+    return cosine >= np.cos(np.radians(ALIKE_DEG)) and not header.plane.same_grid(plane)
+
+
+def were(count: int, names: tuple[str, str], what: str) -> str:
+    """A warning about ``count`` things, given their name in singular and plural."""
+    return f"1 {names[0]} was {what}." if count == 1 else f"{count} {names[1]} were {what}."
 
 
 def may_be_slice(broken: BrokenFile, group: SliceGroup) -> bool:

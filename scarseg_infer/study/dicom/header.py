@@ -48,11 +48,17 @@ _ACQUISITION_KEYWORDS: Final = (
 )
 
 
+_ARCHIVES: Final = (b"PK\3\4", b"PK\5\6", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07")
+"""How zip, 7z and rar begin."""
+
+
 class FileKind(Enum):
     """What a file in the study folder turned out to be."""
 
     MR_SLICE = auto()
     NOT_DICOM = auto()
+    ARCHIVE = auto()
+    """Files packed into one: zip, 7z, rar or tar."""
     DIRECTORY = auto()
     """DICOMDIR: an index of the others."""
     OTHER_OBJECT = auto()
@@ -132,7 +138,7 @@ def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[Sl
         StudyError: it is a DICOM file, but damaged or cut short.
     """
     if not _looks_like_dicom(data):
-        return FileKind.NOT_DICOM, []
+        return FileKind.ARCHIVE if _is_packed(data) else FileKind.NOT_DICOM, []
     try:
         dataset = parse(data)
         sop_class = text(dataset.file_meta, "MediaStorageSOPClassUID") or text(
@@ -190,6 +196,10 @@ def _whole(dataset: Dataset, keyword: str) -> int | None:
 def _looks_like_dicom(data: bytes) -> bool:
     # Old exports lack the preamble and begin with an element of group 0002 or 0008.
     return data[128:132] == b"DICM" or data[:2] in (b"\x02\x00", b"\x08\x00")
+
+
+def _is_packed(data: bytes) -> bool:
+    return data.startswith(_ARCHIVES) or data[257:262] == b"ustar"
 
 
 def _kind_of(dataset: Dataset, sop_class: str) -> FileKind:

@@ -20,7 +20,7 @@ from pydicom.uid import (
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
-    JPEG2000TransferSyntaxes,
+    JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLSNearLossless,
@@ -43,14 +43,17 @@ from scarseg_infer.study.rescale import rescaled
 from scarseg_runtime.errors import StudyError
 from scarseg_runtime.install import install_command
 
+_WORD_BITS: Final = 16
+"""Of the words (OW) whose bytes big-endian order turns round (PS3.5, 7.3)."""
 DECODERS: Final = "compressed"
-"""The extra with decoders for every encoding of ``_DECODABLE``; their licences are as free as
+"""The extra with decoders for every encoding of ``DECODABLE``; their licences are as free as
 ours (pylibjpeg and pyjpegls MIT, openjpeg BSD, gdcm BSD; pylibjpeg-libjpeg is GPL, so not it)."""
 
 _JPEG: Final = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes)
-_DECODABLE: Final = (
+DECODABLE: Final = (
     *_JPEG,
-    *JPEG2000TransferSyntaxes,
+    JPEG2000Lossless,
+    JPEG2000,
     HTJ2K,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
@@ -81,6 +84,12 @@ def slice_pixels(
         require_decoder(syntax)
         check_meaning(image, label)
         bits = sample_bits(image, label)
+        if syntax == ExplicitVRBigEndian and bits.allocated > _WORD_BITS:
+            raise StudyError(
+                f"{label} has samples of {bits.allocated} bits in big-endian order, which programs "
+                "write in two ways that cannot be told apart",
+                "Export the study in a little-endian transfer syntax",
+            )
         claim = _claim(image, syntax, frame, plane)
         words = _words(image, syntax, frame, bits, claim)
         stored = samples(words, bits, claim, syntax in _LOSSY, image, label)
@@ -159,7 +168,7 @@ def require_decoder(syntax: UID) -> None:
             return
     except NotImplementedError:
         pass
-    install = f"Run {install_command(DECODERS)} or export" if syntax in _DECODABLE else "Export"
+    install = f"Run {install_command(DECODERS)} or export" if syntax in DECODABLE else "Export"
     raise StudyError(
         f"the images are compressed ({syntax.name}, {syntax}) and no decoder for that is installed",
         f"{install} the study uncompressed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pydicom import Dataset
+from pydicom.multival import MultiValue
 
 from scarseg_infer.study.dicom.parse import PARSE_ERRORS, number, numbers
 from scarseg_infer.study.geometry.slice_plane import (
@@ -60,5 +61,6 @@ def _fault(dataset: Dataset, keyword: str, what: str) -> str:
         raw = dataset.get_item(keyword).value
     except PARSE_ERRORS:
         return f"{keyword} {what}"
-    comma = isinstance(raw, bytes) and b"," in raw
+    parts = raw if isinstance(raw, MultiValue) else [raw]
+    comma = any("," in str(part) for part in parts)
     return f"{keyword} {what}{' (it has decimal commas)' if comma else ''}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from scarseg_infer.study.dicom.foreign import (
     Clash,
     check_broken,
     check_clashes,
+    left_out,
+    were,
     without_copies,
 )
 from scarseg_infer.study.dicom.frames import frame_headers
@@ -59,6 +62,7 @@ from scarseg_runtime.errors import StudyError
 
 _IGNORED: Final = {
     FileKind.NOT_DICOM: ("file that is not DICOM", "files that are not DICOM"),
+    FileKind.ARCHIVE: ("packed archive", "packed archives"),
     FileKind.OTHER_OBJECT: (
         "DICOM object that is not an MR image",
         "DICOM objects that are not MR images",
@@ -104,8 +108,9 @@ def read_dicom(
         if choice.chosen is None:
             error = choice.error or StudyError("the study holds no stack of slices", ADVICE)
             raise _besides(error, scan.broken)
-        left_out = check_broken(scan.broken, choice.chosen.group)
-        notes = (*notes, *left_out, *_left_out(headers, choice, files), *choice.notes)
+        unusable = check_broken(scan.broken, choice.chosen.group)
+        rest = left_out(headers, choice.chosen.group, choice.superseded, files)
+        notes = (*notes, *unusable, *rest, *choice.notes)
         return _load(files, choice.chosen, notes)
 
 
@@ -179,9 +184,9 @@ def _headers(scan: _Scan) -> tuple[list[SliceHeader], list[Clash], tuple[str, ..
     _one_patient(scan.headers)
     headers, clashes = without_copies(scan.headers)
     kinds = scan.kinds
-    notes = [_were(kinds[k], names, "ignored") for k, names in _IGNORED.items() if kinds[k]]
+    notes = [were(kinds[k], names, "ignored") for k, names in _IGNORED.items() if kinds[k]]
     if copies := len(scan.headers) - len(headers):
-        notes.append(_were(copies, ("copy of an image", "copies of images"), "ignored"))
+        notes.append(were(copies, ("copy of an image", "copies of images"), "ignored"))
     return headers, clashes, tuple(notes)
 
 
@@ -227,6 +232,11 @@ def _nothing(count: int, kinds: Counter[FileKind]) -> StudyError:
         return StudyError("the study holds files that are too large or complex for LGE", ADVICE)
     if kinds[FileKind.OTHER_OBJECT]:
         return StudyError("the study holds DICOM objects but no MR images", ADVICE)
+    if kinds[FileKind.ARCHIVE]:
+        return StudyError(
+            "the study holds a packed archive instead of images",
+            "Unpack it and pass the folder; a zip is passed by its own path",
+        )
     return StudyError(
         f"none of the {count} files in the study is a DICOM image",
         "Pass the folder of the exported study; a NIfTI file is passed by its own path, not by its "
@@ -235,16 +245,17 @@ def _nothing(count: int, kinds: Counter[FileKind]) -> StudyError:
 
 
 def _same_name(name: str) -> str:
-    """A PN without what may be left out at its end: empty components and groups (PS3.5, 6.2.1)."""
+    """A PN without what may be left out at its end, empty components and groups (PS3.5, 6.2.1), and
+    with one way to write accents and spaces."""
     groups = [
-        "^".join(part.strip() for part in group.split("^")).rstrip("^")
-        for group in name.casefold().split("=")
+        "^".join(" ".join(part.split()) for part in group.split("^")).rstrip("^")
+        for group in unicodedata.normalize("NFKC", name).casefold().split("=")
     ]
     return "=".join(groups).rstrip("=")
 
 
 def _one_patient(headers: Sequence[SliceHeader]) -> None:
-    patients = {header.patient_id for header in headers if header.patient_id}
+    patients = {header.patient_id.casefold() for header in headers if header.patient_id}
     if not all(header.patient_id for header in headers) and len(patients) < 2:
         names = {_same_name(header.patient_name) for header in headers}
         patients = {name for name in names if name}
@@ -257,31 +268,6 @@ def _one_patient(headers: Sequence[SliceHeader]) -> None:
         raise StudyError(
             f"the files mix images of {len(studies)} studies", "Pass one study at a time"
         )
-
-
-def _were(count: int, names: tuple[str, str], what: str) -> str:
-    """A warning about ``count`` things, given their name in singular and plural."""
-    return f"1 {names[0]} was {what}." if count == 1 else f"{count} {names[1]} were {what}."
-
-
-def _left_out(headers: Sequence[SliceHeader], choice: Choice, files: StudyFiles) -> tuple[str, ...]:
-    """A warning that counts what is not in the stack, unless it should have been."""
-    slices = choice.chosen.group.slices if choice.chosen else ()
-    taken = {(header.file_index, header.frame) for header in (*slices, *choice.superseded)}
-    series = {header.series_uid for header in slices}
-    others = [header for header in headers if (header.file_index, header.frame) not in taken]
-    for header in others:
-        if header.plane is None and header.series_uid in series:
-            raise StudyError(
-                f"{file_label(header.file_index, files)} belongs to the LGE series but does not "
-                f"say where it lies in the patient: {header.unplaced}",
-                "Export or copy the study again",
-            )
-    if not others:
-        return ()
-    count = len({(header.series_uid, header.image_kind) for header in others})
-    of = "of another series" if count == 1 else f"of {count} other series"
-    return (_were(len(others), (f"image {of}", f"images {of}"), "left out"),)
 
 
 def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStack:

@@ -56,7 +56,8 @@ def sample_bits(image: Dataset, label: str) -> SampleBits:
         for keyword in ("SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
     )
     # Files of other programs leave it out; there is one place for it then.
-    high = _whole(image, "HighBit", label) if "HighBit" in image else stored - 1
+    left_out = "HighBit" not in image or image["HighBit"].is_empty
+    high = stored - 1 if left_out else _whole(image, "HighBit", label)
     if count != 1:
         raise _contradiction(label, f"SamplesPerPixel is {count}")
     if allocated not in WORD_BITS:

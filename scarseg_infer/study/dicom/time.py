@@ -18,6 +18,11 @@ _DATE_AND_TIME: Final = (
     ("SeriesDate", "SeriesTime"),
     ("StudyDate", "StudyTime"),
 )
+_NIGHT: Final = timedelta(days=1)
+"""A study may end on the next day."""
+SEVERAL_DAYS: Final = (
+    "The headers give several dates for one acquisition: when it was taken is unknown."
+)
 _FIRST_REAL_YEAR: Final = 1901
 """1 January 1900 and earlier are what de-identification puts in place of a date."""
 
@@ -48,15 +53,39 @@ def acquisition_time(
     if not found:
         doubt = "The dates in the MRI are not dates: when it was taken is unknown."
         return None, False, (doubt,) if something_written else ()
+    days = {moment.date() for moment, _ in found}
+    days |= {day for dataset in datasets for day in _acquisition_days(dataset)}
+    if max(days) - min(days) > _NIGHT:
+        return None, False, (SEVERAL_DAYS,)
     first_day = min(moment.date() for moment, _ in found)
+    doubts = _elsewhere(datasets, days)
     full = [moment for moment, date_only in found if not date_only and moment.date() == first_day]
     if full:
-        return min(full, key=lambda moment: moment.replace(tzinfo=None)), False, ()
+        return min(full, key=lambda moment: moment.replace(tzinfo=None)), False, doubts
     doubt = (
         "The MRI has a date but no time of day: the days between ECG and MRI may be wrong by up to "
         "one."
     )
-    return datetime.combine(first_day, time()), True, (doubt,)
+    return datetime.combine(first_day, time()), True, (doubt, *doubts)
+
+
+def _acquisition_days(dataset: Dataset) -> set[date]:
+    """Every day that the header gives for the acquisition itself."""
+    match = _DATE_TIME.fullmatch(text(dataset, "AcquisitionDateTime"))
+    days = {_parse_date(match[1])} if match else set()
+    return {day for day in (*days, _parse_date(text(dataset, "AcquisitionDate"))) if day}
+
+
+def _elsewhere(datasets: Sequence[Dataset], acquired: set[date]) -> tuple[str, ...]:
+    """A warning where the study bears another date than its images: one of them was changed."""
+    days = {_parse_date(text(dataset, "StudyDate")) for dataset in datasets} - {None}
+    apart = max((abs(day - one) for day in days for one in acquired if day), default=_NIGHT)
+    if apart <= _NIGHT:
+        return ()
+    return (
+        f"StudyDate and AcquisitionDate of the MRI lie {apart.days} days apart: the date of "
+        "acquisition is used. Check it if the time between ECG and MRI matters.",
+    )
 
 
 def moment_of(dataset: Dataset) -> datetime | None:

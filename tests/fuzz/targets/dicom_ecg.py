@@ -20,7 +20,23 @@ def seeds() -> dict[str, bytes]:
     small = factory.multiplex_group(few[:2, :1], factory.LEADS[:1])
     endless = factory.multiplex_group(few)
     endless.SamplingFrequency = "0.001"
+    later = factory.multiplex_group(few[:, 6:], factory.LEADS[6:])
+    later.MultiplexGroupTimeOffset = "10"
+    skewed = factory.multiplex_group(few)
+    for number, channel in enumerate(skewed.ChannelDefinitionSequence):
+        channel.ChannelSampleSkew, channel.WaveformBitsStored = str(number / 2), 12
+        channel.ChannelOffset = "0.001"
+    timed = factory.multiplex_group(few)
+    timed.ChannelDefinitionSequence[3].ChannelTimeSkew = "0.004"
+    pulse = factory.np.zeros((200, 12), "i2")
+    pulse[50:150] = 200
     made = {
+        "skewed": factory.dicom(skewed),
+        "time skew": factory.dicom(timed, recorded="202402"),
+        "later group": factory.dicom(
+            factory.multiplex_group(few[:, :6], factory.LEADS[:6]), later, recorded="20240228256112"
+        ),
+        "pulse": factory.dicom(factory.multiplex_group(factory.np.vstack([counts, pulse]))),
         "hostile groups": factory.dicom(*[small] * 100),
         "hostile length": factory.dicom(endless),
         "rhythm": factory.dicom(factory.multiplex_group(counts)),

@@ -17,6 +17,7 @@ VALUES = (
     "false", "XLI", "Base64", "Plain", "gzip", "I II III", "I", "aVR", "RHYTHM", "20240228",
     "2024-02-28", "02-28-2024", "10:45:12", "9999-12-31", "0000-00-00", "1 2 3", "AAAA", "&#0;",
     "&lt;", "&a;", "]]>", "<![CDATA[1]]>", "<!-- -->", "9" * 400, "1.04", "1.03",
+    "202402", "2024022810", "+9900", "25:61:00",
 )  # fmt: skip
 """What a value is replaced by."""
 DICTIONARY = (
@@ -58,6 +59,13 @@ def seeds() -> dict[str, bytes]:
         "philips": factory.philips(few),
         "philips whole": factory.philips(counts, pulse_mv=1.0).decode("utf-16").encode(),
         "philips xli": xli.encode("utf-16"),
+        "muse bad time": factory.muse(few, clock="25:61:00"),
+        "muse late lead": factory.muse(few, late=6),
+        "philips bad time": factory.philips(few, clock="25:00:00", pulse_mv=0.5),
+        "aecg month": factory.aecg(few, low="202402", head=""),
+        "aecg zone": factory.aecg(few, low="20240228104512.5-0500"),
+        "aecg two dates": factory.aecg(few, low="20240228", head="20240305104512"),
+        "aecg mark": b"\xef\xbb\xbf" + factory.aecg(few).replace(b"UTF-8", b"ISO-8859-1"),
         "aecg": factory.aecg(few),
         "aecg whole": factory.aecg(counts),
         "aecg twice": factory.aecg(few, series=2, unit="mV"),

@@ -28,6 +28,10 @@ def seeds() -> dict[str, bytes]:
         "plain": factory.edf(short, plus=False),
         "millivolts": factory.edf(short, unit="mV"),
         "annotated": noted.replace(b"EDF+C", b"EDF+D"),
+        "lead names": factory.edf(short, labels=[f"ECG {lead}" for lead in factory.LEADS]),
+        "two dates": factory.edf(short, recording="Startdate 28-FEB-2014 X X X"),
+        "unknown date": factory.edf(short, date="01.01.85", clock="00.00.00", plus=False),
+        "bad time": factory.edf(short, clock="25.61.00"),
         "one lead": factory.edf(short[:, :1], labels=("V1",)),
     }
 

@@ -23,6 +23,8 @@ def seeds() -> dict[str, bytes]:
         "plain": factory.scp(counts),
         "short": factory.scp(few),
         "no time": factory.scp(few, clock=False),
+        "no day": factory.scp(few, day=(2024, 2, 0)),
+        "late lead": factory.scp(few, starts=(1,) * 11 + (5,)),
         "huffman": factory.scp(few, huffman=True),
         "long huffman": factory.scp(counts, huffman=True),
         "reference beats": factory.scp(few, beats=3),

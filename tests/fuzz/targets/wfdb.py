@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import tempfile
 from pathlib import Path
@@ -16,6 +17,7 @@ DICTIONARY = (
     "rec.dat", " 16 ", " 212 ", " 80 ", " 61 ", " 160 ", " 24 ", " 32 ", " 310 ", " 311 ", "16x2",
     "16:5", "16+24", "~", "200/mV", "1000(0)/uV", "/nV", "nan", "1e999", "-1", "99999999",
     "500/100(5)", "10:45:12", "28/02/2024", "# date: 2024-02-28", "V1", "aVR", "\n", "../x",
+    "28-Feb-2024", "+01:00", "ECG I", "Lead I", "100/rec.dat",
 )  # fmt: skip
 
 
@@ -46,6 +48,18 @@ def seeds() -> dict[str, bytes]:
                  "516"):  # fmt: skip
         other = short.replace("rec.dat 16 ", f"rec.dat {kind} ")
         parts[f"format {kind}"] = (other, plain[:2400])
+    for kind, text in (
+        ("folder", short.replace("rec.dat 16", "100/rec.dat 16").replace("rec 12", "a/100 12", 1)),
+        ("backslash", short.replace("rec.dat 16", "x\\rec.dat 16")),
+        ("parent", short.replace("rec.dat 16", "../rec.dat 16")),
+        ("month by name", short.replace("28/02/2024", "28-Feb-2024")),
+        ("ISO with zone", short.replace("10:45:12 28/02/2024", "2024-02-28T10:45:12+01:00")),
+        ("ambiguous", f"rec 12 500 40\n{lines}# ECG date: 01/02/2024\n"),
+        ("two dates", f"{short}# ECG date: 2020-01-01\n"),
+        ("lead names", re.sub(r"(?m) 0 0 0 0 (\S+)$", r" 0 0 0 0 MDC_ECG_LEAD_\1", short)),
+        ("mark", f"\ufeff{short}"),
+    ):
+        parts[kind] = (text, plain[:960])
     nines = "9" * 30
     for name, record_line, signal in (
         ("frame", "rec 12 500 40", "16x0 200/mV 16 0"),

@@ -47,7 +47,8 @@ def score_model(path: Path, cases: int) -> dict[str, Any]:
         stale.append(case.stale)
         beliefs.append(output.ecg_segment_belief)
         burdens.append(case.burden)
-    scores = Scores(np.array(days), np.array(stale), {a: _columns(s) for a, s in found.items()})
+    table = {arm: _columns(listed) for arm, listed in found.items()}
+    scores = Scores(np.array(days), np.array(stale), np.zeros(cases, bool), table)
     fresh, old = scores.days <= FRESH_DAYS, scores.days > OLD_DAYS
     return {
         "cases": cases,

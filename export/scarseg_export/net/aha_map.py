@@ -117,11 +117,15 @@ def moments(weights: Tensor, axis_mm: Tensor) -> Tensor:
 
 def sectors_of(frame: HeartFrame) -> Sectors:
     """Where the segments border each other, in the axes of the crops."""
-    made = {"dtype": frame.towards.dtype, "device": frame.towards.device}
-    ring = (frame.long_axis[:, None] >= torch.tensor(RING_ENDS, **made)).sum(1)
-    borders = (torch.tensor(BORDERS, **made) @ frame.towards)[ring]
-    offsets = (borders @ frame.centre_mm[:, :, None])[:, :, 0]
-    return Sectors(borders, offsets, torch.tensor(NUMBERS, **made)[ring])
+    towards = frame.towards
+    ends, borders, numbers = (
+        torch.tensor(table, dtype=towards.dtype, device=towards.device)
+        for table in (RING_ENDS, BORDERS, NUMBERS)
+    )
+    ring = (frame.long_axis[:, None] >= ends).sum(1)
+    found = (borders @ towards)[ring]
+    offsets = (found @ frame.centre_mm[:, :, None])[:, :, 0]
+    return Sectors(found, offsets, numbers[ring])
 
 
 def segment_map(columns: Tensor, rows: Tensor, sectors: Sectors) -> Tensor:

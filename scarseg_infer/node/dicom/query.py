@@ -25,7 +25,7 @@ from scarseg_infer.ecg.record import MAX_ECG_BYTES
 from scarseg_infer.node.config import Config, EcgArchive
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.dicom.client import Client, NoAssociationError
-from scarseg_infer.node.dicom.outgoing import Call
+from scarseg_infer.node.dicom.outgoing_limits import OutgoingLimits
 from scarseg_infer.node.dicom.receive import (
     CANNOT_UNDERSTAND,
     MISMATCH,
@@ -64,7 +64,7 @@ class _Inquiry:
     study: Study
     patient_id: str
     control: RunControl
-    call: Call
+    limits: OutgoingLimits
     arrivals: list[Arrival] = field(default_factory=list)
 
 
@@ -122,10 +122,10 @@ class EcgQuery:
             return "no identifier"
         inquiry = _Inquiry(
             study, patient_id, RunControl(self._stop, QUERY_S),
-            Call(self._object_bytes, MAX_QUERY_BYTES),
+            OutgoingLimits(self._object_bytes, MAX_QUERY_BYTES),
         )  # fmt: skip
         try:
-            with inquiry.control.stopping(inquiry.call.hang_up):
+            with inquiry.control.stopping(inquiry.limits.hang_up):
                 return self._asked(inquiry)
         except RunTimeoutError:
             return _BROKEN
@@ -171,7 +171,7 @@ class EcgQuery:
             (_FIND, _MOVE if self._archive.move else _GET),
             stores=() if self._archive.move else ECG_CLASSES,
             on_store=lambda event: self._store(event, inquiry.arrivals),
-            call=inquiry.call,
+            limits=inquiry.limits,
         )
 
     def _store(self, event: evt.Event, arrivals: list[Arrival]) -> int:

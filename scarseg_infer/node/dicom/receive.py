@@ -33,7 +33,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from scarseg_infer.ecg.dicom import ECG_CLASSES
 from scarseg_infer.node.config import Config
 from scarseg_infer.node.counters import Counters
-from scarseg_infer.node.dicom.incoming import PDU_BYTES
+from scarseg_infer.node.dicom.incoming_limits import PDU_BYTES
 from scarseg_infer.node.dicom.mpps import REPORTS, SERVICES, StepReceiver
 from scarseg_infer.node.dicom.rejection import BUSY, CALLED_AE, CALLING_AE, reason
 from scarseg_infer.node.dicom.server import REQUEST_S, NodeServer
@@ -112,7 +112,6 @@ class Receiver:
                 f"node.address and node.port cannot be listened on ({error.strerror})",
                 "Check that the port is free and the address is one of this machine",
             ) from error
-        self._ae._servers.append(self._server)  # where its shutdown looks for it
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.2,), name="accept", daemon=True
         )
@@ -125,7 +124,6 @@ class Receiver:
         server, self._server = self._server, None
         server.shutdown()
         server.wait_until_idle(seconds)
-        self._ae.shutdown()
         for association in server.active_associations:
             association.abort()
 

@@ -23,7 +23,7 @@ def check_start(config: Config) -> str:
         ProviderError: the provider is not installed or cannot run here.
         UsageError: the data folder cannot be made or written.
     """
-    _check_data(config.data)
+    _check_data(config.node.data)
     chosen = config.model
     with model_path(chosen.file) as path:
         found = choose(candidates(with_half_variant(path)), chosen.provider, chosen.precision)

@@ -50,7 +50,7 @@ class Client:
     """
 
     def __init__(self, config: Config, peer: Peer) -> None:
-        self._title, self._peer = config.ae_title, peer
+        self._title, self._peer = config.node.ae_title, peer
         self._tls: WatchedContext | None = None
         if peer.tls and config.tls:
             self._tls = client_context(config.tls)

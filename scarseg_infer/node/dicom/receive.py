@@ -190,9 +190,9 @@ class Receiver:
 
 
 def _entity(config: Config) -> AE:
-    ae = AE(ae_title=config.ae_title)
+    ae = AE(ae_title=config.node.ae_title)
     ae.require_called_aet = True
-    ae.require_calling_aet = list(config.caller_titles)
+    ae.require_calling_aet = list(config.callers.ae_titles)
     ae.maximum_associations = config.limits.associations
     ae.maximum_pdu_size = PDU_BYTES
     ae.network_timeout = config.limits.idle_s

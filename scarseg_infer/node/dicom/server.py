@@ -64,7 +64,7 @@ class NodeServer(ThreadedAssociationServer):
         self._lock = threading.Lock()
         self._tls = server_context(config.tls) if config.tls else None
         super().__init__(
-            ae, (config.address, config.port), ae.ae_title, ae.supported_contexts,
+            ae, (config.node.address, config.node.port), ae.ae_title, ae.supported_contexts,
             evt_handlers=handlers, request_handler=before_each_association(NodeServer.bound),
         )  # fmt: skip
 
@@ -77,7 +77,7 @@ class NodeServer(ThreadedAssociationServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Is this address admitted, and is there room? Otherwise the connection is closed."""
-        if not self._config.admits(client_address[0]):
+        if not self._config.callers.admit(client_address[0]):
             self._on_refused("address", client_address[0])
             return False
         room = self._config.limits.associations * CONNECTIONS_PER_ASSOCIATION

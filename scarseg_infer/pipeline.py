@@ -9,8 +9,11 @@ import numpy as np
 
 from scarseg_infer.ecg.evidence import EcgEvidence
 from scarseg_infer.result import EcgUse, ModelUse, ScarResult
-from scarseg_infer.study.geometry.orientation import DisplayTransform, display_transform
-from scarseg_infer.study.geometry.slice_order import apex_comes_first
+from scarseg_infer.study.geometry.orientation import (
+    DisplayTransform,
+    apex_comes_first,
+    display_transform,
+)
 from scarseg_infer.study.geometry.straight_grid import grid_warnings
 from scarseg_infer.study.geometry.upright import upright_turn
 from scarseg_infer.study.stack import LgeStack

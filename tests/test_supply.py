@@ -81,8 +81,8 @@ def test_a_plain_installation_brings_little() -> None:
 
 
 MOST_BYTES = 230e6
-"""That a plain installation adds to an environment. Bytecode counts, since pip writes it; pip itself
-does not, since it was there before."""
+"""That a plain installation adds to an environment. Bytecode counts, since pip writes it; pip
+itself does not, since it was there before."""
 
 
 def test_a_plain_installation_is_small() -> None:

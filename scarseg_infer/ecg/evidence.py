@@ -35,7 +35,7 @@ class EcgEvidence:
     warnings: tuple[str, ...]
 
     def use(self, output: NetworkOutput, disagreement_threshold: float) -> EcgUse:
-        """What the ECG was worth in the result that the network gave."""
+        """Use that was made of the ECG in the result that the network gave."""
         used = self.beat is not None and self.decision.valid
         odd = output.ecg_image_disagreement > disagreement_threshold
         return EcgUse(
@@ -58,8 +58,8 @@ class EcgEvidence:
 def search_for(
     study: str | Path | LgeStack, ecg: str | Path | EcgRecord | None
 ) -> EcgSearch | None:
-    """Who has to see the files of the study while they are read: nobody where an ECG is named, or
-    the study is no file."""
+    """Search that has to see the files of the study while they are read: None where an ECG is
+    named, or the study is no file."""
     if ecg is not None or isinstance(study, LgeStack):
         return None
     from scarseg_infer.ecg.in_study import EcgSearch

@@ -1,4 +1,4 @@
-"""What every ECG reader yields: named leads in millivolts, and when they were recorded."""
+"""Record that every ECG reader yields: named leads in millivolts, and when they were recorded."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from scarseg_runtime.providers.registry import candidates, choose
 
 
 def check_start(config: Config) -> str:
-    """What the model would run on, as ``provider precision``.
+    """Provider that the model would run on, as ``provider precision``.
 
     Raises:
         ModelError: the model file is missing, damaged or odd.

@@ -132,7 +132,7 @@ class StudyRules(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def steps_keep_s(self) -> float:
-        """How long procedure steps stay of whose studies nothing is here."""
+        """Seconds for which procedure steps stay of whose studies nothing is here."""
         return max(self.keep_days * 86400, self.mpps_wait_s)
 
 
@@ -233,7 +233,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def warning(self) -> str | None:
-        """What is allowed but hardly meant."""
+        """Settings that are allowed but hardly meant."""
         if self.peers or self.status.api:
             return None
         return "no [[peers]], and status.api is not true: nobody gets the results"

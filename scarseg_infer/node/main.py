@@ -117,7 +117,7 @@ class Node:
         return healthy
 
     def problems(self) -> list[str]:
-        """What is wrong now, for /healthz."""
+        """Problems of the moment, for /healthz."""
         found = [
             f"thread {thread.name!r} has died"
             for thread in self._threads

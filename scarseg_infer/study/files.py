@@ -32,7 +32,7 @@ class StudyFiles(Protocol):
     """Files in name order, read one at a time so that memory stays bounded."""
 
     def __len__(self) -> int:
-        """How many files there are."""
+        """Number of files."""
 
     def read(self, index: int) -> bytes | None:
         """Content of one file; None when it is larger than ``MAX_FILE_BYTES``.
@@ -42,7 +42,7 @@ class StudyFiles(Protocol):
 
 
 def file_label(index: int, files: StudyFiles) -> str:
-    """How messages call a file: by number, since its name may hold that of a patient."""
+    """Name of a file in messages: its number, since its own may hold that of a patient."""
     return f"file {index + 1} of {len(files)} in name order"
 
 

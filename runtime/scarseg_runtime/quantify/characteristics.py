@@ -1,4 +1,4 @@
-"""What SCMR asks a reader to report beside the amount of scar, and what readers compare it with.
+"""Items that SCMR asks for beside the amount of scar, and rules that readers compare it with.
 
 SCMR 2021 (s12968-021-00827-z, table 2): location, myocardial distribution and extent. Core and grey
 zone by the usual signal thresholds stand beside the network's scar as a cross-check.

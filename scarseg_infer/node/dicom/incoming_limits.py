@@ -1,4 +1,4 @@
-"""What a peer that calls us may do: how much of what it sends is read, and how slowly it comes."""
+"""Limits of a peer that calls us: how much of what it sends is read, and how slowly it comes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a peer that we call may do to us: how much of what it sends is read, and an end at once."""
+"""Limits of a peer that we call: how much of what it sends is read, and an end at once."""
 
 from __future__ import annotations
 

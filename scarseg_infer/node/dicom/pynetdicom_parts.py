@@ -49,7 +49,7 @@ def plain_socket(association: Association) -> socket.socket | None:
 
 
 def reader(association: Association) -> Reader | None:
-    """What reads an association's connection; None where it has none."""
+    """Function that reads an association's connection; None where it has none."""
     connection = association.dul.socket
     return connection.recv if connection else None
 
@@ -102,7 +102,7 @@ def abort_as_invalid(association: Association) -> None:
 
 
 def wake_acceptor(event: evt.Event) -> None:
-    """Where a connection ends before it asked for an association, wake the thread that waits for
+    """Wake the thread that waits for the request of a connection that has ended without one,
     that, which would otherwise hold its place until its timeout (PS3.8, 9.2.2: AA-2 and AA-5).
 
     A handler of ``EVT_FSM_TRANSITION``.

@@ -212,7 +212,7 @@ def _entity(config: Config) -> AE:
 
 
 def arrival_from(event: evt.Event) -> Arrival | None:
-    """What came, or None where the UIDs in it are not those that were announced.
+    """Object that came, or None where the UIDs in it are not those that were announced.
 
     Raises one of PARSE_ERRORS where the header cannot be read.
     """
@@ -233,7 +233,7 @@ def is_usable_uid(uid: str) -> bool:
 
 
 def arrival_of(header: Dataset, data: bytes, announced: tuple[str, str]) -> Arrival | None:
-    """What the queue keeps of an object; None where UIDs are missing or differ.
+    """Parts of an object that the queue keeps; None where UIDs are missing or differ.
 
     Args:
         header: read from ``data``.

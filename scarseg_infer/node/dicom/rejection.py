@@ -1,4 +1,4 @@
-"""Why an association was rejected, by us or by a peer (PS3.8, table 9-21)."""
+"""Reasons for the rejection of an association, by us or by a peer (PS3.8, table 9-21)."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ _ARCHIVES: Final = (b"PK\3\4", b"PK\5\6", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07"
 
 
 class FileKind(Enum):
-    """What a file in the study folder turned out to be."""
+    """Kind of a file in the study folder."""
 
     MR_SLICE = auto()
     NOT_DICOM = auto()
@@ -92,13 +92,13 @@ class BrokenFile:
 
     @property
     def is_mr(self) -> bool:
-        """Whether it is an MR image, or may be one."""
+        """True where it is an MR image, or may be one."""
         return not self.empty and (not self.sop_class or self.sop_class in MR_CLASSES)
 
 
 @dataclass(frozen=True, slots=True)
 class SliceHeader:
-    """What decides to which stack an MR slice belongs. Texts are "" and numbers None if absent."""
+    """Facts that decide on the stack of an MR slice. Texts are "" and numbers None if absent."""
 
     file_index: int
     frame: int | None
@@ -187,7 +187,7 @@ def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[Sl
 
 
 def broken_file(data: bytes, error: StudyError) -> BrokenFile:
-    """What is known of a file for which :func:`read_headers` raised ``error``."""
+    """Facts about a file for which :func:`read_headers` raised ``error``."""
     found = salvage(data, ("SOPClassUID", "SeriesInstanceUID", *PLANE_KEYWORDS))
     return BrokenFile(
         error=error,

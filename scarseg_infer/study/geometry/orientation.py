@@ -97,7 +97,7 @@ def counted_from(normal: NDArray[np.float64]) -> str:
 
 
 def display_transform(stack: LgeStack) -> DisplayTransform:
-    """How to bring a stack to the standard display, from its geometry alone.
+    """Transform that brings a stack to the standard display, from its geometry alone.
 
     Of the eight ways to lay a slice on a screen the four that would mirror the heart are left
     out; of the others the one wins whose rows and columns run closest to the anterior and

@@ -56,7 +56,7 @@ FIELDS = {
         "location distribution segment_distribution microvascular_obstruction_ml fwhm sd n_sd "
         "schmidt"
     ),
-    "DisplayTransform": "reverse_slices transpose flip_rows flip_columns",
+    "DisplayTransform": "reverse_slices transpose flip_rows flip_columns turn_deg=0.0",
     "EcgQuality": (
         "leads heart_rate_bpm qrs_ms pattern pacing exchanged_electrodes findings warnings"
     ),

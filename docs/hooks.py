@@ -109,7 +109,7 @@ def inserted(kind: str, what: str) -> str:
 def help_texts(program: str) -> Iterator[str]:
     """Help of a program and of each of its commands, as headed code."""
     before = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "100"
+    os.environ["COLUMNS"] = "90"  # what a code box shows without scrolling
     try:
         parser: argparse.ArgumentParser = importlib.import_module(PARSERS[program]).parser()
         parser.prog = program

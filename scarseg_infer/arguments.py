@@ -1,4 +1,4 @@
-"""What a host passes to a call may be anything: a plain error for what makes no sense."""
+"""Checks of what a host passes to a call: a plain error for what makes no sense."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def as_number(given: object, what: str) -> float | None:
 
 
 def check_choice(series: object, prefer: object) -> None:
-    """Whether both can say which series of a study to read. Raises UsageError."""
+    """Check that both can say which series of a study to read. Raises UsageError."""
     known = get_args(PreferredKind)
     if prefer not in known:
         raise UsageError("there is no such kind to prefer", f"Known: {', '.join(known)}")
@@ -42,7 +42,7 @@ def check_choice(series: object, prefer: object) -> None:
 
 
 def check_inputs(study: object, ecg: object, series: object = None) -> None:
-    """Whether they can be a study, its ECG and a series of it. Raises UsageError."""
+    """Check that they can be a study, its ECG and a series of it. Raises UsageError."""
     if not isinstance(study, LgeStack):
         as_path(study, "study", "Pass one, or a stack that stack_from_arrays made")
     elif series is not None:
@@ -52,7 +52,7 @@ def check_inputs(study: object, ecg: object, series: object = None) -> None:
 
 
 def check_progress(progress: object) -> None:
-    """Whether it can be told how far a run is. Raises UsageError."""
+    """Check that it can be told how far a run is. Raises UsageError."""
     if progress is not None and not callable(progress):
         raise UsageError("progress cannot be called", "Pass a function, or None")
 

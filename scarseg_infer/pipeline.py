@@ -1,4 +1,4 @@
-"""What the network and the quantification make of a stack and its ECG evidence."""
+"""Network and quantification of a stack and its ECG evidence."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import numpy as np
 
 from scarseg_infer.ecg.evidence import EcgEvidence
 from scarseg_infer.result import EcgUse, ModelUse, ScarResult
-from scarseg_infer.study.geometry.orientation import DisplayTransform, display_transform
-from scarseg_infer.study.geometry.slice_order import apex_comes_first
+from scarseg_infer.study.geometry.orientation import (
+    DisplayTransform,
+    apex_comes_first,
+    display_transform,
+)
 from scarseg_infer.study.geometry.straight_grid import grid_warnings
 from scarseg_infer.study.geometry.upright import upright_turn
 from scarseg_infer.study.stack import LgeStack
@@ -121,7 +124,7 @@ def quantified(
 
 
 def use_of(model: Model) -> ModelUse:
-    """What results say of the model that made them."""
+    """Statement of results about the model that made them."""
     metadata, chosen = model.metadata, model.chosen
     return ModelUse(
         name=metadata.name,
@@ -170,6 +173,6 @@ def _doubts(
 
 
 def _implausible(mass_g: float, slices: int) -> bool:
-    """Whether it cannot be the mass of a heart; that of a few slices may be small."""
+    """True where it cannot be the mass of a heart; that of a few slices may be small."""
     low, high = PLAUSIBLE_LV_MASS_G
     return mass_g > high or (mass_g < low and slices >= WHOLE_HEART_SLICES)

@@ -110,7 +110,7 @@ class ReadAhead:
 def run_pairs(
     ahead: ReadAhead, usable: Callable[[], object], run: Callable[[ReadPair, float | None], T]
 ) -> Iterator[T | ScarsegError]:
-    """What ``run`` makes of each pair in the seconds left to it, or the pair's error.
+    """Results of ``run`` for each pair in the seconds left to it, or the pair's error.
 
     Args:
         usable: raises what makes it senseless to read any more.

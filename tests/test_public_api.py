@@ -5,9 +5,11 @@ Adding is a minor release; removing, renaming or reordering a major one (see CHA
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import re
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -54,7 +56,7 @@ FIELDS = {
         "location distribution segment_distribution microvascular_obstruction_ml fwhm sd n_sd "
         "schmidt"
     ),
-    "DisplayTransform": "reverse_slices transpose flip_rows flip_columns",
+    "DisplayTransform": "reverse_slices transpose flip_rows flip_columns turn_deg=0.0",
     "EcgQuality": (
         "leads heart_rate_bpm qrs_ms pattern pacing exchanged_electrodes findings warnings"
     ),
@@ -100,6 +102,18 @@ def test_names() -> None:
     assert set(dir(scarseg_infer)) >= NAMES
     for name in NAMES:
         assert getattr(scarseg_infer, name) is not None
+
+
+def test_type_checkers_see_the_names_that_there_are() -> None:
+    tree = ast.parse(Path(scarseg_infer.__file__).read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.asname: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == scarseg_infer._MODULES
 
 
 def test_signatures() -> None:

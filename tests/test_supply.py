@@ -80,6 +80,28 @@ def test_a_plain_installation_brings_little() -> None:
     assert len(base) <= 12, sorted(base)
 
 
+MOST_BYTES = 230e6
+"""That a plain installation adds to an environment. Bytecode counts, since pip writes it; pip
+itself does not, since it was there before."""
+
+
+def test_a_plain_installation_is_small() -> None:
+    others = sum(map(installed_bytes, needed(declared())))
+    shipped = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    sources = [path for folder in shipped for path in (ROOT / folder).rglob("*") if path.is_file()]
+    own = sum(path.stat().st_size for path in sources if path.suffix != ".pyc")
+    assert others > 100e6  # onnxruntime alone is more than half of that
+    assert others + 2 * own < MOST_BYTES  # bytecode of ours is no larger than what it is made of
+
+
+def installed_bytes(name: str) -> int:
+    """Size of the files that pip has installed of one distribution."""
+    files = importlib.metadata.files(name)
+    assert files, name
+    paths = [Path(str(file.locate())) for file in files]
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
 def test_what_a_plain_installation_lacks_is_an_extra() -> None:
     assert {"wfdb", "reportlab", "openvino", "ray"} <= needed(declared(*DEPLOYED))
     assert "reportlab" in needed(declared("node"))  # whose reports are PDFs unless told otherwise

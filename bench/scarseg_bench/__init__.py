@@ -1,1 +1,1 @@
-"""How fast each way of running a model is, with its parity beside it. ``scarseg-bench --help``."""
+"""Benchmark of each way of running a model, with its parity beside it. ``scarseg-bench --help``."""

@@ -1,4 +1,4 @@
-"""What is computed: one simulated stack of any size."""
+"""Case that is computed: one simulated stack of any size."""
 
 from __future__ import annotations
 

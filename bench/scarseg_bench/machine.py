@@ -1,4 +1,4 @@
-"""What a benchmark ran on; nothing that names a person, host or path."""
+"""Machine that a benchmark ran on; nothing that names a person, host or path."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Row:
 
     @property
     def right(self) -> bool:
-        """Whether its results are those of PyTorch FP32, by the gates."""
+        """True where its results are those of PyTorch FP32, by the gates."""
         return self.label_agreement is None or passes(
             {
                 "finite": self.finite, "label_agreement": self.label_agreement,

@@ -27,7 +27,7 @@ IMPORTED = ["conv_op", "norm_op", "dropout_op", "nonlin"]
 
 
 def missing() -> str | None:
-    """Why the peer cannot run here, or None."""
+    """Reason why the peer cannot run here, or None."""
     if find_spec("nnunetv2") is None:
         return "not installed: pip install nnunetv2"
     return None

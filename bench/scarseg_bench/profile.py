@@ -1,4 +1,4 @@
-"""Where the time goes: operators of the network, stages of a warm study.
+"""Profile of where the time goes: operators of the network, stages of a warm study.
 
 A profiler slows what it measures, so shares count here, not milliseconds.
 """

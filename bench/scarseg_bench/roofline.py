@@ -1,4 +1,4 @@
-"""How much of the machine's arithmetic a network uses."""
+"""Share of the machine's arithmetic that a network uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each ``scarseg-export`` command does; imports inside, since torch takes seconds."""
+"""Work behind each ``scarseg-export`` command; imports inside, since torch takes seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of standard output never decides what becomes of a command's work.
+"""Standard output of commands: what becomes of it never decides what becomes of their work.
 
 Who reads along may stop (``| head -1``), the disk behind it may be full, and its character set may
 lack what is printed. The work goes on, and the exit code says afterwards what was lost.

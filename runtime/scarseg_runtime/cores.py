@@ -1,4 +1,4 @@
-"""How many cores there are to compute on."""
+"""Number of cores to compute on."""
 
 from __future__ import annotations
 

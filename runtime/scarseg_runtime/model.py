@@ -76,7 +76,7 @@ class Model:
 
     @property
     def metadata(self) -> ModelMetadata:
-        """What the file says of itself."""
+        """Metadata of the model file."""
         return self.chosen.model.metadata
 
     @property

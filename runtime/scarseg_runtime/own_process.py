@@ -1,4 +1,4 @@
-"""Where something was made, which a fork does not copy whole."""
+"""Ownership by one process, of what a fork does not copy whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a graph cannot do well: slice order and levels, and the mean beat of an ECG."""
+"""Steps that a graph cannot do well: slice order and levels, and the mean beat of an ECG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a host may do to a run that is under way: cancel it, and bound its time."""
+"""Control of a host over a run that is under way: cancel it, and bound its time."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class RunControl:
 
     @property
     def can_stop(self) -> bool:
-        """Whether this run may be stopped at all."""
+        """True where this run may be stopped at all."""
         return self._cancel is not None or self._deadline is not None
 
     @property
     def stopped(self) -> bool:
-        """Whether the run is to stop."""
+        """True once the run is to stop."""
         return self._cancelled() or self._late()
 
     def check(self) -> None:

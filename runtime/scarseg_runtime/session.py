@@ -1,4 +1,4 @@
-"""What runs a graph: the small interface between a model and ONNX Runtime or TensorRT."""
+"""Session that runs a graph: the small interface between a model and ONNX Runtime or TensorRT."""
 
 from __future__ import annotations
 

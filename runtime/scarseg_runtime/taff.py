@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class EcgDecision:
-    """What the graph is told about the ECG."""
+    """Decision on the ECG that the graph is told."""
 
     valid: bool
     gap_days: float

@@ -1,4 +1,4 @@
-"""What the result of a row is made from, as digests: where they are the same, so is the result."""
+"""Digests of what the result of a row is made from: where they are the same, so is the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a cohort is done: one line of JSON a study, added when it is settled.
+"""Journal of a cohort: one line of JSON a study, added when it is settled.
 
 Only the driver writes it. A line that was cut off by a crash is ignored: its study is done again.
 """
@@ -21,7 +21,7 @@ FILE: Final = "cohort.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one study. The last one of an id counts."""
+    """Outcome of one study. The last one of an id counts."""
 
     id: str
     state: Literal["done", "failed"]

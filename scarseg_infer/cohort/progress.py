@@ -60,7 +60,7 @@ class Progress:
         return self._total - self.counts.total()
 
     def line(self) -> str:
-        """How far, and from the second study that was computed on how fast and how long still."""
+        """Progress, and from the second study that was computed on how fast and how long still."""
         now, times = self._now(), self._computed
         while len(times) > _FEWEST and now - times[0] > _WINDOW_S:
             times.popleft()
@@ -71,7 +71,7 @@ class Progress:
         return ", ".join(parts)
 
     def summary(self) -> str:
-        """What was done, in one line."""
+        """Summary of what was done, in one line."""
         words = ", ".join(f"{self.counts[name]} {name}" for name in ("done", "unchanged", "failed"))
         return f"{self._total} studies: {words}. Research use only. Not a medical device."
 

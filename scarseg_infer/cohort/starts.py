@@ -16,7 +16,7 @@ _PAUSE_S: Final = 30.0
 
 
 class Starts:
-    """What became of the starts of workers. A machine that cannot run them must not end the work of
+    """Record of the starts of workers. A machine that cannot run them must not end the work of
     the others, but where none has ever started, none will.
 
     Args:
@@ -33,7 +33,7 @@ class Starts:
         self._said: set[str] = set()
 
     def allowed(self) -> bool:
-        """Whether to start one now."""
+        """True if one is to be started now."""
         return time.monotonic() >= self._not_before
 
     def went_well(self) -> None:

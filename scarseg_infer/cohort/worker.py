@@ -21,7 +21,7 @@ from scarseg_runtime.version import __version__
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """What all workers have in common; shipped to them by Ray."""
+    """Options that all workers share; shipped to them by Ray."""
 
     out: str
     """Folder of all results, at the same path on every machine."""
@@ -103,7 +103,7 @@ class StudyWorker:
         return fingerprints(folder)
 
     def _is_whole(self, earlier: Outcome) -> bool:
-        """Whether the folder holds what that run wrote: all of it, and of no other run."""
+        """True where the folder holds what that run wrote: all of it, and of no other run."""
         if earlier.state != "done" or not earlier.outputs:
             return False
         try:

@@ -8,4 +8,3 @@ from pathlib import Path
 
 DEMO_STUDY = Path(__file__).parent / "study"
 DEMO_ECG = Path(__file__).parent / "ecg" / "twin.hea"
-DEMO_ECG_DICOM = DEMO_ECG.with_suffix(".dcm")

@@ -61,7 +61,7 @@ def without_calibration(
 
 
 def _pulse(leads: NDArray[np.floating[Any]], rate_hz: float) -> tuple[int, float]:
-    """How many samples at the beginning of [n, k] are a pulse with its zeros, and its height."""
+    """Length of the pulse with its zeros at the beginning of [n, k], in samples, and its height."""
     ahead = leads[: int(MOST_S * rate_hz)].astype(np.float64)
     known = np.asarray(np.isfinite(ahead).all(axis=1))[:, None]
     ahead = np.where(known, ahead, 0.0)

@@ -26,7 +26,7 @@ _KEYWORDS: Final = ("ChannelTimeSkew", "ChannelSampleSkew", "ChannelOffset")
 
 
 def channel_delay_s(channel: Dataset, rate_hz: float) -> float:
-    """How much later than its group a channel begins, in seconds.
+    """Delay of a channel against its group, in seconds.
 
     Raises:
         EcgError: what should say that is no number, or its parts contradict each other.

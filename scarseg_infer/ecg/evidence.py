@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scarseg_infer.ecg.gap import Gap, gap_between
-from scarseg_infer.ecg.identity import check_identity
 from scarseg_infer.ecg.read import read_ecg
 from scarseg_infer.ecg.record import EcgRecord, analysed, checked
 from scarseg_infer.host.quiet import quiet_readers
@@ -15,6 +14,7 @@ from scarseg_infer.result import EcgUse
 from scarseg_infer.study.dicom.parse import text
 from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.ecg.quality import EcgQuality, assess
+from scarseg_runtime.errors import EcgError
 from scarseg_runtime.model import NetworkOutput
 from scarseg_runtime.preprocess import MeanBeat, mean_beat
 from scarseg_runtime.taff import EcgDecision, decide
@@ -35,7 +35,7 @@ class EcgEvidence:
     warnings: tuple[str, ...]
 
     def use(self, output: NetworkOutput, disagreement_threshold: float) -> EcgUse:
-        """What the ECG was worth in the result that the network gave."""
+        """Use that was made of the ECG in the result that the network gave."""
         used = self.beat is not None and self.decision.valid
         odd = output.ecg_image_disagreement > disagreement_threshold
         return EcgUse(
@@ -58,8 +58,8 @@ class EcgEvidence:
 def search_for(
     study: str | Path | LgeStack, ecg: str | Path | EcgRecord | None
 ) -> EcgSearch | None:
-    """Who has to see the files of the study while they are read: nobody where an ECG is named, or
-    the study is no file."""
+    """Search that has to see the files of the study while they are read: None where an ECG is
+    named, or the study is no file."""
     if ecg is not None or isinstance(study, LgeStack):
         return None
     from scarseg_infer.ecg.in_study import EcgSearch
@@ -129,3 +129,39 @@ def ecg_evidence(
     if not decision.valid:
         warnings += (f"{decision.reason[:1].upper()}{decision.reason[1:]}.",)
     return EcgEvidence(record, beat, quality, gap, decision, warnings)
+
+
+def check_identity(
+    mri_patient_id: str | None, record: EcgRecord, *, allow_mismatch: bool
+) -> str | None:
+    """Compare the patient identifiers of MRI and ECG, which are never quoted.
+
+    They are compared without surrounding space and letter case. Leading zeros count: in some
+    hospitals 0123 and 123 are two patients.
+
+    Args:
+        mri_patient_id: PatientID of the MRI; None or blank where it has none.
+        record: the ECG.
+        allow_mismatch: go on, with a warning, where they differ.
+
+    Returns:
+        A warning where they differ and that was allowed, else None: they agree, or at least one
+        file has no identifier (one without any letter or digit, such as ``---``, is none).
+
+    Raises:
+        EcgError: both have one and they differ.
+    """
+    mri, ecg = _normal(mri_patient_id), _normal(record.patient_id)
+    if not mri or not ecg or mri == ecg:
+        return None
+    if allow_mismatch:
+        return "ECG and MRI carry different patient identifiers: this was allowed by the user."
+    raise EcgError(
+        "ECG and MRI carry different patient identifiers",
+        "Check that both files are of this patient; if they are, pass --allow-identity-mismatch",
+    )
+
+
+def _normal(patient_id: str | None) -> str:
+    text = (patient_id or "").strip().casefold()
+    return text if any(character.isalnum() for character in text) else ""

@@ -1,4 +1,4 @@
-"""How far apart in time MRI and ECG were taken, and how that is known."""
+"""Time between MRI and ECG, and how it is known."""
 
 from __future__ import annotations
 

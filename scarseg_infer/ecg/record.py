@@ -1,4 +1,4 @@
-"""What every ECG reader yields: named leads in millivolts, and when they were recorded."""
+"""Record that every ECG reader yields: named leads in millivolts, and when they were recorded."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class EcgRecord:
         source: format of the file; ``array`` where a host made it.
         warnings: sentences about what was odd in the source; the result repeats them.
         patient_id: the patient identifier in the file, for
-            :func:`scarseg_infer.ecg.identity.check_identity` alone: never shown, logged or written.
+            :func:`scarseg_infer.ecg.evidence.check_identity` alone: never shown, logged or written.
             None where the format or the file has none.
     """
 

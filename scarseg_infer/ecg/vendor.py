@@ -78,7 +78,7 @@ _PARSE_ERRORS: Final = (
 
 
 def other_format(head: bytes) -> Literal["xml", "scp-ecg", "edf"] | None:
-    """Which family the first bytes of a file (at least 256) belong to, if any of these."""
+    """Family that the first bytes of a file (at least 256) belong to, if any of these."""
     if looks_like_xml(head):
         return "xml"
     # SCP-ECG (EN 1064): after checksum and size of the record comes section 0, whose first

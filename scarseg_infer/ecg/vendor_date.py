@@ -1,4 +1,4 @@
-"""When a Philips, GE MUSE, aECG, SCP-ECG or EDF file says that it was recorded.
+"""Date and time of recording in Philips, GE MUSE, aECG, SCP-ECG and EDF files.
 
 Read here from what the file says, since ``ecgdatakit`` parses dates with ``strptime``, which takes
 ``202312`` for 2 January 2023, and drops a good day with a bad time of day.

@@ -1,4 +1,4 @@
-"""Where a program broke, in words that may be shown: what it broke on may quote a header."""
+"""Place where a program broke, in words that may be shown: what it broke on may quote a header."""
 
 from __future__ import annotations
 

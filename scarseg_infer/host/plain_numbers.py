@@ -12,7 +12,7 @@ _KINDS: Final = "uif"
 
 
 def is_plain(values: object, shape: tuple[int, ...] | None = None) -> bool:
-    """Whether it is an array of plain numbers, without a mask, of this shape."""
+    """True where it is an array of plain numbers, without a mask, of this shape."""
     return (
         isinstance(values, np.ndarray)
         and not isinstance(values, np.ma.MaskedArray)

@@ -56,7 +56,7 @@ class Stages:
         self.part(1.0)
 
     def part(self, share: float) -> None:
-        """How much of the present stage is done, from 0 to 1. Raises as :meth:`stage`."""
+        """Report the done part of the present stage, from 0 to 1. Raises as :meth:`stage`."""
         self.control.check()
         begin, end = DONE_BEFORE[self._now], _END[self._now]
         self._tell(self._now, begin + share * (end - begin))

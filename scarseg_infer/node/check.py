@@ -16,14 +16,14 @@ from scarseg_runtime.providers.registry import candidates, choose
 
 
 def check_start(config: Config) -> str:
-    """What the model would run on, as ``provider precision``.
+    """Provider that the model would run on, as ``provider precision``.
 
     Raises:
         ModelError: the model file is missing, damaged or odd.
         ProviderError: the provider is not installed or cannot run here.
         UsageError: the data folder cannot be made or written.
     """
-    _check_data(config.data)
+    _check_data(config.node.data)
     chosen = config.model
     with model_path(chosen.file) as path:
         found = choose(candidates(with_half_variant(path)), chosen.provider, chosen.precision)

@@ -1,5 +1,6 @@
 """The configuration of the node: a TOML file in, checked values out.
 
+The classes are the tables of the file: keys, bounds and defaults are those of their fields.
 ``deploy/scarseg-node.toml`` is an example with every key explained.
 """
 
@@ -7,145 +8,82 @@ from __future__ import annotations
 
 import ipaddress
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
 
 from scarseg_infer.node.dicom.tls import Tls, server_context
-from scarseg_infer.node.toml_table import Table
+from scarseg_infer.node.toml_file import (
+    Address,
+    AeTitle,
+    Choice,
+    Host,
+    Network,
+    Text,
+    converted,
+    wrong,
+)
 from scarseg_infer.write.folder import can_make_pdf
 from scarseg_runtime.errors import UsageError
 from scarseg_runtime.install import install_command
 from scarseg_runtime.providers.registry import PRECISIONS, PROVIDERS
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
 OBJECTS: Final = ("seg", "sr", "dicom-pdf")
 """What can be sent to peers, by the names of write/folder.py, in the order of sending."""
-_TABLES: Final = (
-    "node", "callers", "limits", "study", "tls", "peers", "send", "status", "model", "ecg_query",
-)  # fmt: skip
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+_WEEK_S: Final = 7 * 86400
+_CENTURY_DAYS: Final = 36500
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Another application entity."""
+class Provider(Choice):
+    """Name of an execution provider, or ``auto``."""
 
-    name: str
-    """How logs and metrics call it."""
-    ae_title: str
-    host: str
-    port: int
-    tls: bool
+    known = ("auto", *(one.name for one in PROVIDERS))
 
 
-@dataclass(frozen=True, slots=True)
-class EcgArchive:
-    """An archive that is asked for ECGs."""
+class Precision(Choice):
+    """A precision, or ``auto``."""
 
-    peer: Peer
-    move: bool
-    """Retrieve by C-MOVE to this node's own AE title, and not by C-GET?"""
-    always: bool
-    """Ask also where an ECG of the patient was received?"""
+    known = ("auto", *PRECISIONS)
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the node takes on before it says no."""
+class Retrieve(Choice):
+    """The service by which objects are fetched from an archive."""
 
-    associations: int
-    object_bytes: int
-    min_free_bytes: int
-    idle_s: float
-    """Silence after which an association is given up."""
+    known = ("get", "move")
 
 
-@dataclass(frozen=True, slots=True)
-class StudyRules:
-    """When a study is processed, how often it is tried, how long it is kept."""
+class When(Choice):
+    """The studies for which an archive is asked for an ECG."""
 
-    quiet_s: float
-    """Time without a new object after which a study is complete."""
-    mpps_wait_s: float
-    """Time without news after which a procedure step in progress holds its study up no longer."""
-    ecg_wait_s: float
-    """Further time for which a complete study without an ECG waits for one."""
-    timeout_s: float
-    """Time for which a study may be processed; then it is given up."""
-    attempts: int
-    """Tries at a study at which the process died or met a defect; then it is given up."""
-    keep_days: float
-    """How long received objects and results stay after the last delivery."""
-
-    @property
-    def steps_keep_s(self) -> float:
-        """How long procedure steps stay of whose studies nothing is here."""
-        return max(self.keep_days * 86400, self.mpps_wait_s)
+    known = ("missing", "always")
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """What goes to the peers, and how long to wait after a failure."""
+class SentObject(Choice):
+    """An object of a result that peers get."""
 
-    objects: tuple[str, ...]
-    retry_s: float
-    retry_max_s: float
-    give_up_days: float
-    """Time in which a peer has to take an object, before it counts as never to be taken."""
+    known = OBJECTS
 
 
-@dataclass(frozen=True, slots=True)
-class ModelChoice:
-    """As for :meth:`scarseg_infer.Segmenter.from_model`."""
+class Itself(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[node]``: the name of this node and where it listens and keeps its data."""
 
-    file: Path | None
-    provider: str
-    precision: str
-    threads: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """Everything the node is told."""
-
-    ae_title: str
-    address: str
-    port: int
+    ae_title: AeTitle
     data: Path
-    caller_titles: tuple[str, ...]
-    caller_networks: tuple[Network, ...]
-    limits: Limits
-    study: StudyRules
-    tls: Tls | None
-    peers: tuple[Peer, ...]
-    send: Sending
-    status_address: str
-    status_port: int | None
-    api: bool
-    """Are studies taken and results given over HTTP?"""
-    model: ModelChoice
-    ecg_query: EcgArchive | None
+    address: Address = Address("127.0.0.1")
+    port: Port = 11112
 
-    @property
-    def summary(self) -> str:
-        """The main values in one line."""
-        peers = f"{len(self.peers)} peer{'' if len(self.peers) == 1 else 's'}"
-        http = "off" if self.status_port is None else f"on port {self.status_port}"
-        where = f"[{self.address}]" if ":" in self.address else self.address
-        return (
-            f"{self.ae_title} on {where}:{self.port}{' with TLS' if self.tls else ''}, {peers}, "
-            f"status {http}, HTTP studies {'on' if self.api else 'off'}"
-        )
 
-    @property
-    def warning(self) -> str | None:
-        """What is allowed but hardly meant."""
-        if self.peers or self.api:
-            return None
-        return "no [[peers]], and status.api is not true: nobody gets the results"
+class Callers(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[callers]``: who may send by DICOM."""
 
-    def admits(self, address: str) -> bool:
+    ae_titles: Annotated[tuple[AeTitle, ...], Meta(min_length=1)]
+    addresses: Annotated[tuple[Network, ...], Meta(min_length=1)]
+
+    def admit(self, address: str) -> bool:
         """May a caller come from this IP address?"""
         try:
             found = ipaddress.ip_address(address.partition("%")[0])
@@ -153,7 +91,152 @@ class Config:
             return False
         if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
             found = found.ipv4_mapped
-        return any(found in network for network in self.caller_networks)
+        return any(found in ipaddress.ip_network(network) for network in self.addresses)
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[limits]``: what the node takes on before it says no."""
+
+    associations: Annotated[int, Meta(ge=1, le=100)] = 8
+    object_mb: Annotated[int, Meta(ge=1, le=2048)] = 256
+    min_free_mb: Annotated[int, Meta(ge=1, le=1 << 40)] = 2048
+    idle_s: Annotated[float, Meta(ge=1, le=3600)] = 60
+    """Silence after which an association is given up."""
+
+    @property
+    def object_bytes(self) -> int:
+        """Size of the largest object that is taken."""
+        return self.object_mb << 20
+
+    @property
+    def min_free_bytes(self) -> int:
+        """Room that has to stay free on the disk."""
+        return self.min_free_mb << 20
+
+
+class StudyRules(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[study]``: when a study is processed, how often it is tried, how long it is kept."""
+
+    quiet_s: Annotated[float, Meta(ge=0.1, le=86400)] = 60
+    """Time without a new object after which a study is complete."""
+    mpps_wait_s: Annotated[float, Meta(ge=0, le=_WEEK_S)] = 3600
+    """Time without news after which a procedure step in progress holds its study up no longer."""
+    ecg_wait_s: Annotated[float, Meta(ge=0, le=_WEEK_S)] = 0
+    """Further time for which a complete study without an ECG waits for one."""
+    timeout_s: Annotated[float, Meta(ge=1, le=86400)] = 600
+    """Time for which a study may be processed; then it is given up."""
+    attempts: Annotated[int, Meta(ge=1, le=1000)] = 5
+    """Tries at a study at which the process died or met a defect; then it is given up."""
+    keep_days: Annotated[float, Meta(ge=0, le=_CENTURY_DAYS)] = 7
+    """How long received objects and results stay after the last delivery."""
+
+    @property
+    def steps_keep_s(self) -> float:
+        """Seconds for which procedure steps stay of whose studies nothing is here."""
+        return max(self.keep_days * 86400, self.mpps_wait_s)
+
+
+class Peer(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[[peers]]``: another application entity."""
+
+    name: Text
+    """How logs and metrics call it."""
+    ae_title: AeTitle
+    host: Host
+    port: Port
+    tls: bool = False
+
+
+class Sending(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[send]``: what goes to the peers, and how long to wait after a failure."""
+
+    objects: Annotated[tuple[SentObject, ...], Meta(min_length=1)] = tuple(map(SentObject, OBJECTS))
+    retry_s: Annotated[float, Meta(ge=0.1, le=3600)] = 10
+    retry_max_s: Annotated[float, Meta(le=86400)] = 900
+    give_up_days: Annotated[float, Meta(ge=0.01, le=_CENTURY_DAYS)] = 30
+    """Time in which a peer has to take an object, before it counts as never to be taken."""
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "objects", tuple(one for one in OBJECTS if one in self.objects))
+        if self.retry_max_s == 900:  # the default, or as good as it
+            force_setattr(self, "retry_max_s", max(900, self.retry_s))
+        if not self.retry_max_s >= self.retry_s:  # or not a number
+            raise ValueError(".retry_max_s must not be less than send.retry_s")
+
+
+class StatusPage(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[status]``: what is served over HTTP."""
+
+    on: bool = True
+    address: Address = Address("127.0.0.1")
+    port: Port = 8104
+    api: bool = False
+    """Are studies taken and results given over HTTP?"""
+
+
+class ModelChoice(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[model]``: as for :meth:`scarseg_infer.Segmenter.from_model`."""
+
+    file: Path | None = None
+    provider: Provider = Provider("auto")
+    precision: Precision = Precision("auto")
+    threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.file is not None and not self.file.is_file():
+            raise ValueError(".file names a file that does not exist")
+
+
+class EcgArchive(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[ecg_query]``: an archive that is asked for ECGs."""
+
+    ae_title: AeTitle
+    host: Host
+    port: Port
+    tls: bool = False
+    retrieve: Retrieve = Retrieve("get")
+    """With ``move`` they come to this node's own AE title, with ``get`` on the same association."""
+    when: When = When("missing")
+    """With ``always`` it is asked also where an ECG of the patient was received."""
+
+    @property
+    def peer(self) -> Peer:
+        """The archive as one that can be called."""
+        return Peer(Text("ecg_query"), self.ae_title, self.host, self.port, self.tls)
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything the node is told."""
+
+    node: Itself
+    callers: Callers
+    limits: Limits = Limits()
+    study: StudyRules = StudyRules()
+    tls: Tls | None = None
+    peers: tuple[Peer, ...] = ()
+    send: Sending = Sending()
+    status: StatusPage = StatusPage()
+    model: ModelChoice = ModelChoice()
+    ecg_query: EcgArchive | None = None
+
+    @property
+    def summary(self) -> str:
+        """The main values in one line."""
+        peers = f"{len(self.peers)} peer{'' if len(self.peers) == 1 else 's'}"
+        http = f"on port {self.status.port}" if self.status.on else "off"
+        where = f"[{self.node.address}]" if ":" in self.node.address else self.node.address
+        tls = " with TLS" if self.tls else ""
+        return (
+            f"{self.node.ae_title} on {where}:{self.node.port}{tls}, {peers}, "
+            f"status {http}, HTTP studies {'on' if self.status.api else 'off'}"
+        )
+
+    @property
+    def warning(self) -> str | None:
+        """Settings that are allowed but hardly meant."""
+        if self.peers or self.status.api:
+            return None
+        return "no [[peers]], and status.api is not true: nobody gets the results"
 
 
 def read_config(path: Path) -> Config:
@@ -170,176 +253,45 @@ def read_config(path: Path) -> Config:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"the configuration file is not TOML ({error})", "Correct it") from error
-    for name in document:
-        if name not in _TABLES:
-            raise UsageError(f"[{name}] is not known", f"Known: {', '.join(_TABLES)}")
-    return _checked(document, path.resolve().parent)
+    for required in ("node", "callers"):  # so that the key in it is named that is missing
+        document.setdefault(required, {})
+    found: Any = converted(document, Config, path.resolve().parent)
+    _check_together(found)
+    return found  # type: ignore[no-any-return]
 
 
-def _checked(document: dict[str, Any], beside: Path) -> Config:
-    tables = {name: Table(name, document.get(name, {})) for name in _TABLES if name != "peers"}
-    node, callers, status = (tables[name] for name in ("node", "callers", "status"))
-    tls = _tls(tables["tls"], beside) if "tls" in document else None
-    status_on, status_port = status.flag("on", True), status.integer("port", 1, 65535, 8104)
-    found = Config(
-        ae_title=node.ae_title("ae_title"),
-        address=_address(node, "address", "127.0.0.1"),
-        port=node.integer("port", 1, 65535, 11112),
-        data=beside / node.text("data"),
-        caller_titles=callers.ae_titles("ae_titles"),
-        caller_networks=_networks(callers, "addresses"),
-        limits=_limits(tables["limits"]),
-        study=_study(tables["study"]),
-        tls=tls,
-        peers=_peers(document.get("peers", []), tls),
-        send=_sending(tables["send"]),
-        status_address=_address(status, "address", "127.0.0.1"),
-        status_port=status_port if status_on else None,
-        api=status.flag("api", False),
-        model=_model(tables["model"], beside),
-        ecg_query=_ecg_archive(tables["ecg_query"], tls) if "ecg_query" in document else None,
-    )
-    for table in tables.values():
-        table.finish()
-    _check_together(found, tables)
-    return found
-
-
-def _check_together(found: Config, tables: dict[str, Table]) -> None:
+def _check_together(found: Config) -> None:
     """What no value shows by itself."""
-    status = tables["status"]
-    if found.api and not found.status_port:
-        status.wrong("api", "is true, but status.on is false")
-    everywhere = ipaddress.ip_address(found.address).is_unspecified
-    same = found.address == found.status_address or everywhere
-    if found.status_port == found.port and same:
-        status.wrong("port", "is also node.port")
-    loopback = everywhere or ipaddress.ip_address(found.address).is_loopback
-    here = (found.address, *(("127.0.0.1", "::1", "localhost") if loopback else ()))
-    for peer in found.peers:
-        if peer.port == found.port and peer.host in here:
-            raise UsageError(f"peer {peer.name} is this node itself", "Correct its host or port")
-    source = found.ecg_query
-    if source and source.move and source.peer.ae_title not in found.caller_titles:
-        tables["ecg_query"].wrong("retrieve", "is move, but its ae_title is none of [callers]")
-
-
-def _limits(table: Table) -> Limits:
-    return Limits(
-        associations=table.integer("associations", 1, 100, 8),
-        object_bytes=table.integer("object_mb", 1, 2048, 256) << 20,
-        min_free_bytes=table.integer("min_free_mb", 1, 1 << 40, 2048) << 20,
-        idle_s=table.number("idle_s", 1, 3600, 60),
-    )
-
-
-def _study(table: Table) -> StudyRules:
-    return StudyRules(
-        quiet_s=table.number("quiet_s", 0.1, 86400, 60),
-        mpps_wait_s=table.number("mpps_wait_s", 0, 7 * 86400, 3600),
-        ecg_wait_s=table.number("ecg_wait_s", 0, 7 * 86400, 0),
-        timeout_s=table.number("timeout_s", 1, 86400, 600),
-        attempts=table.integer("attempts", 1, 1000, 5),
-        keep_days=table.number("keep_days", 0, 36500, 7),
-    )
-
-
-def _sending(table: Table) -> Sending:
-    objects = table.texts("objects", list(OBJECTS))
-    if unknown := [name for name in objects if name not in OBJECTS]:
-        table.wrong("objects", f"holds {unknown[0]!r}; known: {', '.join(OBJECTS)}")
-    if "dicom-pdf" in objects and not can_make_pdf():
-        table.wrong(
-            "objects",
+    node, status = found.node, found.status
+    if found.tls:
+        server_context(found.tls)  # says what does not fit
+    if "dicom-pdf" in found.send.objects and not can_make_pdf():
+        wrong(
+            "send.objects",
             "holds dicom-pdf (its default does), which needs the package reportlab: install it "
             f"with {install_command('pdf')}, or leave dicom-pdf out",
         )
-    retry_s = table.number("retry_s", 0.1, 3600, 10)
-    return Sending(
-        objects=tuple(name for name in OBJECTS if name in objects),
-        retry_s=retry_s,
-        retry_max_s=table.number("retry_max_s", retry_s, 86400, max(900, retry_s)),
-        give_up_days=table.number("give_up_days", 0.01, 36500, 30),
-    )
+    if status.api and not status.on:
+        wrong("status.api", "is true, but status.on is false")
+    everywhere = ipaddress.ip_address(node.address).is_unspecified
+    if status.on and status.port == node.port and (everywhere or node.address == status.address):
+        wrong("status.port", "is also node.port")
+    _check_peers(found, everywhere)
 
 
-def _model(table: Table, beside: Path) -> ModelChoice:
-    return ModelChoice(
-        file=table.file("file", beside) if table.has("file") else None,
-        provider=table.choice("provider", ("auto", *(known.name for known in PROVIDERS))),
-        precision=table.choice("precision", ("auto", *PRECISIONS)),
-        threads=table.integer("threads", 1, 1024) if table.has("threads") else None,
-    )
-
-
-def _tls(table: Table, beside: Path) -> Tls:
-    found = Tls(
-        certificate=table.file("certificate", beside),
-        key=table.file("key", beside),
-        ca=table.file("ca", beside),
-        client_certificates=table.flag("client_certificates", True),
-    )
-    server_context(found)  # says what does not fit
-    return found
-
-
-def _peers(values: Any, tls: Tls | None) -> tuple[Peer, ...]:
-    if not isinstance(values, list):
-        raise UsageError("[peers] is not a list of tables", "Write [[peers]]")
-    tables = [Table(f"peers[{number}]", item) for number, item in enumerate(values, 1)]
-    found = tuple(_peer(table, tls) for table in tables)
-    for number, (peer, table) in enumerate(zip(found, tables, strict=True)):
-        table.finish()
-        if peer.name in [other.name for other in found[:number]]:
-            table.wrong("name", "is that of another peer")
-    return found
-
-
-def _peer(table: Table, tls: Tls | None, name: str | None = None) -> Peer:
-    secure = table.flag("tls", False)
-    if secure and tls is None:
-        table.wrong("tls", "is true, but there is no [tls] with the files for it")
-    return Peer(
-        name=name or table.text("name"),
-        ae_title=table.ae_title("ae_title"),
-        host=_host(table),
-        port=table.integer("port", 1, 65535),
-        tls=secure,
-    )
-
-
-def _ecg_archive(table: Table, tls: Tls | None) -> EcgArchive:
-    return EcgArchive(
-        peer=_peer(table, tls, "ecg_query"),
-        move=table.choice("retrieve", ("get", "move")) == "move",
-        always=table.choice("when", ("missing", "always")) == "always",
-    )
-
-
-def _host(table: Table) -> str:
-    text = table.text("host")
-    try:
-        text.encode("idna")  # as is done when it is looked up
-    except UnicodeError:
-        table.wrong("host", "can be no host name")
-    if " " in text or not text.isprintable():
-        table.wrong("host", "must be a name or an IP address, without blanks")
-    return text
-
-
-def _address(table: Table, key: str, default: str) -> str:
-    text = table.text(key, default)
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        table.wrong(key, "must be an IP address of this machine, such as 127.0.0.1 or 0.0.0.0")
-
-
-def _networks(table: Table, key: str) -> tuple[Network, ...]:
-    found = []
-    for text in table.texts(key):
-        try:
-            found.append(ipaddress.ip_network(text))
-        except ValueError:
-            table.wrong(key, "must hold IP addresses or networks, such as 10.0.0.7 or 10.0.0.0/24")
-    return tuple(found)
+def _check_peers(found: Config, everywhere: bool) -> None:
+    node, source = found.node, found.ecg_query
+    loopback = everywhere or ipaddress.ip_address(node.address).is_loopback
+    here = (node.address, *(("127.0.0.1", "::1", "localhost") if loopback else ()))
+    called = {f"peers[{number}]": peer for number, peer in enumerate(found.peers, 1)}
+    names = [peer.name for peer in found.peers]
+    for key, peer in {**called, **({"ecg_query": source.peer} if source else {})}.items():
+        if peer.tls and not found.tls:
+            wrong(f"{key}.tls", "is true, but there is no [tls] with the files for it")
+    for number, (key, peer) in enumerate(called.items()):
+        if peer.name in names[:number]:
+            wrong(f"{key}.name", "is that of another peer")
+        if peer.port == node.port and peer.host in here:
+            raise UsageError(f"peer {peer.name} is this node itself", "Correct its host or port")
+    if source and source.retrieve == "move" and source.ae_title not in found.callers.ae_titles:
+        wrong("ecg_query.retrieve", "is move, but its ae_title is none of [callers]")

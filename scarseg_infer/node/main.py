@@ -11,6 +11,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from scarseg_infer.node.log import Log
     from scarseg_infer.segmenter import Segmenter
 
+_PACKAGES: Final = ("pynetdicom", "msgspec")
+"""What the extra ``node`` brings. Asked for before the configuration is read: what that says of
+another extra would lead only half of the way."""
 STOP_S: Final = 20.0
 """For running associations, and again for objects being sent, after a signal to stop: less in all
 than what systemd and container engines are told to wait in ``deploy/``."""
@@ -47,7 +51,7 @@ class Node:
 
         self._config, self._log = config, log
         self._stopping = threading.Event()
-        self._storage = Storage(config.data)
+        self._storage = Storage(config.node.data)
         self._counters = Counters()
         self._queue, self._outbox = Queue(self._storage), Outbox(self._storage)
         self._recover()
@@ -80,18 +84,19 @@ class Node:
         status = Status(self._queue, self._outbox, self._counters, self.problems, self.gauges)
         self._receiver.start()
         has_room, limit = self._receiver.has_room, config.limits.object_bytes
-        api = StudyApi(self._storage, self._queue, has_room, limit) if config.api else None
+        api = StudyApi(self._storage, self._queue, has_room, limit) if config.status.api else None
         page = (
-            StatusServer(status, api, config.status_address, config.status_port)
-            if config.status_port
+            StatusServer(status, api, config.status.address, config.status.port)
+            if config.status.on
             else None
         )
         for thread in self._threads:
             thread.start()
         self._log.write(
-            "started", version=__version__, ae_title=config.ae_title, port=config.port,
-            tls=bool(config.tls), peers=len(config.peers), status_port=config.status_port,
-            api=config.api,
+            "started", version=__version__, ae_title=config.node.ae_title, port=config.node.port,
+            tls=bool(config.tls), peers=len(config.peers),
+            status_port=config.status.port if config.status.on else None,
+            api=config.status.api,
         )  # fmt: skip
         healthy = True
         while healthy and not stop.wait(1.0):
@@ -112,7 +117,7 @@ class Node:
         return healthy
 
     def problems(self) -> list[str]:
-        """What is wrong now, for /healthz."""
+        """Problems of the moment, for /healthz."""
         found = [
             f"thread {thread.name!r} has died"
             for thread in self._threads
@@ -153,8 +158,8 @@ def serve(config: Config, log: Log, stop: threading.Event) -> bool:
 
     _quiet()
     try:
-        config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = FileLock(config.data / "lock", timeout=0)
+        config.node.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = FileLock(config.node.data / "lock", timeout=0)
         lock.acquire()
     except Timeout as error:
         raise UsageError("another node uses the data folder", "Stop it, or change node.data") \
@@ -197,6 +202,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code (see ``scarseg-infer --help``)."""
     arguments = parser().parse_args(argv)
+    if missing := next((name for name in _PACKAGES if find_spec(name) is None), None):
+        sys.stderr.write(f"scarseg-node: {missing} is missing. {install_command('node')}\n")
+        return UsageError.exit_code
     try:
         from scarseg_infer.node.config import read_config
         from scarseg_infer.node.log import Log
@@ -221,11 +229,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ScarsegError as error:
         sys.stderr.write(f"scarseg-node: {error}\n")
         return error.exit_code
-    except ImportError as error:
-        if error.name != "pynetdicom":
-            raise
-        sys.stderr.write(f"scarseg-node: pynetdicom is missing. {install_command('node')}\n")
-        return UsageError.exit_code
 
 
 def run() -> None:

@@ -1,4 +1,4 @@
-"""Which ECG goes with a study."""
+"""Pairing of studies with ECGs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a stack that a host gives can be one: what our readers make sure of, they cannot."""
+"""Checks of a stack that a host gives: what our readers make sure of, hosts cannot."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NOT_FINITE: Final = ("the pixels are not a finite array [slices, rows, columns]
 
 
 def check_stack(stack: LgeStack) -> None:
-    """Whether a stack can be segmented and its results be placed.
+    """Check that a stack can be segmented and its results be placed.
 
     Raises:
         StudyError: shapes do not fit, a value is not finite or not plausible, the kind of image

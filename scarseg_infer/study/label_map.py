@@ -1,4 +1,4 @@
-"""Whether what was given as an image is a map of labels: the result of a segmentation."""
+"""Detection of label maps, which are results of a segmentation and no images."""
 
 from __future__ import annotations
 

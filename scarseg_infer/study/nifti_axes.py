@@ -1,4 +1,4 @@
-"""Which array axis of a NIfTI file its slices lie along, and whether its two placements agree."""
+"""Slice axis of a NIfTI file, and the agreement of its two placements."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _tilt(axes: NDArray[np.float64], slices: int) -> float:
 
 
 def forms_apart_mm(image: Any, spacing_mm: tuple[float, ...], unit_mm: float) -> float | None:
-    """How far sform and qform put a voxel apart at most; None unless both place the image.
+    """Largest distance between a voxel by sform and by qform; None unless both place the image.
 
     Of the sform only directions and origin are compared: it is said elsewhere where its voxel sizes
     are not those of pixdim, which the qform has.

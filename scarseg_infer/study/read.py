@@ -87,7 +87,7 @@ def study_stack(
     watch: Watch,
     look: Look | None = None,
 ) -> LgeStack:
-    """What :func:`read_study` reads, or a stack that a host made, if it can be one.
+    """Stack that :func:`read_study` reads, or a stack that a host made, if it can be one.
 
     Args:
         look: shown every file of a DICOM study.

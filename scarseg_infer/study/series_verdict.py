@@ -1,4 +1,4 @@
-"""What became of each series of a study when the LGE stack was looked for."""
+"""Verdict on each series of a study, from the search for the LGE stack."""
 
 from __future__ import annotations
 

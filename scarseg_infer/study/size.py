@@ -1,4 +1,4 @@
-"""How large a stack may be, asked before its pixels are decoded."""
+"""Size limit of a stack, asked before its pixels are decoded."""
 
 from __future__ import annotations
 

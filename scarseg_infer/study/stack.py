@@ -1,4 +1,4 @@
-"""What every study reader yields: one LGE short-axis stack with its geometry."""
+"""Stack that every study reader yields: one LGE short-axis stack with its geometry."""
 
 from __future__ import annotations
 

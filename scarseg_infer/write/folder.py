@@ -37,7 +37,7 @@ ALL: Final = "all"
 
 
 def check_out(out: Path, *, overwrite: bool) -> None:
-    """Whether results may go to folder ``out``; for failing before the expensive work.
+    """Check that results may go to folder ``out``; for failing before the expensive work.
 
     Raises:
         OutputError: it exists (and may not be replaced), is a file, holds other files, or its

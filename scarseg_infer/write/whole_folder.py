@@ -65,7 +65,7 @@ def _short(name: str) -> str:
 
 
 def place_of(out: Path) -> Path:
-    """Where results really go: behind a link to a folder it is that folder that is replaced."""
+    """Folder that is really replaced: behind a link to a folder it is that folder."""
     return out.resolve() if out.is_dir() else out.absolute()
 
 
@@ -133,7 +133,7 @@ def _holds_something(out: Path) -> bool:
 
 
 def _holds_others(old: Path, names: Collection[str]) -> bool:
-    """Whether what was moved aside is anything but a folder of our own outputs."""
+    """True where what was moved aside is anything but a folder of our own outputs."""
     try:
         return any(entry.name not in names or entry.is_dir() for entry in old.iterdir())
     except FileNotFoundError:  # nothing was there to be moved

@@ -1,4 +1,4 @@
-"""What every output says of itself."""
+"""Words that every output says of itself."""
 
 from __future__ import annotations
 

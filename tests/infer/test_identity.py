@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scarseg_infer.ecg.identity import check_identity
+from scarseg_infer.ecg.evidence import check_identity
 from scarseg_infer.ecg.record import EcgRecord
 from scarseg_runtime.errors import EcgError
 

@@ -19,7 +19,7 @@ from pydicom.filewriter import write_dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ImplicitVRLittleEndian, RespiratoryWaveformStorage
 
-from scarseg_infer.demo import DEMO_ECG, DEMO_ECG_DICOM, DEMO_STUDY
+from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
 from scarseg_infer.ecg.dicom import LEADS_BY_CODE, read_ecg_dicom
 from scarseg_infer.ecg.read import read_ecg
 from scarseg_runtime.contract import LEADS
@@ -294,12 +294,12 @@ def test_the_demo_has_one_that_checkers_accept(
     verify_dicom: Callable[[Path], dict[str, Any]],
 ) -> None:
     """The same ECG as the demo's WFDB record, of the same patient as the demo's images."""
-    record, found = read_ecg(DEMO_ECG), read_ecg(DEMO_ECG_DICOM)
+    record, found = read_ecg(DEMO_ECG), read_ecg(DEMO_ECG.with_suffix(".dcm"))
     assert (found.lead_names, found.rate_hz) == (record.lead_names, record.rate_hz)
     assert np.allclose(found.signals_mv, record.signals_mv, rtol=0, atol=1e-9)
     assert (found.recorded, found.source) == (record.recorded, "dicom")
     assert found.warnings == ()
-    checked = verify_dicom(DEMO_ECG_DICOM)
+    checked = verify_dicom(DEMO_ECG.with_suffix(".dcm"))
     image = dcmread(next(DEMO_STUDY.iterdir()))
     assert checked["00100020"]["Value"] == [image.PatientID]
     assert checked["0020000D"]["Value"] != [image.StudyInstanceUID]

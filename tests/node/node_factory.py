@@ -181,7 +181,7 @@ def queued(folder: Path, port: int, **tables: str) -> tuple[Config, Queue, Study
     query = f'ae_title = "ARCHIVE"\nhost = "127.0.0.1"\nport = {port}'
     make_node(folder, [peer_table(port)], ecg_query=query, **tables)
     config = read_config(folder / "node.toml")
-    queue = Queue(Storage(config.data))
+    queue = Queue(Storage(config.node.data))
     arrival = arrival_in_file(encoded(demo_study("STALL")[0]))
     assert arrival is not None
     queue.add(arrival)

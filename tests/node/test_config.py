@@ -14,6 +14,7 @@ from scarseg_infer.node.main import main
 from scarseg_runtime.errors import UsageError
 
 EXAMPLE = Path(node_config.__file__).parent / "deploy" / "scarseg-node.toml"
+TLS = '[tls]\ncertificate = "no.pem"\nkey = "node.toml"\nca = "node.toml"\n'
 MINIMAL = """
 [node]
 ae_title = "SCARSEG"
@@ -34,15 +35,19 @@ def written(folder: Path, text: str) -> Path:
 
 def test_defaults_and_paths(tmp_path: Path) -> None:
     found = read_config(written(tmp_path, MINIMAL))
-    assert (found.port, found.address, found.status_address) == (11112, "127.0.0.1", "127.0.0.1")
-    assert found.data == tmp_path / "data"
+    assert (found.node.port, found.node.address, found.status.address) == (
+        11112,
+        "127.0.0.1",
+        "127.0.0.1",
+    )
+    assert found.node.data == tmp_path / "data"
     assert found.tls is None
     assert found.peers == ()
 
 
 def test_a_byte_order_mark_of_an_editor_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "node.toml").write_text(MINIMAL, encoding="utf-8-sig")
-    assert read_config(tmp_path / "node.toml").ae_title == "SCARSEG"
+    assert read_config(tmp_path / "node.toml").node.ae_title == "SCARSEG"
 
 
 @pytest.mark.parametrize(
@@ -51,7 +56,7 @@ def test_a_byte_order_mark_of_an_editor_is_passed_over(tmp_path: Path) -> None:
      ("127.0.0.1", False), ("fe80::1%eth0", False), ("not an address", False)],
 )  # fmt: skip
 def test_addresses(tmp_path: Path, address: str, admitted: bool) -> None:
-    assert read_config(written(tmp_path, MINIMAL)).admits(address) is admitted
+    assert read_config(written(tmp_path, MINIMAL)).callers.admit(address) is admitted
 
 
 @pytest.mark.parametrize(
@@ -73,7 +78,7 @@ def test_addresses(tmp_path: Path, address: str, admitted: bool) -> None:
         ("[callers]", "[limits]\nidle_s = nan\n[callers]", "limits.idle_s"),
         ("[callers]", '[send]\nobjects = ["nifti"]\n[callers]', "send.objects"),
         ("[callers]", "[send]\nretry_s = 10\nretry_max_s = 5\n[callers]", "send.retry_max_s"),
-        ("[callers]", '[tls]\ncertificate = "no.pem"\n[callers]', "tls.certificate"),
+        ("[callers]", f'{TLS}[callers]', "tls.certificate"),
         ("[callers]", '[model]\nfile = "no.onnx"\n[callers]', "model.file"),
         ("[callers]", '[model]\nfile = "no\\u0000.onnx"\n[callers]', "model.file"),
         ("[callers]", '[[peers]]\nname = "a"\n[callers]', "peers[1].ae_title"),
@@ -99,6 +104,75 @@ def test_wrong_values(tmp_path: Path, old: str, new: str, key: str) -> None:
         read_config(written(tmp_path, MINIMAL.replace(old, new, 1)))
     assert key in str(caught.value)
     assert str(tmp_path) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("[limits]\nassociations = 0", "limits.associations must be a whole number >= 1."),
+        ("[limits]\nassociations = 1.5", "limits.associations must be a whole number."),
+        ("[limits]\nidle_s = '5'", "limits.idle_s must be a number."),
+        ("[status]\nport = 65536", "status.port must be a whole number <= 65535."),
+        ("[status]\napi = 1", "status.api must be true or false."),
+        ("[send]\nobjects = []", "send.objects must not be empty."),
+        ("[send]\nobjects = 'seg'", "send.objects must be a list."),
+        ("[send]\nobjects = ['nifti']", "send.objects[1] must be one of: seg, sr, dicom-pdf."),
+        ("[send]\nobjects = ['seg', 5]", "send.objects[2] must be a text in quotes."),
+        ("[model]\nthreads = 0", "model.threads must be a whole number >= 1."),
+        ("[model]\nthreads = '2'", "model.threads must be a whole number."),
+        ("[model]\nfile = 5", "model.file must be a text in quotes."),
+        ("[ecg_query]\nae_title = 'A'", "ecg_query.host is missing."),
+        ("[ecg_query]\nae_title = 'A'\nhots = 'h'", "ecg_query.host is missing. Is ecg_query.hots"),
+        ("[[model]]", "[model] is not a table. Write [model] on a line of its own."),
+        ("[peers]", "[peers] is not a list of tables. Write [[peers]]."),
+        ("[[peers]]\nname = 'a'\nport = 0", "peers[1]."),
+        ("[study]\nquiet = 5", "study.quiet is not known."),
+        ("[colours]", "[colours] is not known. Known: node, callers, limits, study, tls, peers, "),
+    ],
+)
+def test_errors_are_in_words(tmp_path: Path, table: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_config(written(tmp_path, f"{MINIMAL}{table}\n"))
+    assert str(caught.value).startswith(said)
+    assert not re.search(r"[`$]|Expected|Object|array|\bstr\b", str(caught.value))
+
+
+def test_a_table_that_is_missing_is_told_by_its_key(tmp_path: Path) -> None:
+    node, callers = MINIMAL.split("[callers]")
+    with pytest.raises(UsageError, match=r"^callers\.ae_titles is missing\."):
+        read_config(written(tmp_path, node))
+    with pytest.raises(UsageError, match=r"^node\.ae_title is missing\."):
+        read_config(written(tmp_path, f"[callers]{callers}"))
+
+
+@pytest.mark.parametrize("missing", ["pynetdicom", "msgspec"])
+def test_a_plain_installation_is_told_of_the_extra_node_first(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    missing: str,
+) -> None:
+    for name in (missing, "reportlab"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for more in ([], ["--check"]):
+        assert main([*more, str(written(tmp_path, MINIMAL))]) == 2
+        said = capsys.readouterr()
+        assert re.fullmatch(rf"scarseg-node: {missing} is missing\. .*\[node\].*\n", said.err)
+        assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    ("table", "found"),
+    [("", (10, 900)), ("retry_s = 1000", (1000, 1000)), ("retry_s = 5\nretry_max_s = 5", (5, 5))],
+)
+def test_times_between_tries(tmp_path: Path, table: str, found: tuple[float, float]) -> None:
+    send = read_config(written(tmp_path, f"{MINIMAL}[send]\n{table}\n")).send
+    assert (send.retry_s, send.retry_max_s) == found
+
+
+def test_objects_are_sent_in_their_order_and_once(tmp_path: Path) -> None:
+    text = f"{MINIMAL}[send]\nobjects = ['sr', 'seg', 'sr']\n"
+    assert read_config(written(tmp_path, text)).send.objects == ("seg", "sr")
 
 
 def test_tls_peer_needs_files_and_names_are_unique(tmp_path: Path) -> None:
@@ -155,7 +229,7 @@ def test_hosts(tmp_path: Path, host: str, why: str) -> None:
 def test_example_is_a_configuration() -> None:
     found = read_config(EXAMPLE)
     assert found.peers
-    assert found.status_address == "127.0.0.1"
+    assert found.status.address == "127.0.0.1"
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

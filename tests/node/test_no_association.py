@@ -7,13 +7,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from pydicom.uid import SegmentationStorage
 from pynetdicom import AE
 
@@ -147,8 +147,8 @@ def test_what_other_peers_answer(config: Config, answer: bytes, told: str) -> No
 def test_query_says_so_too(config: Config, entity: Entity, node_factory: ModuleType) -> None:
     port = entity(require_calling_aet=["ELSEWHERE"])
     assert config.ecg_query
-    source = replace(config.ecg_query, peer=replace(config.ecg_query.peer, port=port))
-    queue, counters, log = Queue(Storage(config.data)), Counters(), StringIO()
+    source = replace(config.ecg_query, port=port)
+    queue, counters, log = Queue(Storage(config.node.data)), Counters(), StringIO()
     arrival = arrival_in_file(node_factory.encoded(node_factory.demo_study("ASKED")[0]))
     assert arrival is not None
     queue.add(arrival)

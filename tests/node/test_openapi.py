@@ -23,7 +23,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scarseg_infer.demo import DEMO_ECG_DICOM, DEMO_STUDY
+from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
 
 if not os.environ.get("CI"):  # there what is missing is an error
     pytest.importorskip("schemathesis")
@@ -31,10 +31,11 @@ if not os.environ.get("CI"):  # there what is missing is an error
 
 import schemathesis
 
-from scarseg_infer.node.http.openapi import description
+from scarseg_infer.node.http.status import description
 
 API = ("/studies", "/studies/{id}", "/studies/{id}/{name}")
 MONITORING = ("/", "/healthz", "/metrics", "/openapi.json")
+ECG = DEMO_ECG.with_suffix(".dcm")
 STUDY = "1.2.826.0.1.3680043.8.498.7.1"
 ZIP = "application/zip"
 
@@ -44,9 +45,9 @@ def images_and_ecg() -> dict[str, bytes]:
     """The demo study and its ECG, which is a study of its own, under UIDs that are the same at
     every post, so that none opens the study again."""
     found = {}
-    for number, path in enumerate([*sorted(DEMO_STUDY.glob("*.dcm")), DEMO_ECG_DICOM]):
+    for number, path in enumerate([*sorted(DEMO_STUDY.glob("*.dcm")), ECG]):
         dataset = pydicom.dcmread(path)
-        study = f"{STUDY}.2" if path == DEMO_ECG_DICOM else STUDY
+        study = f"{STUDY}.2" if path == ECG else STUDY
         dataset.PatientID, dataset.StudyInstanceUID = "OPENAPI", study
         dataset.SeriesInstanceUID, dataset.SOPInstanceUID = f"{study}.1", f"{study}.1.{number}"
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID

@@ -23,7 +23,7 @@ from scarseg_infer.node.dicom.receive import Receiver
 from scarseg_infer.node.queue.storage import Storage
 
 config = read_config(Path(sys.argv[1]))
-storage = Storage(config.data)
+storage = Storage(config.node.data)
 receiver = Receiver(config, storage, Queue(storage), Counters(), Log(StringIO()))
 receiver.start()
 print("listening", flush=True)

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from io import BytesIO, StringIO
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +20,7 @@ from typing import Any
 
 import pydicom
 import pytest
+from msgspec.structs import replace
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import HTJ2K, JPEG2000, JPEGLSLossless, MRImageStorage, RLELossless, generate_uid
 from pynetdicom import AE
@@ -78,7 +78,7 @@ def receiver(
     def start(**tables: str) -> tuple[Receiver, Storage, Any]:
         node = node_factory.make_node(tmp_path, **tables)
         config = read_config(tmp_path / "node.toml")
-        storage = Storage(config.data)
+        storage = Storage(config.node.data)
         log = Log(StringIO())
         started.append(Receiver(config, storage, Queue(storage), Counters(), log))
         started[-1].start()
@@ -269,8 +269,8 @@ def test_disk_that_is_full_to_the_last_byte(node_factory: ModuleType, small_disk
     whole, and with room again everything goes on."""
     node = node_factory.make_node(small_disk, limits="min_free_mb = 1")
     config = read_config(small_disk / "node.toml")
-    config = replace(config, limits=replace(config.limits, min_free_bytes=0))
-    storage = Storage(config.data)
+    config = replace(config, limits=replace(config.limits, min_free_mb=0))
+    storage = Storage(config.node.data)
     found = Receiver(config, storage, Queue(storage), Counters(), Log(StringIO()))
     found.start()
     taken: list[Any] = []

@@ -7,13 +7,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from pydicom import Dataset
 from pydicom.uid import SegmentationStorage
 from pynetdicom import AE, evt
@@ -145,7 +145,7 @@ def test_sender_gives_a_stalled_peer_up_and_tries_again(
     peer, port, heard = stalling
     setattr(peer, fault, True)
     config, queue, study = node_factory.queued(tmp_path, port)
-    storage = Storage(config.data)
+    storage = Storage(config.node.data)
     outbox = with_result(config, storage, study, node_factory.demo_study()[0])
     stop, log = threading.Event(), StringIO()
     sender = Sender(config, config.peers[0], outbox, Counters(), Log(log))
@@ -187,7 +187,7 @@ def test_archive_with_an_unknown_name_is_no_fault_of_the_study(
 ) -> None:
     config, queue, study = node_factory.queued(tmp_path, 104)
     assert config.ecg_query
-    source = replace(config.ecg_query, peer=replace(config.ecg_query.peer, host=host))
+    source = replace(config.ecg_query, host=host)
     log = StringIO()
     ecg_query(config, source, queue, log).fetch(study)
     assert '"outcome": "host name not known"' in log.getvalue()

@@ -6,13 +6,13 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from scarseg_infer import EcgError, LgeStack, Segmenter
 from scarseg_infer.node.config import Config, read_config
@@ -36,7 +36,7 @@ def config(node_factory: ModuleType, tmp_path: Path) -> Config:
 @pytest.fixture
 def storage(config: Config, node_factory: ModuleType) -> Storage:
     """One in which the demo study waits to be processed."""
-    found = Storage(config.data)
+    found = Storage(config.node.data)
     for dataset in node_factory.demo_study():
         arrival = arrival_in_file(node_factory.encoded(dataset))
         assert arrival is not None

@@ -7,13 +7,13 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from pydicom.uid import SegmentationStorage
 from pynetdicom import AE, evt
 
@@ -187,7 +187,7 @@ def test_study_that_breaks_the_process_is_given_up(
     """A study at which the process died as often as allowed is not tried once more."""
     node_factory.make_node(tmp_path, study="quiet_s = 0.1\nattempts = 3")
     config = read_config(tmp_path / "node.toml")
-    storage, log = Storage(config.data), StringIO()
+    storage, log = Storage(config.node.data), StringIO()
     queue = Queue(storage)
     queue.add(Arrival("1.1", "1.2", "image", "p", "", "", b"data", 0))
     segmenter = Segmenter.from_model(threads=1, background=True)
@@ -209,7 +209,7 @@ def test_what_is_no_dicom_image_fails_with_a_reason(
 ) -> None:
     node_factory.make_node(tmp_path, study="quiet_s = 0.1")
     config = read_config(tmp_path / "node.toml")
-    storage = Storage(config.data)
+    storage = Storage(config.node.data)
     queue = Queue(storage)
     queue.add(Arrival("1.1", "1.2", "image", "p", "", "", b"data", 0))
     time.sleep(0.15)

@@ -8,12 +8,12 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from pydicom.uid import SegmentationStorage
 
 from scarseg_infer.node.config import read_config

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from scarseg_runtime.atlas import SEGMENT_NAMES
 from scarseg_runtime.contract import Label
+from scarseg_runtime.quantify import characteristics, threshold_rules
 from scarseg_runtime.quantify.characteristics import Characteristics, characterise, threshold_doubts
+from scarseg_runtime.quantify.components import with_dark_cores
 from scarseg_runtime.quantify.wall_depth import wall_depth
 
 NAMES = tuple(SEGMENT_NAMES)
@@ -112,6 +114,25 @@ def test_without_remote_wall_there_is_no_number_but_a_word() -> None:
     assert found.microvascular_obstruction_ml is None
     (doubt,) = threshold_doubts(signal(labels), labels, np.full(10, 0.01))
     assert "No remote" in doubt
+
+
+def test_each_mask_is_made_once_and_none_for_the_doubts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filling dark cores is most of the work, and every run asks for the doubts."""
+    calls = []
+
+    def counted(mask: np.ndarray, *others: np.ndarray, **more: object) -> np.ndarray:
+        calls.append(mask)
+        return with_dark_cores(mask, *others, **more)
+
+    for module in (characteristics, threshold_rules):
+        monkeypatch.setattr(module, "with_dark_cores", counted)
+    labels = whole_heart(90, 0)
+    assert threshold_doubts(signal(labels), labels, np.full(10, 0.01)) == ()
+    assert calls == []
+    found = run(labels)
+    assert found.fwhm is not None and found.schmidt is not None
+    # Above 2, 3, 5 and 6 SD, above 35 % and half of the maximum, and obstruction.
+    assert len(calls) == 7
 
 
 def test_fwhm_of_a_tiny_scar_is_about_the_scar_or_nothing() -> None:

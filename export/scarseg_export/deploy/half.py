@@ -72,7 +72,7 @@ def write_half_variant(source: Path, target: Path | None = None) -> Path:
 
 
 def half_convolutions(graph: GraphProto) -> int:
-    """How many convolutions compute in FP16."""
+    """Number of convolutions that compute in FP16."""
     half = {i.name for i in graph.initializer if i.data_type == TensorProto.FLOAT16}
     return sum(node.op_type in CONVOLUTIONS and node.input[1] in half for node in graph.node)
 
@@ -102,7 +102,7 @@ def _half_nodes(graph: GraphProto) -> set[str]:
 
 
 def _convolves_images(weight: TensorProto) -> bool:
-    """Whether a weight is of FP32 and its kernel spans rows and columns: an ECG's has one axis."""
+    """True for a weight in FP32 whose kernel spans rows and columns: an ECG's has one axis."""
     kernel = list(weight.dims[2:])
     return (
         weight.data_type == TensorProto.FLOAT

@@ -1,4 +1,4 @@
-"""How good a trained model is on unseen patients of the digital twin, and why.
+"""Evaluation of a trained model on unseen patients of the digital twin and on real data.
 
 testset.py     two fixed sets of patients, rendered once   → UnseenPatient
 arms.py        one patient through every arm               → labels by arm

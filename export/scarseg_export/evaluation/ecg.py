@@ -1,4 +1,4 @@
-"""What the ECG encoder's belief is worth on real ECGs: tables of PTB-XL's test fold.
+"""Worth of the ECG encoder's belief on real ECGs: tables of PTB-XL's test fold.
 
 The score of a record is its **highest** belief over the segments (fixed before any measurement);
 the mean over the segments stands beside it.

@@ -158,7 +158,7 @@ def belief_auroc(rows: list[list[Row]], key: str) -> dict[str, Any]:
 def disagreement(
     rows: list[list[Row]], scores: Scores, thresholds: list[float]
 ) -> dict[str, dict[str, Any] | None]:
-    """How well the disagreement of ECG and image tells swapped pairs from right ones."""
+    """Measure of how well the disagreement of ECG and image tells swapped pairs from right ones."""
     right, stale, swapped = (
         np.array([[r[f"disagreement_{kind}"] for r in seed] for seed in rows])
         for kind in ("right", "stale", "swapped")

@@ -1,4 +1,4 @@
-"""Where the ECG meets the image: do they fit one patient, and what may the ECG change?
+"""Fusion of ECG and image: do they fit one patient, and what may the ECG change?
 
 evidence    what the image alone says of each AHA segment
 agreement   does the ECG belong to this heart? Scar pattern and heart size, each seen twice
@@ -117,7 +117,7 @@ def unheard(belief: Tensor) -> Tensor:
 
 
 class Fusion(nn.Module):
-    """How far the ECG's belief moves each pixel's scar logit: within ± δ_max, never further, and
+    """Shift of each pixel's scar logit by the ECG's belief: within ± δ_max, never further, and
     down only as far as the whole ECG is quiet."""
 
     def __init__(self, features: int, width: int, delta_max: float) -> None:

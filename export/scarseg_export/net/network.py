@@ -225,7 +225,7 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the image alone tells about one study; S slices, crops of h × h pixels."""
+    """Outputs from the image alone for one study; S slices, crops of h × h pixels."""
 
     half_mm: Tensor
     place: Place
@@ -249,7 +249,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Fused:
-    """What image and ECG tell together."""
+    """Outputs from image and ECG together."""
 
     scar: Tensor
     """[S, h, h] scar probability."""

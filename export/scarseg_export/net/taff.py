@@ -43,7 +43,7 @@ NEIGHBOURS = 0.5
 
 
 class AgeLikelihood(nn.Module):
-    """How well an ECG of a given weight explains which segments have scar, against not listening.
+    """Likelihood of the scarred segments with an ECG of a given weight, against not listening.
 
     A pixel's loss cannot tell τ: it is content with any weight that makes up for what the two
     maps get wrong, and one that rewards overlap trusts any ECG. Whether an ECG shows the scar

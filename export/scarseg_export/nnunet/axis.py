@@ -1,4 +1,4 @@
-"""How nnU-Net's tiles lie along one axis of an image, and what moves values between both grids."""
+"""Tiles of nnU-Net along one axis of an image, and the matrices between both grids."""
 
 from __future__ import annotations
 

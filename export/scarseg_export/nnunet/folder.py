@@ -1,4 +1,4 @@
-"""What an nnU-Net v2 trained-model folder holds, checked before anything is built from it."""
+"""Contents of an nnU-Net v2 trained-model folder, checked before anything is built from it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _PARTS = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What the folder and the TOML say."""
+    """Contents of the folder and the TOML."""
 
     plan: Plan
     labels: list[Label]

@@ -33,7 +33,7 @@ VIEW_SIZE, VIEW_SPACING_MM = 128, 3.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What nnU-Net's plan says about one 2-D configuration."""
+    """One 2-D configuration of nnU-Net's plan."""
 
     patch: tuple[int, int]
     """Rows and columns of a tile."""

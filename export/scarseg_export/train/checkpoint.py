@@ -1,4 +1,4 @@
-"""What training leaves behind: the network, the heads for comparison, and how they were made."""
+"""Checkpoints of training: the network, the heads for comparison, and how they were made."""
 
 from __future__ import annotations
 

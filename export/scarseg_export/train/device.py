@@ -1,4 +1,4 @@
-"""Where and in which precision training computes."""
+"""Device and precision of training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def training_device(name: str) -> torch.device:
 
 
 def bf16_pays(device: torch.device) -> bool:
-    """Whether convolutions in BF16 are faster than in FP32: on GPUs, and on CPUs that have it
+    """True where convolutions in BF16 are faster than in FP32: on GPUs, and on CPUs that have it
     (AMX or AVX512-BF16; elsewhere it is emulated)."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()

@@ -172,7 +172,7 @@ def held_out_score(encoder: EcgEncoder, beats: Tensor, burdens: Tensor) -> float
 
 
 def ecg_scores(encoder: EcgEncoder, ecgs: RealEcgs) -> dict[str, Any]:
-    """What a model file says of its belief on real ECGs: the test fold's infarcts against its
+    """Scores of the belief on real ECGs for a model file: the test fold's infarcts against its
     normals by the highest belief, and the calibration error over all segments that the codes
     tell. Empty where that fold lacks one of both."""
     test = ecgs.select(ecgs.fold == TEST_FOLD)

@@ -51,7 +51,7 @@ class Ablations(nn.Module):
 
 @dataclass(frozen=True)
 class Heard:
-    """What one ECG tells: scar belief logits [17] and heart size [2]."""
+    """Outputs from one ECG: scar belief logits [17] and heart size [2]."""
 
     belief: Tensor
     size: Tensor

@@ -71,10 +71,6 @@ class RealEcgs:
         """Coronary territories of one record's infarct, in the twin's names; none without one."""
         return territories_of(tuple(str(self.codes[index]).split()))
 
-    def core_segments(self, index: int) -> tuple[int, ...]:
-        """AHA segments 1–17 that are likely scarred in one record."""
-        return tuple(int(segment) + 1 for segment in np.flatnonzero(self.target[index] > 0))
-
 
 def real_ecgs(folder: Path, cache: Path) -> RealEcgs:
     """Records of a PTB-XL folder, prepared by all cores and kept in ``cache`` by their content.

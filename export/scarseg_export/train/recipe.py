@@ -14,7 +14,7 @@ from scarseg_runtime.errors import UsageError
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained. Seeds of patients are disjoint between all stages."""
+    """Numbers by which a model is trained. Seeds of patients are disjoint between all stages."""
 
     seed: int = 1
     threads: int = 2

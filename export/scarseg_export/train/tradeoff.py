@@ -1,4 +1,4 @@
-"""How much may an ECG change? Gain of the right ECG against damage by another patient's.
+"""Trade-off of an ECG's influence: gain of the right ECG against damage by another patient's.
 
 Trains the fusion stage again for every setting on the same patients and measures both on
 validation patients, pixel by pixel inside the predicted wall. No test patient is involved.

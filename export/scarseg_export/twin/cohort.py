@@ -72,7 +72,7 @@ def sample_gaps(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
 
 
 def is_stale(rng: np.random.Generator, gap_days: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether each ECG belongs to another scar state, by the twin's own time constant."""
+    """True where each ECG belongs to another scar state, by the twin's own time constant."""
     return rng.random(gap_days.shape) < 1.0 - np.exp(-gap_days / TAU_DAYS)
 
 

@@ -1,4 +1,4 @@
-"""Where the slices of a short-axis stack lie in the heart."""
+"""Slice grids of short-axis stacks in the heart."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scarseg_export.twin.anatomy import Anatomy
-from scarseg_export.twin.chest import chest
 from scarseg_export.twin.grid import SliceGrid, polar, window_about
 from scarseg_export.twin.scanner import Look, acquire, smooth
 from scarseg_export.twin.scar import ScarMap
@@ -86,7 +85,7 @@ def render(
 ) -> ImageStack:
     """Render one acquisition. ``mimic`` is painted like scar but never labelled."""
     tilt = np.deg2rad(_TABLE_DEG - rng.uniform(0, 360))
-    image = chest(rng, grid, look)
+    image = _organs(rng, grid, look)
     textures = [smooth(rng, image.shape, grid.spacing_mm, size) for size in (9.0, 12.0, 5.0)]
     fat_mm = rng.uniform(0.0, 7.0) * (1 + 0.5 * np.cos(tilt))
     levels = [
@@ -260,3 +259,30 @@ def _labels(occupancy: FloatArray) -> tuple[NDArray[np.uint8], NDArray[np.bool_]
     labels[muscle & (scar > half)] = Label.SCAR
     labels[cavity > 0.5] = Label.LV_CAVITY
     return labels, (labels == Label.VIABLE_MYOCARDIUM) & (mimic > half)
+
+
+def _organs(rng: np.random.Generator, grid: SliceGrid, look: Look) -> FloatArray:
+    """[S, rows, columns] signal around the heart: random organs inside a body outline."""
+    shape = (1, grid.rows, grid.columns)
+    organs = np.zeros(shape, np.float32)
+    for size in (30.0, 45.0, 70.0):
+        blobs = smooth(rng, shape, grid.spacing_mm, size)
+        palette = rng.uniform(-0.4, 1.5, 3).astype(np.float32)
+        cuts = np.sort(rng.normal(0.0, 0.7, 2))
+        chosen = palette[np.digitize(blobs, cuts)]
+        organs = np.where(smooth(rng, shape, grid.spacing_mm, 60.0) > 0, chosen, organs)
+    organs = organs + rng.uniform(0.0, 0.15) * smooth(rng, shape, grid.spacing_mm, 6.0)
+    columns = (np.arange(grid.columns) + 0.5 - grid.columns / 2) * grid.spacing_mm
+    rows = (np.arange(grid.rows) + 0.5 - grid.rows / 2) * grid.spacing_mm
+    heart = grid.centres_mm.mean(axis=0)
+    body = np.hypot(
+        (columns[None, :] - heart[0] + rng.uniform(-50, 60)) / rng.uniform(110, 190),
+        (rows[:, None] - heart[1] - rng.uniform(-30, 30)) / rng.uniform(95, 140),
+    )[None]
+    rim = rng.uniform(0.04, 0.2)
+    air = rng.uniform(-0.5, 0.0)
+    organs = np.where(body > 1.0 - rim, np.float32(look.fat), organs)
+    organs = np.where(body > 1.0, np.float32(air), organs)
+    slices = len(grid.heights_mm)
+    change = 1 + 0.15 * rng.normal(size=(slices, 1, 1)).astype(np.float32)
+    return (np.broadcast_to(organs, (slices, *shape[1:])) * change).astype(np.float32)

@@ -1,4 +1,4 @@
-"""How one acquisition looks: contrast, coil bias, ghosts, noise, blur, stored pixel values."""
+"""Looks of one acquisition: contrast, coil bias, ghosts, noise, blur, stored pixel values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the heart lies in the chest: axes in the patient frame (LPS) and electrode places."""
+"""Place of the heart in the chest: axes in the patient frame (LPS) and electrode places."""
 
 from __future__ import annotations
 

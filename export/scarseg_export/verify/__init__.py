@@ -1,1 +1,1 @@
-"""Whether a model file gives the answers of PyTorch, and what it says of itself."""
+"""Comparison of a model file with PyTorch, and what it says of itself."""

@@ -1,5 +1,5 @@
-"""What a model file or an engine says of itself, without torch: contract, metadata, operators,
-work, weights and the verification table."""
+"""Statements of a model file or an engine about itself, without torch: contract, metadata,
+operators, work, weights and the verification table."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _weight_bytes(graph: GraphProto) -> int:
 
 
 def inspect_engine(path: Path) -> dict[str, Any]:
-    """What the sidecar of TensorRT engine ``path`` says, checked against the engine's bytes.
+    """Statements of the sidecar of TensorRT engine ``path``, checked against the engine's bytes.
 
     Raises:
         ModelError: engine or sidecar are missing or damaged.

@@ -58,7 +58,7 @@ def find_qrs(signals_mv: NDArray[np.float64]) -> NDArray[np.intp]:
 
 
 def qrs_centre(signals_mv: NDArray[np.float64], near: float) -> float:
-    """Where R is, as a fractional sample: the centre of QRS energy of all leads.
+    """Place of R as a fractional sample: the centre of QRS energy of all leads.
 
     Does not depend on which lead is tallest nor on its sign. The window of ``_CENTRE_MS``
     either side moves until it is centred on the energy that it holds.
@@ -71,7 +71,7 @@ def qrs_centre(signals_mv: NDArray[np.float64], near: float) -> float:
 
 
 def lies_inside(peaks: NDArray[np.intp], count: int) -> NDArray[np.bool_]:
-    """Which beats lie, with the window that :func:`aligned_beats` cuts, in ``count`` samples."""
+    """True for beats whose window, as :func:`aligned_beats` cuts it, lies in ``count`` samples."""
     starts = peaks - BEAT_R_INDEX - _MARGIN
     return (starts >= 0) & (starts + BEAT_SAMPLES + 2 * _MARGIN <= count)
 

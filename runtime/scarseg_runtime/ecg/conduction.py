@@ -1,4 +1,4 @@
-"""Where QRS begins and ends on a mean beat, and whether a bundle branch is blocked.
+"""Width of QRS on a mean beat, and block of a bundle branch.
 
 Criteria: AHA/ACCF/HRS recommendations part III (Surawicz et al., J Am Coll Cardiol
 2009;53:976), for adults. Their R-peak-time rule for left bundle branch block is left out: only

@@ -34,7 +34,7 @@ FLAT_LEADS: Final = {
 
 
 def suspected_exchange(beat_mv: NDArray[np.floating[Any]], qrs: Qrs) -> str | None:
-    """Which limb electrodes look exchanged ("right arm and left arm"), or None.
+    """Limb electrodes that look exchanged ("right arm and left arm"), or None.
 
     Args:
         beat_mv: [12, 512] mean beat in the order of ``contract.LEADS``.

@@ -73,7 +73,7 @@ def pacing_of(
     *,
     wide_qrs: bool,
 ) -> Pacing:
-    """Which chamber the spikes pace, by where they lie before QRS.
+    """Chamber that the spikes pace, by where they lie before QRS.
 
     A paced ventricle has a wide QRS, save with pacing of the conduction system, which leaves
     activation, and so the signs of scar, as usual: spikes at a narrow one are not reported.

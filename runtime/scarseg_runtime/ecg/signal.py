@@ -207,7 +207,7 @@ def longest_still(values: NDArray[np.float64]) -> int:
 
 
 def clipped_places(values: NDArray[np.float64], rate_hz: float) -> int:
-    """How often [n] stays at its maximum or minimum for ``RAIL_MS`` and leaves it steeply."""
+    """Count how often [n] stays at its maximum or minimum for ``RAIL_MS`` and leaves it steeply."""
     if not values.size:
         return 0
     starts, lengths = _runs(values)

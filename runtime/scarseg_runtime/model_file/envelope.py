@@ -33,7 +33,7 @@ _ORT_FORMAT: Final = b"ORTM"
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What the outer layer says."""
+    """Contents of the outer layer."""
 
     properties: dict[str, str]
     """``metadata_props`` of the file."""

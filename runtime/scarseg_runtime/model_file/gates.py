@@ -18,7 +18,7 @@ MAX_BURDEN_DIFFERENCE: Final = 0.5
 
 
 def passes(row: Mapping[str, Any]) -> bool:
-    """Whether the worst study of a table row keeps every limit."""
+    """True where the worst study of a table row keeps every limit."""
     return bool(
         row["finite"]
         and row["label_agreement"] >= MIN_LABEL_AGREEMENT
@@ -30,7 +30,7 @@ def passes(row: Mapping[str, Any]) -> bool:
 def gate_reason(
     verification: Mapping[str, Any], graph_sha256: str, provider: str, precision: str
 ) -> str | None:
-    """Why ``provider`` may not run the model in ``precision`` by itself; None if it may.
+    """Reason why ``provider`` may not run the model in ``precision`` by itself; None if it may.
 
     Args:
         verification: the model file's table.

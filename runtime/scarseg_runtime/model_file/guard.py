@@ -1,4 +1,4 @@
-"""What a model file may hold, checked before any library loads its graph.
+"""Limits of what a model file may hold, checked before any library loads its graph.
 
 A model file may come from anywhere, and an ONNX graph is a program: it can name files to read,
 operators of a plug-in, loops without an end. Ours are plain: standard operators, in one graph,

@@ -1,4 +1,4 @@
-"""Which ONNX operators a model may use, and how many inputs each needs at least.
+"""ONNX operators that a model may use, with the least number of inputs of each.
 
 Standard operators that our exporters emit, and others that such networks use. None of them runs a
 graph of its own (Loop, Scan, If) or draws random numbers.

@@ -56,7 +56,7 @@ class _Tensor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelMetadata:
-    """What a model file says of itself (ONNX ``metadata_props``, prefix ``scarseg.``)."""
+    """Metadata of a model file (ONNX ``metadata_props``, prefix ``scarseg.``)."""
 
     name: str
     version: str
@@ -109,7 +109,7 @@ class ModelFile:
 
 
 def read_model_file(path: Path) -> ModelFile:
-    """What a model file says of itself. Raises ModelError where it is missing, damaged or odd."""
+    """Read the metadata of a model file. Raises ModelError where it is missing, damaged or odd."""
     envelope = read_envelope(path)
     metadata = parse_metadata(envelope.properties)
     return ModelFile(path, metadata, envelope.sha256, envelope.graph_sha256)
@@ -125,7 +125,7 @@ def checked_bytes(model: ModelFile) -> bytes:
 
 
 def half_variant_path(path: Path) -> Path:
-    """Where the FP16 variant of ``model.onnx`` is looked for: ``model.fp16.onnx``."""
+    """Path at which the FP16 variant of ``model.onnx`` is looked for: ``model.fp16.onnx``."""
     return path.with_suffix(HALF_SUFFIX)
 
 
@@ -259,7 +259,7 @@ def _is_ecg_scores(value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """What a file says, short and on one line, for a message."""
+    """Text of a file, short and on one line, for a message."""
     text = str(value)[:_SHOWN_CHARS]
     return text if text.isprintable() else ascii(text)
 

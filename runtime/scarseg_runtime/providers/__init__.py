@@ -1,1 +1,1 @@
-"""What a graph can run on, and where what was compiled for it is kept."""
+"""Providers that run a graph, and the cache of what was compiled for them."""

@@ -1,4 +1,4 @@
-"""Where what was compiled is kept, if at all."""
+"""Folder of compiled models, if they are kept at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Cache = bool | str | os.PathLike[str]
 
 
 def cache_folder() -> Path:
-    """Where the user's engines are kept."""
+    """Folder of the user's engines."""
     import platformdirs  # not for those who keep nothing
 
     return Path(platformdirs.user_cache_dir("scarseg-infer", appauthor=False)) / "engines"

@@ -166,7 +166,7 @@ def beside_model(model: ModelFile, flavour: Flavour, gpu: Gpu | None, version: s
 
 
 def beside_path(model: Path, flavour: str) -> Path:
-    """Where an engine beside a model file is looked for: ``<stem>.<flavour>.engine``."""
+    """Path at which an engine beside a model file is looked for: ``<stem>.<flavour>.engine``."""
     return model.with_name(f"{model.stem}.{flavour}.engine")
 
 

@@ -30,7 +30,7 @@ Built = tuple[bytes, dict[str, Any]]
 
 
 class UnusableError(ValueError):
-    """Why a stored engine is not used, as the end of a sentence."""
+    """Reason why a stored engine is not used, as the end of a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class EngineFile:
 
 
 def sidecar_path(engine: Path) -> Path:
-    """Where the sidecar of an engine file lies."""
+    """Path of the sidecar of an engine file."""
     return engine.with_name(engine.name + SIDECAR_SUFFIX)
 
 

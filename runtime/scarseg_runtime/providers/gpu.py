@@ -1,4 +1,4 @@
-"""What NVIDIA's driver says of the GPU, asked directly: no CUDA package needed, and fast."""
+"""Facts about the GPU from NVIDIA's driver, asked directly: no CUDA package needed, and fast."""
 
 from __future__ import annotations
 

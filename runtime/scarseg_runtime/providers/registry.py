@@ -65,7 +65,7 @@ class Candidate:
 
     @property
     def reason(self) -> str | None:
-        """Why it is passed over, or None."""
+        """Reason why it is passed over, or None."""
         return self.unusable or self.gate
 
 
@@ -79,7 +79,7 @@ def provider_named(name: str) -> Provider:
 
 
 def unusable_reason(provider: Provider) -> str | None:
-    """Why a provider cannot run on this machine, or None."""
+    """Reason why a provider cannot run on this machine, or None."""
     missing = [name for name in provider.packages if not _installed(name)]
     if missing:
         return f"not installed: {install_command(provider.extra)}"
@@ -181,7 +181,7 @@ def _installed(module: str) -> bool:
 
 
 def _has_cuda_build() -> bool:
-    """Whether the installed ONNX Runtime brings its CUDA provider, told by its files."""
+    """True where the installed ONNX Runtime brings its CUDA provider, told by its files."""
     spec = find_spec("onnxruntime")
     if spec is None or not spec.submodule_search_locations:
         return False
@@ -190,7 +190,7 @@ def _has_cuda_build() -> bool:
 
 
 def _computes_bf16() -> bool:
-    """Whether the processor multiplies in BF16; Windows does not tell, so not there."""
+    """True where the processor multiplies in BF16; Windows does not tell, so not there."""
     flags = _cpu_facts().split()
     return "amx_bf16" in flags or "avx512_bf16" in flags
 

@@ -1,4 +1,4 @@
-"""What SCMR asks a reader to report beside the amount of scar, and what readers compare it with.
+"""Items that SCMR asks for beside the amount of scar, and rules that readers compare it with.
 
 SCMR 2021 (s12968-021-00827-z, table 2): location, myocardial distribution and extent. Core and grey
 zone by the usual signal thresholds stand beside the network's scar as a cross-check.
@@ -7,6 +7,7 @@ zone by the usual signal thresholds stand beside the network's scar as a cross-c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from scarseg_runtime.contract import MYOCARDIUM, SEGMENT_COUNT, Label
 from scarseg_runtime.quantify.components import heart_box, with_dark_cores
 from scarseg_runtime.quantify.quantities import MYOCARDIUM_G_PER_ML
-from scarseg_runtime.quantify.remote import remote_region, remote_statistics
+from scarseg_runtime.quantify.remote import region_statistics, remote_region
 from scarseg_runtime.quantify.threshold_rules import fwhm, fwhm_level, n_sd
 from scarseg_runtime.quantify.wall_depth import wall_depth
 
@@ -186,11 +187,11 @@ def threshold_doubts(
         return ()
     missing = [
         what
-        for what, found in (
-            ("scar by FWHM", rules.fwhm()),
-            ("microvascular obstruction", rules.obstruction_ml()),
+        for what, given in (
+            ("scar by FWHM", rules.has_core()),
+            ("microvascular obstruction", rules.has_dark_core()),
         )
-        if found is None
+        if not given
     ]
     if not missing:
         return ()
@@ -201,7 +202,10 @@ def threshold_doubts(
 
 
 class _Rules:
-    """What the signal thresholds give for one labelled stack; None where they cannot."""
+    """What the signal thresholds give for one labelled stack; None where they cannot.
+
+    Each mask is made once: with its dark cores filled it costs some ten times the rest.
+    """
 
     def __init__(
         self, pixels: NDArray[np.float32], labels: NDArray[np.uint8], measure: _Measure
@@ -209,8 +213,9 @@ class _Rules:
         self._pixels, self._measure = pixels, measure
         self._wall, self._scar = np.isin(labels, MYOCARDIUM), labels == Label.SCAR
         self._cavity = labels == Label.LV_CAVITY
-        self.remote = remote_statistics(pixels, self._wall, self._scar)
         self._healthy = remote_region(pixels, self._wall, self._scar)
+        self.remote = region_statistics(pixels, self._wall, self._healthy)
+        self._above: dict[int, NDArray[np.bool_]] = {}
 
     def n_sd(self) -> dict[str, Amount] | None:
         if self.remote is None:
@@ -223,45 +228,59 @@ class _Rules:
         return self._measure.zones(self._above_sd(GREY_SD[1]), self._above_sd(GREY_SD[0]))
 
     def fwhm(self) -> Zones | None:
-        core = self._core()
-        if core is None or self.remote is None:
+        core = self._core
+        if core is None:
             return None
         # A grey zone in the noise of the healthy wall would be none.
         lower = self._half(FWHM_GREY) & self._above_sd(GREY_SD[0])
         return self._measure.zones(core, lower)
 
     def schmidt(self) -> Zones | None:
-        core = self._core()
+        core = self._core
         return None if core is None else self._measure.zones(core, self._above_sd(GREY_SD[1]))
 
     def obstruction_ml(self) -> float | None:
-        if self.remote is None or not self._scar.any():
+        if self.remote is None or not self.has_dark_core():
             return None
-        mean, sd = self.remote
-        if np.percentile(self._pixels[self._scar], 75.0) < mean + DARK_CORE_SD * sd:
-            return None
-        dark = self._pixels <= mean + SD_RULES[0] * sd
+        dark = self._pixels <= self.remote[0] + SD_RULES[0] * self.remote[1]
         found = _obstruction(dark, self._scar, self._wall, self._cavity)
         return self._measure.amount(found).ml
 
-    def _core(self) -> NDArray[np.bool_] | None:
+    def has_dark_core(self) -> bool:
+        """True where the scar is bright enough for a dark core in it to mean something."""
         if self.remote is None or not self._scar.any():
-            return None
+            return False
+        mean, sd = self.remote
+        return bool(np.percentile(self._pixels[self._scar], 75.0) >= mean + DARK_CORE_SD * sd)
+
+    def has_core(self) -> bool:
+        """True where the core of FWHM means something."""
+        if self.remote is None or not self._scar.any():
+            return False
         mean, sd = self.remote
         level = fwhm_level(self._pixels, self._wall, 0.5, mean, self._scar)
         if level < mean + FWHM_LEAST_SD * sd or level <= mean:
-            return None
-        core = self._half(0.5)
+            return False
         scar = self._measure.amount(self._scar)
-        small = scar.percent_of_lv_mass < 100.0 * FWHM_SMALL_SHARE
-        called = self._measure.amount(core)
-        return None if small and called.ml > FWHM_MOST * scar.ml else core
+        if scar.percent_of_lv_mass >= 100.0 * FWHM_SMALL_SHARE:
+            return True
+        return self._measure.amount(self._called).ml <= FWHM_MOST * scar.ml
+
+    @property
+    def _core(self) -> NDArray[np.bool_] | None:
+        return self._called if self.has_core() else None
+
+    @cached_property
+    def _called(self) -> NDArray[np.bool_]:
+        return self._half(0.5)
 
     def _half(self, share: float) -> NDArray[np.bool_]:
         return fwhm(self._pixels, self._wall, share, self.remote, self._scar, self._healthy)
 
-    def _above_sd(self, n: float) -> NDArray[np.bool_]:
-        return n_sd(self._pixels, self._wall, n, self.remote, self._healthy)
+    def _above_sd(self, n: int) -> NDArray[np.bool_]:
+        if n not in self._above:
+            self._above[n] = n_sd(self._pixels, self._wall, n, self.remote, self._healthy)
+        return self._above[n]
 
 
 def _commonest(

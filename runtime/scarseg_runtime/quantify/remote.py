@@ -60,7 +60,12 @@ def remote_statistics(
     Returns:
         None where no remote wall is found.
     """
-    values = pixels[remote_region(pixels, wall, scar)].astype(np.float64)
+    return region_statistics(pixels, wall, remote_region(pixels, wall, scar))
+
+
+def region_statistics(pixels: Pixels, wall: Mask, region: Mask) -> tuple[float, float] | None:
+    """Mean and SD of a :func:`remote_region` of ``wall``; None where it is too small."""
+    values = pixels[region].astype(np.float64)
     if values.size < min(MIN_PIXELS, int(wall.sum())) or not values.size:
         return None
     return float(values.mean()), float(values.std())

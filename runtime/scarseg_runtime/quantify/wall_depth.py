@@ -1,4 +1,4 @@
-"""How deep in the wall a voxel lies: 0 at the endocardium, 1 at the epicardium."""
+"""Depth of a voxel in the wall: 0 at the endocardium, 1 at the epicardium."""
 
 from __future__ import annotations
 

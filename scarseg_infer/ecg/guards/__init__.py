@@ -1,1 +1,1 @@
-"""What an ECG file may hold and cost, checked before a library decodes it."""
+"""Limits of what an ECG file may hold and cost, checked before a library decodes it."""

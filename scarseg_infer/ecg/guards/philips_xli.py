@@ -1,4 +1,4 @@
-"""How large a compressed Philips waveform becomes, known before it is expanded.
+"""Size of a compressed Philips waveform, known before it is expanded.
 
 XLI is LZW with codes of 10 bits, one chunk a lead; each code can stand for up to some 700 bytes
 (https://github.com/sixlettervariables/sierra-ecg-tools/wiki). Lengths alone are followed here.

@@ -1,4 +1,4 @@
-"""How long an SCP-ECG record may take to decode, bounded before it is.
+"""Time that an SCP-ECG record takes to decode, bounded before it is.
 
 Its Huffman code is decoded bit by bit in Python, and reference beats are added back zone by zone,
 so a small hostile file could keep the library busy for minutes. Sections of a resting ECG are far

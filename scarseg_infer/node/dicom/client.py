@@ -11,7 +11,8 @@ from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 
 from scarseg_infer.node.config import Config, Peer
-from scarseg_infer.node.dicom.outgoing import Call
+from scarseg_infer.node.dicom.outgoing_limits import OutgoingLimits
+from scarseg_infer.node.dicom.pynetdicom_parts import answer_to_request, plain_socket
 from scarseg_infer.node.dicom.rejection import CALLED_AE, CALLING_AE, reason
 from scarseg_infer.node.dicom.tls import WatchedContext, client_context
 
@@ -49,7 +50,7 @@ class Client:
     """
 
     def __init__(self, config: Config, peer: Peer) -> None:
-        self._title, self._peer = config.ae_title, peer
+        self._title, self._peer = config.node.ae_title, peer
         self._tls: WatchedContext | None = None
         if peer.tls and config.tls:
             self._tls = client_context(config.tls)
@@ -60,7 +61,7 @@ class Client:
         *,
         stores: Sequence[str] = (),
         on_store: Any = None,
-        call: Call | None = None,
+        limits: OutgoingLimits | None = None,
     ) -> Association:
         """An association that is established.
 
@@ -68,7 +69,7 @@ class Client:
             services: SOP classes to ask for.
             stores: SOP classes that the peer may store here over the same association (C-GET).
             on_store: handler of these; returns a status.
-            call: its limits; None where all that is answered are acknowledgements.
+            limits: of the association; None where all that is answered are acknowledgements.
 
         Raises:
             NoAssociationError: says why there is none.
@@ -84,7 +85,7 @@ class Client:
             connected.append(event)
             _never_wait_for_ever(event)
 
-        handlers: list[Any] = [(evt.EVT_CONN_OPEN, open_), *(call or Call()).handlers()]
+        handlers: list[Any] = [(evt.EVT_CONN_OPEN, open_), *(limits or OutgoingLimits()).handlers()]
         if on_store:
             handlers.append((evt.EVT_C_STORE, on_store))
         peer = self._peer
@@ -110,7 +111,7 @@ class Client:
             return TLS_FAILED
         if not connected:
             return NOT_REACHABLE
-        answer: Any = association.acceptor.primitive
+        answer = answer_to_request(association)
         if association.is_rejected:
             since = _REJECTED_SINCE.get(reason(association))
             return since or (REJECTED_FOR_NOW if answer.result == _FOR_NOW else REJECTED)
@@ -120,6 +121,6 @@ class Client:
 def _never_wait_for_ever(event: evt.Event) -> None:
     """pynetdicom takes the time limit off the socket once it is connected. A peer that then
     stops in the middle of a PDU would hold the thread that calls it, and its abort, for good."""
-    connection = event.assoc.dul.socket
-    if connection and connection.socket:
-        connection.socket.settimeout(ANSWER_S)
+    plain = plain_socket(event.assoc)
+    if plain:
+        plain.settimeout(ANSWER_S)

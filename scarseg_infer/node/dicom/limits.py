@@ -8,6 +8,7 @@ from typing import Final
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import P_DATA
 
+from scarseg_infer.node.dicom.pynetdicom_parts import between_messages, review_messages
 from scarseg_infer.study.dicom.parse import PARSE_ERRORS
 
 MAX_PDU_BYTES: Final = 1 << 20
@@ -25,13 +26,11 @@ def check_command_sets(association: Association, end: Callable[[bool], None]) ->
         end: has to end the association; told whether it was for a size. An error in pynetdicom's
             thread would leave it standing.
     """
-    dimse = association.dimse
-    receive = dimse.receive_primitive
     size = 0
 
-    def checked(primitive: P_DATA) -> None:
+    def checked(primitive: P_DATA, decode: Callable[[P_DATA], None]) -> None:
         nonlocal size
-        if dimse.message is None:  # between two messages
+        if between_messages(association):
             size = 0
         parts = [data for _, data in primitive.presentation_data_value_list]
         size += sum(len(data) for data in parts if data[:1] and data[0] & 1)
@@ -39,8 +38,8 @@ def check_command_sets(association: Association, end: Callable[[bool], None]) ->
             end(True)
             return
         try:
-            receive(primitive)
+            decode(primitive)
         except PARSE_ERRORS:
             end(False)
 
-    dimse.receive_primitive = checked  # type: ignore[method-assign]
+    review_messages(association, checked)

@@ -62,7 +62,7 @@ class _BadValueError(Exception):
 
 
 class StepReceiver:
-    """What answers the messages of these services, as handlers for pynetdicom.
+    """Answers to the messages of these services, as handlers for pynetdicom.
 
     Args:
         image_classes: SOP classes of which referenced objects are waited for.
@@ -81,7 +81,7 @@ class StepReceiver:
         self._counters, self._log = counters, log
 
     def handlers(self) -> list[Any]:
-        """What the server has to call."""
+        """Handlers that the server has to call."""
         return [
             (evt.EVT_N_CREATE, self._create),
             (evt.EVT_N_SET, self._set),

@@ -25,7 +25,7 @@ from scarseg_infer.ecg.record import MAX_ECG_BYTES
 from scarseg_infer.node.config import Config, EcgArchive
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.dicom.client import Client, NoAssociationError
-from scarseg_infer.node.dicom.outgoing import Call
+from scarseg_infer.node.dicom.outgoing_limits import OutgoingLimits
 from scarseg_infer.node.dicom.receive import (
     CANNOT_UNDERSTAND,
     MISMATCH,
@@ -64,7 +64,7 @@ class _Inquiry:
     study: Study
     patient_id: str
     control: RunControl
-    call: Call
+    limits: OutgoingLimits
     arrivals: list[Arrival] = field(default_factory=list)
 
 
@@ -94,6 +94,7 @@ class EcgQuery:
         self._has_room, self._stop = has_room, stop
         self._client = Client(config, archive.peer)
         # No ECG that can be read is larger, whatever is allowed to images.
+        self._moves = archive.retrieve == "move"
         self._object_bytes = min(config.limits.object_bytes, MAX_ECG_BYTES)
 
     def fetch(self, study: Study) -> None:
@@ -106,7 +107,7 @@ class EcgQuery:
             CancelledError: the node stops.
             OSError, sqlite3.Error: the disk fails.
         """
-        if has_ecg(self._queue, study) and not self._archive.always:
+        if has_ecg(self._queue, study) and self._archive.when != "always":
             return
         outcome = self._outcome(study)
         self._counters.add("ecg_queries_total", outcome=outcome)
@@ -122,10 +123,10 @@ class EcgQuery:
             return "no identifier"
         inquiry = _Inquiry(
             study, patient_id, RunControl(self._stop, QUERY_S),
-            Call(self._object_bytes, MAX_QUERY_BYTES),
+            OutgoingLimits(self._object_bytes, MAX_QUERY_BYTES),
         )  # fmt: skip
         try:
-            with inquiry.control.stopping(inquiry.call.hang_up):
+            with inquiry.control.stopping(inquiry.limits.hang_up):
                 return self._asked(inquiry)
         except RunTimeoutError:
             return _BROKEN
@@ -168,10 +169,10 @@ class EcgQuery:
     def _associate(self, inquiry: _Inquiry) -> Association:
         # With C-MOVE they come in by an association of the archive's own.
         return self._client.associate(
-            (_FIND, _MOVE if self._archive.move else _GET),
-            stores=() if self._archive.move else ECG_CLASSES,
+            (_FIND, _MOVE if self._moves else _GET),
+            stores=() if self._moves else ECG_CLASSES,
             on_store=lambda event: self._store(event, inquiry.arrivals),
-            call=inquiry.call,
+            limits=inquiry.limits,
         )
 
     def _store(self, event: evt.Event, arrivals: list[Arrival]) -> int:
@@ -220,15 +221,15 @@ class EcgQuery:
     ) -> int:
         """Get a series by the handler, or have it moved; returns how many objects were moved."""
         query = _query("SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid)
-        if not self._archive.move:
+        if not self._moves:
             getting: Any = association.send_c_get(query, _GET)
             *_, (last, _) = _bounded(getting, inquiry)  # what matters comes by the handler
         else:
-            moving: Any = association.send_c_move(query, self._config.ae_title, _MOVE)
+            moving: Any = association.send_c_move(query, self._config.node.ae_title, _MOVE)
             *_, (last, _) = _bounded(moving, inquiry)
         if "Status" not in last:
             raise RuntimeError("no answer")
-        return 0 if not self._archive.move else int(last.get("NumberOfCompletedSuboperations") or 0)
+        return int(last.get("NumberOfCompletedSuboperations") or 0) if self._moves else 0
 
 
 def _query(level: str, **keys: str) -> Dataset:

@@ -33,7 +33,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from scarseg_infer.ecg.dicom import ECG_CLASSES
 from scarseg_infer.node.config import Config
 from scarseg_infer.node.counters import Counters
-from scarseg_infer.node.dicom.incoming import PDU_BYTES
+from scarseg_infer.node.dicom.incoming_limits import PDU_BYTES
 from scarseg_infer.node.dicom.mpps import REPORTS, SERVICES, StepReceiver
 from scarseg_infer.node.dicom.rejection import BUSY, CALLED_AE, CALLING_AE, reason
 from scarseg_infer.node.dicom.server import REQUEST_S, NodeServer
@@ -112,7 +112,6 @@ class Receiver:
                 f"node.address and node.port cannot be listened on ({error.strerror})",
                 "Check that the port is free and the address is one of this machine",
             ) from error
-        self._ae._servers.append(self._server)  # where its shutdown looks for it
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.2,), name="accept", daemon=True
         )
@@ -125,7 +124,6 @@ class Receiver:
         server, self._server = self._server, None
         server.shutdown()
         server.wait_until_idle(seconds)
-        self._ae.shutdown()
         for association in server.active_associations:
             association.abort()
 
@@ -192,9 +190,9 @@ class Receiver:
 
 
 def _entity(config: Config) -> AE:
-    ae = AE(ae_title=config.ae_title)
+    ae = AE(ae_title=config.node.ae_title)
     ae.require_called_aet = True
-    ae.require_calling_aet = list(config.caller_titles)
+    ae.require_calling_aet = list(config.callers.ae_titles)
     ae.maximum_associations = config.limits.associations
     ae.maximum_pdu_size = PDU_BYTES
     ae.network_timeout = config.limits.idle_s
@@ -214,7 +212,7 @@ def _entity(config: Config) -> AE:
 
 
 def arrival_from(event: evt.Event) -> Arrival | None:
-    """What came, or None where the UIDs in it are not those that were announced.
+    """Object that came, or None where the UIDs in it are not those that were announced.
 
     Raises one of PARSE_ERRORS where the header cannot be read.
     """
@@ -235,7 +233,7 @@ def is_usable_uid(uid: str) -> bool:
 
 
 def arrival_of(header: Dataset, data: bytes, announced: tuple[str, str]) -> Arrival | None:
-    """What the queue keeps of an object; None where UIDs are missing or differ.
+    """Parts of an object that the queue keeps; None where UIDs are missing or differ.
 
     Args:
         header: read from ``data``.

@@ -1,10 +1,12 @@
-"""Why an association was rejected, by us or by a peer (PS3.8, table 9-21)."""
+"""Reasons for the rejection of an association, by us or by a peer (PS3.8, table 9-21)."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from pynetdicom.association import Association
+
+from scarseg_infer.node.dicom.pynetdicom_parts import answer_to_request
 
 Reason = tuple[int, int]
 """Source and diagnostic."""
@@ -15,5 +17,5 @@ BUSY: Final[Reason] = (3, 2)
 
 def reason(association: Association) -> Reason:
     """Of an association that is rejected."""
-    answer: Any = association.acceptor.primitive
+    answer = answer_to_request(association)
     return answer.result_source, answer.diagnostic

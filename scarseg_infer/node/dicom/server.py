@@ -2,7 +2,7 @@
 
 Handshakes of TLS run in the thread of their connection, so one that never ends holds up nobody;
 a connection from a foreign address is closed before a byte of it is read; what comes over the
-others is bounded in size and pace by incoming.py.
+others is bounded in size and pace by incoming_limits.py.
 """
 
 from __future__ import annotations
@@ -11,13 +11,19 @@ import socket
 import ssl
 import threading
 import time
+from socketserver import BaseServer
 from typing import TYPE_CHECKING, Any, Final
 
 from pynetdicom import AE, evt
-from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import ThreadedAssociationServer
 
 from scarseg_infer.node.config import Config
-from scarseg_infer.node.dicom.incoming import Caller
+from scarseg_infer.node.dicom.incoming_limits import IncomingLimits
+from scarseg_infer.node.dicom.pynetdicom_parts import (
+    before_each_association,
+    restart_silence,
+    wake_acceptor,
+)
 from scarseg_infer.node.dicom.tls import server_context
 
 if TYPE_CHECKING:
@@ -30,32 +36,11 @@ CONNECTIONS_PER_ASSOCIATION: Final = 4
 """Connections, with those still to be refused politely, for each association allowed."""
 
 
-class _Handler(RequestHandler):
-    """One connection."""
-
-    server: NodeServer
-
-    def _create_association(self) -> Association:
-        association = super()._create_association()
-        self.server.bound(association)
-        association.bind(evt.EVT_FSM_TRANSITION, _end_with_connection)
-        association.bind(evt.EVT_DIMSE_SENT, _not_idle)
-        return association
-
-
-def _end_with_connection(event: evt.Event) -> None:
-    """Where a connection ends before it asked for an association, wake the thread that waits for
-    that, which would otherwise hold its place until its timeout (PS3.8, 9.2.2: AA-2 and AA-5)."""
-    if event.action in ("AA-2", "AA-5"):
-        waiting: Any = event.assoc.dul.to_user_queue
-        waiting.put(None)
-
-
 def _not_idle(event: evt.Event) -> None:
     """The caller's silence begins with our answer. pynetdicom counts from what it heard last, so
     that an association ended when a busy disk had taken longer than ``idle_s`` to store an object,
     right after that was acknowledged."""
-    event.assoc.dul._idle_timer.restart()
+    restart_silence(event.assoc)
 
 
 class NodeServer(ThreadedAssociationServer):
@@ -66,7 +51,7 @@ class NodeServer(ThreadedAssociationServer):
         config: address, limits and who may call.
         handlers: of pynetdicom's events.
         on_refused: told why a connection was closed, ``address``, ``connections``, ``tls`` or a
-            reason of incoming.py, and the caller's IP address.
+            reason of incoming_limits.py, and the caller's IP address.
     """
 
     daemon_threads = True
@@ -79,8 +64,8 @@ class NodeServer(ThreadedAssociationServer):
         self._lock = threading.Lock()
         self._tls = server_context(config.tls) if config.tls else None
         super().__init__(
-            ae, (config.address, config.port), ae.ae_title, ae.supported_contexts,
-            evt_handlers=handlers, request_handler=_Handler,
+            ae, (config.node.address, config.node.port), ae.ae_title, ae.supported_contexts,
+            evt_handlers=handlers, request_handler=before_each_association(NodeServer.bound),
         )  # fmt: skip
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -92,7 +77,7 @@ class NodeServer(ThreadedAssociationServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Is this address admitted, and is there room? Otherwise the connection is closed."""
-        if not self._config.admits(client_address[0]):
+        if not self._config.callers.admit(client_address[0]):
             self._on_refused("address", client_address[0])
             return False
         room = self._config.limits.associations * CONNECTIONS_PER_ASSOCIATION
@@ -130,10 +115,17 @@ class NodeServer(ThreadedAssociationServer):
     def bound(self, association: Association) -> None:
         """Set the limits of an association that is about to begin."""
         limits = self._config.limits
-        Caller(
+        IncomingLimits(
             association, limits.object_bytes, min(REQUEST_S, limits.idle_s), limits.idle_s,
             lambda reason: self._on_refused(reason, association.requestor.address),
         )  # fmt: skip
+        association.bind(evt.EVT_FSM_TRANSITION, wake_acceptor)
+        association.bind(evt.EVT_DIMSE_SENT, _not_idle)
+
+    def shutdown(self) -> None:
+        """Accept no more. pynetdicom's own looks for this in a list of servers that it made."""
+        BaseServer.shutdown(self)
+        self.server_close()
 
     def wait_until_idle(self, seconds: float) -> bool:
         """Wait for running associations to end by themselves; did they?"""

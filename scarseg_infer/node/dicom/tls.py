@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec import Struct
 
 from scarseg_runtime.errors import UsageError
 
 Context = TypeVar("Context", bound=ssl.SSLContext)
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Files of this node's identity and of the authority that signs everybody's."""
+class Tls(Struct, frozen=True, forbid_unknown_fields=True):
+    """``[tls]``: files of this node's identity and of the authority that signs everybody's."""
 
     certificate: Path
     key: Path
     ca: Path
-    client_certificates: bool
+    client_certificates: bool = True
     """Must callers show a certificate signed by ``ca``?"""
+
+    def __post_init__(self) -> None:
+        for name in ("certificate", "key", "ca"):
+            if not getattr(self, name).is_file():
+                raise ValueError(f".{name} names a file that does not exist")
 
 
 def server_context(tls: Tls) -> ssl.SSLContext:

@@ -1,4 +1,4 @@
-"""What is asked over HTTP and what is answered."""
+"""Requests, routes and answers of HTTP."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def document(code: int, content: Mapping[str, Any], **headers: str) -> Answer:
 
 
 def problem(code: int, text: str, **headers: str) -> Answer:
-    """Why there is nothing else: one sentence for the author of the program that asked."""
+    """Answer that says what is wrong: one sentence for the author of the program that asked."""
     return document(code, {"error": text}, **headers)
 
 

@@ -54,7 +54,7 @@ _FULL: Final = "The disk is nearly full."
 
 
 class StudyApi:
-    """What :meth:`routes` lead to.
+    """Handlers behind :meth:`routes`.
 
     Args:
         has_room: is there room on the disk for so many bytes?
@@ -233,7 +233,7 @@ class StudyApi:
 
 
 def announced_length(headers: Message) -> int | Answer:
-    """How long the zip is that follows, or why it is not wanted."""
+    """Length of the zip that follows, or the answer why it is not wanted."""
     if headers.get("Content-Type", "").partition(";")[0].strip().lower() != ZIP_TYPE:
         return problem(415, f"Send a zip of DICOM files as {ZIP_TYPE}.")
     if headers.get("Content-Encoding", "identity").strip().lower() != "identity":

@@ -1,4 +1,4 @@
-"""Who may ask over HTTP: programs that mean this machine, and no web page of anybody else.
+"""Guard of HTTP: answers go to programs that mean this machine, and no web page of anybody else.
 
 No password protects the node's HTTP. What does is that it listens on loopback, where a browser
 of this machine is the one program that others can make ask: a page may send requests (Origin)
@@ -22,7 +22,7 @@ _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]\s]+))(?::[0-9]{1,5}
 
 
 def refusal(headers: Message, host_required: bool, names: Names) -> Answer | None:
-    """Why this request is not answered; None where it is.
+    """Answer that refuses this request; None where it is.
 
     Args:
         host_required: by the version of HTTP (RFC 9112, 3.2). Browsers always send it.

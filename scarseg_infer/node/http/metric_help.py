@@ -1,4 +1,4 @@
-"""What each metric of the node says, for ``# HELP`` in /metrics."""
+"""Meaning of each metric of the node, for ``# HELP`` in /metrics."""
 
 from __future__ import annotations
 

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from html import escape
+from importlib import resources
 from typing import Any, Final
 
 from scarseg_infer.node.counters import Counters
@@ -16,7 +18,6 @@ from scarseg_infer.node.http.answer import JSON, TEXT, Answer, Request, Routes
 from scarseg_infer.node.http.api import StudyApi
 from scarseg_infer.node.http.handler import HttpServer
 from scarseg_infer.node.http.metric_help import HELP
-from scarseg_infer.node.http.openapi import description
 from scarseg_infer.node.queue.outbox import PENDING, Outbox
 from scarseg_infer.node.queue.received import Queue
 from scarseg_runtime.errors import UsageError
@@ -24,6 +25,8 @@ from scarseg_runtime.version import __version__
 
 PREFIX: Final = "scarseg_node_"
 _ON_PAGE: Final = 100
+RESULT: Final = "Result"
+"""The component that in ``openapi.json`` refers to the schema of result.json."""
 _STUDY_COLUMNS: Final = (
     "Study", "State", "Objects", "Results", "Last received (UTC)", "Finished (UTC)", "Why",
 )  # fmt: skip
@@ -167,3 +170,17 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _moment(seconds: float | None) -> str:
     return "" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def description(paths: Collection[str]) -> bytes:
+    """``openapi.json`` (OpenAPI 3.1) with the schema of result.json put in, for these paths."""
+    package = resources.files("scarseg_infer")
+    found: dict[str, Any] = json.loads((package / "node/http/openapi.json").read_text("utf-8"))
+    inside = f'"$ref": "#/components/schemas/{RESULT}/'
+    schema = (package / "schema/result.schema.json").read_text("utf-8")
+    result = json.loads(schema.replace('"$ref": "#/', inside))
+    del result["$schema"]  # only the root of a document may say it
+    found["components"]["schemas"][RESULT] = result
+    found["info"]["version"] = __version__
+    found["paths"] = {path: item for path, item in found["paths"].items() if path in paths}
+    return json.dumps(found).encode()

@@ -1,1 +1,1 @@
-"""What the node has on disk: files, database and all of its SQL."""
+"""Everything that the node has on disk: files, database and all of its SQL."""

@@ -1,4 +1,4 @@
-"""What happens to waiting times when somebody sets the clock.
+"""Waiting times that survive when somebody sets the clock.
 
 Times in the database are of the wall clock, since the node is restarted in between. Were the clock
 set back by a day, studies would wait for a day; set forward, they would be complete, given up or

@@ -154,7 +154,7 @@ class Outbox:
         return bool(done)
 
     def due(self, peer: str) -> list[Delivery]:
-        """What should be sent to a peer now, results of one study together and in order."""
+        """Deliveries that should go to a peer now, results of one study together and in order."""
         rows = self._storage.rows(
             "SELECT r.study, r.sop_uid, r.name, r.sop_class, r.file, d.attempts FROM deliveries d "
             "JOIN results r ON r.sop_uid = d.result "
@@ -245,14 +245,14 @@ class Outbox:
         return {row["peer"]: row["n"] for row in late}
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """How many deliveries by peer and state."""
+        """Number of deliveries by peer and state."""
         rows = self._storage.rows(
             "SELECT peer, state, COUNT(*) AS n FROM deliveries GROUP BY peer, state"
         )
         return {(row["peer"], row["state"]): row["n"] for row in rows}
 
     def waiting(self, limit: int) -> list[sqlite3.Row]:
-        """What waits, by peer and by what was in its way last time, for the status page."""
+        """Waiting deliveries, by peer and by what was in its way last time, for the status page."""
         return self._storage.rows(
             "SELECT peer, why, COUNT(*) AS objects, MIN(created) AS first, MIN(next_at) AS next_at "
             "FROM deliveries WHERE state = ? GROUP BY peer, why ORDER BY peer, why LIMIT ?",

@@ -1,4 +1,4 @@
-"""What was received and what remains to be done with it."""
+"""Received objects and studies, and what remains to be done with them."""
 
 from __future__ import annotations
 
@@ -237,11 +237,11 @@ class Queue:
         return int(self._storage.rows("SELECT id FROM studies WHERE uid = ?", study_uid)[0]["id"])
 
     def has_images(self, study_uid: str) -> bool:
-        """Whether images of a study are here now, and not only ECGs."""
+        """True where images of a study are here now, and not only ECGs."""
         return bool(self._storage.rows("SELECT 1 FROM studies WHERE uid = ? AND images", study_uid))
 
     def counts(self) -> dict[str, int]:
-        """How many studies with images are in each state."""
+        """Number of studies with images in each state."""
         rows = self._storage.rows(
             "SELECT state, COUNT(*) AS n FROM studies WHERE images > 0 GROUP BY state"
         )

@@ -1,4 +1,4 @@
-"""What others say of studies beside their objects: which steps of an examination run, and which
+"""Messages about studies beside their objects: which steps of an examination run, and which
 objects a finished one has made. Kept on disk; nothing but UIDs, states and times."""
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ class Storage:
             return self._connection.execute(query, values).fetchall()
 
     def free_bytes(self) -> int:
-        """What is left on the disk for this user. Raises OSError."""
+        """Bytes left on the disk for this user. Raises OSError."""
         return shutil.disk_usage(self.root).free
 
     def remove_leftovers(self) -> int:
@@ -181,7 +181,7 @@ class Storage:
         return found
 
     def relative(self, path: Path) -> str:
-        """How rows of the database call a file."""
+        """Name by which rows of the database call a file."""
         return path.relative_to(self.root).as_posix()
 
 

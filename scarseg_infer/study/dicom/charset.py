@@ -56,12 +56,12 @@ def settle_character_set(dataset: Dataset) -> Declared:
 
 
 def is_byte_by_byte(dataset: Dataset) -> bool:
-    """Whether texts of a settled header stand for bytes, one a letter."""
+    """True where texts of a settled header stand for bytes, one a letter."""
     return not _terms(dataset)
 
 
 def character_set_warnings(settled: Iterable[Declared]) -> tuple[str, ...]:
-    """What to say of images whose character sets were settled so."""
+    """Warnings about images whose character sets were settled so."""
     found = set(settled)
     if "unknown" in found:
         return (

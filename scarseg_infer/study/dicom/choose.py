@@ -21,7 +21,7 @@ _MOST_LISTED: Final = 8
 
 @dataclass(slots=True)
 class Choice:
-    """What came of the candidates of a study."""
+    """Verdict on the candidates of a study."""
 
     chosen: Candidate | None = None
     reasons: dict[int, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What a compressed frame says of its own size, read before a decoder believes it.
+"""Size that a compressed frame claims, read before a decoder believes it.
 
 Decoders take memory for what the frame claims, not for what the DICOM header does, and some end the
 process when they get none: a frame of 100 bytes is enough.
@@ -39,7 +39,7 @@ class Claim(NamedTuple):
 
 
 def jpeg_claims(frame: bytes) -> list[Claim]:
-    """What the frame headers of a JPEG or JPEG-LS stream say; raises ValueError or struct.error."""
+    """Claims of the frame headers of a JPEG or JPEG-LS stream. Raises ValueError, struct.error."""
     if not frame.startswith(_SOI):
         raise ValueError("no JPEG stream")
     found = []
@@ -69,7 +69,7 @@ def _segments(frame: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def jpeg2000_claims(frame: bytes) -> list[Claim]:
-    """What a JPEG 2000 stream says, bare or in a JP2 file; raises ValueError or struct.error."""
+    """Claims of a JPEG 2000 stream, bare or in a JP2 file; raises ValueError or struct.error."""
     start = _codestream(frame) if frame.startswith(_JP2_SIGNATURE) else 0
     if frame[start : start + len(_SOC_SIZ)] != _SOC_SIZ:
         raise ValueError("no JPEG 2000 codestream")
@@ -108,7 +108,7 @@ def check_rle(frame: bytes, pixels: int) -> None:
 
 
 def _unpacked_bytes(frame: bytes, start: int, end: int, most: int) -> int:
-    """How many bytes a segment of RLE unpacks to beyond ``most``, and one pair of padding."""
+    """Number of bytes that a segment of RLE unpacks to beyond ``most``, and one pair of padding."""
     found, at = -most - 2, start
     while at < min(end, len(frame)) and found <= 0:
         code = frame[at]

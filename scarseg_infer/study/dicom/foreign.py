@@ -26,7 +26,7 @@ class Clash:
     second: SliceHeader
 
     def error(self, files: StudyFiles) -> StudyError:
-        """What to say where one of them is of the stack that is read."""
+        """Error for where one of them is of the stack that is read."""
         one, two = (file_label(h.file_index, files) for h in (self.first, self.second))
         return StudyError(
             f"{one} and {two} are different images with the same SOP Instance UID",
@@ -130,7 +130,7 @@ def were(count: int, names: tuple[str, str], what: str) -> str:
 
 
 def may_be_slice(broken: BrokenFile, group: SliceGroup) -> bool:
-    """Whether a file that cannot be used may be a slice of the stack."""
+    """True where a file that cannot be used may be a slice of the stack."""
     if not broken.is_mr:
         return False
     series = {header.series_uid for header in group.slices}

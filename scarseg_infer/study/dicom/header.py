@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import Final
 
 from pydicom import Dataset
+from pydicom.multival import MultiValue
 from pydicom.uid import (
     MediaStorageDirectoryStorage,
     MRImageStorage,
@@ -24,16 +25,21 @@ from scarseg_infer.study.dicom.parse import (
     TooManyPartsError,
     damaged,
     number,
+    numbers,
     parse,
     salvage,
     sop_class_of,
     text,
 )
-from scarseg_infer.study.dicom.place import PLANE_KEYWORDS, plane_in
 from scarseg_infer.study.dicom.rules import fold, series_rules
 from scarseg_infer.study.dicom.samples import GREY
 from scarseg_infer.study.dicom.time import moment_of
-from scarseg_infer.study.geometry.slice_plane import SlicePlane
+from scarseg_infer.study.geometry.slice_plane import (
+    MAX_COORDINATE_MM,
+    SlicePlane,
+    plausible_spacing,
+    unit_axes,
+)
 from scarseg_infer.study.stack import ImageKind
 from scarseg_runtime.errors import StudyError
 
@@ -46,6 +52,10 @@ _ACQUISITION_KEYWORDS: Final = (
     "AcquisitionNumber",
     "TemporalPositionIdentifier",
 )
+MAX_MATRIX: Final = 4096
+"""Rows or columns beyond this are damage, not an MR slice (LGE has at most some 512)."""
+_COUNTS: Final = {"PixelSpacing": 2, "ImagePositionPatient": 3, "ImageOrientationPatient": 6}
+PLANE_KEYWORDS: Final = ("Rows", "Columns", *_COUNTS)
 
 
 _ARCHIVES: Final = (b"PK\3\4", b"PK\5\6", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07")
@@ -53,7 +63,7 @@ _ARCHIVES: Final = (b"PK\3\4", b"PK\5\6", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07"
 
 
 class FileKind(Enum):
-    """What a file in the study folder turned out to be."""
+    """Kind of a file in the study folder."""
 
     MR_SLICE = auto()
     NOT_DICOM = auto()
@@ -82,13 +92,13 @@ class BrokenFile:
 
     @property
     def is_mr(self) -> bool:
-        """Whether it is an MR image, or may be one."""
+        """True where it is an MR image, or may be one."""
         return not self.empty and (not self.sop_class or self.sop_class in MR_CLASSES)
 
 
 @dataclass(frozen=True, slots=True)
 class SliceHeader:
-    """What decides to which stack an MR slice belongs. Texts are "" and numbers None if absent."""
+    """Facts that decide on the stack of an MR slice. Texts are "" and numbers None if absent."""
 
     file_index: int
     frame: int | None
@@ -177,7 +187,7 @@ def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[Sl
 
 
 def broken_file(data: bytes, error: StudyError) -> BrokenFile:
-    """What is known of a file for which :func:`read_headers` raised ``error``."""
+    """Facts about a file for which :func:`read_headers` raised ``error``."""
     found = salvage(data, ("SOPClassUID", "SeriesInstanceUID", *PLANE_KEYWORDS))
     return BrokenFile(
         error=error,
@@ -259,3 +269,48 @@ def _tokens(dataset: Dataset) -> tuple[str, ...]:
 def _contrast_agent(dataset: Dataset) -> bool:
     agent = fold(text(dataset, "ContrastBolusAgent")).strip()
     return agent not in series_rules().no_agent or "ContrastBolusAgentSequence" in dataset
+
+
+def plane_in(dataset: Dataset) -> tuple[SlicePlane | None, str]:
+    """The plane of an image and "", or None and what is wrong with which attribute."""
+    sizes = []
+    for keyword in ("Rows", "Columns"):
+        size = number(dataset, keyword)
+        if size is None or not 1 <= size <= MAX_MATRIX:
+            return None, _fault(dataset, keyword, "is no plausible number")
+        sizes.append(int(size))
+    found = {}
+    for keyword, count in _COUNTS.items():
+        values = numbers(dataset, keyword, count)
+        if values is None:
+            return None, _fault(dataset, keyword, f"is not {count} numbers")
+        found[keyword] = values
+    spacing, origin, orientation = found.values()
+    axes = unit_axes(orientation[:3], orientation[3:])
+    if axes is None:
+        return None, "ImageOrientationPatient is not two orthogonal unit vectors"
+    if not plausible_spacing(spacing):
+        return None, "PixelSpacing is not two plausible distances in mm"
+    if max(map(abs, origin)) > MAX_COORDINATE_MM:
+        return None, "ImagePositionPatient is not plausible in mm"
+    plane = SlicePlane(
+        rows=sizes[0],
+        columns=sizes[1],
+        pixel_spacing_mm=(spacing[0], spacing[1]),
+        origin_mm=(origin[0], origin[1], origin[2]),
+        row_direction=(float(axes[0][0]), float(axes[0][1]), float(axes[0][2])),
+        column_direction=(float(axes[1][0]), float(axes[1][1]), float(axes[1][2])),
+    )
+    return plane, ""
+
+
+def _fault(dataset: Dataset, keyword: str, what: str) -> str:
+    try:
+        if keyword not in dataset or not dataset.get_item(keyword).value:
+            return f"{keyword} is missing"
+        raw = dataset.get_item(keyword).value
+    except PARSE_ERRORS:
+        return f"{keyword} {what}"
+    parts = raw if isinstance(raw, MultiValue) else [raw]
+    comma = any("," in str(part) for part in parts)
+    return f"{keyword} {what}{' (it has decimal commas)' if comma else ''}"

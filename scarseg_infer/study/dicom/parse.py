@@ -187,7 +187,7 @@ def sop_class_of(data: bytes) -> str:
 
 
 def salvage(data: bytes, only: Collection[str]) -> Dataset:
-    """What can be read of a file that does not parse, or is compressed as a whole: as much of its
+    """Read what one can of a file that does not parse, or is compressed as a whole: as much of its
     beginning as has what ``only`` names. Nothing is raised."""
     try:
         return parse(data, only)

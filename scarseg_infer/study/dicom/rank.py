@@ -1,4 +1,4 @@
-"""Which of a study's stacks is the LGE: every candidate judged by the same rules, with reasons."""
+"""Ranking of a study's stacks: every candidate judged by the same rules, with reasons."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Candidate:
 
     @property
     def unlikely(self) -> str:
-        """Why its header speaks against it so much that it is not read unasked; else ""."""
+        """Reason why its header speaks against it so much that it is not read unasked; else ""."""
         if self.score >= series_rules().least_score:
             return ""
         against = ", ".join(clue.says for clue in self.clues if clue.points < 0)
@@ -63,12 +63,12 @@ class Candidate:
 
     @property
     def against(self) -> str:
-        """Why it cannot be the LGE stack; "" when it may be."""
+        """Reason why it cannot be the LGE stack; "" when it may be."""
         return self.repeats or self.moments or self.unlikely or self.view
 
     @property
     def why(self) -> str:
-        """What speaks for it, as a list."""
+        """Reasons that speak for it, as a list."""
         return ", ".join(clue.says for clue in self.clues if clue.points > 0)
 
 

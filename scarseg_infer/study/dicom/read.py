@@ -19,6 +19,7 @@ from scarseg_infer.study.dicom.charset import (
     settle_character_set,
 )
 from scarseg_infer.study.dicom.choose import Choice, choose
+from scarseg_infer.study.dicom.contradictions import contradictions
 from scarseg_infer.study.dicom.foreign import (
     Clash,
     check_broken,
@@ -37,7 +38,6 @@ from scarseg_infer.study.dicom.header import (
 )
 from scarseg_infer.study.dicom.parse import PARSE_ERRORS, damaged, parse, text
 from scarseg_infer.study.dicom.pixels import slice_pixels
-from scarseg_infer.study.dicom.placement import contradictions
 from scarseg_infer.study.dicom.rank import Candidate, judge, orientation_of
 from scarseg_infer.study.dicom.series import (
     ADVICE,

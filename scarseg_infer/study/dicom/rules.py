@@ -45,15 +45,15 @@ class Pattern:
     tokens: frozenset[str]
 
     def fits(self, names: str, tokens: Iterable[str]) -> bool:
-        """Whether folded ``names`` hold one of the words, or ``tokens`` one of the tokens."""
+        """True where folded ``names`` hold one of the words, or ``tokens`` one of the tokens."""
         return self.named(names) or self.coded(tokens)
 
     def named(self, names: str) -> bool:
-        """Whether folded ``names`` hold one of the words."""
+        """True where folded ``names`` hold one of the words."""
         return bool(self.words and self.words.search(names))
 
     def coded(self, tokens: Iterable[str]) -> bool:
-        """Whether ``tokens`` hold one of the tokens."""
+        """True where ``tokens`` hold one of the tokens."""
         return not self.tokens.isdisjoint(tokens)
 
 

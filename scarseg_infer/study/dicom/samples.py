@@ -1,4 +1,4 @@
-"""Which bits of a stored word are the value of a pixel, in every encoding alike.
+"""Bits of a stored word that are the value of a pixel, in every encoding alike.
 
 A word has room for more bits than a value: old files keep overlay planes in the others, and some
 write values at the upper end (PS3.5, 8.1.1). Decoders differ in what they do about it, so they
@@ -31,7 +31,7 @@ GREY: Final = ("MONOCHROME1", "MONOCHROME2")
 
 @dataclass(frozen=True, slots=True)
 class SampleBits:
-    """Where the value lies in a word."""
+    """Place of the value in a word."""
 
     allocated: int
     stored: int
@@ -41,12 +41,12 @@ class SampleBits:
 
     @property
     def unused_below(self) -> int:
-        """How many bits lie below the value."""
+        """Number of bits below the value."""
         return self.high + 1 - self.stored
 
 
 def sample_bits(image: Dataset, label: str) -> SampleBits:
-    """What the Image Pixel module (PS3.3, C.7.6.3) says of the words of a grey-scale image.
+    """Layout of the words of a grey-scale image by the Image Pixel module (PS3.3, C.7.6.3).
 
     Raises:
         StudyError: an attribute is missing, or they contradict each other. It names them.
@@ -72,7 +72,7 @@ def sample_bits(image: Dataset, label: str) -> SampleBits:
 
 
 def check_meaning(image: Dataset, label: str) -> None:
-    """Whether a sample is a shade of grey, with a line for its scale.
+    """Check that a sample is a shade of grey, with a line for its scale.
 
     Raises:
         StudyError: it is an index into a table of colours, or of values. It names the attribute.
@@ -127,7 +127,7 @@ def samples(
 def padding_in(
     words: NDArray[Any], values: NDArray[Any], bits: SampleBits, header: Dataset
 ) -> NDArray[np.bool_]:
-    """Which pixels say that there is none (PS3.3, C.7.5.1.1.2).
+    """Pixels that say that there is none (PS3.3, C.7.5.1.1.2).
 
     The value may lie outside of what BitsStored can hold; then it is one of whole words.
     """
@@ -206,7 +206,7 @@ def _as_represented(word: int, bits: int, signed: bool) -> int:
 
 
 def _has_overlay_below(image: Dataset, bits: int) -> bool:
-    """Whether an overlay plane is said to lie in the lowest ``bits`` (PS3.3, C.9.2)."""
+    """True where an overlay plane is said to lie in the lowest ``bits`` (PS3.3, C.9.2)."""
     for group in _OVERLAY_GROUPS:
         element = image.get((group, _OVERLAY_BIT))
         if element is not None and str(element.value).isdecimal() and int(element.value) < bits:

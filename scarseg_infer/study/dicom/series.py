@@ -41,7 +41,7 @@ class SliceGroup:
 
     @property
     def position_count(self) -> int:
-        """How many different slice positions there are."""
+        """Number of different slice positions."""
         return len(self.images_per_position)
 
     @property
@@ -75,7 +75,7 @@ class SliceGroup:
 
     @property
     def acquired(self) -> datetime | None:
-        """When its earliest slice was taken; None where that is not known of every slice."""
+        """Time of its earliest slice; None where that is not known of every slice."""
         moments = [header.acquired for header in self.slices]
         known = [moment for moment in moments if moment is not None]
         return min(known) if len(known) == len(moments) else None
@@ -177,8 +177,8 @@ def _cluster(
 
 
 def _family(header: SliceHeader) -> tuple[bool, bool]:
-    """Whether its name says late enhancement, and whether it says something else (but for the
-    view, which geometry tells): series of one slice belong together only where both agree."""
+    """Two flags: its name says late enhancement; it says something else (but for the view, which
+    geometry tells). Series of one slice belong together only where both agree."""
     rules = series_rules()
     signs = rules.signs_of(header.names, header.tokens)
     other = any(rules.signs[sign][1].points < rules.least_score for sign in signs - {"long_axis"})
@@ -199,7 +199,7 @@ def _sorted_group(slices: Sequence[SliceHeader]) -> SliceGroup:
 
 
 def what_repeats(group: SliceGroup) -> str:
-    """What several images at each slice position are, judged by what differs among them."""
+    """Kind of several images at each slice position, judged by what differs among them."""
     first = group.slices[: group.images_per_position[0]]
     inversions = _distinct(header.inversion_time_ms for header in first)
     echoes = _distinct(header.echo_time_ms for header in first)

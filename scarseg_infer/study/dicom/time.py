@@ -1,4 +1,4 @@
-"""When the images were taken, from whichever DICOM dates are dates."""
+"""Time at which the images were taken, from whichever DICOM dates are dates."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _elsewhere(datasets: Sequence[Dataset], acquired: set[date]) -> tuple[str, .
 
 
 def moment_of(dataset: Dataset) -> datetime | None:
-    """When an image was taken, by the local clock; None where the time of day is not known."""
+    """Time of an image by the local clock; None where the time of day is not known."""
     moment, date_only, _ = _read(dataset)
     return None if moment is None or date_only else moment.replace(tzinfo=None)
 

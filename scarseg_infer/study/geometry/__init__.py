@@ -1,1 +1,1 @@
-"""Where slices lie in the patient, how they are turned for display, and which end is the apex."""
+"""Geometry of slices in the patient: planes, display orientation, which end is the apex."""

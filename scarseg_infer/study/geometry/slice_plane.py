@@ -1,4 +1,4 @@
-"""Where one slice lies in the patient, and what makes slices a stack.
+"""Plane of one slice in the patient, and what makes slices a stack.
 
 Frame: the patient's (LPS, mm), as in :class:`scarseg_infer.study.stack.LgeStack`.
 """
@@ -108,7 +108,7 @@ def usual_step_mm(positions_mm: NDArray[np.float64]) -> float:
 
 
 def step_warnings(positions_mm: NDArray[np.float64], counted: str) -> tuple[str, ...]:
-    """What is uneven about increasing slice positions [S].
+    """Warnings about uneven steps of increasing slice positions [S].
 
     Slices are numbered from 1; ``counted`` says from which end, as "counted from the base".
     """

@@ -28,7 +28,7 @@ without bound."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StraightGrid:
-    """Where the slices of a stack go on an even grid that is perpendicular to them.
+    """Places of the slices of a stack on an even grid that is perpendicular to them.
 
     Attributes:
         places: [S] which slice of the grid each slice becomes.
@@ -56,7 +56,7 @@ class StraightGrid:
 
     @property
     def empty(self) -> int:
-        """How many slices of the grid are none of the stack."""
+        """Number of slices of the grid that are none of the stack."""
         return self.shape[0] - len(self.places)
 
 
@@ -103,7 +103,7 @@ def _even_steps(
 
 
 def grid_warnings(stack: LgeStack) -> tuple[str, ...]:
-    """What a volume format cannot hold of a stack."""
+    """Warnings about what a volume format cannot hold of a stack."""
     grid = straight_grid(stack)
     left_mm = float(grid.left_mm.max())
     if not grid.empty and not grid.off_pixels and left_mm < SAME_POSITION_MM:
@@ -125,7 +125,7 @@ def grid_warnings(stack: LgeStack) -> tuple[str, ...]:
 def beside_warnings(
     origins_mm: NDArray[np.float64], axes: Sequence[NDArray[np.float64]], counted: str
 ) -> tuple[str, ...]:
-    """Which slices do not lie on the straight line of the others.
+    """Warnings about slices that do not lie on the straight line of the others.
 
     Args:
         origins_mm: [S, 3] in order along row × column direction.

@@ -1,4 +1,4 @@
-"""What the DICOM objects that we write take over from the source images.
+"""Attributes that the DICOM objects we write take over from the source images.
 
 Exported and anonymised images lack attributes that the standard makes mandatory, carry dates
 that are not dates, or have a series for every slice. None of that stands in the way of a
@@ -57,7 +57,7 @@ _SEXES: Final = frozenset({"M", "F", "O"})  # PS3.3 C.7.1.1.1
 
 @dataclass(frozen=True, slots=True)
 class SourceImage:
-    """How to refer to the image of one slice."""
+    """Reference to the image of one slice."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -81,7 +81,7 @@ class SourceImage:
 
 
 def is_undeclared(stack: LgeStack) -> bool:
-    """Whether the source has texts beyond ASCII without a character set: bytes, one a letter."""
+    """True where the source has texts beyond ASCII without a character set: bytes, one a letter."""
     first = stack.datasets[0]
     copied = "".join(text(first, keyword) for keyword in (*_COPIED, *_COPIED_IF_PRESENT))
     return is_byte_by_byte(first) and (not copied.isascii() or "\x1b" in copied)
@@ -120,7 +120,7 @@ def patient_and_study(stack: LgeStack) -> Dataset:
 
 
 def lossy_compression(stack: LgeStack) -> Dataset:
-    """Whether the source images went through lossy compression, as an image's attributes."""
+    """Lossy compression of the source images, as an image's attributes."""
     found, first = Dataset(), stack.datasets[0]
     found.LossyImageCompression = "00"
     if text(first, "LossyImageCompression") == "01":
@@ -137,7 +137,7 @@ def frame_of_reference_uid(stack: LgeStack) -> str:
 
 
 def source_images(stack: LgeStack) -> list[SourceImage]:
-    """How to refer to each slice's image, in slice order.
+    """References to each slice's image, in slice order.
 
     Raises:
         StudyError: there are no DICOM images, or they have no SOP Instance UID.

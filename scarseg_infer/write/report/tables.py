@@ -57,7 +57,7 @@ def segments_table(document: Mapping[str, Any]) -> str:
 
 
 def characteristics(found: Mapping[str, Any]) -> str:
-    """Where the scar lies, and how much of it the rules call that readers know."""
+    """Table of where the scar lies, and how much of it the rules call that readers know."""
     obstruction = found["microvascular_obstruction_ml"]
     words = facts(
         [

@@ -30,7 +30,7 @@ _CODES: Final = 65_535
 
 
 def volumes(result: ScarResult) -> dict[str, Any]:
-    """What the browser needs, in JSON values.
+    """Volumes as the browser needs them, in JSON values.
 
     ``pixels``: base64 of little-endian uint16, [S, H, W]; value = ``offset`` + code · ``step``,
     exact where the source has at most 65 536 whole numbers. ``labels``: runs (see

@@ -63,7 +63,7 @@ def session_options(threads: int) -> Any:
 
 
 def onnxruntime_errors() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises; its own errors have no common ancestor but Exception."""
+    """Errors that ONNX Runtime raises; its own errors have no common ancestor but Exception."""
     import_onnxruntime()
     from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 

@@ -38,7 +38,7 @@ def import_openvino() -> Any:
 
 
 def reader_errors() -> tuple[type[Exception], ...]:
-    """What OpenVINO's reader of a format raises; its own errors have no common ancestor but
+    """Errors that OpenVINO's reader of a format raises; its own errors have no common ancestor but
     Exception."""
     frontend = import_openvino().frontend
     return (

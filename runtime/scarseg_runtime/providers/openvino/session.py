@@ -101,7 +101,7 @@ class OpenvinoSession:
         control.check()
 
     def _finished(self) -> bool:
-        """Whether the request has come to its end, waiting a little. Raises ProviderError."""
+        """True where the request has come to its end, waiting a little. Raises ProviderError."""
         with _failures():
             return bool(self._request.wait_for(int(POLL_S * 1000)))
 

@@ -1,4 +1,4 @@
-"""What is the same in both of NVIDIA's flavours of TensorRT: import, messages, tensors."""
+"""Common parts of NVIDIA's two flavours of TensorRT: import, messages, tensors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def import_tensorrt(flavour: str) -> Any:
 
 
 class Messages:
-    """What TensorRT says: passed on to our log, the last error kept for the user's one line."""
+    """Messages of TensorRT: passed on to our log, the last error kept for the user's one line."""
 
     def __init__(self, trt: Any) -> None:
         errors: list[str] = []

@@ -43,7 +43,7 @@ def cuda_call(answer: tuple[Any, ...]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where one tensor lies in a block."""
+    """Place of one tensor in a block."""
 
     offset: int
     shape: tuple[int, ...]
@@ -158,7 +158,7 @@ class CapturedWork:
 
     @property
     def recorded(self) -> bool:
-        """Whether there is something to replay."""
+        """True where there is something to replay."""
         return self._graph is not None
 
     def record(self, stream: Stream, work: Callable[[], None]) -> None:

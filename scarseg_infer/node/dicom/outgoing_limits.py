@@ -1,4 +1,4 @@
-"""What a peer that we call may do to us: how much of what it sends is read, and an end at once."""
+"""Limits of a peer that we call: how much of what it sends is read, and an end at once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ from contextlib import suppress
 from typing import Any, Final
 
 from pynetdicom import evt
+from pynetdicom.association import Association
 
 from scarseg_infer.node.dicom.limits import MAX_PDU_BYTES, check_command_sets
+from scarseg_infer.node.dicom.pynetdicom_parts import (
+    between_messages,
+    plain_socket,
+    reader,
+    replace_reader,
+)
 
 ACKNOWLEDGEMENT_BYTES: Final = 1 << 20
 """For what only says that something has arrived, some 200 bytes."""
 
 
-class Call:
+class OutgoingLimits:
     """The limits of one association that we ask for.
 
     Nothing beyond them is read: the connection is closed instead, in the middle of a message too.
@@ -30,7 +37,7 @@ class Call:
         self._message_bytes = message_bytes + MAX_PDU_BYTES
         self._left = all_bytes
         self._since_message = 0
-        self._connection: Any = None
+        self._association: Association | None = None
         self._over = False
 
     def handlers(self) -> list[Any]:
@@ -43,28 +50,27 @@ class Call:
         An A-ABORT would wait for the peer where that sends, or lets us send, byte by byte.
         """
         self._over = True
-        plain = self._connection and self._connection.socket
+        plain = plain_socket(self._association) if self._association else None
         if plain:
             with suppress(OSError):  # it is closed already
                 # Not TLS's own, which takes its state from the thread that reads.
                 socket.socket.shutdown(plain, socket.SHUT_RDWR)
 
     def _opened(self, event: evt.Event) -> None:
-        self._connection = event.assoc.dul.socket
-        if self._connection is None:
+        self._association = association = event.assoc
+        read = reader(association)
+        if read is None:
             return
-        read, dimse = self._connection.recv, event.assoc.dimse
 
         def bounded(wanted: int) -> bytearray:
-            if dimse.message is None:  # between two messages, or in the first PDU of one
+            if between_messages(association):
                 self._since_message = 0
             self._count(wanted)
-            found: bytearray = read(wanted)
-            return found
+            return read(wanted)
 
-        self._connection.recv = bounded
+        replace_reader(association, bounded)
         # Of an A-ABORT of pynetdicom's own, who waits for an answer is not told.
-        check_command_sets(event.assoc, lambda _: self.hang_up())
+        check_command_sets(association, lambda _: self.hang_up())
         if self._over:
             self.hang_up()
 

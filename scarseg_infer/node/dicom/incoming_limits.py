@@ -1,14 +1,23 @@
-"""What a peer that calls us may do: how much of what it sends is read, and how slowly it comes."""
+"""Limits of a peer that calls us: how much of what it sends is read, and how slowly it comes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from pynetdicom.association import Association
 
 from scarseg_infer.node.dicom.limits import MAX_PDU_BYTES, check_command_sets
+from scarseg_infer.node.dicom.pynetdicom_parts import (
+    abort_as_invalid,
+    between_messages,
+    messages_ahead,
+    plain_socket,
+    replace_reader,
+    restart_silence,
+    without_request,
+)
 
 PDU_BYTES: Final = 128 << 10
 """What we ask senders to keep to; many small PDUs cost more time than their data."""
@@ -19,13 +28,8 @@ SLOWEST_BYTES_S: Final = 10_000
 """On average over a message, after ``idle_s``: a slice of 300 kB in half a minute. One byte now and
 then would otherwise hold a place for ever."""
 
-_BEFORE_REQUEST: Final = ("Sta1", "Sta2")
-"""States of PS3.8, 9.2.1, in which no association has been asked for."""
-_INVALID_PDU: Final = "Evt19"
-"""The event of PS3.8, table 9-10, upon which an association is aborted."""
 
-
-class Caller:
+class IncomingLimits:
     """The limits of one association that somebody asks us for.
 
     What goes beyond them ends the association, in the middle of a PDU too.
@@ -46,8 +50,8 @@ class Caller:
         idle_s: float,
         on_refused: Callable[[str], None],
     ) -> None:
-        self._association: Any = association
-        self._connection: Any = association.dul.socket
+        self._association = association
+        self._socket = plain_socket(association)
         self._message_bytes, self._idle_s = message_bytes + MAX_PDU_BYTES, idle_s
         self._on_refused = on_refused
         self._request_by = time.monotonic() + request_s
@@ -55,24 +59,23 @@ class Caller:
         self._read = 0
         """Bytes of the message that is being read."""
         self._since = 0.0
-        if self._connection is not None:
-            self._connection.recv = self._recv  # type: ignore[method-assign, assignment]
+        if self._socket is not None:
+            replace_reader(association, self._recv)
             check_command_sets(association, self._refuse_message)
 
     def _recv(self, wanted: int) -> bytearray:
-        """In place of pynetdicom's, which asks first for the 6 bytes of a PDU's header, then for
-        its body. Raises OSError, upon which it closes the connection."""
-        dimse = self._association.dimse
-        if self._at_header and dimse.message is None:  # between two messages
+        """Raises OSError beyond a limit: see :data:`Reader`, in whose place this is."""
+        assert self._socket is not None
+        if self._at_header and between_messages(self._association):
             self._read = 0
             self._since = time.monotonic()
         self._at_header = not self._at_header
         self._read += wanted
-        ahead = dimse.msg_queue.qsize() > MESSAGES_AHEAD
+        ahead = messages_ahead(self._association) > MESSAGES_AHEAD
         if wanted > MAX_PDU_BYTES or self._read > self._message_bytes or ahead:
             self._on_refused("oversized")
             raise OSError("too much data")
-        plain, found = self._connection.socket, bytearray()
+        plain, found = self._socket, bytearray()
         try:
             while len(found) < wanted:
                 plain.settimeout(self._seconds_left())
@@ -80,7 +83,7 @@ class Caller:
                 if not part:
                     break
                 found += part
-                self._association.dul._idle_timer.restart()  # pynetdicom's, after whole PDUs only
+                restart_silence(self._association)
         except TimeoutError:
             self._on_refused("slow")
             raise
@@ -91,7 +94,7 @@ class Caller:
     def _seconds_left(self) -> float:
         """Until the next byte has to be here. Raises TimeoutError where that is over."""
         by = self._since + self._idle_s + self._read / SLOWEST_BYTES_S
-        if self._association.dul.state_machine.current_state in _BEFORE_REQUEST:
+        if without_request(self._association):
             by = min(by, self._request_by)
         left = by - time.monotonic()
         if left <= 0:
@@ -100,4 +103,4 @@ class Caller:
 
     def _refuse_message(self, oversized: bool) -> None:
         self._on_refused("oversized" if oversized else "unreadable")
-        self._association.dul.event_queue.put(_INVALID_PDU)
+        abort_as_invalid(self._association)

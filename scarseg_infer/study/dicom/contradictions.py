@@ -28,7 +28,7 @@ _SAME_STEP: Final = 0.1
 def contradictions(
     datasets: Sequence[Dataset], group: SliceGroup
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Where headers contradict the geometry that is used.
+    """Contradictions of headers to the geometry that is used.
 
     Returns:
         What makes doubtful how the heart lies, and what else there is to warn of.
@@ -48,7 +48,7 @@ def contradictions(
 
 
 def _turned(dataset: Dataset, group: SliceGroup) -> bool:
-    """Whether PatientOrientation points away from where rows and columns go."""
+    """True where PatientOrientation points away from where rows and columns go."""
     said = text(dataset, "PatientOrientation").upper().split("\\")
     plane = plane_of(group.slices[0])
     if len(said) != 2:
@@ -64,8 +64,8 @@ def _turned(dataset: Dataset, group: SliceGroup) -> bool:
 
 
 def _reordered(datasets: Sequence[Dataset]) -> bool:
-    """Whether SliceLocation of slices in order neither rises nor falls; its sign and zero are the
-    vendor's own (PS3.3, C.7.6.2.1.2)."""
+    """True where SliceLocation of slices in order neither rises nor falls; its sign and zero are
+    the vendor's own (PS3.3, C.7.6.2.1.2)."""
     places = [number(dataset, "SliceLocation") for dataset in datasets]
     known = [place for place in places if place is not None]
     if len(known) < len(places) or len(set(known)) < len(known):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scarseg_export import commands
+from scarseg_export.patients.arguments import data_arguments
 from scarseg_runtime.console import results_are_there
 from scarseg_runtime.errors import ScarsegError
 from scarseg_runtime.install import install_command
@@ -63,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     add = top.add_subparsers(dest="command", required=True).add_parser
     _twin_arguments(add("twin", help="write simulated patients as DICOM, ECGs in WFDB too"))
+    data_arguments(add("data", help="check tables of your own patients, or make them"))
     train = add("train", help="train a model on the digital twin")
     train.add_argument("--out", type=Path, required=True, help="run folder; resumes if it exists")
     train.add_argument("--recipe", type=Path, help="JSON with the recipe fields to change")
@@ -173,6 +175,9 @@ def _twin_arguments(twin: argparse.ArgumentParser) -> None:
     twin.add_argument("--size", type=int, default=160, help="rows and columns (default: 160)")
     twin.add_argument("--spacing-mm", type=float, default=1.6)
     twin.add_argument("--gap-days", type=float, help="same for all; default: a clinical mix")
+    twin.add_argument("--shift", action="store_true",
+                      help="patients of another hospital: other contrast, other territories, a "
+                      "time constant of 30 instead of 120 days")  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

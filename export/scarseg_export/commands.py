@@ -13,24 +13,20 @@ from scarseg_runtime.model_file.read import half_variant_path
 
 
 def twin(arguments: argparse.Namespace) -> None:
-    import numpy as np
+    from scarseg_export.twin.write import write_cohort
 
-    from scarseg_export.twin.cohort import is_stale, sample_case, sample_gaps
-    from scarseg_export.twin.write import write_case
+    for folder, gap_days in write_cohort(
+        arguments.out, arguments.cases, arguments.seed, size=arguments.size,
+        spacing_mm=arguments.spacing_mm, gap_days=arguments.gap_days, shift=arguments.shift,
+    ):  # fmt: skip
+        print(f"{folder}: ECG {gap_days:.1f} days before the MRI")
 
-    for index in range(arguments.cases):
-        seed = arguments.seed + index
-        rng = np.random.default_rng([seed, 6])
-        gap = sample_gaps(rng, 1)
-        if arguments.gap_days is not None:
-            gap[:] = arguments.gap_days
-        folder = arguments.out / f"twin-{seed:06d}"
-        stale = bool(is_stale(rng, gap)[0])
-        write_case(
-            sample_case(seed), folder, size=arguments.size, spacing_mm=arguments.spacing_mm,
-            gap_days=float(gap[0]), stale=stale,
-        )  # fmt: skip
-        print(f"{folder}: ECG {gap[0]:.1f} days before the MRI")
+
+def data(arguments: argparse.Namespace) -> None:
+    from scarseg_export.patients import commands
+
+    actions = {"check": commands.check, "from-nnunet": commands.from_nnunet}
+    actions[arguments.action](arguments)
 
 
 def train(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Which end of a stack is the apex, from the image, where no geometry tells."""
+"""Which end of a stack is the apex, from the labels found in it, where no geometry tells."""
 
 from __future__ import annotations
 

@@ -29,7 +29,27 @@ def data(arguments: argparse.Namespace) -> None:
     actions[arguments.action](arguments)
 
 
+def deploy(arguments: argparse.Namespace) -> None:
+    from scarseg_export.deploy.deploy import deploy as write_folder
+
+    folder = write_folder(
+        arguments.run, arguments.out, min_scar_ml=arguments.min_scar_ml, cases=arguments.cases
+    )
+    print("\n".join(str(path) for path in sorted(folder.iterdir())))
+
+
+def score(arguments: argparse.Namespace) -> None:
+    from scarseg_export.patients import commands
+
+    commands.score(arguments)
+
+
 def train(arguments: argparse.Namespace) -> None:
+    if arguments.data is not None:
+        from scarseg_export.patients import commands
+
+        commands.train(arguments)
+        return
     from dataclasses import replace
 
     from scarseg_export.train.recipe import load_recipe

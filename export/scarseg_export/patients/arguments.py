@@ -54,6 +54,31 @@ def data_arguments(data: argparse.ArgumentParser) -> None:
                         help="classes.toml is written beside it")  # fmt: skip
 
 
+def score_arguments(score: argparse.ArgumentParser) -> None:
+    """``score``."""
+    table_arguments(score)
+    score.add_argument("--model", type=Path, action="append", default=[], metavar="FILE",
+                       help="a model file; may be repeated (default: the shipped)")  # fmt: skip
+    score.add_argument("--folds", type=Path, metavar="RUN",
+                       help="run of train --data: each patient by its own fold")  # fmt: skip
+    score.add_argument("-o", "--out", type=Path, required=True, metavar="REPORT",
+                       help="new folder for score.html, score.csv and score.json")  # fmt: skip
+
+
+def tune_arguments(train: argparse.ArgumentParser) -> None:
+    """What ``train`` needs for patients of one's own."""
+    train.add_argument("--data", type=Path, metavar="TABLE",
+                       help="your labelled patients: see data check --help")  # fmt: skip
+    train.add_argument("--classes", type=Path, metavar="TOML",
+                       help="with --data: what masks mean (classes.toml)")  # fmt: skip
+    train.add_argument("--from", type=Path, dest="start", metavar="MODEL",
+                       help="with --data: .onnx or model.pt to begin with")  # fmt: skip
+    train.add_argument("--folds", type=int,
+                       help="with --data: how many, besides the run on all (5)")  # fmt: skip
+    train.add_argument("--twin-share", type=float,
+                       help="with --data: simulated patients in a batch (0.5)")  # fmt: skip
+
+
 def table_arguments(command: argparse.ArgumentParser) -> None:
     """A table and its TOML."""
     command.add_argument("table", type=Path, metavar="TABLE", help="CSV or Parquet")

@@ -1,4 +1,4 @@
-"""What ``scarseg-export data`` does."""
+"""What ``scarseg-export data``, ``score`` and ``train --data`` do."""
 
 from __future__ import annotations
 
@@ -60,6 +60,40 @@ def from_nnunet(arguments: argparse.Namespace) -> None:
 
     table, rows = write_nnunet_table(arguments.folder, arguments.out)
     print(f"{table}: {rows} rows")
+
+
+def score(arguments: argparse.Namespace) -> None:
+    """``score TABLE``."""
+    from scarseg_export.score.command import score_table
+
+    page, left_out = score_table(
+        arguments.table, arguments.model, arguments.out,
+        classes=arguments.classes, folds=arguments.folds,
+    )  # fmt: skip
+    for problem in left_out:
+        print(problem.line())
+    print(page)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """``train --data TABLE``. Raises UsageError for options that only the twin's training has."""
+    from scarseg_export.train.workers import peak_memory_gb
+    from scarseg_export.tune.run import tune
+    from scarseg_export.tune.settings import load_settings
+
+    if arguments.cine is not None or arguments.ecg is not None:
+        raise UsageError("--cine and --ecg are not for --data", "Leave them out")
+    settings = load_settings(
+        arguments.recipe, seed=arguments.seed, folds=arguments.folds,
+        twin_share=arguments.twin_share,
+    )  # fmt: skip
+    print(tune(
+        arguments.data, arguments.out, settings, classes=arguments.classes,
+        start=arguments.start, device=arguments.device,
+    ))  # fmt: skip
+    peak = peak_memory_gb()
+    if peak is not None:
+        print(f"peak memory, all processes: at most {peak:.1f} GB")
 
 
 def write_report(path: Path | None, content: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scarseg_runtime.errors import ModelError, OutputError
+from scarseg_runtime.errors import ModelError, OutputError, UsageError
 from scarseg_runtime.model_file.read import half_variant_path
 
 
@@ -50,6 +50,10 @@ def train(arguments: argparse.Namespace) -> None:
 
         commands.train(arguments)
         return
+    for option in ("classes", "start", "folds", "twin_share"):
+        if getattr(arguments, option) is not None:
+            name = {"start": "from", "twin_share": "twin-share"}.get(option, option)
+            raise UsageError(f"--{name} needs --data", "Pass a table of your own patients")
     from dataclasses import replace
 
     from scarseg_export.train.recipe import load_recipe

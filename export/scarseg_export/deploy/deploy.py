@@ -6,7 +6,7 @@ import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from scarseg_export.deploy.half import write_half_variant
 from scarseg_export.deploy.onnx_export import export_onnx
@@ -18,7 +18,7 @@ from scarseg_runtime.model_file.read import half_variant_path, read_model_file
 from scarseg_runtime.providers.engine_cache import beside_path
 
 MODEL, CARD = "model.onnx", "MODEL_CARD.md"
-ENGINE = "tensorrt-rtx"
+ENGINE: Final = "tensorrt-rtx"
 PROFILE = ((1, 16, 16), (12, 256, 216), (40, 1024, 1024))
 
 

@@ -79,9 +79,14 @@ def oriented(model: Model, patient: OwnPatient) -> OwnPatient:
     what the model finds in the image."""
     if patient.order_known or not apex_comes_first(_run(model, patient, None).labels):
         return patient
-    turned = {name: getattr(patient, name)[::-1] for name in ("pixels", "labels", "heights_mm")}
-    steps = -np.asarray(patient.positions_mm)[::-1]
-    return replace(patient, positions_mm=steps, order_known=True, **turned)
+    return replace(
+        patient,
+        pixels=np.ascontiguousarray(patient.pixels[::-1]),
+        labels=np.ascontiguousarray(patient.labels[::-1]),
+        heights_mm=np.ascontiguousarray(patient.heights_mm[::-1]),
+        positions_mm=-np.asarray(patient.positions_mm)[::-1],
+        order_known=True,
+    )
 
 
 def _prediction(

@@ -53,8 +53,8 @@ class Gallery:
         ill = np.isfinite(case.score.scar_dice)
         shot = Shot(
             patient.id, arm.title, case.score.scar_dice, 0.0 if ill else case.score.scar_ml,
-            *(values[slices][:, box[0], box[1]].copy()
-              for values in (patient.pixels, patient.labels, case.labels)),
+            patient.pixels[slices][:, *box], patient.labels[slices][:, *box],
+            case.labels[slices][:, *box],
         )  # fmt: skip
         ranked = sorted([*self.shots, shot], key=_badness)
         self.shots = ranked[:COUNT]

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from scarseg_export.net.fusion import moved
 from scarseg_export.net.network import ScarNet
+from scarseg_export.net.taff import AgeLikelihood
 from scarseg_export.patients.load import OwnPatient
 from scarseg_export.train.buffers import FUSION
 from scarseg_export.train.fusion import (
     Ablations,
     Heard,
     Pairs,
+    age_loss,
     agreement_loss,
     disagreement_of,
     disagreement_threshold,
@@ -81,7 +83,10 @@ def tune_fusion(
     simulated = _simulated(net, settings, folder, twin) if settings.twin_share or scratch else []
     own = pairs if enough else []
     agree = len(own) >= FEWEST_AGREEMENT or scratch
-    _fit(net, ablations, unplaced, own, simulated, settings, folder, agree=agree)
+    # From nothing there is no time constant to keep: then that of the twin is learned.
+    twin_tau = scratch and not tau.adopted
+    _fit(net, ablations, unplaced, own, simulated, settings, folder, agree=agree, twin_tau=twin_tau)
+    said["tau"] |= {"used_days": net.taff.tau_days, "from_twin": twin_tau}
     said["fusion"] = {"trained": True, "own_pairs": len(own), "simulated_pairs": len(simulated)}
     said["agreement"] = {"trained": agree} | (
         {} if agree else {"why": f"{len(own)} pairs; {FEWEST_AGREEMENT} are needed"}
@@ -106,6 +111,7 @@ def _fit(
     folder: Path,
     *,
     agree: bool,
+    twin_tau: bool,
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     stacked = [
@@ -115,18 +121,27 @@ def _fit(
     ]  # fmt: skip
     share = settings.twin_share if own and simulated else float(not own)
 
+    twin = stacked[-1] if simulated and twin_tau else None
+    age = None if twin is None else AgeLikelihood(twin.scarred)
+
     def loss_of(step: int) -> tuple[Tensor, dict[str, str]]:
         rng = np.random.default_rng([settings.seed, FUSION, step])
         losses = _batch(net, ablations, unplaced, rng, own, simulated, share)
         total = losses.sum()
         if agree:
             total = total + sum(agreement_loss(net.agreement, rng, pairs) for pairs in stacked)
+        if twin is not None and age is not None:
+            total = total + age_loss(net.taff, age, rng, twin)
         return total, {"loss": f"{losses[0].item():.3f}"}
 
     modules: list[nn.Module] = [net.fusion, ablations, unplaced]
     rates = [Rate(module, settings.fusion_rate) for module in modules]
     if agree:
         rates.append(Rate(net.agreement, settings.fusion_rate, 1e-1))
+    if age is not None:
+        rates += [
+            Rate(net.taff, settings.recipe.tau_rate, 0.0), Rate(age, settings.fusion_rate, 0.0)
+        ]  # fmt: skip
     steps = settings.fusion_steps
     run_steps("fusion", rates, steps, settings.seed, loss_of, folder / "resume.pt")
 
@@ -142,9 +157,11 @@ def _batch(
 ) -> Tensor:
     """[4] fusion and the three heads for comparison, each the mean of a batch."""
     parts = []
+    weights = np.array([pair.weight for pair in own])
+    chances = weights / weights.sum() if own else None
     for _ in range(BATCH):
         if own and (not simulated or rng.random() >= share):
-            pair = own[int(rng.integers(len(own)))]
+            pair = own[int(rng.choice(len(own), p=chances))]
             patient, gap, which = pair.patient, pair.gap_days, OWN
         else:
             patient = simulated[int(rng.integers(len(simulated)))]

@@ -23,7 +23,8 @@ class OwnPair:
     patient: Patient
     gap_days: float
     has_scar: bool
-    row: int
+    weight: float
+    """How often it is drawn."""
 
 
 def usable_pairs(patients: Sequence[OwnPatient]) -> list[OwnPatient]:
@@ -49,4 +50,4 @@ def _pair(net: ScarNet, patient: OwnPatient, seed: int) -> OwnPair:
     is_scar = torch.from_numpy((patient.labels == Label.SCAR).astype(np.float32))
     known = torch.from_numpy((patient.labels != UNLABELLED_PIXEL).astype(np.float32))
     seen = passed(net, image, is_scar, torch.stack([beat, beat]), known=known)
-    return OwnPair(seen, float(patient.gap_days), patient.has_scar, patient.row)
+    return OwnPair(seen, float(patient.gap_days), patient.has_scar, patient.weight)

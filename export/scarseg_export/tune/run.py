@@ -132,7 +132,8 @@ def statements(said: dict[str, Any]) -> list[str]:
         low, high = tau["low_days"], tau["high_days"]
         lines.append(f"τ: {tau['tau_days']:.0f} days ({low:.0f} to {high:.0f}) from the pairs")
     else:
-        lines.append(f"τ: {tau['used_days']:.0f} days, kept ({tau['why']})")
+        how = "learned from the twin" if tau.get("from_twin") else "kept"
+        lines.append(f"τ: {tau['used_days']:.0f} days, {how} ({tau['why']})")
     return lines
 
 

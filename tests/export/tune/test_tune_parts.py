@@ -218,7 +218,7 @@ def pairs_with(tau: float, count: int, seed: int = 0) -> list[OwnPair]:
     """Pairs whose ECG shows the scar of the image with probability exp(−Δt/τ)."""
     rng = np.random.default_rng(seed)
     found = []
-    for number in range(count):
+    for _ in range(count):
         gap = float(np.exp(rng.uniform(np.log(1.0), np.log(1000.0))))
         image, other = (_segments(rng) for _ in range(2))
         heard = image if rng.random() < np.exp(-gap / tau) else other
@@ -229,7 +229,7 @@ def pairs_with(tau: float, count: int, seed: int = 0) -> list[OwnPair]:
             torch.tensor(image)[pixels].float(), 0.0, torch.zeros(17), torch.zeros(2),
             belief.expand(2, 4, 17), torch.zeros(2, 4, 2),
         )  # fmt: skip
-        found.append(OwnPair(patient, gap, bool(image.any()), number))
+        found.append(OwnPair(patient, gap, bool(image.any()), 1.0))
     return found
 
 
@@ -255,7 +255,7 @@ def test_a_time_constant_is_not_made_up_where_they_do_not() -> None:
     deaf = pairs_with(100.0, 120)
     mute = [
         OwnPair(
-            Patient(**{**vars(p.patient), "belief": torch.zeros(2, 4, 17)}), p.gap_days, True, 0
+            Patient(**{**vars(p.patient), "belief": torch.zeros(2, 4, 17)}), p.gap_days, True, 1.0
         )
         for p in deaf
     ]

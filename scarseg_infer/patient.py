@@ -49,7 +49,7 @@ class Grid:
     heights_mm: FloatArray
     """[S] height that each slice stands for."""
     placed: bool
-    """Whether the file says where in a body its voxels lie."""
+    """True where the file says where in a body its voxels lie."""
 
     @property
     def spacing_mm(self) -> tuple[float, float]:
@@ -66,7 +66,7 @@ class PatientView:
     beat_mv: NDArray[np.float32] | None
     """[12, 512] mean beat; None without an ECG."""
     decision: EcgDecision
-    """What the gap policy says of the ECG."""
+    """Verdict of the gap policy on the ECG."""
     gap_days: float | None
     gap_source: str
     instance_uids: tuple[str, ...]
@@ -125,7 +125,7 @@ class PatientReader:
 
 
 def view_of(stack: LgeStack, evidence: EcgEvidence) -> PatientView:
-    """What the network would get of a stack and its evidence."""
+    """View of a stack and its evidence as the network would get them."""
     with quiet_readers():  # pydicom would quote an identifier that it does not like
         first = stack.datasets[0] if stack.datasets else None
         patient = None if first is None else text(first, "PatientID")

@@ -1,4 +1,4 @@
-"""Which end of a stack is the apex, from the labels found in it, where no geometry tells."""
+"""The apex of a stack from the labels found in it, where no geometry tells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TAPER = 1.1
 
 
 def apex_comes_first(labels: NDArray[np.uint8]) -> bool:
-    """Whether labels [S, H, W] run apex → base: the LV of the first third of the slices that
+    """Tell whether labels [S, H, W] run apex → base: the LV of the first third of the slices that
     show it is clearly smaller than that of the last third."""
     area = np.isin(labels, LEFT_VENTRICLE).sum(axis=(1, 2))
     shown = area[area > 0]

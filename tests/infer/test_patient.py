@@ -16,7 +16,7 @@ from scarseg_infer.study.read import read_study
 from scarseg_runtime.errors import EcgError, StudyError
 
 
-@pytest.mark.parametrize("turns", product((False, True), repeat=4))
+@pytest.mark.parametrize("turns", [*product((False, True), repeat=4)])
 def test_every_voxel_stays_where_it_is_in_the_body(turns: tuple[bool, ...]) -> None:
     """Whatever way a stack is displayed, a voxel's value is found at its own place."""
     stack = read_study(DEMO_STUDY)

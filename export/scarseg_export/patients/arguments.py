@@ -66,7 +66,7 @@ def score_arguments(score: argparse.ArgumentParser) -> None:
 
 
 def tune_arguments(train: argparse.ArgumentParser) -> None:
-    """What ``train`` needs for patients of one's own."""
+    """Options of ``train`` for patients of one's own."""
     train.add_argument("--data", type=Path, metavar="TABLE",
                        help="your labelled patients: see data check --help")  # fmt: skip
     train.add_argument("--classes", type=Path, metavar="TOML",

@@ -35,7 +35,7 @@ class Checked:
 
     @property
     def errors(self) -> list[Problem]:
-        """What keeps the table from being used."""
+        """Problems that keep the table from being used."""
         return [problem for problem in self.problems if problem.fatal]
 
 
@@ -113,7 +113,7 @@ def _of_mask(number: int, loaded: Loaded) -> Iterator[Problem]:
 
 
 def _of_origin(number: int, loaded: Loaded) -> Iterator[Problem]:
-    """Whether study and mask are of one patient and one study, where both tell."""
+    """Contradictions between study and mask on patient and study, where both tell."""
     view, mask = loaded.view, loaded.mask
     if None not in (view.patient_key, mask.patient_key) and view.patient_key != mask.patient_key:
         yield Problem(

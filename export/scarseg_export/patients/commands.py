@@ -1,4 +1,4 @@
-"""What ``scarseg-export data``, ``score`` and ``train --data`` do."""
+"""Commands on tables of patients: ``data``, ``score`` and ``train --data``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether each mask lies on the heart that is there, and each ECG fits it, as a model sees both.
+"""Masks and ECGs against the heart that a model finds in the image.
 
 Finds what no header tells: a mask of another patient, a stack or mask upside down, an ECG of
 somebody else. The model need not be good at scar for it: it has to find ventricles.
@@ -42,7 +42,7 @@ NEAR_VOXELS = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """What the model saw of a patient."""
+    """Findings of the model in a patient."""
 
     patient: OwnPatient
     lv: NDArray[np.bool_]
@@ -94,7 +94,7 @@ def _look(model: Model, patient: OwnPatient) -> Found:
 
 
 def _flipped(one: Found) -> Iterator[Problem]:
-    """Whether the drawn wall fits better turned."""
+    """A problem where the drawn wall fits better turned."""
     patient = one.patient
     drawn = wall_of_truth(patient.labels)
     if not patient.anatomy or not drawn.any() or not one.lv.any():
@@ -111,7 +111,7 @@ def _flipped(one: Found) -> Iterator[Problem]:
 
 
 def _of_wall(one: Found) -> Iterator[Problem]:
-    """Whether the drawn wall lies on the one that is found."""
+    """A problem where the drawn wall does not lie on the one that is found."""
     row, drawn = one.patient.row, wall_of_truth(one.patient.labels)
     if not drawn.any():
         return  # said where files are read

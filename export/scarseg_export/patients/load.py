@@ -43,11 +43,11 @@ class OwnPatient:
     """[S] along the stack, growing from base to apex."""
     heights_mm: NDArray[np.float64]
     anatomy: bool
-    """Whether cavity and wall were drawn; ``scar``, ``rv``: whether those were."""
+    """True where cavity and wall were drawn; ``scar`` and ``rv`` likewise."""
     scar: bool
     rv: bool
     order_known: bool
-    """Whether geometry or labels tell which end is the base."""
+    """True where geometry or labels tell which end is the base."""
     beat_mv: NDArray[np.float32] | None
     gap_days: float | None
     ecg_valid: bool
@@ -65,7 +65,7 @@ class OwnPatient:
 
     @property
     def has_scar(self) -> bool:
-        """Whether scar was drawn."""
+        """True where scar was drawn."""
         return bool((self.labels == Label.SCAR).any())
 
 
@@ -150,7 +150,7 @@ def as_lv(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def wall_of_truth(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Where the wall was drawn, scar included."""
+    """Mask of the wall as drawn, scar included."""
     return np.isin(labels, (*MYOCARDIUM_LABELS, WALL))
 
 

@@ -45,13 +45,13 @@ class Placed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mask:
-    """What was drawn for one patient."""
+    """Classes drawn for one patient, and where their files say they belong."""
 
     grid: Placed
     drawn: frozenset[str]
     """Classes that whoever drew it looked for; others may be there unlabelled."""
     sparse: bool = False
-    """Whether slices without anything drawn were left out on purpose, as DICOM SEG may."""
+    """Slices without anything drawn were left out on purpose, as DICOM SEG may do."""
     instance_uids: frozenset[str] = frozenset()
     """SOPInstanceUIDs that a DICOM SEG says it was drawn on; empty where unknown."""
     study_uid: str | None = None

@@ -68,7 +68,7 @@ class PatientView(Protocol):
 
 
 class PatientReader(Protocol):
-    """What reads patients; see ``scarseg_infer.patient`` for what each method raises."""
+    """Reader of patients; ``scarseg_infer.patient`` says what each method raises."""
 
     def read(
         self, study: Path, ecg: Path | None, gap_days: float | None, series: str | None = None

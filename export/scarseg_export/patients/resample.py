@@ -22,7 +22,7 @@ LV = (CAVITY, MYOCARDIUM, SCAR)
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What laying a mask on another grid has cost; all 0 and 1 where both grids are one."""
+    """Cost of laying a mask on another grid; nothing where both grids are one."""
 
     resampled: bool
     outside: float

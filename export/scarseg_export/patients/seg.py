@@ -47,7 +47,7 @@ class Seg:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether the file begins as DICOM files do."""
+    """Tell whether the file begins as DICOM files do."""
     try:
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"
@@ -121,7 +121,7 @@ def _seg(dataset: Dataset) -> Seg:
 
 
 def _groups(shared: Dataset, own: Dataset) -> dict[str, Any]:
-    """What places a frame; each functional group stands in one of both."""
+    """Place of a frame; each functional group stands in one of both."""
 
     def item(name: str) -> Dataset:
         return (own if name in own else shared)[name].value[0]

@@ -42,7 +42,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a row, or worth a look."""
+    """Something wrong with a row, or worth a look."""
 
     row: int
     """0: with the table as a whole."""

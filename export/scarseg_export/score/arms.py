@@ -1,4 +1,4 @@
-"""What is compared on the same patients: model files, heads of a run's folds, and plain rules."""
+"""Arms compared on the same patients: model files, heads of a run's folds, plain rules."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ BINS = 10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """What an arm says of a patient, on the patient's grid."""
+    """Answer of an arm on a patient, on the patient's grid."""
 
     labels: NDArray[np.uint8]
     """[S, H, W]"""

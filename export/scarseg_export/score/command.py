@@ -1,4 +1,4 @@
-"""What ``scarseg-export score`` does."""
+"""``scarseg-export score``: from a table and models to the report."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Job:
 
 
 def about_run(run: Path) -> dict[str, str]:
-    """What the report says of a run's folds."""
+    """Statement of the report on a run's folds."""
     text = (run / RECORD).read_bytes()
     record = json.loads(text)
     words = record["data"] or "labelled patients of whom their table says nothing"
@@ -109,7 +109,7 @@ def about_run(run: Path) -> dict[str, str]:
 
 
 def about(path: Path) -> dict[str, str]:
-    """What the report says of a model file. Raises ModelError."""
+    """Statement of the report on a model file. Raises ModelError."""
     found = read_model_file(path)
     return {
         "name": f"{found.metadata.name} {found.metadata.version}", "sha256": found.sha256,

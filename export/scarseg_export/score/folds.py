@@ -29,13 +29,13 @@ class FoldModel:
     trained: Checkpoint
     unplaced: nn.Module
     heads: bool
-    """Whether those heads were trained."""
+    """True where those heads were trained."""
 
 
 def of_run(
     run: Path, patients: Sequence[OwnPatient], min_scar_ml: float
 ) -> tuple[str, Predictor, set[int]]:
-    """What the folds of a run say of the patients that they were not trained on.
+    """Predictor made of the folds of a run, each for the patients that it was not trained on.
 
     Returns: a name, the predictor, and the rows of the table that it says something of.
 

@@ -32,12 +32,12 @@ PAPER = (
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a report says of itself."""
+    """Statements of a report on itself."""
 
     models: list[dict[str, Any]]
     """Name, SHA-256 and training data of each model."""
     data: str
-    """What the table's TOML says of the patients; empty where nothing."""
+    """Words of the table's TOML on the patients; empty where it has none."""
     left_out: int
     """Rows that could not be read."""
 

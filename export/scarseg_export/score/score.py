@@ -33,7 +33,7 @@ class Table:
     """Scores of every patient in every arm."""
 
     patients: list[dict[str, Any]]
-    """What is said of each: id, row, Δt."""
+    """Facts on each: id, row, Δt."""
     arms: list[Arm]
     cases: dict[Arm, list[Case | None]]
     """By arm, one a patient; None where the arm says nothing of it."""

@@ -25,7 +25,7 @@ DRAWN, FOUND = "#f0e442", "#56b4e9"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shot:
-    """What is needed to draw one patient."""
+    """All that is needed to draw one patient."""
 
     id: str
     arm: str

@@ -20,7 +20,7 @@ WARM_UP = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long and how fast."""
+    """Length, rate and patience of a training."""
 
     name: str
     steps: int

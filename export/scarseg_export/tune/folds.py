@@ -1,4 +1,4 @@
-"""Which patients are trained on, stopped by and tested on; groups are never split."""
+"""Patients to train on, to stop by and to test on; groups are never split."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ BATCH = 12
 FEWEST_FUSION, EACH = 30, 8
 """Pairs that the fusion needs, and how many of them with scar, and without."""
 FEWEST_AGREEMENT = 60
-"""Whether two tests are of one patient is learned by exchanging them: few make few exchanges."""
+"""Agreement is learned by exchanging the ECGs of pairs: few make few exchanges."""
 
 
 def tune_fusion(

@@ -24,7 +24,7 @@ class OwnPair:
     gap_days: float
     has_scar: bool
     weight: float
-    """How often it is drawn."""
+    """Of being drawn, relative to the others."""
 
 
 def usable_pairs(patients: Sequence[OwnPatient]) -> list[OwnPatient]:

@@ -138,7 +138,7 @@ def statements(said: dict[str, Any]) -> list[str]:
 
 
 def _facts(record: dict[str, Any], fold: Fold, said: dict[str, Any]) -> dict[str, Any]:
-    """What a model file made of this says: the table's own words, and counts."""
+    """Statements of a model file made of this: the table's own words, and counts."""
     words = record["data"] or "labelled patients of whom their table says nothing"
     count = len(fold.train) + len(fold.validation)
     begun = record["start"]
@@ -200,7 +200,7 @@ def _claim(run: Path, record: dict[str, Any]) -> None:
 
 
 def read_record(run: Path) -> dict[str, Any] | None:
-    """What a run folder says of itself; None where it is none."""
+    """Record of a run folder; None where it is none."""
     try:
         return dict(json.loads((run / RECORD).read_text(encoding="utf-8")))
     except (OSError, ValueError):
@@ -239,7 +239,7 @@ def _stage(path: Path, module: nn.Module, work: Any) -> None:
 
 
 def _localiser_says(net: ScarNet, patients: Sequence[OwnPatient]) -> dict[str, Any]:
-    """How far the localiser, which is not trained on own patients, is off on them."""
+    """Distances of the localiser, which is not trained on own patients, from them."""
     apart = [
         float(np.linalg.norm(
             found_centres(p, net.localiser).mean(0) - heart_centres(p, net.localiser).mean(0)

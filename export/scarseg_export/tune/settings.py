@@ -14,7 +14,7 @@ from scarseg_runtime.errors import UsageError
 
 @dataclass(frozen=True)
 class TuneSettings:
-    """How patients are trained on. What is needed of the twin comes from ``recipe``."""
+    """Settings of a training on patients; ``recipe`` is for all that comes from the twin."""
 
     seed: int = 1
     folds: int = 5

@@ -23,7 +23,7 @@ SIZE = 144
 SPACING_MM = (1.25, 1.9)
 """Of the grid, as of the twin's stacks."""
 BRIGHTEST = 2**14 - 1
-"""What stored pixels are scaled to: the buffers hold them as signed 16 bits."""
+"""Stored pixels are scaled up to this: the buffers hold them as signed 16 bits."""
 SPIKES = 99.95
 """Percentile above which pixels are cut off."""
 

@@ -1,4 +1,4 @@
-"""Where a training begins: a model file, a checkpoint, or nothing."""
+"""The beginning of a training: a model file or a checkpoint."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Start:
     threshold: float
     """Of the disagreement flag."""
     folded: bool
-    """Whether BatchNorm is folded away: a model file holds nothing else."""
+    """True where BatchNorm is folded away: a model file holds nothing else."""
     name: str
     sha256: str
     """Of the file; empty where there is none."""
@@ -104,7 +104,7 @@ def _digest(path: Path) -> str:
 
 
 def checkpoint_of(start: Start, threshold: float, recipe: dict[str, Any]) -> Checkpoint:
-    """What a training that began here leaves behind.
+    """Checkpoint that a training which began here leaves behind.
 
     Raises:
         UsageError: ``recipe`` names another network.

@@ -1,4 +1,4 @@
-"""How fast ECGs grow old, from pairs of known gaps: an estimate with its interval, or none.
+"""The time constant of ECGs from pairs of known gaps: an estimate with its interval, or none.
 
 The likelihood is that of TAFF's training (net/taff.py). Here it is profiled: for every time
 constant of a grid the other parameters are fitted anew, and what lies within 1.92 of the best
@@ -33,7 +33,7 @@ FEWEST = 40
 
 @dataclass(frozen=True, slots=True)
 class TauEstimate:
-    """What the pairs say of the time constant."""
+    """Answer of the pairs on the time constant."""
 
     pairs: int
     fresh: int

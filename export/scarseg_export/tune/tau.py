@@ -23,6 +23,8 @@ from scarseg_export.train.fusion import Pairs
 from scarseg_export.tune.pairs import OwnPair
 
 GRID_DAYS = np.geomspace(3.0, 3000.0, 25)
+FINE = 17
+"""Points between the neighbours of the best."""
 DROP = float(chi2.ppf(0.95, 1)) / 2
 TOLD = 10.0
 """An interval whose ends are further apart than this factor says too little to move τ."""
@@ -61,12 +63,13 @@ def estimate_tau(pairs: Sequence[OwnPair]) -> TauEstimate:
         )
         return TauEstimate(*known, None, None, None, False, why)
     stacked = Pairs.of([pair.patient for pair in pairs])
-    profile = np.array([_fitted(stacked, gaps, tau) for tau in GRID_DAYS])
+    days, profile = _profile(stacked, gaps)
     best = int(profile.argmin())
     inside = np.flatnonzero(profile <= profile[best] + DROP)
-    low = None if inside[0] == 0 else float(GRID_DAYS[inside[0]])
-    high = None if inside[-1] == len(GRID_DAYS) - 1 else float(GRID_DAYS[inside[-1]])
-    tau = float(GRID_DAYS[best])
+    # The ends are the first points that are out, so that no interval is narrower than the grid.
+    low = None if inside[0] == 0 else float(days[inside[0] - 1])
+    high = None if inside[-1] == len(days) - 1 else float(days[inside[-1] + 1])
+    tau = float(days[best])
     if low is None or high is None:
         why = "the interval is open: these pairs cannot tell how fast ECGs grow old"
     elif high / low > TOLD:
@@ -74,6 +77,18 @@ def estimate_tau(pairs: Sequence[OwnPair]) -> TauEstimate:
     else:
         why = ""
     return TauEstimate(*known, tau, low, high, not why, why)
+
+
+def _profile(pairs: Pairs, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Time constants and their negative log-likelihoods: the grid, and a finer one at its best."""
+    coarse = np.array([_fitted(pairs, gaps, tau) for tau in GRID_DAYS])
+    best = int(coarse.argmin())
+    near = GRID_DAYS[max(best - 2, 0)], GRID_DAYS[min(best + 2, len(GRID_DAYS) - 1)]
+    fine_days = np.geomspace(*near, FINE)[1:-1]
+    fine = np.array([_fitted(pairs, gaps, tau) for tau in fine_days])
+    days, profile = np.append(GRID_DAYS, fine_days), np.append(coarse, fine)
+    order = np.argsort(days)
+    return days[order], profile[order]
 
 
 def _fitted(pairs: Pairs, gaps: np.ndarray, tau: float) -> float:
@@ -95,7 +110,7 @@ def _fitted(pairs: Pairs, gaps: np.ndarray, tau: float) -> float:
         )
         loss.backward()
         slopes = [0.0 if p.grad is None else float(p.grad) for p in age.parameters()]
-        return float(loss), np.array(slopes)
+        return float(loss.detach()), np.array(slopes)
 
     found = minimize(objective, START, jac=True, method="L-BFGS-B")
     return float(found.fun) if math.isfinite(found.fun) else math.inf

@@ -89,12 +89,12 @@ def _page(table: Table, document: dict[str, Any], gallery: Gallery) -> str:
     script = (ASSETS / "sort.js").read_text(encoding="utf-8")
     parts = [
         _section("What each part adds", [
-            tables.paper(arms, [(words, f"{model}: {arm}") for words, arm in PAPER])
+            tables.paper(model, arms, [(words, f"{model}: {arm}") for words, arm in PAPER])
             for model in dict.fromkeys(a.model for a in table.arms if a.model != RULES)
         ]),
         _section("All measures", [tables.overview({t: arms[t] for t in models}), _legend()]),
         _section("In the expert's wall, by plain rules", [
-            tables.overview({t: s for t, s in arms.items() if t not in models})
+            tables.overview({t: s for t, s in arms.items() if t not in models}, scar_only=True)
         ]) if len(models) < len(arms) else "",
         _section("By age of the ECG", [tables.by_bin(document["bins"], models)]),
         _section("Differences", [tables.differences(document["differences"])]),

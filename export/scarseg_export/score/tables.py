@@ -24,6 +24,10 @@ MEASURES = (
 )
 
 
+SCAR = ("scar", "precision", "sensitivity", "false")
+"""Beginnings of the keys that say something of scar."""
+
+
 def interval(found: Mapping[str, Any] | None, form: str) -> str:
     """A mean and its interval."""
     if found is None or found["mean"] is None:
@@ -33,11 +37,12 @@ def interval(found: Mapping[str, Any] | None, form: str) -> str:
     return f"{found['mean']:{form}} ({found['low']:{form}} to {found['high']:{form}})"
 
 
-def overview(arms: Mapping[str, Any]) -> str:
-    """All measures of all arms, one column an arm."""
+def overview(arms: Mapping[str, Any], *, scar_only: bool = False) -> str:
+    """All measures of all arms, or those of scar alone, one column an arm."""
     rows = [
         [title, *(interval(summary[key], form) for summary in arms.values())]
         for key, title, form in MEASURES
+        if not scar_only or key.startswith(SCAR)
     ]
     rows += [
         ["Scar burden, bias and limits, % of wall",
@@ -53,7 +58,7 @@ def overview(arms: Mapping[str, Any]) -> str:
     return html("Means over patients with 95 % intervals", ["", *arms], rows)
 
 
-def paper(arms: Mapping[str, Any], rows: Sequence[tuple[str, str]]) -> str:
+def paper(model: str, arms: Mapping[str, Any], rows: Sequence[tuple[str, str]]) -> str:
     """Image-only baseline against fusion, with and without its parts.
 
     Args:
@@ -66,7 +71,7 @@ def paper(arms: Mapping[str, Any], rows: Sequence[tuple[str, str]]) -> str:
         if title in arms
     ]
     head = ["", "Scar Dice", "Precision", "Sensitivity"]
-    return html("What each part adds", head, cells)
+    return html(model, head, cells)
 
 
 def by_bin(bins: Mapping[str, Any], arms: Sequence[str]) -> str:

@@ -9,11 +9,7 @@ import numpy as np
 
 from scarseg_infer.ecg.evidence import EcgEvidence
 from scarseg_infer.result import EcgUse, ModelUse, ScarResult
-from scarseg_infer.study.geometry.orientation import (
-    DisplayTransform,
-    apex_comes_first,
-    display_transform,
-)
+from scarseg_infer.study.geometry.orientation import DisplayTransform, display_transform
 from scarseg_infer.study.geometry.straight_grid import grid_warnings
 from scarseg_infer.study.geometry.upright import upright_turn
 from scarseg_infer.study.stack import LgeStack
@@ -26,6 +22,7 @@ from scarseg_runtime.quantify.characteristics import threshold_doubts
 from scarseg_runtime.quantify.components import clean_labels
 from scarseg_runtime.quantify.quantities import Quantities, quantify, slice_heights_mm
 from scarseg_runtime.run_control import RunControl
+from scarseg_runtime.slice_order import apex_comes_first
 
 PLAUSIBLE_LV_MASS_G = (20.0, 1500.0)
 """Myocardium beyond these is a mistake in image or geometry: adults have 60–200 g, the heaviest

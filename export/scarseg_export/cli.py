@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scarseg_export import commands
+from scarseg_export.patients.arguments import data_arguments, score_arguments, tune_arguments
 from scarseg_runtime.console import results_are_there
 from scarseg_runtime.errors import ScarsegError
 from scarseg_runtime.install import install_command
@@ -63,7 +64,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     add = top.add_subparsers(dest="command", required=True).add_parser
     _twin_arguments(add("twin", help="write simulated patients as DICOM, ECGs in WFDB too"))
-    train = add("train", help="train a model on the digital twin")
+    data_arguments(add("data", help="check tables of your own patients, or make them"))
+    score_arguments(add("score", help="score models on labelled patients of your own"))
+    train = add("train", help="train a model on the digital twin, or on your own patients")
     train.add_argument("--out", type=Path, required=True, help="run folder; resumes if it exists")
     train.add_argument("--recipe", type=Path, help="JSON with the recipe fields to change")
     train.add_argument("--seed", type=int, help="instead of the recipe's")
@@ -73,8 +76,13 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--ecg", type=Path, metavar="FOLDER",
                        help="PTB-XL, as published or a part of it, as real ECGs (folds 1-8; "
                        "9 calibrates, 10 tests); without it no real ECG is used")  # fmt: skip
+    tune_arguments(train)
     train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
                        help="of the image stages (default: CUDA where there is a GPU)")  # fmt: skip
+    deploy = add("deploy", help="everything that is handed on of a run of train --data")
+    deploy.add_argument("run", type=Path, help="run folder of a finished training")
+    deploy.add_argument("-o", "--out", type=Path, required=True, help="new folder")
+    _export_arguments(deploy)
     _onnx_arguments(add("onnx", help="export a checkpoint as one ONNX file",
                         formatter_class=argparse.RawDescriptionHelpFormatter,
                         description=ONNX_HELP))  # fmt: skip
@@ -115,13 +123,17 @@ def parser() -> argparse.ArgumentParser:
 def _onnx_arguments(onnx: argparse.ArgumentParser) -> None:
     onnx.add_argument("checkpoint", type=Path, help="model.pt of a run folder, or your own")
     onnx.add_argument("-o", "--out", type=Path, required=True)
-    onnx.add_argument("--min-scar-ml", type=float, default=MIN_SCAR_ML,
-                      help="smaller islands of scar count as noise (%(default)s)")  # fmt: skip
+    _export_arguments(onnx)
     onnx.add_argument("--test-cases", type=int, default=0,
                       help="score on so many twin patients, record the scores")  # fmt: skip
-    onnx.add_argument("--cases", type=int, default=20,
-                      help="twin patients to verify on (%(default)s)")  # fmt: skip
     _report_argument(onnx)
+
+
+def _export_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--min-scar-ml", type=float, default=MIN_SCAR_ML,
+                         help="smaller islands of scar count as noise (%(default)s)")  # fmt: skip
+    command.add_argument("--cases", type=int, default=20,
+                         help="twin patients to verify on (%(default)s)")  # fmt: skip
 
 
 def _variant_arguments(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -173,6 +185,9 @@ def _twin_arguments(twin: argparse.ArgumentParser) -> None:
     twin.add_argument("--size", type=int, default=160, help="rows and columns (default: 160)")
     twin.add_argument("--spacing-mm", type=float, default=1.6)
     twin.add_argument("--gap-days", type=float, help="same for all; default: a clinical mix")
+    twin.add_argument("--shift", action="store_true",
+                      help="patients of another hospital: other contrast, other territories, a "
+                      "time constant of 30 instead of 120 days")  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

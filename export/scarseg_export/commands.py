@@ -8,32 +8,52 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scarseg_runtime.errors import ModelError, OutputError
+from scarseg_runtime.errors import ModelError, OutputError, UsageError
 from scarseg_runtime.model_file.read import half_variant_path
 
 
 def twin(arguments: argparse.Namespace) -> None:
-    import numpy as np
+    from scarseg_export.twin.write import write_cohort
 
-    from scarseg_export.twin.cohort import is_stale, sample_case, sample_gaps
-    from scarseg_export.twin.write import write_case
+    for folder, gap_days in write_cohort(
+        arguments.out, arguments.cases, arguments.seed, size=arguments.size,
+        spacing_mm=arguments.spacing_mm, gap_days=arguments.gap_days, shift=arguments.shift,
+    ):  # fmt: skip
+        print(f"{folder}: ECG {gap_days:.1f} days before the MRI")
 
-    for index in range(arguments.cases):
-        seed = arguments.seed + index
-        rng = np.random.default_rng([seed, 6])
-        gap = sample_gaps(rng, 1)
-        if arguments.gap_days is not None:
-            gap[:] = arguments.gap_days
-        folder = arguments.out / f"twin-{seed:06d}"
-        stale = bool(is_stale(rng, gap)[0])
-        write_case(
-            sample_case(seed), folder, size=arguments.size, spacing_mm=arguments.spacing_mm,
-            gap_days=float(gap[0]), stale=stale,
-        )  # fmt: skip
-        print(f"{folder}: ECG {gap[0]:.1f} days before the MRI")
+
+def data(arguments: argparse.Namespace) -> None:
+    from scarseg_export.patients import commands
+
+    actions = {"check": commands.check, "from-nnunet": commands.from_nnunet}
+    actions[arguments.action](arguments)
+
+
+def deploy(arguments: argparse.Namespace) -> None:
+    from scarseg_export.deploy.deploy import deploy as write_folder
+
+    folder = write_folder(
+        arguments.run, arguments.out, min_scar_ml=arguments.min_scar_ml, cases=arguments.cases
+    )
+    print("\n".join(str(path) for path in sorted(folder.iterdir())))
+
+
+def score(arguments: argparse.Namespace) -> None:
+    from scarseg_export.patients import commands
+
+    commands.score(arguments)
 
 
 def train(arguments: argparse.Namespace) -> None:
+    if arguments.data is not None:
+        from scarseg_export.patients import commands
+
+        commands.train(arguments)
+        return
+    for option in ("classes", "start", "folds", "twin_share"):
+        if getattr(arguments, option) is not None:
+            name = {"start": "from", "twin_share": "twin-share"}.get(option, option)
+            raise UsageError(f"--{name} needs --data", "Pass a table of your own patients")
     from dataclasses import replace
 
     from scarseg_export.train.recipe import load_recipe

@@ -28,8 +28,21 @@ def digest(row: Row, settings: str) -> str:
     Raises:
         StudyError: the study is a folder that cannot be read.
     """
-    ecg = list(_ecg_files(Path(row.ecg))) if row.ecg else []
-    return _digest([key(row, settings), _study(Path(row.study)), [_file(path) for path in ecg]])
+    ecg = Path(row.ecg) if row.ecg else None
+    return _digest([key(row, settings), *_contents(Path(row.study), ecg)])
+
+
+def content_digest(study: Path, ecg: Path | None, settings: str) -> str:
+    """Digest of the contents of both, wherever they lie, and of ``settings``.
+
+    Raises:
+        StudyError: the study is a folder that cannot be read.
+    """
+    return _digest([settings, *_contents(study, ecg)])
+
+
+def _contents(study: Path, ecg: Path | None) -> tuple[list[str], list[str]]:
+    return _study(study), [] if ecg is None else [_file(path) for path in _ecg_files(ecg)]
 
 
 def _digest(parts: object) -> str:

@@ -12,8 +12,8 @@ import pytest
 from scarseg_infer import EcgError, ModelError, ProviderError, Segmenter, StudyError, read_study
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
 from scarseg_infer.result import ScarResult
-from scarseg_infer.study.geometry.orientation import apex_comes_first
 from scarseg_runtime.contract import MYOCARDIUM, Label
+from scarseg_runtime.slice_order import apex_comes_first
 from scarseg_runtime.taff import weight
 
 

@@ -103,12 +103,13 @@ def _our_own(path: Path) -> Described:
     facts = {
         "name": "scarseg-reference",
         "version": __version__,
-        "training_data": training_statement(recipe),
+        "training_data": trained.facts.get("training_data") or training_statement(recipe),
         "licence": "Apache-2.0",
         "recipe": recipe,
         "disagreement_threshold": trained.disagreement_threshold,
         "ecg_scores": trained.ecg_scores,
         "classes": class_entries(),
+        **trained.facts,
     }
     return Described(trained.net, facts)
 

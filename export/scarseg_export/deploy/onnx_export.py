@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from scarseg_export.deploy.described import INTENDED_USE, load_described
-from scarseg_export.deploy.fold import fold_batch_norm
 from scarseg_export.deploy.model_io import load_model, set_metadata, write_model
 from scarseg_export.deploy.onnx_weights import name_weights, network_of
 from scarseg_export.evaluation.model_file import score_model
+from scarseg_export.net.fold import fold_batch_norm
 from scarseg_export.verify.parity import verify
 from scarseg_export.verify.studies import TWIN_CASES
 from scarseg_runtime.contract import BEAT_SAMPLES, INPUTS, OUTPUTS, TensorSpec

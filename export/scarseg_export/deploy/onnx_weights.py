@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from scarseg_export.deploy.fold import fold_batch_norm
+from scarseg_export.net.fold import fold_batch_norm
 from scarseg_export.net.network import ScarNet
 from scarseg_export.train.recipe import network_config
 from scarseg_runtime.errors import ModelError

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from scarseg_export.net.fold import fold_batch_norm
 from scarseg_export.net.network import ScarNet
 from scarseg_export.train.fusion import Ablations
 from scarseg_export.train.recipe import network_config
@@ -25,6 +26,10 @@ class Checkpoint:
     disagreement_threshold: float
     ecg_scores: dict[str, Any] = field(default_factory=dict)
     """Of the ECG branch on real ECGs (metadata of the same name); empty without any."""
+    folded: bool = False
+    """Whether BatchNorm is folded into the convolutions: the training began with a model file."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What a model file made of this must say instead of what follows from the recipe."""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -35,6 +40,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "ablations": checkpoint.ablations.state_dict(),
         "disagreement_threshold": checkpoint.disagreement_threshold,
         "ecg_scores": checkpoint.ecg_scores,
+        "folded": checkpoint.folded,
+        "facts": checkpoint.facts,
     }
     torch.save(content, path)
 
@@ -48,14 +55,20 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         content = torch.load(path, weights_only=True)
         net = ScarNet(network_config(content["recipe"]["network"]))
+        folded = bool(content.get("folded", False))
+        if folded:
+            fold_batch_norm(net.eval())
         net.load_state_dict(content["state"])
         ablations = Ablations(net)
         ablations.load_state_dict(content["ablations"])
         threshold = float(content["disagreement_threshold"])
         scores = dict(content.get("ecg_scores", {}))
+        facts = dict(content.get("facts", {}))
     except (OSError, KeyError, TypeError, RuntimeError, UnpicklingError) as error:
         raise ModelError(
             "the checkpoint is missing, damaged, or not one of this network",
             "Pass the model.pt that scarseg-export train wrote",
         ) from error
-    return Checkpoint(net.eval(), ablations.eval(), content["recipe"], threshold, scores)
+    return Checkpoint(
+        net.eval(), ablations.eval(), content["recipe"], threshold, scores, folded, facts
+    )

@@ -104,27 +104,32 @@ def _losses(
     gaps = sample_gaps(rng, BATCH)
     stale = is_stale(rng, gaps)
     picked = rng.integers(len(patients), size=BATCH)
-    weights = net.taff(torch.tensor(gaps, dtype=torch.float32), torch.ones(BATCH))
-    still, one = weights.detach(), torch.ones(())
+    weights = net.taff(torch.tensor(gaps, dtype=torch.float32), torch.ones(BATCH)).detach()
     parts = []
     for number, patient in enumerate(patients[int(index)] for index in picked):
         own = _ecg(rng, patient, STALE if stale[number] else OWN)
-        odd = torch.sigmoid(disagreement_of(net, patient, own)).detach()
-        image = net.ceiling(patient.scar)
-        change = change_of(net.fusion, patient, own.belief)
-        fused = moved(image, change, odd, net.config.agreement_gate)
-        atlas = change_of(ablations.atlas, patient, unheard(own.belief))
-        untimed = change_of(ablations.untimed, patient, own.belief)
-        parts.append(
-            torch.stack(
-                [
-                    mixture_loss(image, fused, still[number], patient),
-                    mixture_loss(image, image + atlas, one, patient),
-                    mixture_loss(image, image + untimed, one, patient),
-                ]
-            )
-        )
+        parts.append(pair_losses(net, ablations, patient, own, weights[number]))
     return torch.stack(parts).mean(0)
+
+
+def pair_losses(
+    net: ScarNet, ablations: Ablations, patient: Patient, ecg: Heard, weight: Tensor
+) -> Tensor:
+    """[3] of one patient with one ECG: fusion at its ``weight``, atlas without an ECG, and an ECG
+    whose age nobody knows."""
+    one = torch.ones(())
+    odd = torch.sigmoid(disagreement_of(net, patient, ecg)).detach()
+    image = net.ceiling(patient.scar)
+    fused = moved(image, change_of(net.fusion, patient, ecg.belief), odd, net.config.agreement_gate)
+    atlas = change_of(ablations.atlas, patient, unheard(ecg.belief))
+    untimed = change_of(ablations.untimed, patient, ecg.belief)
+    return torch.stack(
+        [
+            mixture_loss(image, fused, weight, patient),
+            mixture_loss(image, image + atlas, one, patient),
+            mixture_loss(image, image + untimed, one, patient),
+        ]
+    )
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ def load_patients(
     count: int,
     share: float = PIXEL_SHARE,
     ecgs: RealEcgs | None = None,
+    rendered: Path | None = None,
 ) -> list[Patient]:
     """Pass ``count`` patients through the frozen parts of ``net``.
 
@@ -82,13 +83,14 @@ def load_patients(
     Args:
         share: of the wall's pixels that is kept.
         ecgs: real records, for semi-real patients; None for those of the twin.
+        rendered: where the rendered stacks are kept instead, if several networks share them.
     """
     known = folder / "patients.pt"
     if known.exists():
         return [Patient(**values) for values in torch.load(known, weights_only=True)]
     spec = StackSpec(purpose, count, 160, (1.4, 1.8), 35.0)
     case_of = sample_case if ecgs is None else case_maker(ecgs)
-    buffer = stack_buffer(folder / "twin", recipe.seed, spec, case_of=case_of)
+    buffer = stack_buffer(rendered or folder / "twin", recipe.seed, spec, case_of=case_of)
     bar = tqdm(range(count), desc="pass patients through the image network", mininterval=10)
     patients = []
     for index in bar:
@@ -135,22 +137,45 @@ def real_beats(ecgs: RealEcgs, seed: int) -> Tensor:
     return torch.from_numpy(ecgs.beats[[found.own, found.stale]])
 
 
-@torch.no_grad()
 def _patient(
     net: ScarNet, buffer: StackBuffer, index: int, seed: int, share: float, beats: Tensor
 ) -> Patient:
     torch.manual_seed(seed)
     pixels = torch.from_numpy(buffer.pixels[index].astype(np.float32))
     spacing = torch.full((2,), float(buffer.spacing_mm[index]))
-    seen = net.see(pixels, spacing, torch.linspace(0, 1, len(pixels)))
-    truth = torch.from_numpy((buffer.labels[index] == Label.SCAR).astype(np.float32))
-    config = net.config
-    place = seen.place
-    truth = view(
-        truth, seen.half_mm, place.centres_mm, config.crop_size, config.crop_spacing_mm, place.turn
-    ) > 0.5  # fmt: skip
-    wall = wall_of(seen.anatomy)
+    levels = torch.linspace(0, 1, len(pixels))
+    is_scar = torch.from_numpy((buffer.labels[index] == Label.SCAR).astype(np.float32))
+    return passed(net, (pixels, spacing, levels), is_scar, beats, share)
+
+
+@torch.no_grad()
+def passed(
+    net: ScarNet,
+    image: tuple[Tensor, Tensor, Tensor],
+    is_scar: Tensor,
+    beats: Tensor,
+    share: float = PIXEL_SHARE,
+    known: Tensor | None = None,
+) -> Patient:
+    """One patient through the frozen parts of ``net``.
+
+    Args:
+        image: pixels [S, H, W], spacing [2], levels [S].
+        is_scar: [S, H, W] truth.
+        beats: [2, 12, 512] own and stale.
+        known: [S, H, W] 1 where somebody has said whether there is scar; everywhere by default.
+    """
+    seen = net.see(*image)
+    config, place = net.config, seen.place
+
+    def crop(values: Tensor) -> Tensor:
+        size, spacing_mm = config.crop_size, config.crop_spacing_mm
+        return view(values, seen.half_mm, place.centres_mm, size, spacing_mm, place.turn) > 0.5
+
+    truth, wall = crop(is_scar), wall_of(seen.anatomy)
     kept = wall & (torch.rand(wall.shape) < share)
+    if known is not None:
+        kept &= crop(known)
     heard = [net.ecg(distort(beats)) for _ in range(VARIANTS)]
     return Patient(
         seen.features.permute(0, 2, 3, 1)[kept],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from scarseg_export.twin.anatomy import Anatomy, sample_anatomy
 from scarseg_export.twin.ecg import Conduction, sample_conduction, simulate_beats
 from scarseg_export.twin.grid import sample_grid
 from scarseg_export.twin.image import ImageStack, render
-from scarseg_export.twin.scanner import sample_look
+from scarseg_export.twin.scanner import Look, sample_look
 from scarseg_export.twin.scar import ScarMap, no_scar, sample_mimic, sample_scar
 
 TAU_DAYS = 120.0
@@ -36,6 +37,8 @@ class Case:
     """Another state of the same heart: what a stale ECG shows."""
     mimic: ScarMap
     conduction: Conduction
+    look_of: Callable[[np.random.Generator], Look] = sample_look
+    """Draws how an acquisition of this patient looks."""
 
     def image(
         self, size: int, spacing_mm: float, wander_mm: float, slices: int | None = None
@@ -43,7 +46,7 @@ class Case:
         """Render the MRI of this patient on a grid of size × size pixels."""
         rng = _stream(self.seed, 2)
         grid = sample_grid(rng, self.anatomy, size, spacing_mm, wander_mm, slices)
-        return render(rng, self.anatomy, self.scar, self.mimic, grid, sample_look(rng))
+        return render(rng, self.anatomy, self.scar, self.mimic, grid, self.look_of(rng))
 
 
 def sample_case(seed: int, scar_free: float = 0.4) -> Case:
@@ -71,9 +74,11 @@ def sample_gaps(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
     return np.where(rng.random(count) < 0.5, near, spread)
 
 
-def is_stale(rng: np.random.Generator, gap_days: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """True where each ECG belongs to another scar state, by the twin's own time constant."""
-    return rng.random(gap_days.shape) < 1.0 - np.exp(-gap_days / TAU_DAYS)
+def is_stale(
+    rng: np.random.Generator, gap_days: NDArray[np.float64], tau_days: float = TAU_DAYS
+) -> NDArray[np.bool_]:
+    """True where each ECG belongs to another scar state, by a time constant."""
+    return rng.random(gap_days.shape) < 1.0 - np.exp(-gap_days / tau_days)
 
 
 def _stream(seed: int, part: int) -> np.random.Generator:

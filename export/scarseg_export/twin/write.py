@@ -1,23 +1,85 @@
-"""A simulated patient as files: DICOM study, ECG in WFDB and DICOM, label volume."""
+"""Simulated patients as files: DICOM study, ECG in WFDB and DICOM, label volume, and the table."""
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_export.twin.cohort import Case
+from scarseg_export.twin.cohort import TAU_DAYS, Case, is_stale, sample_case, sample_gaps
 from scarseg_export.twin.dicom_objects import MRI_TIME, STEP_MV, ecg_dataset, slice_dataset
 from scarseg_export.twin.ecg import ONSET_MS, STEP_MS, simulate_raw
 from scarseg_export.twin.image import ImageStack
+from scarseg_export.twin.shift import SEED_BASE, SHIFTED_TAU_DAYS, shifted_case
 from scarseg_export.twin.torso import ANTERIOR, LATERAL, LONG_AXIS
 from scarseg_runtime.contract import BEAT_SAMPLES, ECG_RATE_HZ, LEADS
+from scarseg_runtime.errors import OutputError
 
 STRIP_S = 10.0
 WANDER_MM = 15.0
 """How far the heart may lie from the image centre."""
+
+
+CLASSES_TOML = """\
+# What the values of labels.nii.gz mean: scarseg-export data check, train and score read this.
+training_data = "{about}"
+licence = "Apache-2.0"
+
+[values]
+0 = "background"
+1 = "cavity"
+2 = "myocardium"
+3 = "scar"
+4 = "rv"
+"""
+SIMULATED = "Simulated patients of the digital twin. No patient image, ECG or label was used."
+SHIFTED = "Simulated patients of a shifted digital twin. No patient image, ECG or label was used."
+
+
+def write_cohort(
+    out: Path,
+    cases: int,
+    seed: int,
+    *,
+    size: int,
+    spacing_mm: float,
+    gap_days: float | None,
+    shift: bool,
+) -> Iterator[tuple[Path, float]]:
+    """Write patients, one folder each, then ``table.csv`` and ``classes.toml``; yields every folder
+    as it is there, and the days between its ECG and MRI.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    rows = []
+    tau_days = SHIFTED_TAU_DAYS if shift else TAU_DAYS
+    try:
+        for number in range(seed, seed + cases):
+            rng = np.random.default_rng([number, 6])
+            gap = sample_gaps(rng, 1)
+            if gap_days is not None:
+                gap[:] = gap_days
+            stale = bool(is_stale(rng, gap, tau_days)[0])
+            case = shifted_case(SEED_BASE + number) if shift else sample_case(number)
+            folder = out / f"twin-{number:06d}"
+            write_case(
+                case, folder, size=size, spacing_mm=spacing_mm, gap_days=float(gap[0]), stale=stale
+            )
+            name = folder.name
+            rows.append((name, f"{name}/study", f"{name}/labels.nii.gz", f"{name}/ecg/twin.hea"))
+            yield folder, float(gap[0])
+        with (out / "table.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows([("id", "study", "mask", "ecg"), *rows])
+        about = SHIFTED if shift else SIMULATED
+        (out / "classes.toml").write_text(CLASSES_TOML.format(about=about), encoding="utf-8")
+    except OSError as error:
+        raise OutputError("the simulated patients cannot be written", "Check --out") from error
 
 
 def write_case(

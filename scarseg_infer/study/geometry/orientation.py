@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scarseg_infer.study.stack import LgeStack
-from scarseg_runtime.contract import LEFT_VENTRICLE
 
 # Usual axes of the heart in the patient frame (LPS). The long axis points left, anterior and
 # down; within the short-axis plane, "up" is the most superior direction and "right" points to
@@ -32,8 +31,6 @@ Every plane along a body axis lies beyond it (sagittal 49°, coronal 53°, trans
 SHORT_AXIS_LIMIT_DEG: Final = 60.0
 """Beyond this no heart's short axis lies: individual axes differ by some 30°, and the long-axis
 views are 90° away (design choice)."""
-TAPER: Final = 1.1
-"""The LV narrows towards the apex; an end this much wider than the other is the base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +119,3 @@ def display_transform(stack: LgeStack) -> DisplayTransform:
     if best is None:  # slices that hold the long axis itself: no view of them is short axis
         return DisplayTransform(False, False, False, False)
     return best[1]
-
-
-def apex_comes_first(labels: NDArray[np.uint8]) -> bool:
-    """True where labels [S, H, W] run apex → base, for stacks whose geometry does not tell.
-
-    The LV of the first third of the slices that show it is then clearly smaller than that of the
-    last third.
-    """
-    area = np.isin(labels, LEFT_VENTRICLE).sum(axis=(1, 2))
-    shown = area[area > 0]
-    if shown.size < 2:
-        return False
-    third = max(1, shown.size // 3)
-    return bool(shown[-third:].mean() > TAPER * shown[:third].mean())

@@ -1,0 +1,187 @@
+"""Every problem of a table by row, before anything is computed from it.
+
+First what files and geometry tell, row by row and between rows; then, with a model, whether each
+mask lies on the heart that is there (content.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scarseg_export.patients.classes import CAVITY, MYOCARDIUM, Classes
+from scarseg_export.patients.load import Loaded, OwnPatient, as_lv, load_patient
+from scarseg_export.patients.reader import PatientReader
+from scarseg_export.patients.table import Problem, Row
+from scarseg_runtime.errors import ScarsegError
+from scarseg_runtime.slice_order import apex_comes_first
+
+LOST_OUTSIDE = 0.05
+"""Share of a mask outside of its study from which on it is another study's."""
+GAP_DAYS = 1.0
+"""By which a given gap may differ from the dates of the files (rounding to whole days)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checked:
+    """A table that was read: usable patients, and all that was noticed."""
+
+    patients: list[OwnPatient]
+    problems: list[Problem]
+
+    @property
+    def errors(self) -> list[Problem]:
+        """Problems that keep the table from being used."""
+        return [problem for problem in self.problems if problem.fatal]
+
+
+def check_rows(
+    rows: Iterable[Row],
+    classes: Classes,
+    reader: PatientReader,
+    *,
+    keep: Callable[[OwnPatient], OwnPatient] = lambda patient: patient,
+) -> Checked:
+    """Read every row and compare all with all.
+
+    Args:
+        keep: what becomes of a patient in the result, if it is not to stay in memory as it is.
+    """
+    seen = _Seen()
+    patients: list[OwnPatient] = []
+    problems: list[Problem] = []
+    rows = list(rows)
+    for row in rows:
+        try:
+            loaded = load_patient(row, classes, reader)
+        except ScarsegError as error:
+            problems.append(Problem(row.number, error.what, error.advice))
+            continue
+        problems += [*of_row(row, loaded), *seen.compare(row, loaded)]
+        patients.append(keep(loaded.patient))
+    problems += of_groups(rows)
+    whole = patients and len(patients) == len(rows)  # else the scar may stand in what failed
+    if whole and not any(patient.has_scar for patient in patients):
+        problems.append(
+            Problem(0, "no mask holds scar", "Check the TOML of classes, and the masks themselves")
+        )
+    return Checked(patients, sorted(problems, key=lambda problem: problem.row))
+
+
+def of_row(row: Row, loaded: Loaded) -> Iterator[Problem]:
+    """Problems of one row by itself."""
+    yield from _of_origin(row.number, loaded)
+    yield from _of_mask(row.number, loaded)
+    yield from _of_ecg(row, loaded)
+
+
+def _of_mask(number: int, loaded: Loaded) -> Iterator[Problem]:
+    patient, mask, loss = loaded.patient, loaded.mask, loaded.loss
+    if not (mask.grid.values > 0).any():
+        if mask.drawn & {CAVITY, MYOCARDIUM}:
+            yield Problem(number, "the mask is empty", "Pass the one that was drawn")
+        else:
+            yield Problem(number, "the mask is empty: taken for a heart without scar", "", False)
+        return
+    if loss.resampled:
+        fatal = loss.outside > LOST_OUTSIDE
+        yield Problem(
+            number,
+            f"the mask lies on another grid than the study and is resampled ({loss.words()})",
+            "Check that it was drawn on this study" if fatal else "", fatal,
+        )  # fmt: skip
+    slices = len(patient.pixels)
+    if loss.slices < slices and not mask.sparse:
+        yield Problem(
+            number, f"the mask covers {loss.slices} of {slices} slices", "The others count as "
+            'empty; set empty_slices = "unlabelled" in the TOML if they are not known to be', False,
+        )  # fmt: skip
+    if not patient.order_known:
+        yield Problem(
+            number, "neither geometry nor mask tells which end of the stack is the base",
+            "The image decides when it is scored; AHA segments may be wrong", False,
+        )  # fmt: skip
+    elif loaded.view.grid.placed and patient.anatomy and apex_comes_first(as_lv(patient.labels)):
+        yield Problem(
+            number, "by its geometry the stack runs from base to apex, by its mask from apex to "
+            "base: it is flipped", "Export study and mask again with their geometry",
+        )  # fmt: skip
+
+
+def _of_origin(number: int, loaded: Loaded) -> Iterator[Problem]:
+    """Contradictions between study and mask on patient and study, where both tell."""
+    view, mask = loaded.view, loaded.mask
+    if None not in (view.patient_key, mask.patient_key) and view.patient_key != mask.patient_key:
+        yield Problem(
+            number, "study and mask carry different patient identifiers", "Exchange the mask"
+        )
+        return
+    known = mask.instance_uids and view.instance_uids
+    if known and mask.instance_uids.isdisjoint(view.instance_uids):
+        other = mask.study_uid != view.study_uid
+        what = "another study" if other else "another series of this study"
+        yield Problem(
+            number, f"the mask was drawn on images of {what}",
+            "Exchange the mask" if other else "Name the series in column series", other,
+        )  # fmt: skip
+
+
+def _of_ecg(row: Row, loaded: Loaded) -> Iterator[Problem]:
+    view, patient = loaded.view, loaded.patient
+    if row.ecg is None:
+        return
+    days = view.gap_days
+    from_files = view.gap_source in ("dates", "timestamps")
+    if from_files and row.gap_days is not None and abs((days or 0.0) - row.gap_days) > GAP_DAYS:
+        yield Problem(
+            row.number, f"gap_days is {row.gap_days:g}, but by their dates ECG and MRI lie "
+            f"{days:.0f} days apart: one of them is of another patient or visit",
+            "Correct gap_days, or the file",
+        )  # fmt: skip
+    elif not patient.ecg_valid:
+        yield Problem(row.number, patient.ecg_reason, "", False)
+
+
+class _Seen:
+    """Contents of the rows so far, by digests: what two rows share."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[str, Any], Row] = {}
+
+    def compare(self, row: Row, loaded: Loaded) -> Iterator[Problem]:
+        """Problems between this row and those before it."""
+        patient, view = loaded.patient, loaded.view
+        for what, values in (("image", patient.pixels), ("ECG", patient.beat_mv)):
+            if values is None:
+                continue
+            key = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+            first = self._first.setdefault((what, key), row)
+            if first is not row:
+                yield Problem(
+                    row.number, f"it has the very {what} of row {first.number}",
+                    "Each row needs its own",
+                )  # fmt: skip
+        if view.patient_key is None:
+            return
+        first = self._first.setdefault(("patient", view.patient_key), row)
+        if first is not row and (first.group, first.split) != (row.group, row.split):
+            yield Problem(
+                row.number, f"it is the same patient as row {first.number}, in another group or "
+                "split", "Give both one group: a patient must not be trained on and tested on",
+            )  # fmt: skip
+
+
+def of_groups(rows: Iterable[Row]) -> Iterator[Problem]:
+    """Groups whose rows have different splits."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        other = first.setdefault(row.group, row)
+        if other.split != row.split:
+            yield Problem(
+                row.number, f"its group has another split in row {other.number}",
+                "All rows of a group belong to one",
+            )  # fmt: skip

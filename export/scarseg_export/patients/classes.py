@@ -1,0 +1,95 @@
+"""The TOML that says what values and segments of masks mean."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from scarseg_runtime.errors import UsageError
+
+BACKGROUND, CAVITY, MYOCARDIUM, SCAR, RV, UNLABELLED = (
+    "background", "cavity", "myocardium", "scar", "rv", "unlabelled",
+)  # fmt: skip
+SYNONYMS: Final = {"mvo": SCAR, "no-reflow": SCAR}
+"""Microvascular obstruction lies inside the infarct and counts as scar."""
+CLASSES: Final = (BACKGROUND, CAVITY, MYOCARDIUM, SCAR, RV, UNLABELLED)
+FILE_NAME: Final = "classes.toml"
+TABLES: Final = ("values", "segments", "files")
+_SOURCE: Final = "See scarseg-export data check --help for an example"
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """Meaning of what stands in masks; each value is one of :data:`CLASSES`."""
+
+    values: Mapping[int, str]
+    """Of voxel values in NIfTI."""
+    segments: Mapping[str, str]
+    """Of segments in DICOM SEG, by label or code value, casefolded."""
+    files: Mapping[str, str]
+    """Of NIfTI files of one class each in a folder, by name without suffix, casefolded."""
+    about: Mapping[str, str]
+    """Words for the model card: ``training_data``, ``licence``, ``name``."""
+
+    def settings(self) -> str:
+        """All that decides on labels, as text for digests."""
+        return repr([sorted(m.items()) for m in (self.values, self.segments, self.files)])
+
+
+def read_classes(path: Path) -> Classes:
+    """Read the TOML::
+
+        training_data = "180 patients of ..."   # optional, for the model card
+        licence = "..."                         # optional
+        [values]              # NIfTI
+        0 = "background"
+        1 = "cavity"
+        2 = "myocardium"
+        3 = "scar"
+        4 = "mvo"             # counts as scar
+        5 = "unlabelled"      # teaches nothing
+        [segments]            # DICOM SEG, by label or code
+        "LV scar" = "scar"
+        [files]               # a folder of NIfTI files of one class each
+        "scar" = "scar"
+
+    Raises:
+        UsageError: it is missing or damaged, maps to an unknown class, or to none that teaches.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UsageError(
+            "the TOML of classes cannot be read",
+            f"Put {FILE_NAME} beside the table, or pass --classes FILE",
+        ) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError("the TOML of classes is damaged", _SOURCE) from error
+    maps = [_mapping(content, name) for name in TABLES]
+    if not any(set(found.values()) - {BACKGROUND, UNLABELLED} for found in maps):
+        raise UsageError("the TOML of classes names no class to learn", _SOURCE)
+    try:
+        values = {int(key): name for key, name in maps[0].items()}
+    except ValueError as error:
+        raise UsageError("a key of [values] in the TOML is no whole number", _SOURCE) from error
+    values.setdefault(0, BACKGROUND)
+    texts = {k: v for k, v in content.items() if isinstance(v, str)}
+    segments, files = ({k.casefold(): v for k, v in m.items()} for m in maps[1:])
+    return Classes(values, segments, files, texts)
+
+
+def _mapping(content: Mapping[str, Any], name: str) -> dict[str, str]:
+    table = content.get(name, {})
+    if not isinstance(table, dict):
+        raise UsageError(f"{name} in the TOML of classes is no table", _SOURCE)
+    found = {}
+    for key, value in table.items():
+        meant = SYNONYMS.get(str(value).casefold(), str(value).casefold())
+        if meant not in CLASSES:
+            known = ", ".join((*CLASSES, *SYNONYMS))
+            raise UsageError(f"[{name}] in the TOML names an unknown class", f"Known: {known}")
+        found[key] = meant
+    return found

@@ -1,0 +1,106 @@
+"""Commands on tables of patients: ``data``, ``score`` and ``train --data``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from scarseg_runtime.errors import OutputError, UsageError
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """``data check TABLE``: every problem by row. Raises UsageError where there is an error."""
+    from scarseg_export.patients.check import check_rows
+    from scarseg_export.patients.content import content_problems
+    from scarseg_export.patients.open import open_table
+    from scarseg_export.patients.reader import patient_reader
+
+    rows, problems, classes = open_table(arguments.table, arguments.classes)
+    reader = patient_reader()
+    checked = check_rows(rows, classes, reader)
+    problems += checked.problems
+    if not arguments.files_only and checked.patients:
+        if arguments.model is not None:
+            problems += content_problems(checked.patients, arguments.model)
+        else:
+            with reader.reference_model() as model:
+                problems += content_problems(checked.patients, model)
+    problems.sort(key=lambda problem: (problem.row, not problem.fatal))
+    for problem in problems:
+        print(problem.line())
+    patients = checked.patients
+    scarred = sum(patient.has_scar for patient in patients)
+    pairs = sum(patient.ecg_valid for patient in patients)
+    groups = len({patient.group for patient in patients})
+    print(
+        f"{len(patients)} of {len(rows)} patients can be read: {scarred} with scar, {pairs} with "
+        f"an ECG of known age, {groups} groups"
+    )
+    write_report(arguments.report, {
+        "rows": len(rows), "readable": len(patients), "with_scar": scarred, "with_ecg": pairs,
+        "groups": groups,
+        "problems": [
+            {"row": p.row, "error": p.fatal, "what": p.text, "advice": p.advice} for p in problems
+        ],
+    })  # fmt: skip
+    wrong = sorted({problem.row for problem in problems if problem.fatal})
+    if wrong:
+        listed = ", ".join(str(row) if row else "the table" for row in wrong[:10])
+        more = " …" if len(wrong) > 10 else ""
+        raise UsageError(
+            f"rows with errors: {listed}{more}", "Mend them, or take the rows out of the table"
+        )
+
+
+def from_nnunet(arguments: argparse.Namespace) -> None:
+    """``data from-nnunet FOLDER``."""
+    from scarseg_export.patients.nnunet_raw import write_nnunet_table
+
+    table, rows = write_nnunet_table(arguments.folder, arguments.out)
+    print(f"{table}: {rows} rows")
+
+
+def score(arguments: argparse.Namespace) -> None:
+    """``score TABLE``."""
+    from scarseg_export.score.command import score_table
+
+    page, left_out = score_table(
+        arguments.table, arguments.model, arguments.out,
+        classes=arguments.classes, folds=arguments.folds,
+    )  # fmt: skip
+    for problem in left_out:
+        print(problem.line())
+    print(page)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """``train --data TABLE``. Raises UsageError for options that only the twin's training has."""
+    from scarseg_export.train.workers import peak_memory_gb
+    from scarseg_export.tune.run import tune
+    from scarseg_export.tune.settings import load_settings
+
+    if arguments.cine is not None or arguments.ecg is not None:
+        raise UsageError("--cine and --ecg are not for --data", "Leave them out")
+    settings = load_settings(
+        arguments.recipe, seed=arguments.seed, folds=arguments.folds,
+        twin_share=arguments.twin_share,
+    )  # fmt: skip
+    print(tune(
+        arguments.data, arguments.out, settings, classes=arguments.classes,
+        start=arguments.start, device=arguments.device,
+    ))  # fmt: skip
+    peak = peak_memory_gb()
+    if peak is not None:
+        print(f"peak memory, all processes: at most {peak:.1f} GB")
+
+
+def write_report(path: Path | None, content: dict[str, Any]) -> None:
+    """Write ``--report``. Raises OutputError."""
+    if path is None:
+        return
+    try:
+        path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError("the JSON report cannot be written", "Check --report") from error

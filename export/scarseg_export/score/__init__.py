@@ -1,0 +1,1 @@
+"""Models against labelled patients: measures, statistics, and the page that shows them."""

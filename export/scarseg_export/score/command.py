@@ -1,0 +1,127 @@
+"""``scarseg-export score``: from a table and models to the report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scarseg_export.patients.check import of_groups
+from scarseg_export.patients.classes import Classes
+from scarseg_export.patients.load import OwnPatient, load_patient
+from scarseg_export.patients.open import open_table
+from scarseg_export.patients.reader import PatientReader, patient_reader
+from scarseg_export.patients.table import Problem, Row
+from scarseg_export.score.arms import Predictor, of_file, oriented
+from scarseg_export.score.folds import of_run
+from scarseg_export.score.report import About, write_report
+from scarseg_export.score.score import score_patients
+from scarseg_export.score.worst import Gallery
+from scarseg_export.tune.run import RECORD
+from scarseg_runtime.errors import OutputError, ScarsegError, UsageError
+from scarseg_runtime.model import Model
+from scarseg_runtime.model_file.read import read_model_file
+
+MIN_SCAR_ML = 1.0
+"""Smaller islands of scar of a run's folds count as noise, as in what is deployed."""
+
+
+def score_table(
+    table: Path,
+    models: Sequence[Path],
+    out: Path,
+    *,
+    classes: Path | None = None,
+    folds: Path | None = None,
+) -> tuple[Path, list[Problem]]:
+    """Score models on the patients of a table and write the report.
+
+    Args:
+        models: files; without any, and without ``folds``, the shipped model.
+        folds: run folder of a training on this table: every patient is scored by the fold that did
+            not train on it, and only those patients are.
+
+    Returns: the page, and what was wrong with rows that were left out.
+
+    Raises:
+        UsageError: the table or its TOML cannot be read, no row can be scored, or the run is of
+            another table.
+        ModelError, ProviderError: a model cannot be loaded.
+        OutputError: the report is there already or cannot be written.
+    """
+    if out.exists():  # before an hour of work
+        raise OutputError("the report folder is there already", "Choose another name")
+    rows, problems, meaning = open_table(table, classes)
+    job = Job(rows, [*problems, *of_groups(rows)], meaning, patient_reader())
+    with job.reader.reference_model() as shipped:
+        files = list(models) or ([] if folds else [shipped])
+        predictors = [of_file(path) for path in files]
+        described = [about(path) for path in files]
+        first = Model.load(files[0] if files else shipped)
+        patients: Iterable[OwnPatient] = job.patients()
+        if folds is not None:
+            known = list(patients)
+            name, predict, tested = of_run(folds, known, MIN_SCAR_ML)
+            predictors.insert(0, (name, predict))
+            described.insert(0, about_run(folds))
+            patients = (patient for patient in known if patient.row in tested)
+        gallery = Gallery()
+        upright = (oriented(first, patient) for patient in patients)
+        scored = score_patients(upright, distinct(predictors), gallery)
+    if not scored.patients:
+        why = f": {job.problems[0].line().rstrip('.')}" if job.problems else ""
+        raise UsageError(f"no row of the table can be scored{why}", "Ask scarseg-export data check")
+    data = meaning.about.get("training_data", "")
+    page = write_report(out, scored, About(described, data, len(job.problems)), gallery)
+    return page, job.problems
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A table that is being scored, and what was found wrong with it so far."""
+
+    rows: list[Row]
+    problems: list[Problem]
+    classes: Classes
+    reader: PatientReader
+
+    def patients(self) -> Iterator[OwnPatient]:
+        """Those that can be read, one at a time."""
+        for row in self.rows:
+            try:
+                yield load_patient(row, self.classes, self.reader).patient
+            except ScarsegError as error:
+                self.problems.append(Problem(row.number, error.what, error.advice))
+
+
+def about_run(run: Path) -> dict[str, str]:
+    """Statement of the report on a run's folds."""
+    text = (run / RECORD).read_bytes()
+    record = json.loads(text)
+    words = record["data"] or "labelled patients of whom their table says nothing"
+    return {
+        "name": "folds", "sha256": hashlib.sha256(text).hexdigest(),
+        "training_data": f"The other folds of these patients ({words}); from "
+        f"{record['start']['name']}.",
+    }  # fmt: skip
+
+
+def about(path: Path) -> dict[str, str]:
+    """Statement of the report on a model file. Raises ModelError."""
+    found = read_model_file(path)
+    return {
+        "name": f"{found.metadata.name} {found.metadata.version}", "sha256": found.sha256,
+        "training_data": found.metadata.training_data,
+    }  # fmt: skip
+
+
+def distinct(predictors: Sequence[tuple[str, Predictor]]) -> list[tuple[str, Predictor]]:
+    """The same with names that tell them apart."""
+    seen: dict[str, int] = {}
+    named = []
+    for name, predict in predictors:
+        seen[name] = seen.get(name, 0) + 1
+        named.append((name if seen[name] == 1 else f"{name} ({seen[name]})", predict))
+    return named

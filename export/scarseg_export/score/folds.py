@@ -1,0 +1,132 @@
+"""The models of a run's folds, each on the patients that it never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from scarseg_export.net.fusion import moved, unheard
+from scarseg_export.net.network import ScarNet, Seen, change_map
+from scarseg_export.patients.load import OwnPatient
+from scarseg_export.score.arms import ATLAS, FUSED, IMAGE, UNPLACED, UNTIMED, Predictor
+from scarseg_export.score.case import Prediction
+from scarseg_export.train.checkpoint import Checkpoint, load_checkpoint
+from scarseg_export.tune.folds import ALL
+from scarseg_export.tune.fusion_stage import nowhere
+from scarseg_export.tune.run import read_record, table_digest
+from scarseg_export.tune.start import unplaced_head
+from scarseg_runtime.errors import ModelError, UsageError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoldModel:
+    """One fold's network and its heads for comparison."""
+
+    trained: Checkpoint
+    unplaced: nn.Module
+    heads: bool
+    """True where those heads were trained."""
+
+
+def of_run(
+    run: Path, patients: Sequence[OwnPatient], min_scar_ml: float
+) -> tuple[str, Predictor, set[int]]:
+    """Predictor made of the folds of a run, each for the patients that it was not trained on.
+
+    Returns: a name, the predictor, and the rows of the table that it says something of.
+
+    Raises:
+        UsageError: the folder is no run, of another table, or tested nobody.
+        ModelError: a fold is not finished.
+    """
+    record = read_record(run)
+    if record is None:
+        raise UsageError("the run folder holds no run", "Pass that of scarseg-export train --data")
+    if record["digest"] != table_digest(patients):
+        raise UsageError(
+            "the run was trained on another table", "Pass the table that it was trained on"
+        )
+    fold_of = {row: fold["name"] for fold in record["folds"] for row in fold["test"]}
+    if not fold_of:
+        raise UsageError("the run has no patients kept for testing", "Train with --folds 5")
+    models = {name: _load(run / f"fold{name}" if name != ALL else run)
+              for name in set(fold_of.values())}  # fmt: skip
+
+    def predict(patient: OwnPatient) -> Mapping[str, Prediction]:
+        name = fold_of.get(patient.row)
+        return {} if name is None else _predictions(models[name], patient, min_scar_ml)
+
+    return "folds", predict, set(fold_of)
+
+
+def _load(folder: Path) -> FoldModel:
+    trained = load_checkpoint(folder / "model.pt")
+    head = unplaced_head(trained.net)
+    try:
+        known = torch.load(folder / "heads.pt", weights_only=True)
+        head.load_state_dict(known["unplaced"])
+    except (OSError, KeyError, RuntimeError) as error:
+        raise ModelError("a fold of the run is not finished", "Train it to its end") from error
+    return FoldModel(trained, head.eval(), bool(known["trained"]))
+
+
+@torch.no_grad()
+def _predictions(
+    model: FoldModel, patient: OwnPatient, min_scar_ml: float
+) -> dict[str, Prediction]:
+    net, ablations = model.trained.net, model.trained.ablations
+    lge = torch.from_numpy(patient.pixels).float()
+    seen = net.see(lge, torch.tensor(patient.spacing_mm).float(), torch.from_numpy(patient.levels))
+    image = torch.sigmoid(net.ceiling(seen.scar))
+    maps = {IMAGE: image}
+    if not patient.ecg_valid or patient.beat_mv is None or patient.gap_days is None:
+        maps |= dict.fromkeys((FUSED, UNTIMED), image)
+        if model.heads:
+            blind = unheard(torch.zeros(17))
+            maps[ATLAS] = _head(net, ablations.atlas, seen, blind)
+            maps[UNPLACED] = image
+        return _on_grid(net, lge, seen, maps, min_scar_ml)
+    beat = torch.from_numpy(patient.beat_mv).float()
+    gap, valid = torch.tensor([patient.gap_days]).float(), torch.ones(1)
+    fused = net.fuse(seen, beat, gap, valid)
+    belief = net.ecg(beat[None, net.lead_rows])[0][0]
+    maps[FUSED] = fused.scar
+    if model.heads:
+        maps[UNTIMED] = _head(net, ablations.untimed, seen, belief)
+        maps[ATLAS] = _head(net, ablations.atlas, seen, unheard(belief))
+        maps[UNPLACED] = _unplaced(model, seen, belief, fused.disagreement, fused.weight)
+    else:
+        maps[UNTIMED] = net.fuse(seen, beat, torch.zeros(1), valid).scar
+    return _on_grid(net, lge, seen, maps, min_scar_ml)
+
+
+def _head(net: ScarNet, head: nn.Module, seen: Seen, belief: Tensor) -> Tensor:
+    """Scar map of a head that knows neither time nor gate, as it was trained."""
+    return torch.sigmoid(net.ceiling(seen.scar) + change_map(head, seen, belief))
+
+
+def _unplaced(model: FoldModel, seen: Seen, belief: Tensor, odd: Tensor, weight: Tensor) -> Tensor:
+    """Fusion whose head hears the ECG without a place."""
+    net = model.trained.net
+    flat = seen.features.permute(0, 2, 3, 1).flatten(0, 2)
+    place = torch.zeros(len(flat), dtype=torch.int64)
+    change = model.unplaced(
+        flat, seen.scar.flatten(), place, nowhere(belief), nowhere(seen.evidence)
+    ).view_as(seen.scar)
+    image = net.ceiling(seen.scar)
+    fused = torch.sigmoid(moved(image, change, odd, net.config.agreement_gate))
+    return weight[0] * fused + (1.0 - weight[0]) * torch.sigmoid(image)
+
+
+def _on_grid(
+    net: ScarNet, lge: Tensor, seen: Seen, maps: dict[str, Tensor], min_scar_ml: float
+) -> dict[str, Prediction]:
+    found = {}
+    for name, scar in maps.items():
+        labels, probability, _, segments = net.to_input_grid(lge, seen, scar)
+        found[name] = Prediction(labels.numpy(), segments.numpy(), probability.numpy(), min_scar_ml)
+    return found

@@ -1,0 +1,155 @@
+"""The report of ``score``: a page, a CSV and a JSON, written as one folder or not at all."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import shutil
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from scarseg_export.score import tables
+from scarseg_export.score.arms import ATLAS, FUSED, IMAGE, UNPLACED, UNTIMED
+from scarseg_export.score.case import SCORES
+from scarseg_export.score.plots import plots
+from scarseg_export.score.score import RULES, Table, summarise
+from scarseg_export.score.worst import Gallery
+from scarseg_runtime.errors import OutputError
+
+ASSETS = Path(__file__).with_name("assets")
+PAGE, CSV, JSON = "score.html", "score.csv", "score.json"
+PAPER = (
+    ("Image alone (baseline)", IMAGE), ("Image + atlas, no ECG", ATLAS),
+    ("Fusion without atlas", UNPLACED), ("Fusion without Δt", UNTIMED), ("Fusion", FUSED),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Statements of a report on itself."""
+
+    models: list[dict[str, Any]]
+    """Name, SHA-256 and training data of each model."""
+    data: str
+    """Words of the table's TOML on the patients; empty where it has none."""
+    left_out: int
+    """Rows that could not be read."""
+
+
+def write_report(folder: Path, table: Table, about: About, gallery: Gallery) -> Path:
+    """Write ``score.html``, ``score.csv`` and ``score.json`` into ``folder``; give the page.
+
+    Raises:
+        OutputError: the folder is there already, or cannot be written.
+    """
+    if folder.exists():
+        raise OutputError("the report folder is there already", "Choose another name")
+    document = summarise(table) | {
+        "models": about.models, "data": about.data, "rows_left_out": about.left_out,
+    }  # fmt: skip
+    files = {
+        JSON: json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
+        CSV: _csv(document),
+        PAGE: _page(table, document, gallery),
+    }
+    partial = folder.with_name(folder.name + ".partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name, text in files.items():
+            (partial / name).write_text(text, encoding="utf-8", newline="\n")
+        partial.rename(folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise OutputError("the report cannot be written", "Check space and rights") from error
+    return folder / PAGE
+
+
+def _csv(document: dict[str, Any]) -> str:
+    """One line a patient and arm."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("id", "row", "gap_days", "ecg_used", "arm", *SCORES))
+    for patient in document["patients"]:
+        for arm, scores in patient["scores"].items():
+            head = (patient["id"], patient["row"], patient["gap_days"], int(patient["ecg"]), arm)
+            writer.writerow((*head, *("" if scores[k] is None else scores[k] for k in SCORES)))
+    return text.getvalue()
+
+
+def _page(table: Table, document: dict[str, Any], gallery: Gallery) -> str:
+    arms = document["arms"]
+    models = [arm.title for arm in table.arms if arm.model != RULES]
+    script = (ASSETS / "sort.js").read_text(encoding="utf-8")
+    parts = [
+        _section("What each part adds", [
+            tables.paper(model, arms, [(words, f"{model}: {arm}") for words, arm in PAPER])
+            for model in dict.fromkeys(a.model for a in table.arms if a.model != RULES)
+        ]),
+        _section("All measures", [tables.overview({t: arms[t] for t in models}), _legend()]),
+        _section("In the expert's wall, by plain rules", [
+            tables.overview({t: s for t, s in arms.items() if t not in models}, scar_only=True)
+        ]) if len(models) < len(arms) else "",
+        _section("By age of the ECG", [tables.by_bin(document["bins"], models)]),
+        _section("Differences", [tables.differences(document["differences"])]),
+        _section("Plots", [_figure(*plot) for plot in plots(table, document)]),
+        _section("Where it went worst", [
+            "<p>Yellow: the expert. Blue: the model. Thick: scar.</p>",
+            *(_figure(*picture) for picture in gallery.pictures()),
+        ]),
+        _section("Patients", [tables.patients(document, models)]),
+    ]  # fmt: skip
+    style = (ASSETS / "page.css").read_text(encoding="utf-8")
+    return _frame(style, script, document, "".join(parts))
+
+
+def _frame(style: str, script: str, document: dict[str, Any], body: str) -> str:
+    digest = b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    policy = (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    trained = "".join(
+        f"<li>{escape(m['name'])} (SHA-256 {m['sha256'][:12]}…), trained on: "
+        f"{escape(m['training_data'])}</li>"
+        for m in document["models"]
+    )
+    left = document["rows_left_out"]
+    data = escape(document["data"]) or "The table says nothing of these patients."
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<link rel="icon" href="data:,">\n'
+        f"<title>Models against labelled patients</title>\n<style>\n{style}</style>\n</head>\n"
+        "<body>\n<header><h1>Models against labelled patients</h1>\n"
+        f"<p>{len(document['patients'])} patients"
+        f"{f', {left} rows left out' if left else ''}. {data}</p>\n<ul>{trained}</ul>\n"
+        "<p><strong>Research use only. Not a medical device.</strong></p></header>\n"
+        f"<main>{body}</main>\n<script>{script}</script>\n</body>\n</html>\n"
+    )
+
+
+def _section(title: str, parts: Sequence[str]) -> str:
+    return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>\n" if parts else ""
+
+
+def _figure(caption: str, uri: str) -> str:
+    words = escape(caption)
+    return f'<figure><img src="{uri}" alt="{words}"><figcaption>{words}</figcaption></figure>'
+
+
+def _legend() -> str:
+    return (
+        "<p>Dice, precision and sensitivity per case are means over patients with scar. Surfaces "
+        "are the in-plane borders of each slice; distances between them are in three dimensions. "
+        "A false alarm is more than 0.5 mL of scar in a heart without. Segments are those of the "
+        "model, and count as scarred from 10 % of their wall. Intervals are bootstrapped over "
+        "patients.</p>"
+    )

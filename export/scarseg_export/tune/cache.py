@@ -1,0 +1,97 @@
+"""Patients as read, kept by the contents of their files: what has not changed is not read again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from scarseg_export.patients.check import check_rows
+from scarseg_export.patients.classes import Classes
+from scarseg_export.patients.load import OwnPatient, arrays_of
+from scarseg_export.patients.masks import mask_digest
+from scarseg_export.patients.reader import PatientReader
+from scarseg_export.patients.table import Problem, Row
+from scarseg_runtime.errors import ScarsegError, UsageError
+
+FORMAT = "1"
+ARRAYS = ("pixels", "labels", "positions_mm", "heights_mm", "beat_mv")
+
+
+def read_patients(
+    rows: Sequence[Row], problems: list[Problem], classes: Classes, reader: PatientReader,
+    folder: Path,
+) -> list[OwnPatient]:  # fmt: skip
+    """All patients of a table, from ``folder`` where the very files were read and checked before.
+
+    Raises:
+        UsageError: the table has errors; the message names the first rows.
+    """
+    keys = [_key(row, classes, reader) for row in rows]
+    passed = folder / "checked.json"
+    said = [[row.number, key, row.group, row.split] for row, key in zip(rows, keys, strict=True)]
+    known = _read_json(passed) == said and not problems
+    if known and all(key and _path(folder, key).is_file() for key in keys):
+        return [_load(_path(folder, key), row) for row, key in zip(rows, keys, strict=True)]
+    checked = check_rows(rows, classes, reader)
+    errors = [*problems, *checked.errors]
+    wrong = [problem for problem in errors if problem.fatal]
+    if wrong:
+        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise UsageError(
+            f"{wrong[0].line().rstrip('.')}{more}", "scarseg-export data check explains them all"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    by_row = {patient.row: patient for patient in checked.patients}
+    for row, key in zip(rows, keys, strict=True):
+        if key:
+            _save(_path(folder, key), by_row[row.number])
+    passed.write_text(json.dumps(said), encoding="utf-8")
+    return checked.patients
+
+
+def _key(row: Row, classes: Classes, reader: PatientReader) -> str:
+    """Digest of all that a patient is made from; empty where a file cannot be read."""
+    if row.mask is None:
+        return ""
+    try:
+        settings = [FORMAT, mask_digest(row.mask), classes.settings(), row.gap_days, row.series,
+                    classes.about.get("empty_slices")]  # fmt: skip
+        return reader.digest(row.study, row.ecg, json.dumps(settings))
+    except (ScarsegError, OSError):
+        return ""
+
+
+def _path(folder: Path, key: str) -> Path:
+    return folder / f"{key[:32]}.npz"
+
+
+def _save(path: Path, patient: OwnPatient) -> None:
+    values = arrays_of(patient)
+    arrays = {name: values.pop(name) for name in ARRAYS}
+    arrays = {name: array for name, array in arrays.items() if array is not None}
+    partial = path.with_suffix(".partial.npz")
+    np.savez_compressed(partial, facts=np.array(json.dumps(values)), **arrays)
+    partial.replace(path)
+
+
+def _load(path: Path, row: Row) -> OwnPatient:
+    """A patient by its content, with what its row says of it now."""
+    with np.load(path, allow_pickle=False) as content:
+        values = json.loads(str(content["facts"]))
+        values["spacing_mm"] = tuple(values["spacing_mm"])
+        arrays = {name: content.get(name) for name in ARRAYS}
+    patient = OwnPatient(**values, **arrays)
+    return replace(
+        patient, id=row.id, row=row.number, group=row.group, split=row.split, weight=row.weight
+    )
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,226 @@
+"""Every mistake that a table of patients can hold is found by ``data check``, with its row."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from scarseg_export.cli import main
+
+Rows = Callable[[Path], list[dict[str, str]]]
+Write = Callable[..., Path]
+
+
+def check(table: Path, *options: str) -> tuple[int, dict]:
+    """Exit code and report of ``data check``."""
+    report = table.parent / "report.json"
+    code = main(["data", "check", str(table), "--report", str(report), *options])
+    return code, json.loads(report.read_text(encoding="utf-8"))
+
+
+def errors(report: dict) -> dict[int, str]:
+    return {p["row"]: p["what"] for p in report["problems"] if p["error"]}
+
+
+def mask_of(folder: Path, number: int) -> Path:
+    return sorted(folder.glob("twin-*"))[number - 1] / "labels.nii.gz"
+
+
+def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Change a volume's voxels and leave its geometry alone."""
+    image = nibabel.load(path)
+    values = change(np.asarray(image.dataobj))
+    nibabel.save(nibabel.Nifti1Image(values, image.affine, image.header), path)
+
+
+def test_a_sound_table_has_no_errors(cohort: Path, tmp_path: Path) -> None:
+    code, report = check(cohort / "table.csv")
+    assert errors(report) == {}
+    assert code == 0
+    assert report["readable"] == 6
+    assert 0 < report["with_scar"] < 6
+
+
+def test_the_same_table_in_windows_encoding_with_semicolons(
+    copied: Path, rows_of: Rows, write_rows: Write
+) -> None:
+    rows = rows_of(copied / "table.csv")
+    rows[0]["id"] = "Größe 1"
+    table = write_rows(copied / "t.csv", rows, encoding="cp1252", separator=";")
+    code, report = check(table, "--files-only")
+    assert (code, errors(report), report["readable"]) == (0, {}, 6)
+
+
+def test_a_flipped_mask(copied: Path) -> None:
+    rewrite(mask_of(copied, 2), lambda values: values[:, :, ::-1])
+    code, report = check(copied / "table.csv")
+    assert code == 2
+    assert list(errors(report)) == [2]
+    assert "flipped" in errors(report)[2]
+
+
+def test_a_stack_that_runs_from_apex_to_base(copied: Path) -> None:
+    """Study and mask agree, and both claim a geometry that turns the heart upside down."""
+    rows = sorted(copied.glob("twin-*"))
+    image = nibabel.load(rows[2] / "labels.nii.gz")
+    affine = image.affine.copy()
+    last = image.shape[2] - 1
+    affine[:3, 3] += affine[:3, 2] * last
+    affine[:3, 2] *= -1
+    affine[:3, 0] *= -1  # right-handed again, so that only the order is wrong
+    pixels = _pixels_of(rows[2] / "study", image.shape)
+    nibabel.save(nibabel.Nifti1Image(pixels, affine), rows[2] / "lge.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), affine), rows[2] / "labels.nii.gz")
+    text = (copied / "table.csv").read_text().replace("twin-000002/study", "twin-000002/lge.nii.gz")
+    (copied / "table.csv").write_text(text)
+    code, report = check(copied / "table.csv", "--files-only")
+    assert code == 2
+    assert list(errors(report)) == [3]
+    assert "flipped" in errors(report)[3]
+
+
+def _pixels_of(study: Path, shape: tuple[int, ...]) -> np.ndarray:
+    from pydicom import dcmread
+
+    slices = sorted((dcmread(path) for path in study.iterdir()), key=lambda d: d.InstanceNumber)
+    pixels = np.stack([d.pixel_array for d in slices]).transpose(2, 1, 0).astype(np.float32)
+    assert pixels.shape == shape
+    return pixels
+
+
+@pytest.mark.parametrize("column", ["mask", "study"])
+def test_exchanged_patients(copied: Path, rows_of: Rows, write_rows: Write, column: str) -> None:
+    """Masks, or studies, of two rows are exchanged: both are named."""
+    rows = rows_of(copied / "table.csv")
+    rows[0][column], rows[1][column] = rows[1][column], rows[0][column]
+    if column == "study":
+        for row in rows:
+            row["ecg"] = ""  # whose date and gap would tell as well
+    code, report = check(write_rows(copied / "t.csv", rows))
+    assert code == 2
+    assert set(errors(report)) == {1, 2}
+
+
+def test_an_ecg_of_another_patient_by_identifier(
+    copied: Path, rows_of: Rows, write_rows: Write
+) -> None:
+    rows = rows_of(copied / "table.csv")
+    rows[3]["ecg"] = rows[0]["ecg"].replace("twin.hea", "twin.dcm")
+    code, report = check(write_rows(copied / "t.csv", rows), "--files-only")
+    assert code == 2
+    assert list(errors(report)) == [4]
+    assert "patient" in errors(report)[4]
+
+
+def test_an_ecg_of_another_patient_by_its_date(
+    copied: Path, rows_of: Rows, write_rows: Write
+) -> None:
+    rows = rows_of(copied / "table.csv")
+    for row, days in zip(rows, ("4.4", "554.4", "10.2", "9.8", "1.4", "6.4"), strict=True):
+        row["gap_days"] = days
+    rows[1]["ecg"], rows[2]["ecg"] = rows[2]["ecg"], rows[1]["ecg"]
+    code, report = check(write_rows(copied / "t.csv", rows), "--files-only")
+    assert code == 2
+    assert list(errors(report)) == [2, 3]
+    assert "days apart" in errors(report)[2]
+
+
+def test_one_ecg_for_two_patients(copied: Path, rows_of: Rows, write_rows: Write) -> None:
+    rows = rows_of(copied / "table.csv")
+    shutil.copytree(copied / "twin-000000/ecg", copied / "again")
+    rows[4]["ecg"] = "again/twin.hea"
+    code, report = check(write_rows(copied / "t.csv", rows), "--files-only")
+    assert code == 2
+    assert "very ECG of row 1" in errors(report)[5]
+
+
+def test_an_empty_mask(copied: Path) -> None:
+    rewrite(mask_of(copied, 5), np.zeros_like)
+    code, report = check(copied / "table.csv", "--files-only")
+    assert (code, errors(report)) == (2, {5: "the mask is empty"})
+
+
+def test_a_value_that_the_toml_does_not_name(copied: Path) -> None:
+    rewrite(mask_of(copied, 6), lambda values: np.where(values == 3, 9, values) + 7 * (values == 1))
+    code, report = check(copied / "table.csv", "--files-only")
+    assert code == 2
+    assert "(8" in errors(report)[6]
+
+
+def test_a_mask_on_another_grid_is_resampled_with_its_loss(copied: Path) -> None:
+    """Half the resolution in plane."""
+    path = mask_of(copied, 1)
+    image = nibabel.load(path)
+    coarse = np.asarray(image.dataobj)[1::2, 1::2]
+    affine = image.affine.copy()
+    affine[:3, 3] += affine[:3, 0] + affine[:3, 1]
+    affine[:3, :2] *= 2
+    nibabel.save(nibabel.Nifti1Image(coarse, affine), path)
+    code, report = check(copied / "table.csv")
+    assert (code, errors(report)) == (0, {})
+    said = [p["what"] for p in report["problems"] if p["row"] == 1]
+    assert any("another grid" in what and "LV volume" in what for what in said)
+
+
+def test_a_mask_elsewhere_in_the_body(copied: Path) -> None:
+    path = mask_of(copied, 1)
+    image = nibabel.load(path)
+    affine = image.affine.copy()
+    affine[:3, 3] += 900.0
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), affine), path)
+    code, report = check(copied / "table.csv", "--files-only")
+    assert code == 2
+    assert "elsewhere" in errors(report)[1]
+
+
+def test_no_scar_in_any_mask(copied: Path) -> None:
+    for number in range(1, 7):
+        rewrite(mask_of(copied, number), lambda values: np.where(values == 3, 2, values))
+    code, report = check(copied / "table.csv", "--files-only")
+    assert (code, errors(report)) == (2, {0: "no mask holds scar"})
+
+
+def test_one_patient_in_two_groups(copied: Path, rows_of: Rows, write_rows: Write) -> None:
+    """A second visit: the same identifier, another image."""
+    from pydicom import dcmread
+
+    for path in (copied / "twin-000002/study").iterdir():
+        dataset = dcmread(path)
+        dataset.PatientID = "TWIN-1"
+        dataset.save_as(path)
+    code, report = check(copied / "table.csv", "--files-only")
+    assert code == 2
+    assert list(errors(report)) == [3]
+    assert "row 2" in errors(report)[3]
+    rows = rows_of(copied / "table.csv")
+    rows[1]["group"] = rows[2]["group"] = "one"
+    assert check(write_rows(copied / "t.csv", rows), "--files-only")[0] == 0
+    rows[1]["split"] = "train"
+    rows[2]["split"] = "test"
+    assert check(write_rows(copied / "t.csv", rows), "--files-only")[0] == 2
+
+
+def test_files_that_are_not_there(copied: Path, rows_of: Rows, write_rows: Write) -> None:
+    rows = rows_of(copied / "table.csv")
+    rows[0]["study"] = "nowhere"
+    rows[1]["mask"] = "nowhere"
+    rows[2]["ecg"] = "nowhere"
+    rows[3]["mask"] = ""
+    code, report = check(write_rows(copied / "t.csv", rows), "--files-only")
+    assert code == 2
+    assert set(errors(report)) == {1, 2, 3, 4}
+
+
+def test_messages_name_rows_and_never_files(copied: Path, capsys: pytest.CaptureFixture) -> None:
+    rewrite(mask_of(copied, 5), np.zeros_like)
+    check(copied / "table.csv", "--files-only")
+    said = "".join(capsys.readouterr())
+    assert "row 5: error: the mask is empty." in said
+    assert "twin-" not in said
+    assert "TWIN" not in said

@@ -51,9 +51,9 @@ def in_units(dataset: Dataset, index: int) -> NDArray[np.float64]:
 def _value_bits(words: NDArray[Any], stored: float | None) -> NDArray[Any]:
     """The value in words whose upper bits may hold something else, with its sign."""
     room = words.dtype.itemsize * 8
-    if stored is None or stored == room:
+    if stored is None or stored >= room:  # more than there are: all of them
         return words
-    if stored != int(stored) or not 1 < stored < room:
+    if stored != int(stored) or stored <= 1:
         raise EcgError(
             f"the DICOM ECG says that {stored:g} of {room} bits are used (WaveformBitsStored)",
             _EXPORT_AGAIN,

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from scarseg_runtime.errors import StudyError
 
-MOST_PATCHES: Final = 256
-"""Different whole numbers in a map of many parts, such as the 17 AHA segments or all organs."""
+MOST_PATCHES: Final = 128
+"""Different whole numbers in a map of many parts: 17 AHA segments, or all organs, some 120. More may
+be an image of 8 bits."""
 PATCHED: Final = 0.8
 """Share of neighbours within a row that are alike, where one is not the commonest value, from which
 whole numbers are labels of areas. In images of 8 bits a few per cent are, in such whose columns

@@ -327,7 +327,7 @@ def test_bits_above_those_that_are_stored_are_no_value(
         (lambda g: setattr(g, "WaveformSampleInterpretation", "MB"), "not linear"),
         (lambda g: setattr(g, "WaveformSampleInterpretation", "AB"), "not linear"),
         (lambda g: setattr(g.ChannelDefinitionSequence[1], "ChannelSensitivity", "0"), "is zero"),
-        (lambda g: setattr(g.ChannelDefinitionSequence[1], "WaveformBitsStored", 24), "24 of 16"),
+        (lambda g: setattr(g.ChannelDefinitionSequence[1], "WaveformBitsStored", 1), "1 of 16"),
     ],
 )
 def test_samples_that_are_no_line_of_voltages_are_refused(

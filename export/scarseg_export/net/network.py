@@ -343,7 +343,10 @@ class ScarNet(nn.Module):
         base, maps = self.resampled(lge, seen, torch.cat([decided, mixed[:, None]], 1))
         wall = base == _VIABLE_MYOCARDIUM
         scarred = wall[:, None] & (maps[:, 3:5] > 0.5)
-        labels, image_only = torch.where(scarred, _SCAR, base[:, None]).to(torch.uint8).unbind(1)
+        # Cast one by one: TensorRT takes bytes as outputs only.
+        labels, image_only = (
+            part.to(torch.uint8) for part in torch.where(scarred, _SCAR, base[:, None]).unbind(1)
+        )
         columns, rows = pixel_positions_mm(lge, seen.half_mm)
         sectors = seen.sectors.turned(seen.place.turn, seen.place.centres_mm)
         segments = torch.where(wall, segment_map(columns, rows, sectors), 0.0)

@@ -356,6 +356,7 @@ cluster.shutdown()
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 def test_a_cluster_with_tokens(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(f"study\n{DEMO_STUDY}\n")
     token = {"RAY_AUTH_TOKEN": "0123456789abcdef" * 4}

@@ -201,9 +201,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"scarseg-export: {error}", file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:
+        extras = "export,nnunet" if arguments.command == "nnunet" else "export"
         print(
             f"scarseg-export: {error.name} is not installed. "
-            f"Install the extra: {install_command('export')}.",
+            f"Install what is missing: {install_command(extras)}.",
             file=sys.stderr,
         )
         return 2

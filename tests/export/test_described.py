@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from scarseg_export import commands
 from scarseg_export.cli import main
 from scarseg_export.deploy.described import load_described
 from scarseg_export.net.network import NetworkConfig, ScarNet
@@ -118,3 +119,19 @@ def test_anything_but_tensors_is_refused(checkpoint: Path, content: object, caps
     with pytest.raises(ModelError, match=r"more than tensors|no state dict"):
         load_described(checkpoint)
     assert "never" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "extras"), [("nnunet", "[export,nnunet]"), ("verify", "[export]")]
+)
+def test_what_is_missing_is_named_with_the_extras_that_bring_it(
+    command: str, extras: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def absent(_: object) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(commands, command, absent)
+    options = ["-o", "x.onnx", "--classes", "c.toml"] if command == "nnunet" else []
+    assert main([command, "folder", *options]) == 2
+    said = capsys.readouterr().err
+    assert "torch is not installed" in said and extras in said

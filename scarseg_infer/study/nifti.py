@@ -45,8 +45,8 @@ MIN_STEP_COSINE: Final = 0.5
 """Slices whose step leans more than 60° from their normal make no stack."""
 
 _UNKNOWN: Final = (
-    "The NIfTI file does not say how the heart lies: the top of the image as stored is taken "
-    "for the anterior wall; if it is not, AHA segments are wrong."
+    "The NIfTI file does not say how the heart lies: AHA segments follow from the right ventricle "
+    "that is found, and lie on the wrong walls if the image is stored mirrored."
 )
 _LEAST_OFFSET: Final = {False: 352, True: 544}
 """Where voxels may begin: behind the header of NIfTI-1 and -2 and the four bytes after it."""

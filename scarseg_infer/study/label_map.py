@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scarseg_runtime.errors import StudyError
 
 MOST_PATCHES: Final = 128
-"""Different whole numbers in a map of many parts: 17 AHA segments, or some 120 organs. More may be an
-image of 8 bits."""
+"""Different whole numbers in a map of many parts: 17 AHA segments, or some 120 organs. More may be
+an image of 8 bits."""
 PATCHED: Final = 0.8
 """Share of neighbours within a row that are alike, where one is not the commonest value, from which
 whole numbers are labels of areas. In images of 8 bits a few per cent are, in such whose columns

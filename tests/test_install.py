@@ -91,9 +91,10 @@ def test_extras_that_are_named_exist() -> None:
     named = {
         extra
         for text in sources().values()
-        for extra in re.findall(r"""install_command\(["']([\w-]+)["']\)""", text)
+        for extras in re.findall(r"""install_command\(["']([\w,-]+)["']\)""", text)
+        for extra in extras.split(",")
     }
-    assert {"node", "pdf", "cohort", "ecg-formats", "openvino", "export"} <= named
+    assert {"node", "pdf", "cohort", "ecg-formats", "openvino", "export", "nnunet"} <= named
     assert named <= EXTRAS.keys()
 
 

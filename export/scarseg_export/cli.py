@@ -201,10 +201,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"scarseg-export: {error}", file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:
-        extras = "export,nnunet" if arguments.command == "nnunet" else "export"
+        nnunet = arguments.command == "nnunet"
+        needed = install_command("export,nnunet") if nnunet else install_command("export")
         print(
-            f"scarseg-export: {error.name} is not installed. "
-            f"Install what is missing: {install_command(extras)}.",
+            f"scarseg-export: {error.name} is not installed. Install what is missing: {needed}.",
             file=sys.stderr,
         )
         return 2

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
-from typing import Any
 
-from scarseg_runtime.errors import ModelError, OutputError, UsageError
+from scarseg_export.json_report import write_report
+from scarseg_runtime.errors import ModelError, UsageError
 from scarseg_runtime.model_file.read import half_variant_path
 
 
@@ -102,7 +101,7 @@ def verify(arguments: argparse.Namespace) -> None:
 
     rows = measure(arguments.model, arguments.provider, arguments.precision, cases=arguments.cases)
     print("\n".join(table_lines(rows)))
-    _write_report(arguments.report, rows)
+    write_report(arguments.report, rows)
     failed = [name for name, row in rows.items() if not row.get("passed")]
     if failed:
         raise ModelError(
@@ -128,7 +127,7 @@ def tensorrt(arguments: argparse.Namespace) -> None:
         f"{out}: {stored / 1e6:.1f} MB ({len(engine) / 1e6:.1f} MB unpacked) in {seconds:.1f} s, "
         f"{sidecar['precision']}, {sidecar['half_convolutions']} convolutions in FP16"
     )
-    _write_report(arguments.report, {"seconds": seconds, "bytes": stored, "engine": dict(sidecar)})
+    write_report(arguments.report, {"seconds": seconds, "bytes": stored, "engine": dict(sidecar)})
 
 
 def inspect(arguments: argparse.Namespace) -> None:
@@ -141,7 +140,7 @@ def inspect(arguments: argparse.Namespace) -> None:
         facts = inspect_model.inspect_engine(arguments.file)
         lines = [f"{key}: {value}" for key, value in facts["engine"].items()]
     print("\n".join(lines))
-    _write_report(arguments.report, facts)
+    write_report(arguments.report, facts)
 
 
 def nnunet(arguments: argparse.Namespace) -> None:
@@ -161,9 +160,9 @@ def tradeoff(arguments: argparse.Namespace) -> None:
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    from scarseg_export.evaluation.report import evaluate as write_report
+    from scarseg_export.evaluation.report import evaluate as evaluate_checkpoints
 
-    report = write_report(
+    report = evaluate_checkpoints(
         arguments.checkpoints, arguments.out, arguments.cases, arguments.min_scar_ml,
         ecg=arguments.ecg, lge=arguments.lge,
     )  # fmt: skip
@@ -178,13 +177,4 @@ def _say_model(path: Path, report: Path | None) -> None:
     facts = inspect_model(path)
     print(f"{path}: {facts['file']['bytes'] / 1e6:.1f} MB")
     print("\n".join(table_lines(facts["verification"])))
-    _write_report(report, facts)
-
-
-def _write_report(path: Path | None, content: dict[str, Any]) -> None:
-    if path is None:
-        return
-    try:
-        path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError("the JSON report cannot be written", "Check --report") from error
+    write_report(report, facts)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
-from typing import Any
 
-from scarseg_runtime.errors import OutputError, UsageError
+from scarseg_export.json_report import write_report
+from scarseg_runtime.errors import UsageError
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -94,13 +92,3 @@ def train(arguments: argparse.Namespace) -> None:
     peak = peak_memory_gb()
     if peak is not None:
         print(f"peak memory, all processes: at most {peak:.1f} GB")
-
-
-def write_report(path: Path | None, content: dict[str, Any]) -> None:
-    """Write ``--report``. Raises OutputError."""
-    if path is None:
-        return
-    try:
-        path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError("the JSON report cannot be written", "Check --report") from error

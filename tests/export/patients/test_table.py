@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_any_separator(tmp_path_factory: pytest.TempPathFactory, mark: str, days
 
 
 def test_parquet_says_the_same(tmp_path: Path) -> None:
-    pa = pytest.importorskip("pyarrow")
+    pa = importlib.import_module("pyarrow")
     import pyarrow.parquet as pq
 
     columns = {"study": ["s1", "s2"], "mask": ["m1", "m2"], "gap_days": [3.0, None], "id": [7, 8]}

@@ -18,6 +18,7 @@ MIN_SCAR_ML = 1.0
 
 ONNX_HELP = """\
 Export a checkpoint as one self-describing ONNX file: BatchNorm folded, compared with PyTorch.
+A model file of an earlier release counts as one: it gets the graph of this release.
 
 Your own checkpoint of the same architecture (a state dict) needs a TOML of its name beside it:
 
@@ -121,7 +122,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _onnx_arguments(onnx: argparse.ArgumentParser) -> None:
-    onnx.add_argument("checkpoint", type=Path, help="model.pt of a run folder, or your own")
+    onnx.add_argument(
+        "checkpoint", type=Path, help="model.pt of a run folder, your own, or a model file"
+    )
     onnx.add_argument("-o", "--out", type=Path, required=True)
     _export_arguments(onnx)
     onnx.add_argument("--test-cases", type=int, default=0,

@@ -11,6 +11,7 @@ import torch
 from scarseg_export import commands
 from scarseg_export.cli import main
 from scarseg_export.deploy.described import load_described
+from scarseg_export.deploy.model_io import load_model
 from scarseg_export.net.network import NetworkConfig, ScarNet
 from scarseg_runtime.contract import BEAT_SAMPLES, LEADS
 from scarseg_runtime.errors import ModelError
@@ -56,6 +57,13 @@ def test_an_own_checkpoint_becomes_a_model_file(checkpoint: Path) -> None:
     assert [entry["name"] for entry in metadata.classes][2:4] == ["Myokard", "Narbe"]
     assert "Not a medical device" in metadata.intended_use
     assert "cpu fp32" in report.read_text(encoding="utf-8")
+
+    # The file is a checkpoint itself: the same network with the graph of this release.
+    again = checkpoint.with_name("again.onnx")
+    assert main(["onnx", str(out), "-o", str(again), "--cases", "1"]) == 0
+    first, second = (load_model(path) for path in (out, again))
+    assert first.graph.SerializeToString() == second.graph.SerializeToString()
+    assert Model.load(again).metadata == metadata
 
 
 def test_leads_may_come_in_the_order_of_the_training(checkpoint: Path, tmp_path: Path) -> None:

@@ -8,8 +8,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scarseg_export.net.aha_map import areas_mm2
 from scarseg_export.net.ecg_encoder import size_units
-from scarseg_export.net.fusion import Agreement, Ceiling, Fusion, heart_size, segment_evidence
+from scarseg_export.net.fusion import (
+    Agreement,
+    Ceiling,
+    Fusion,
+    heart_size,
+    members,
+    segment_evidence,
+)
 from scarseg_export.net.network import NetworkConfig, ScarNet
 from scarseg_export.net.taff import AgeLikelihood, TemporalWeight
 from scarseg_export.train.fusion import Pairs, agreement_loss
@@ -111,8 +119,8 @@ def test_heart_size_is_measured_in_mm() -> None:
     radius = np.hypot(axis[None, :], axis[:, None])
     cavity, wall = radius < 24.0, (radius >= 24.0) & (radius < 34.0)
     anatomy = np.stack([~(cavity | wall), cavity, wall, np.zeros_like(wall)]).astype(np.float32)
-    got = heart_size(torch.from_numpy(np.stack([anatomy] * 3)), torch.tensor(2.25))
-    expected = size_units(torch.tensor(34.0), torch.tensor(10.0))
+    got = heart_size(areas_mm2(torch.from_numpy(np.stack([anatomy] * 3)), 1.5))
+    expected = size_units(torch.tensor([34.0, 10.0]))
     assert torch.allclose(got, expected, atol=0.1)
 
 
@@ -124,6 +132,18 @@ def test_fusion_sees_the_segment_of_each_pixel() -> None:
     change = fusion(features, scar, torch.arange(17), belief, torch.zeros(17))
     assert change.unique().numel() > 10
     assert (change.abs() < 2.0).all()
+
+
+def test_whole_maps_are_changed_as_pixels_one_by_one_are() -> None:
+    torch.manual_seed(1)
+    fusion = Fusion(4, 8, 2.0)
+    features, scar = torch.randn(3, 4, 6, 5), torch.randn(3, 1, 6, 5)
+    segments = torch.randint(1, 18, (3, 1, 30))
+    belief, evidence = torch.randn(17), torch.rand(17)
+    maps = fusion.on_maps(features, scar, members(segments), belief, evidence)
+    flat = features.permute(0, 2, 3, 1).flatten(0, 2)
+    pixels = fusion(flat, scar.flatten(), segments.flatten() - 1, belief, evidence)
+    assert torch.allclose(maps.flatten(), pixels, atol=1e-6)
 
 
 @pytest.mark.parametrize("true_tau", [40.0, 120.0, 400.0])

@@ -11,12 +11,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scarseg_export.net.aha_map import HeartFrame, locate, sectors_of, segment_map
-from scarseg_export.net.network import Place, ScarNet, Seen, centres_from, turn_from
+from scarseg_export.net.network import ScarNet, centres_from, turn_from
 from scarseg_export.net.normalise import robust_zscore
-from scarseg_export.net.sampling import back, centred_view, half_extent_mm, offsets_mm, view
+from scarseg_export.net.sampling import (
+    PixelGrid,
+    back,
+    centred_view,
+    grid_points,
+    offsets_mm,
+    pixels_to_crop,
+    view,
+)
+from scarseg_export.net.seen import Place, Seen
 from scarseg_export.net.taff import TemporalWeight, mix
 from scarseg_runtime import taff as policy
 from scarseg_runtime.atlas import segment_at
+
+
+def with_one(points: torch.Tensor) -> torch.Tensor:
+    """[S, 1, 3] from points [S, 2]."""
+    return torch.cat([points, torch.ones(len(points), 1)], 1)[:, None]
 
 
 @given(
@@ -57,7 +71,7 @@ def test_locate_finds_centre_septum_and_rings_of_a_drawn_heart() -> None:
         anatomy[slice_index, 1], anatomy[slice_index, 2] = cavity.float(), wall.float()
         anatomy[slice_index, 3] = right.float()
     anatomy[:, 0] = 1 - anatomy[:, 1:].sum(1)
-    frame = locate(anatomy, axis, torch.linspace(0, 1, 8))
+    frame = locate(anatomy, spacing, torch.linspace(0, 1, 8))
     assert frame.centre_mm[3].tolist() == pytest.approx([6.0, -9.0], abs=0.3)
     septum = math.radians(septum_deg)
     assert frame.towards.tolist() == pytest.approx([math.cos(septum), -math.sin(septum)], abs=0.03)
@@ -67,10 +81,9 @@ def test_locate_finds_centre_septum_and_rings_of_a_drawn_heart() -> None:
 
 
 def test_an_image_without_a_heart_stays_finite() -> None:
-    axis = offsets_mm(96, 1.5)
     anatomy = torch.zeros(3, 4, 96, 96)
     anatomy[:, 0] = 1.0
-    frame = locate(anatomy, axis, torch.linspace(0, 1, 3))
+    frame = locate(anatomy, 1.5, torch.linspace(0, 1, 3))
     for value in (frame.centre_mm, frame.towards, frame.long_axis):
         assert torch.isfinite(value).all()
 
@@ -98,13 +111,15 @@ def test_a_view_and_back_keep_positions(degrees: float) -> None:
     image = torch.zeros(1, 120, 100)
     image[0, 40:50, 60:70] = 1.0
     spacing = torch.tensor([1.3, 1.7])
-    half = half_extent_mm(image, spacing)
+    grid = PixelGrid.of(image, spacing)
+    half = grid.half_mm
     middle = torch.tensor([[(65 - 50) * 1.7, (45 - 60) * 1.3]])
     seen = view(image, half, middle, 96, 1.0, turn)
     axis = offsets_mm(96, 1.0)
     assert float((seen[0] * axis[None, :]).sum() / seen.sum()) == pytest.approx(0.0, abs=0.1)
     assert float((seen[0] * axis[:, None]).sum() / seen.sum()) == pytest.approx(0.0, abs=0.1)
-    again = back(seen[:, None], image, half, middle, turn, 96.0)[0, 0]
+    to_crop = pixels_to_crop(grid, middle, turn, 48.0)
+    again = back(seen[:, None], grid.points(), to_crop)[0, 0]
     assert float((again * image[0]).sum() / image.sum()) > 0.9
     assert float(again.sum()) == pytest.approx(float(image.sum()), rel=0.02)
 
@@ -130,10 +145,10 @@ def test_a_turned_view_is_the_upright_view_of_a_turned_image() -> None:
 @pytest.mark.parametrize("shape", [(3, 120, 100), (2, 300, 420), (1, 40, 44)])
 def test_the_centred_view_is_that_of_sampling_pixel_by_pixel(shape: tuple[int, ...]) -> None:
     image = torch.from_numpy(np.random.default_rng(0).normal(size=shape).astype(np.float32))
-    half = half_extent_mm(image, torch.tensor([1.3, 0.9]))
-    fine = view(image, half, torch.zeros(shape[0], 2), 64, 1.5)
+    grid = PixelGrid.of(image, torch.tensor([1.3, 0.9]))
+    fine = view(image, grid.half_mm, torch.zeros(shape[0], 2), 64, 1.5)
     expected = torch.nn.functional.avg_pool2d(fine[:, None], 2)[:, 0]
-    assert torch.allclose(centred_view(image, half, 32, 3.0), expected, atol=2e-4)
+    assert torch.allclose(centred_view(image, grid, 32, 3.0), expected, atol=2e-4)
 
 
 @pytest.mark.parametrize("padding", [0.0, -1024.0, 1e4 / 3])
@@ -147,8 +162,8 @@ def test_padding_stays_one_value_in_both_views(padding: float) -> None:
     for shift in (0.0, 17.0):
         with torch.no_grad():
             image = heart + shift
-            half = half_extent_mm(image, spacing)
-            seen.append(net.localiser.coarse_view(image - image.amin((0, 1, 2)), half))
+            grid = PixelGrid.of(image, spacing)
+            seen.append(net.localiser.coarse_view(image - image.amin((0, 1, 2)), grid))
     assert (seen[0] == 0).float().mean() > 0.25
     assert torch.allclose(seen[0], seen[1], atol=1e-2)
 
@@ -159,8 +174,8 @@ def test_the_heart_is_found_beside_a_false_island() -> None:
     heart = ((x - 30) ** 2 + (y + 12) ** 2 < 35**2).float().expand(6, -1, -1).clone()
     heart[2] += ((x[0] + 150) ** 2 + (y[0] - 120) ** 2 < 12**2).float()
     heart[5] = 0.0  # beyond the apex
-    centres = centres_from(heart, axis)
-    assert np.abs(centres.numpy() - [30.0, -12.0]).max() < 4.0
+    centres = centres_from(heart.square().reshape(6, 1, -1), grid_points(128, 3.0))
+    assert np.abs(centres[:, 0].numpy() - [30.0, -12.0, 1.0]).max() < 4.0
 
 
 @given(st.floats(-180, 180))
@@ -170,14 +185,15 @@ def test_the_turn_brings_the_right_ventricle_to_the_left(degrees: float) -> None
     away = math.radians(degrees)
     x = axis[None, None, :] - centres[:, 0, None, None] - 45.0 * math.cos(away)
     y = axis[None, :, None] - centres[:, 1, None, None] - 45.0 * math.sin(away)
-    turn = turn_from((x**2 + y**2 < 15**2).float(), centres, axis)
+    weight = (x**2 + y**2 < 15**2).float().reshape(2, 1, -1)
+    turn = turn_from(weight, grid_points(64, 3.0), with_one(centres))
     assert float((turn**2).sum()) == pytest.approx(1.0, abs=1e-5)
     # Of crop axes so turned, the direction "left" is that of the RV in the image.
     assert turn.tolist() == pytest.approx([-math.cos(away), -math.sin(away)], abs=0.03)
 
 
 def test_without_a_right_ventricle_the_crop_is_upright() -> None:
-    turn = turn_from(torch.zeros(3, 64, 64), torch.zeros(3, 2), offsets_mm(64, 3.0))
+    turn = turn_from(torch.zeros(3, 1, 64 * 64), grid_points(64, 3.0), with_one(torch.zeros(3, 2)))
     assert turn.tolist() == [1.0, 0.0]
 
 
@@ -192,19 +208,19 @@ def test_labels_and_segments_return_to_where_the_heart_lies(degrees: float) -> N
     right = ((x + 45.0) ** 2 + y**2 < 20**2) & (radius >= 32)
     parts = [radius < 20, (radius >= 20) & (radius < 32), right]
     anatomy = torch.stack([~(parts[0] | parts[1] | right), *parts]).float().expand(3, -1, -1, -1)
-    frame = locate(anatomy, axis, torch.tensor([0.2, 0.5, 0.8]))
+    frame = locate(anatomy, spacing, torch.tensor([0.2, 0.5, 0.8]))
     lge = torch.zeros(3, 180, 150)
     pixel = torch.tensor([1.2, 1.5])
-    half = half_extent_mm(lge, pixel)
+    grid = PixelGrid.of(lge, pixel)
     centre = torch.tensor([[10.0, -6.0]]).expand(3, -1)
-    no_scar = torch.full((3, size, size), -5.0)
+    no_scar = torch.full((3, 1, size, size), -5.0)
     seen = Seen(
-        half, Place(centre, turn_by(degrees)), frame, sectors_of(frame), anatomy,
-        torch.zeros(3, 1, size, size), no_scar, torch.ones(3, size, size),
-        torch.zeros(17), torch.zeros(2),
+        grid, Place(centre, turn_by(degrees)), frame, sectors_of(frame), anatomy,
+        torch.zeros(3, 1, size, size), no_scar, torch.ones(3, 1, size * size),
+        torch.zeros(3, 17, size * size), torch.zeros(17), torch.zeros(2),
     )  # fmt: skip
     with torch.no_grad():
-        labels, _, _, segments = net.to_input_grid(lge, seen, torch.sigmoid(no_scar))
+        labels, _, _, segments = net.to_input_grid(seen, torch.sigmoid(no_scar))
     columns = (np.arange(150) + 0.5 - 75) * 1.5 - 10.0
     rows = (np.arange(180) + 0.5 - 90) * 1.2 + 6.0
     display = np.rad2deg(np.arctan2(-rows[:, None], columns[None, :]))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -41,6 +42,14 @@ def test_work_is_what_pytorch_counts(shipped: Path, sizes: dict[str, int]) -> No
     ours = convolution_flops(load_model(shipped), sizes)
     assert ours["unknown"] == 0
     assert ours["convolution_gflop"] == pytest.approx(theirs / 1e9, rel=1e-3)
+
+
+MOST_NODES = 630
+"""On a GPU each is a launch. There were 925 of them, and 625 when this was written."""
+
+
+def test_the_shipped_graph_stays_lean(shipped: Path) -> None:
+    assert len(onnx.load(shipped).graph.node) <= MOST_NODES
 
 
 def test_the_fp16_variant_is_half_of_it(shipped: Path) -> None:

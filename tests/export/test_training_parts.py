@@ -11,7 +11,7 @@ from torch import nn
 
 from scarseg_export.net.network import NetworkConfig
 from scarseg_export.net.normalise import robust_zscore
-from scarseg_export.net.sampling import half_extent_mm, view
+from scarseg_export.net.sampling import PixelGrid, view
 from scarseg_export.train import loop
 from scarseg_export.train.batches import (
     LOST_TURN,
@@ -49,7 +49,7 @@ def test_training_normalises_as_the_deployed_graph_does(buffer: StackBuffer) -> 
     turns = any_turn(len(buffer), CPU)
     source = source_of(buffer, turns, CONFIG, 1.0, CPU)
     pixels = torch.from_numpy(buffer.pixels[2].astype(np.float32))
-    half = half_extent_mm(pixels, torch.tensor([2.5, 2.5]))
+    half = PixelGrid.of(pixels, torch.tensor([2.5, 2.5])).half_mm
     centres = torch.from_numpy(buffer.centres_mm[2].copy())
     crop = view(pixels, half, centres, CONFIG.crop_size, CONFIG.crop_spacing_mm, turns[2])
     lowest, low, high, mean, sd = source.scales[2]

@@ -33,12 +33,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scarseg_export.deploy.model_io import load_model
+from scarseg_export.deploy.onnx_weights import network_of
 from scarseg_export.net.network import NetworkConfig, ScarNet
 from scarseg_export.train.checkpoint import load_checkpoint
 from scarseg_export.train.infarct_codes import PTBXL_STATEMENT
 from scarseg_export.train.recipe import network_config
 from scarseg_runtime.contract import LEADS, Label
 from scarseg_runtime.errors import ModelError
+from scarseg_runtime.model_file.read import read_model_file
 from scarseg_runtime.version import __version__
 
 INTENDED_USE = "Research use only. Not a medical device."
@@ -71,12 +74,15 @@ class Described:
 
 
 def load_described(path: Path) -> Described:
-    """Read a checkpoint: with a TOML of its name beside it by that, else as one of our own.
+    """Read a checkpoint: with a TOML of its name beside it by that, else as one of our own. A model
+    file counts as one: its network and its facts, to be given the graph of this release.
 
     Raises:
         ModelError: a file is missing or damaged, the TOML lacks or mistypes an entry, or a tensor
             does not fit the network; names entry or tensor.
     """
+    if path.suffix == ".onnx":
+        return _of_model_file(path)
     description = path.with_suffix(".toml")
     return _by_toml(path, description) if description.is_file() else _our_own(path)
 
@@ -112,6 +118,19 @@ def _our_own(path: Path) -> Described:
         **trained.facts,
     }
     return Described(trained.net, facts)
+
+
+def _of_model_file(path: Path) -> Described:
+    metadata = read_model_file(path).metadata
+    net = network_of(load_model(path), metadata)
+    kept = (
+        "name", "version", "training_data", "licence", "recipe_revision", "min_scar_ml",
+        "disagreement_threshold", "twin_scores", "ecg_scores",
+    )  # fmt: skip
+    facts: dict[str, Any] = {name: getattr(metadata, name) for name in kept}
+    # Which constants are one and the same depends on the graph.
+    recipe = {name: value for name, value in metadata.recipe.items() if name != "same_as"}
+    return Described(net, facts | {"recipe": recipe, "classes": list(metadata.classes)})
 
 
 def _by_toml(path: Path, description: Path) -> Described:

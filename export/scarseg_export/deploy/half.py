@@ -4,7 +4,7 @@ TensorRT 11 has no FP16 flag: an engine computes in the types that the graph nam
 names them. Convolutions on images, and what merely passes their values on, take and give FP16;
 every edge between them and the rest carries a Cast. Left in FP32 by construction: inputs and
 outputs, normalisation and its statistics, every reduction, the logits themselves, TAFF with its
-exponential and its days, the ECG.
+exponential and its days, the ECG and what it may change.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _half_nodes(graph: GraphProto) -> set[str]:
     for node in graph.node:  # in topological order
         if node.op_type in CONVOLUTIONS:
             weight = weights.get(node.input[1])
-            if weight is not None and _convolves_images(weight):
+            if weight is not None and _convolves_images(weight) and not _fuses(weight):
                 chosen.add(_key(node))
         elif node.op_type in PASSING and any(name in chosen for name in _data(node)):
             chosen.add(_key(node))
@@ -109,6 +109,11 @@ def _convolves_images(weight: TensorProto) -> bool:
         and len(kernel) == 2
         and (kernel[0] > 1) == (kernel[1] > 1)
     )
+
+
+def _fuses(weight: TensorProto) -> bool:
+    """True for a weight of the fusion head: logits come in, and what moves them goes out."""
+    return str(weight.name).startswith("fusion.")
 
 
 def _data(node: NodeProto) -> list[str]:

@@ -1,8 +1,9 @@
 """A network's weights in an ONNX file under the network's own names, and back.
 
-The exporter keeps names, but stores the weight of a linear layer transposed under a name of its
-own. Given names again, a model file is all that is needed to build the PyTorch network it came
-from, and so to compare a provider with PyTorch where nobody has the checkpoint.
+The exporter keeps names, but stores the weight of a linear layer transposed, or as the 1 × 1 kernel
+that it is on maps, under a name of its own. Given names again, a model file is all that is needed
+to build the PyTorch network it came from, and so to compare a provider with PyTorch where nobody
+has the checkpoint.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ FOLDED = frozenset({"taff.log_tau"})
 
 
 def name_weights(model: onnx.ModelProto, net: ScarNet) -> dict[str, str]:
-    """Rename the constants that are transposed weights of ``net``, in place.
+    """Rename the constants that are weights of ``net``, transposed or of another shape, in place.
 
     Returns the name that is left of each weight that the exporter merged with an equal one, and
     ``ZEROS`` for each that it left away because it is zero.
@@ -46,8 +47,12 @@ def name_weights(model: onnx.ModelProto, net: ScarNet) -> dict[str, str]:
         value = weight.numpy()
         match = ZEROS if not value.any() else _find(constants, value)
         turned = _find(constants, value.T) if match is None and value.ndim == 2 else None
+        kernel = _find(constants, value.reshape(*value.shape, 1, 1)) if match is None else None
         if match is not None:
             same_as[name] = match
+        elif kernel is not None:
+            _rename(model, kernel, name)
+            constants[name] = constants.pop(kernel)
         elif turned is not None:
             _rename(model, turned, name + TRANSPOSED)
             constants[name + TRANSPOSED] = constants.pop(turned)
@@ -94,6 +99,8 @@ def network_of(model: onnx.ModelProto, metadata: ModelMetadata) -> ScarNet:
         found = value.numpy() * 0 if left == ZEROS else constants.get(left)
         if found is None and name + TRANSPOSED in constants:
             found = constants[name + TRANSPOSED].T
+        if found is not None and found.shape == (*value.shape, 1, 1):
+            found = found.reshape(value.shape)
         if found is None or found.shape != tuple(value.shape):
             raise ModelError(
                 f"tensor {name} of the model file is missing or not of shape {list(value.shape)}",

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from scarseg_export.evaluation.testset import UnseenPatient
-from scarseg_export.net.fusion import unheard
-from scarseg_export.net.network import ScarNet, Seen, change_map
+from scarseg_export.net.fusion import Fusion, unheard
+from scarseg_export.net.network import ScarNet, change_map
+from scarseg_export.net.seen import Seen
 from scarseg_export.train.checkpoint import Checkpoint
 from scarseg_runtime.contract import MYOCARDIUM, Label
 from scarseg_runtime.preprocess import slice_levels
@@ -81,27 +82,26 @@ def run_arms(trained: Checkpoint, case: UnseenPatient) -> ArmResults:
         NO_ECG: net.fuse(seen, own, then, torch.zeros(1)).scar,
     }
     return ArmResults(
-        _labels(net, lge, seen, maps, case),
-        net.to_input_grid(lge, seen, taff.scar)[3].numpy(),
+        _labels(net, seen, maps, case),
+        net.to_input_grid(seen, taff.scar)[3].numpy(),
         float(taff.weight), right.belief.numpy(), outdated.belief.numpy(),
         float(right.disagreement), float(outdated.disagreement), float(swapped.disagreement),
         torch.equal(maps[NO_ECG], maps[IMAGE]),
     )  # fmt: skip
 
 
-def _head(net: ScarNet, head: nn.Module, seen: Seen, belief: Tensor) -> Tensor:
-    """Scar map [S, h, h] of a fusion head that knows neither time nor gate, as in training."""
+def _head(net: ScarNet, head: Fusion, seen: Seen, belief: Tensor) -> Tensor:
+    """Scar map [S, 1, h, h] of a fusion head that knows neither time nor gate, as in training."""
     return torch.sigmoid(net.ceiling(seen.scar) + change_map(head, seen, belief))
 
 
 def _labels(
-    net: ScarNet, lge: Tensor, seen: Seen, maps: dict[str, Tensor], case: UnseenPatient
+    net: ScarNet, seen: Seen, maps: dict[str, Tensor], case: UnseenPatient
 ) -> dict[str, Labels]:
     """Labels [S, H, W] of every arm: those with a scar map, and what they say in other walls."""
-    decisions = net.ceiling.decision(torch.stack(list(maps.values()), 1))
-    anatomy_labels, resampled = net.resampled(lge, seen, decisions)
-    base = anatomy_labels.numpy().astype(np.uint8)
-    scar = resampled[:, 3:].numpy()
+    decisions = net.ceiling.decision(torch.cat(list(maps.values()), 1))
+    anatomy_labels, _, resampled = net.resampled(seen, [decisions])
+    base, scar = anatomy_labels[:, 0].numpy().astype(np.uint8), resampled.numpy()
     called = {arm: scar[:, k] > 0.5 for k, arm in enumerate(maps)}
     truth = case.stack.labels
     labels = {arm: in_wall(base, mask) for arm, mask in called.items()}

@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from scarseg_export.evaluation.metrics import NAN, dice
-from scarseg_export.net.network import ScarNet, Seen
-from scarseg_export.net.sampling import half_extent_mm, pixel_positions_mm
+from scarseg_export.net.network import ScarNet
+from scarseg_export.net.sampling import PixelGrid
 from scarseg_export.net.sampling import turned as turned_by
+from scarseg_export.net.seen import Seen
 from scarseg_export.train.real_ecgs import RealEcgs
 from scarseg_runtime.contract import MYOCARDIUM, Label
 from scarseg_runtime.errors import UsageError
@@ -102,11 +103,11 @@ def _row(
     levels = torch.from_numpy(slice_levels(np.arange(len(lge)))).float()
     seen = net.see(lge, torch.tensor(heart.spacing_mm[:2]), levels)
     alone = torch.sigmoid(net.ceiling(seen.scar))
-    row: dict[str, Any] = {"name": heart.name} | _scores(net, lge, seen, alone, heart, min_scar_ml)
+    row: dict[str, Any] = {"name": heart.name} | _scores(net, seen, alone, heart, min_scar_ml)
     row["called_turned"] = turned(net, heart)
     row["called_at_odd_angles"] = at_odd_angles(net, heart)
     row["pairs"] = [] if ecgs is None else [
-        {"kind": kind} | _scores(net, lge, seen, fused, heart, min_scar_ml)
+        {"kind": kind} | _scores(net, seen, fused, heart, min_scar_ml)
         for kind, fused in _fused(net, seen, ecgs, number)
     ]  # fmt: skip
     return row
@@ -136,12 +137,12 @@ def rotated(heart: Heart, degrees: float) -> NDArray[np.float32]:
     """[S, H, W] pixels turned clockwise in mm, the lowest value where nothing was seen."""
     image = torch.from_numpy(heart.pixels)
     lowest = image.amin()
-    half = half_extent_mm(image, torch.tensor(heart.spacing_mm[:2]))
-    columns, rows = pixel_positions_mm(image, half)
+    grid = PixelGrid.of(image, torch.tensor(heart.spacing_mm[:2]))
+    columns, rows = grid.positions_mm()
     turn = torch.deg2rad(torch.tensor(-degrees))
     x, y = turned_by(columns[None, :], rows[:, None], torch.stack([turn.cos(), turn.sin()]))
-    grid = torch.stack([x / half[0], y / half[1]], -1)[None]
-    values = F.grid_sample((image - lowest)[None], grid, align_corners=False)[0] + lowest
+    places = (torch.stack([x, y], -1) / grid.half_mm)[None]
+    values = F.grid_sample((image - lowest)[None], places, align_corners=False)[0] + lowest
     return values.numpy()
 
 
@@ -149,7 +150,7 @@ def _called(net: ScarNet, pixels: NDArray[np.float32], spacing_mm: tuple[float, 
     levels = torch.from_numpy(slice_levels(np.arange(len(pixels)))).float()
     lge = torch.from_numpy(pixels)
     seen = net.see(lge, torch.tensor(spacing_mm), levels)
-    labels = net.to_input_grid(lge, seen, torch.sigmoid(net.ceiling(seen.scar)))[0].numpy()
+    labels = net.to_input_grid(seen, torch.sigmoid(net.ceiling(seen.scar)))[0].numpy()
     wall = np.isin(labels, MYOCARDIUM).sum()
     return 100.0 * float((labels == Label.SCAR).sum()) / max(float(wall), 1.0)
 
@@ -167,13 +168,12 @@ def _fused(
 
 def _scores(
     net: ScarNet,
-    lge: torch.Tensor,
     seen: Seen,
     scar_map: torch.Tensor,
     heart: Heart,
     min_scar_ml: float,
 ) -> dict[str, float]:
-    labels = net.to_input_grid(lge, seen, scar_map)[0].numpy()
+    labels = net.to_input_grid(seen, scar_map)[0].numpy()
     labels = clean_labels(labels, min_scar_ml, heart.voxel_ml)
     wall, true_wall = np.isin(labels, MYOCARDIUM), heart.truth >= 2
     scar, true_scar = labels == Label.SCAR, heart.truth >= 3

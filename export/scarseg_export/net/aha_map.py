@@ -1,6 +1,7 @@
 """AHA-17 inside the graph: LV centre, RV direction and long-axis level from predicted anatomy.
 
-The same definitions as :mod:`scarseg_runtime.atlas`, in operators that every provider has.
+The same definitions as :mod:`scarseg_runtime.atlas`, in operators that every provider has, and in
+few of them: points and lines carry a 1, so that what turns and moves them is one product.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from scarseg_export.net.sampling import grid_points, points_of
 from scarseg_runtime.atlas import RING_ENDS
 
 PRESENT_MM2 = 120.0
 """A slice shows the LV if its predicted cavity + myocardium exceed this area."""
 CAVITY_SHARE = 0.08
 """A slice has a cavity if at least this share of its LV area is cavity."""
+STACK_WEIGHT = 20.0
+"""Weight of the stack's axis in the centre of a slice, in pixels of LV."""
 
 
 RINGS = ((1, 60.0, 6), (7, 60.0, 6), (13, 90.0, 4), (17, 0.0, 1))
@@ -24,29 +28,31 @@ RINGS = ((1, 60.0, 6), (7, 60.0, 6), (13, 90.0, 4), (17, 0.0, 1))
 septal sectors of each lie evenly about the direction of the RV."""
 
 
-def _borders() -> tuple[list[list[list[list[float]]]], list[list[float]]]:
-    """Borders between the sectors of each ring [4, 3, 2, 2], and its first and last number [4, 2].
+def _ring(first: int, sector_deg: float, count: int) -> list[float]:
+    """Row of one ring: what makes the normals of its borders, then two numbers.
 
     A border through the centre leaves a point at (x, y) on its anticlockwise side where
     A·x + B·y > 0, and (A, B) is a matrix times the direction of the RV (columns, rows). Six sectors
     have three such borders, four have two and one has none; what is missing has no such side.
+
+    Anticlockwise from the first border: beyond it the others are passed one by one, on the other
+    side they are left one by one. So the segment is middle ± (start + others that a point is
+    beyond), + beyond the first border; middle and start are the two numbers.
     """
-    borders, numbers = [], []
-    for first, sector_deg, count in RINGS:
-        # Of six sectors two lie before the septal ones, between which the RV's direction lies; of
-        # four one before the septal one, in whose middle it lies.
-        before = {6: 2.0, 4: 1.5, 1: 0.0}[count] * sector_deg
-        ring = []
-        for k in range(3):
-            turn = math.radians(k * sector_deg - before)
-            sine, cosine = (math.sin(turn), math.cos(turn)) if k < count // 2 else (0.0, 0.0)
-            ring.append([[-sine, cosine], [-cosine, -sine]])
-        borders.append(ring)
-        numbers.append([float(first), float(first + count - 1)])
-    return borders, numbers
+    # Of six sectors two lie before the septal ones, between which the RV's direction lies; of
+    # four one before the septal one, in whose middle it lies.
+    before = {6: 2.0, 4: 1.5, 1: 0.0}[count] * sector_deg
+    row = []
+    for k in range(3):
+        turn = math.radians(k * sector_deg - before)
+        sine, cosine = (math.sin(turn), math.cos(turn)) if k < count // 2 else (0.0, 0.0)
+        row += [-sine, cosine, -cosine, -sine]
+    last = first + count - 1
+    return [*row, (first + last) / 2, (first - last) / 2]
 
 
-BORDERS, NUMBERS = _borders()
+RING_ROWS = [_ring(*ring) for ring in RINGS]
+"""[4, 14] see :func:`_ring`."""
 
 
 @dataclass(frozen=True)
@@ -66,95 +72,118 @@ class Sectors:
     """Where the segments of each slice border each other.
 
     Half-planes instead of angles: no arc tangent, which some providers lack, and per pixel nothing
-    but comparisons of what is known by row with what is known by column.
+    but comparisons.
     """
 
-    borders: Tensor
-    """[S, 3, 2] a pixel lies beyond a border where its (column, row) · border > ``offsets``."""
-    offsets: Tensor
-    """[S, 3]"""
+    lines: Tensor
+    """[S, 3, 3] a point x, y, 1 lies beyond border k where its product with row k is > 0."""
     numbers: Tensor
-    """[S, 2] first and last segment."""
+    """[S, 2] see :func:`_ring`."""
 
-    def turned(self, turn: Tensor, centres_mm: Tensor) -> Sectors:
-        """The same in the axes of the image, in which the crops lie about ``centres_mm`` [S, 2]."""
-        back = torch.stack([torch.stack([turn[0], turn[1]]), torch.stack([-turn[1], turn[0]])])
-        borders = self.borders @ back
-        offsets = self.offsets + (borders @ centres_mm[:, :, None])[:, :, 0]
-        return Sectors(borders, offsets, self.numbers)
+    def seen_from(self, affine: Tensor) -> Sectors:
+        """The same for points, columns of x, y and 1, that the map [S, 3, 3] brings to where the
+        lines are."""
+        return Sectors(self.lines @ affine, self.numbers)
 
 
-def locate(anatomy: Tensor, axis_mm: Tensor, slice_level: Tensor) -> HeartFrame:
-    """Heart frame from anatomy probabilities [S, 4, h, w] (background, cavity, wall, RV).
+def locate(anatomy: Tensor, spacing_mm: float, slice_level: Tensor) -> HeartFrame:
+    """Heart frame from anatomy probabilities [S, 4, h, h] (background, cavity, wall, RV).
 
     Args:
-        axis_mm: [h] pixel positions of the square crop about its centre (h = w).
+        spacing_mm: between pixels.
         slice_level: [S] 0 … 1 from the most basal to the most apical slice of the stack.
     """
-    ventricle = (anatomy[:, 1] + anatomy[:, 2]) ** 2
-    found = moments(ventricle, axis_mm)
+    points = grid_points(anatomy.shape[-1], spacing_mm, anatomy.device)
+    _, cavity, wall, right = anatomy.flatten(2).split(1, 1)
+    found = (cavity + wall).square() @ points
     # Slices with little LV lean on the stack's mean axis, so that an empty one stays sane.
-    total = found.sum(0)
-    whole = total[:2] / (total[2] + 1.0)
-    centre = (found[:, :2] + 20.0 * whole) / (found[:, 2:] + 20.0)
-    dx = axis_mm[None, None, :] - centre[:, None, None, 0]
-    dy = axis_mm[None, :, None] - centre[:, None, None, 1]
-    right = anatomy[:, 3] ** 2 / torch.sqrt(dx * dx + dy * dy + 1.0)
-    x, y = (right * dx).sum(), (right * dy).sum()
+    whole = centre_of(found.sum(0, keepdim=True) + found.new_tensor([0.0, 0.0, 1.0]))
+    centre = centre_of(found + STACK_WEIGHT * whole)
     # With no RV in sight, assume it where the standard display has it: on the left.
-    towards = torch.stack([x - 1e-3, y])
-    towards = towards / torch.sqrt((towards * towards).sum() + 1e-12)
-    return HeartFrame(centre, towards, _long_axis(anatomy, axis_mm, slice_level))
+    towards = direction(right.square(), points, centre, -1e-3)
+    return HeartFrame(centre[:, 0, :2], towards, _long_axis(anatomy, spacing_mm, slice_level))
 
 
-def moments(weights: Tensor, axis_mm: Tensor) -> Tensor:
-    """[S, 3] moment along columns, along rows, and sum of weights [S, n, n] on a square grid: two
-    products with [1, position] in place of sums over every pixel."""
-    basis = torch.stack([torch.ones_like(axis_mm), axis_mm], 1)
-    found = (basis.T @ weights @ basis).flatten(1)
-    return found.index_select(1, torch.tensor([1, 2, 0], device=axis_mm.device))
+def centre_of(moments: Tensor) -> Tensor:
+    """[…, 3] x, y and 1 of the centre of mass from moments [x, y, mass]."""
+    return moments / moments[..., 2:]
+
+
+def direction(
+    weights: Tensor, points: Tensor, centre: Tensor, right_mm: float, reach_mm: float | None = None
+) -> Tensor:
+    """[2] unit vector in which the weights lie from each slice's centre, the whole stack together.
+
+    Args:
+        weights: [S, 1, P] of the points [P, 3].
+        centre: [S, 1, 3] x, y and 1.
+        right_mm: sum of weights, to the right, that is added so that no direction is none.
+        reach_mm: SD of a window about the centre, if there is one.
+    """
+    # [S, 3, P]; the third is 1, so that what is within a pixel of the centre has no say.
+    away = points.T - (centre * centre.new_tensor([1.0, 1.0, 0.0])).reshape(-1, 3, 1)
+    distance = torch.linalg.vector_norm(away, dim=1, keepdim=True)
+    weights = weights / distance
+    if reach_mm is not None:
+        weights = weights * torch.exp(distance.square() * (-0.5 / reach_mm**2))
+    sums = (away @ weights.reshape(-1, away.shape[2], 1)).sum((0, 2))
+    towards = sums[:2] + centre.new_tensor([right_mm, 0.0])
+    return towards / torch.linalg.vector_norm(towards, dim=0).clamp_min(1e-6)
 
 
 def sectors_of(frame: HeartFrame) -> Sectors:
     """Where the segments border each other, in the axes of the crops."""
-    towards = frame.towards
-    ends, borders, numbers = (
-        torch.tensor(table, dtype=towards.dtype, device=towards.device)
-        for table in (RING_ENDS, BORDERS, NUMBERS)
+    like = frame.towards
+    ends, rows = like.new_tensor(RING_ENDS), like.new_tensor(RING_ROWS)
+    # The row of a ring is that of the one before and a step.
+    beyond = (frame.long_axis[:, None] >= ends).to(like.dtype)
+    normals, numbers = torch.addmm(rows[0], beyond, rows[1:] - rows[:-1]).split([12, 2], 1)
+    normals = (normals.reshape(-1, 6, 2) @ like).reshape(-1, 3, 2)
+    # [S, 2, 3] by which a line through the origin becomes one through the centre.
+    through = torch.addmm(
+        like.new_tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]),
+        frame.centre_mm,
+        like.new_tensor([[0.0, 0.0, -1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0, -1.0]]),
     )
-    ring = (frame.long_axis[:, None] >= ends).sum(1)
-    found = (borders @ towards)[ring]
-    offsets = (found @ frame.centre_mm[:, :, None])[:, :, 0]
-    return Sectors(found, offsets, numbers[ring])
+    return Sectors(normals @ through.reshape(-1, 2, 3), numbers)
+
+
+def segments_at(points: Tensor, sectors: Sectors) -> Tensor:
+    """AHA segments 1–17 (float) [S, 1, P] of points [3, P], each x, y and 1."""
+    first, others = sectors.lines.split([1, 2], 1)
+    passed = (others @ points > 0).to(points.dtype).sum(1, keepdim=True)
+    middle, start = sectors.numbers[:, :, None].split(1, 1)
+    along = passed + start
+    return middle + torch.where(first @ points > 0, along, -along)
 
 
 def segment_map(columns: Tensor, rows: Tensor, sectors: Sectors) -> Tensor:
     """AHA segments 1–17 (float) [S, h, w] of pixels at columns [w] and rows [h]."""
-    across = sectors.borders[:, :, 0, None] * columns
-    down = sectors.offsets[:, :, None] - sectors.borders[:, :, 1, None] * rows
-    beyond = across[:, :, None, :] > down[:, :, :, None]
-    # Anticlockwise from the first border: beyond it the others are passed one by one, on the other
-    # side they are left one by one.
-    passed = beyond[:, 1:].to(columns.dtype).sum(1)
-    first, last = sectors.numbers[:, 0, None, None], sectors.numbers[:, 1, None, None]
-    return torch.where(beyond[:, 0], first + passed, last - passed)
+    points = points_of(columns, rows).flatten(1)
+    return segments_at(points, sectors).reshape(-1, rows.shape[0], columns.shape[0])
 
 
-def _long_axis(anatomy: Tensor, axis_mm: Tensor, slice_level: Tensor) -> Tensor:
+def _long_axis(anatomy: Tensor, spacing_mm: float, slice_level: Tensor) -> Tensor:
     """[S] position along the LV: the slices that show it span it, half a pitch beyond each end.
 
     Where even the most apical slice still has a cavity, the stack ends above the cap, so its
     end is where the cap (segment 17) begins.
     """
-    pixel_mm2 = (axis_mm[1] - axis_mm[0]) ** 2
-    cavity = anatomy[:, 1].sum((1, 2)) * pixel_mm2
-    area = cavity + anatomy[:, 2].sum((1, 2)) * pixel_mm2
-    present = (area > PRESENT_MM2).to(area.dtype)
-    first = (slice_level + 9.0 * (1.0 - present)).amin(0).clamp_max(1.0)
-    last = (slice_level - 9.0 * (1.0 - present)).amax(0).clamp_min(0.0)
-    last = torch.maximum(last, first)
-    is_last = present * (slice_level >= last - 1e-4).to(area.dtype)
-    open_end = (is_last * (cavity > CAVITY_SHARE * area).to(area.dtype)).amax(0)
-    end = 1.0 - (1.0 - RING_ENDS[2]) * open_end
-    half = (0.5 * (last - first) / (present.sum() - 1.0).clamp_min(1.0)).clamp_min(1e-3)
-    return (slice_level - first + half) / (last - first + 2.0 * half) * end
+    cavity, area = areas_mm2(anatomy, spacing_mm).split(1, 1)
+    level = slice_level[:, None]
+    present = area > PRESENT_MM2
+    first = torch.where(present, level, 9.0).amin(0).clamp_max(1.0)
+    last = torch.where(present, level, -9.0).amax(0).clamp_min(0.0)
+    span = (last - first).clamp_min(0.0)
+    hollow = present & (cavity > CAVITY_SHARE * area)
+    end_hollow = torch.where(hollow, level, -9.0).amax(0) >= first + span - 1e-4
+    end = torch.where(end_hollow, RING_ENDS[2], 1.0)
+    gaps = (present.to(area.dtype).sum(0) - 1.0).clamp_min(1.0)
+    half = (0.5 * span / gaps).clamp_min(1e-3)
+    return ((level - first + half) * (end / (span + 2.0 * half)))[:, 0]
+
+
+def areas_mm2(anatomy: Tensor, spacing_mm: float) -> Tensor:
+    """[S, 2] areas of cavity and whole LV from anatomy probabilities [S, 4, h, h]."""
+    parts = anatomy.new_tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]])
+    return anatomy.sum((2, 3)) @ (parts * spacing_mm**2)

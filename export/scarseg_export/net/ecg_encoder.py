@@ -42,12 +42,12 @@ class EcgEncoder(nn.Module):
 
     def forward(self, beat: Tensor) -> tuple[Tensor, Tensor]:
         # NaN must not reach the weights: an invalid ECG is weighted 0 downstream.
-        beat = torch.where(torch.isfinite(beat), beat, 0.0).clamp(-5.0, 5.0)
+        beat = torch.where(torch.isnan(beat), 0.0, beat).clamp(-5.0, 5.0)
         leads = self.lead(beat[:, None])
         hidden = self.head(self.across(leads.permute(0, 2, 1, 3).flatten(1, 2)))
         return self.segments(hidden), self.size(hidden)
 
 
-def size_units(epi_radius_mm: Tensor, wall_mm: Tensor) -> Tensor:
-    """[..., 2] epicardial radius and wall thickness about a usual heart, of about unit spread."""
-    return torch.stack([(epi_radius_mm - 34.0) / 4.5, (wall_mm - 9.5) / 2.0], -1)
+def size_units(size_mm: Tensor) -> Tensor:
+    """Epicardial radius and wall thickness [..., 2] about a usual heart, of about unit spread."""
+    return (size_mm - size_mm.new_tensor([34.0, 9.5])) / size_mm.new_tensor([4.5, 2.0])

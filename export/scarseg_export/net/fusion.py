@@ -27,6 +27,24 @@ QUIET_LOGIT, QUIET_SLOPE = -2.0, 2.0
 normal ones have some −4, those of infarcts −1 and more."""
 
 
+def members(segments: Tensor) -> Tensor:
+    """[S, 17, P] 1 where a pixel is of a segment, from AHA segments [S, 1, P]."""
+    numbers = torch.arange(1, SEGMENT_COUNT + 1, device=segments.device, dtype=segments.dtype)
+    return (segments == numbers[:, None]).to(torch.float32)
+
+
+def evidence_of(member: Tensor, wall: Tensor, scar_probability: Tensor) -> Tensor:
+    """[17] mean scar probability of the predicted wall in each segment; 0 where absent.
+
+    Args:
+        member: [S, 17, P] see :func:`members`.
+        wall: [S, P, 1] share of myocardium (0 or 1); ``scar_probability`` likewise.
+    """
+    sums = (member @ torch.cat([wall, wall * scar_probability], 2)).sum(0)
+    area, scar = sums.split(1, 1)
+    return (scar / area.clamp_min(1.0)).flatten()
+
+
 def segment_evidence(segments: Tensor, wall: Tensor, scar_probability: Tensor) -> Tensor:
     """[17] mean scar probability of the predicted wall in each segment; 0 where absent.
 
@@ -34,25 +52,22 @@ def segment_evidence(segments: Tensor, wall: Tensor, scar_probability: Tensor) -
         segments: AHA segment of every pixel, ``wall`` its share of myocardium (0 or 1), and
             ``scar_probability`` of the image path, all of one shape.
     """
-    numbers = torch.arange(1, SEGMENT_COUNT + 1, device=segments.device, dtype=segments.dtype)
-    member = (segments.flatten()[:, None] == numbers[None, :]).to(torch.float32)
-    wall = wall.flatten().to(torch.float32)
-    sums = torch.stack([wall, wall * scar_probability.flatten()]) @ member
-    return sums[1] / sums[0].clamp_min(1.0)
+    member = members(segments.reshape(1, 1, -1))
+    return evidence_of(
+        member, wall.to(torch.float32).reshape(1, -1, 1), scar_probability.reshape(1, -1, 1)
+    )
 
 
-def heart_size(anatomy: Tensor, pixel_mm2: Tensor) -> Tensor:
+def heart_size(areas_mm2: Tensor) -> Tensor:
     """[2] epicardial radius and wall thickness as the image shows them, in :func:`size_units`.
 
     Args:
-        anatomy: probabilities [S, 4, h, w] of background, cavity, wall, RV.
+        areas_mm2: [S, 2] of cavity and whole LV.
     """
-    cavity = anatomy[:, 1].sum((1, 2)) * pixel_mm2
-    ventricle = cavity + anatomy[:, 2].sum((1, 2)) * pixel_mm2
-    outer = torch.sqrt(ventricle / math.pi)
-    inner = torch.sqrt(cavity / math.pi)
-    share = ventricle**2 / (ventricle**2).sum().clamp_min(1.0)  # large slices are cut squarely
-    return size_units((share * outer).sum(), (share * (outer - inner)).sum())
+    radii = torch.sqrt(areas_mm2 * (1.0 / math.pi))
+    weight = areas_mm2[:, 1:].square()  # large slices are cut squarely
+    inner_outer = (weight * radii).sum(0, keepdim=True) / weight.sum().clamp_min(1.0)
+    return size_units(inner_outer @ inner_outer.new_tensor([[0.0, -1.0], [1.0, 1.0]]))[0]
 
 
 class Agreement(nn.Module):
@@ -93,7 +108,8 @@ class Ceiling(nn.Module):
         self.height = height
 
     def forward(self, scar: Tensor) -> Tensor:
-        return torch.where(scar > 0, self.height * torch.tanh(scar / self.height), scar)
+        # Above zero the bent curve is the lower of the two, below it the straight one.
+        return torch.minimum(scar, self.height * torch.tanh(scar / self.height))
 
     def decision(self, probability: Tensor) -> Tensor:
         """Scar probability spread evenly about one half, for resampling a decision.
@@ -101,9 +117,16 @@ class Ceiling(nn.Module):
         Under a ceiling the scar side of a border lies just above one half and the other far
         below: interpolated as they are, every scar would lose its rim.
         """
-        logit = torch.logit(probability.clamp(1e-6, 1.0 - 1e-6))
-        above = torch.tanh(2.0 * logit / self.height)
-        return 0.5 + 0.5 * torch.where(logit > 0, above, torch.tanh(logit))
+        above, below = 4.0 / self.height, 2.0
+        spread = _spread(probability, below)
+        if above == below:
+            return spread
+        return torch.where(probability > 0.5, _spread(probability, above), spread)
+
+
+def _spread(probability: Tensor, power: float) -> Tensor:
+    """Probability whose logit is ``power`` times as large."""
+    return 1.0 / (1.0 + ((1.0 - probability) / probability) ** power)
 
 
 def quietness(belief: Tensor) -> Tensor:
@@ -136,9 +159,35 @@ class Fusion(nn.Module):
     ) -> Tensor:
         """Change [P] of the scar logit of pixels with features [P, C], image logits [P] and
         segments 0–16 [P], given belief logits and image evidence [17]."""
-        scaled = belief * LOGIT_SCALE
-        context = self.context(torch.cat([scaled, evidence]))
-        case = torch.stack([scaled, context, scaled.amax(0).expand_as(scaled)], 1)
-        inputs = torch.cat([features, scar[:, None] * LOGIT_SCALE, case[segment]], 1)
-        change = self.delta_max * torch.tanh(self.out(F.relu(self.hidden(inputs)))[:, 0])
-        return torch.where(change < 0, quietness(belief) * change, change)
+        case = self.case(belief, evidence).T[segment]
+        inputs = torch.cat([features, scar[:, None] * LOGIT_SCALE, case], 1)
+        return self.bounded(self.out(F.relu(self.hidden(inputs)))[:, 0], belief)
+
+    def on_maps(
+        self, features: Tensor, scar: Tensor, member: Tensor, belief: Tensor, evidence: Tensor
+    ) -> Tensor:
+        """Change [S, 1, h, w] of every pixel's scar logit: as above, of whole maps.
+
+        Args:
+            features: [S, C, h, w].
+            scar: [S, 1, h, w] image logits.
+            member: [S, 17, h·w] see :func:`members`.
+        """
+        case = (self.case(belief, evidence) @ member).reshape(-1, 3, *scar.shape[2:])
+        inputs = torch.cat([features, scar * LOGIT_SCALE, case], 1)
+        hidden = F.relu(F.conv2d(inputs, self.hidden.weight[:, :, None, None], self.hidden.bias))
+        out = F.conv2d(hidden, self.out.weight[:, :, None, None], self.out.bias)
+        return self.bounded(out, belief)
+
+    def case(self, belief: Tensor, evidence: Tensor) -> Tensor:
+        """[3, 17] what the head is told of each segment, from belief logits and evidence [17]."""
+        scaled = belief[None] * LOGIT_SCALE
+        context = self.context(torch.cat([scaled, evidence[None]], 1))
+        highest = scaled.amax(1, keepdim=True).expand(-1, SEGMENT_COUNT)
+        return torch.cat([scaled, context, highest])
+
+    def bounded(self, out: Tensor, belief: Tensor) -> Tensor:
+        """Changes within ± δ_max; those downwards only as far as the whole ECG is quiet."""
+        change = self.delta_max * torch.tanh(out)
+        # Of a negative change the share is the higher of the two, of a positive one the whole.
+        return torch.maximum(change, quietness(belief) * change)

@@ -17,31 +17,34 @@ import torch
 from torch import Tensor, nn
 
 from scarseg_export.net.aha_map import (
-    HeartFrame,
-    Sectors,
+    areas_mm2,
+    centre_of,
+    direction,
     locate,
-    moments,
     sectors_of,
-    segment_map,
+    segments_at,
 )
 from scarseg_export.net.ecg_encoder import EcgEncoder
 from scarseg_export.net.fusion import (
     Agreement,
     Ceiling,
     Fusion,
+    evidence_of,
     heart_size,
+    members,
     moved,
-    segment_evidence,
 )
 from scarseg_export.net.normalise import robust_zscore
 from scarseg_export.net.sampling import (
+    PixelGrid,
     back,
     centred_view,
-    half_extent_mm,
-    offsets_mm,
-    pixel_positions_mm,
-    view,
+    crop_to_image,
+    grid_points,
+    pixels_to_crop,
+    sampled,
 )
+from scarseg_export.net.seen import Fused, Place, Seen
 from scarseg_export.net.taff import TemporalWeight, mix
 from scarseg_export.net.unet import UNet
 from scarseg_runtime.contract import LEADS, Label
@@ -74,17 +77,6 @@ class NetworkConfig:
         return self.crop_size * self.crop_spacing_mm
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where the heart lies in its images, and how."""
-
-    centres_mm: Tensor
-    """[S, 2] LV centre of every slice, from the image centre."""
-    turn: Tensor
-    """[2] cosine and sine of the angle by which the heart's axes are turned against the image's: 1
-    and 0 where the RV lies left of the LV, as standard displays show it."""
-
-
 class Localiser(nn.Module):
     """Coarse probabilities of LV and RV → where the heart lies."""
 
@@ -98,18 +90,20 @@ class Localiser(nn.Module):
         """[S, 2, h, w] logits of LV and RV cavity on normalised coarse views [S, h, w]."""
         return self.head(self.unet(coarse[:, None]))
 
-    def coarse_view(self, image: Tensor, half_mm: Tensor) -> Tensor:
+    def coarse_view(self, image: Tensor, grid: PixelGrid) -> Tensor:
         """Normalised full-field view."""
         config = self.config
         return robust_zscore(
-            centred_view(image, half_mm, config.coarse_size, config.coarse_spacing_mm)
+            centred_view(image, grid, config.coarse_size, config.coarse_spacing_mm)
         )
 
-    def forward(self, image: Tensor, half_mm: Tensor) -> Place:
-        probability = torch.sigmoid(self.logits(self.coarse_view(image, half_mm)))
-        axis = offsets_mm(self.config.coarse_size, self.config.coarse_spacing_mm, image.device)
-        centres = centres_from(probability[:, 0], axis)
-        return Place(centres, turn_from(probability[:, 1], centres, axis))
+    def forward(self, image: Tensor, grid: PixelGrid) -> Place:
+        config = self.config
+        logits = self.logits(self.coarse_view(image, grid))
+        left, right = torch.sigmoid(logits).square().flatten(2).split(1, 1)
+        points = grid_points(config.coarse_size, config.coarse_spacing_mm, image.device)
+        centres = centres_from(left, points)
+        return Place(centres[:, 0, :2], turn_from(right, points, centres))
 
 
 WINDOWS_MM = (80.0, 50.0, 30.0)
@@ -118,47 +112,43 @@ that of a slice is looked for. An LV is up to about 45 mm in radius and tilts by
 LEAN = 150.0
 """Weight of the stack's centre in that of a slice, in coarse pixels of LV; a large LV has 400.
 With 40, and a last window of 50 mm, slices near the base ended up to 53 mm off on real hearts."""
+NOWHERE = 1e-7
+"""Weight of a pixel that is surely none of the LV, so that there always is a centre."""
 
 
-def centres_from(probability: Tensor, axis_mm: Tensor) -> Tensor:
-    """[S, 2] LV centres from LV probability [S, h, w].
+def centres_from(weight: Tensor, points: Tensor) -> Tensor:
+    """[S, 1, 3] LV centres, x, y and 1, from weights [S, 1, P] of points [P, 3].
 
     The stack's centre of mass is found first, then refined in a window about it, so that a
     false island far from the heart cannot pull; a slice without LV takes the stack's centre.
     """
-    weight = probability * probability
-    centre = _centre(moments(weight.sum(0, keepdim=True), axis_mm))[0]
-    for radius_mm in WINDOWS_MM:
-        away = axis_mm - centre[:, None]
-        near = torch.exp(away * away * (-0.5 / radius_mm**2))
-        local = weight * (near[1, :, None] * near[0])
-        centre = _centre(moments(local.sum(0, keepdim=True), axis_mm))[0]
-    found = moments(local, axis_mm)
-    return (found[:, :2] + LEAN * centre) / (found[:, 2:] + LEAN)
+    weight = weight.clamp_min(NOWHERE)
+    whole = weight.sum(0, keepdim=True)
+    centre = centre_of(whole @ points)
+    for radius_mm in WINDOWS_MM[:-1]:
+        centre = centre_of((whole * _window(points, centre, radius_mm)) @ points)
+    found = (weight * _window(points, centre, WINDOWS_MM[-1])) @ points
+    return centre_of(found + LEAN * centre_of(found.sum(0, keepdim=True)))
 
 
-def _centre(found: Tensor) -> Tensor:
-    """[S, 2] centre from moments [S, 3]."""
-    return found[:, :2] / (found[:, 2:] + 1e-3)
+def _window(points: Tensor, centre: Tensor, radius_mm: float) -> Tensor:
+    """[1, P] Gaussian about a centre [1, 1, 3]."""
+    away = torch.linalg.vector_norm(points - centre, dim=2)
+    return torch.exp(away.square() * (-0.5 / radius_mm**2))
 
 
 RV_REACH_MM = 60.0
 """How far from the LV's centre an RV may be: the SD of a window against islands elsewhere."""
 
 
-def turn_from(right: Tensor, centres_mm: Tensor, axis_mm: Tensor) -> Tensor:
-    """[2] turn of the heart from the RV's probability [S, h, w], the whole stack together.
+def turn_from(weight: Tensor, points: Tensor, centres: Tensor) -> Tensor:
+    """[2] turn of the heart from weights [S, 1, P] of RV, the whole stack together.
 
-    Every pixel of RV points from its slice's LV centre [S, 2] to itself; the directions' sum is
+    Every pixel of RV points from its slice's LV centre [S, 1, 3] to itself; the directions' sum is
     left in a crop so turned. With no RV in sight that is left in the image as well.
     """
-    dx = axis_mm[None, None, :] - centres_mm[:, None, None, 0]
-    dy = axis_mm[None, :, None] - centres_mm[:, None, None, 1]
-    square = dx**2 + dy**2
-    weight = right**2 * torch.exp(square * (-0.5 / RV_REACH_MM**2)) / torch.sqrt(square + 1.0)
     # A hundredth of a pixel's worth of "left", so that no direction is none.
-    towards = torch.stack([(weight * dx).sum() - 1e-2, (weight * dy).sum()])
-    return -towards / torch.sqrt((towards**2).sum() + 1e-12)
+    return -direction(weight, points, centres, -1e-2, RV_REACH_MM)
 
 
 # Plain floats: torch.compile cannot follow an IntEnum.
@@ -196,69 +186,47 @@ class ImageNet(nn.Module):
         features = self.unet(crops)
         anatomy = self.anatomy(features)
         # Under autocast the logits come in BF16, which would round the statistics made of them.
-        probability = torch.softmax(anatomy.float(), 1)
-        evidence = remote_contrast(crops[:, 1], probability.detach())
-        inputs = [features, evidence[:, None], crops[:, 1:2], probability[:, 1:3]]
-        scar = self.scar(torch.cat(inputs, 1))
-        logit = self.scar_head(torch.cat([scar, evidence[:, None]], 1))
-        return anatomy, scar, logit[:, 0]
+        probability = shares_of(anatomy.float())
+        pixels = crops[:, 1:2]
+        evidence = remote_contrast(pixels, probability.detach())
+        scar = self.scar(torch.cat([features, evidence, pixels, probability[:, 1:3]], 1))
+        return anatomy, scar, self.scar_head(torch.cat([scar, evidence], 1))
+
+
+def shares_of(logits: Tensor) -> Tensor:
+    """Softmax over the few channels of logits [N, C, h, w]: step by step 16 times as fast in ONNX
+    Runtime on a CPU, whose softmax wants channels last and turns the maps about twice."""
+    share = torch.exp(logits - logits.amax(1, keepdim=True))
+    return share / share.sum(1, keepdim=True)
 
 
 def remote_contrast(pixels: Tensor, probability: Tensor) -> Tensor:
-    """Signal above remote myocardium in units of the blood − myocardium difference [N, h, w].
+    """Signal [N, 1, h, w] above remote myocardium in units of the blood − myocardium difference.
 
     Remote myocardium is the darker part of the predicted wall: its mean, then the mean of
     what lies below that mean plus the spread's share. Per slice, sums only.
+
+    Args:
+        pixels: [N, 1, h, w].
+        probability: [N, 4, h, w] of background, cavity, wall, RV.
     """
-    wall, blood = probability[:, 2] ** 2, probability[:, 1] ** 2
-    remote = _mean(pixels, wall)
+    pixels = pixels * STEEPNESS
+    weights = probability.square()
+    _, blood, remote, _ = _mean(pixels, weights).split(1, 1)
+    wall = weights[:, 2:3]
     for _ in range(2):
-        darker = wall * torch.sigmoid((remote[:, None, None] - pixels) * 4.0)
-        remote = _mean(pixels, darker)
-    difference = (_mean(pixels, blood) - remote).clamp_min(0.25)
-    return ((pixels - remote[:, None, None]) / difference[:, None, None]).clamp(-2.0, 4.0)
+        remote = _mean(pixels, wall * torch.sigmoid(remote - pixels))
+    difference = (blood - remote).clamp_min(0.25 * STEEPNESS)
+    return ((pixels - remote) / difference).clamp(-2.0, 4.0)
+
+
+STEEPNESS = 4.0
+"""How sharply darker than the mean is told from brighter, per unit of the pixels."""
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
-    return (values * weights).sum((1, 2)) / (weights.sum((1, 2)) + 1.0)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Outputs from the image alone for one study; S slices, crops of h × h pixels."""
-
-    half_mm: Tensor
-    place: Place
-    """Where the crops lie in the image, and how they are turned."""
-    frame: HeartFrame
-    sectors: Sectors
-    """Both in the axes of the crops."""
-    anatomy: Tensor
-    """[S, 4, h, h] probability of background, cavity, wall, RV."""
-    features: Tensor
-    """[S, C, h, h] scar features."""
-    scar: Tensor
-    """[S, h, h] scar logit."""
-    segments: Tensor
-    """[S, h, h] AHA segment of every pixel, also outside the wall."""
-    evidence: Tensor
-    """[17] mean scar probability of the wall in each segment."""
-    size: Tensor
-    """[2] of the heart, in size units."""
-
-
-@dataclass(frozen=True)
-class Fused:
-    """Outputs from image and ECG together."""
-
-    scar: Tensor
-    """[S, h, h] scar probability."""
-    belief: Tensor
-    """[17] scar belief of the ECG, 0–1."""
-    weight: Tensor
-    """[1] TAFF weight."""
-    disagreement: Tensor
-    """[1] probability that ECG and image are of different patients."""
+    sums = (values * weights).sum((2, 3), keepdim=True)
+    return sums / (weights.sum((2, 3), keepdim=True) + 1.0)
 
 
 class ScarNet(nn.Module):
@@ -278,11 +246,11 @@ class ScarNet(nn.Module):
         self.taff = TemporalWeight(self.config.initial_tau_days)
         self.lead_rows = [LEADS.index(lead) for lead in self.config.ecg_leads]
 
-    def crops(self, image: Tensor, half_mm: Tensor, place: Place) -> Tensor:
+    def crops(self, image: Tensor, grid: PixelGrid, place: Place) -> Tensor:
         """[S, 3, h, w] normalised heart crops, each with its basal and apical neighbour."""
         size, spacing_mm = self.config.crop_size, self.config.crop_spacing_mm
-        crop = view(image, half_mm, place.centres_mm, size, spacing_mm, place.turn)
-        return with_neighbours(robust_zscore(crop))
+        to_image = crop_to_image(place.centres_mm, place.turn) / grid.half_mm
+        return with_neighbours(robust_zscore(sampled(image[:, None], to_image, size, spacing_mm)))
 
     def forward(
         self,
@@ -295,70 +263,81 @@ class ScarNet(nn.Module):
     ) -> tuple[Tensor, ...]:
         seen = self.see(lge, pixel_spacing, slice_level)
         fused = self.fuse(seen, ecg, gap_days, ecg_valid)
-        outputs = self.to_input_grid(lge, seen, fused.scar)
-        wall = wall_of(seen.anatomy).to(torch.float32)
-        burden = segment_evidence(seen.segments, wall, (fused.scar > 0.5).to(torch.float32))
+        outputs = self.to_input_grid(seen, fused.scar)
+        scarred = (fused.scar > 0.5).to(torch.float32)
+        burden = evidence_of(seen.member, column(wall_of(seen.anatomy)), column(scarred))
         return *outputs, burden, fused.belief, fused.weight, fused.disagreement
 
     def see(self, lge: Tensor, pixel_spacing: Tensor, slice_level: Tensor) -> Seen:
         """The image path: pixels [S, H, W] and spacing in, no ECG anywhere."""
-        half_mm = half_extent_mm(lge, pixel_spacing)
+        grid = PixelGrid.of(lge, pixel_spacing)
         # Padding, whatever a scanner filled in, becomes 0 and stays exactly that when resampled.
         image = lge - lge.amin((0, 1, 2))
-        place = self.localiser(image, half_mm)
-        crops = self.crops(image, half_mm, place)
+        place = self.localiser(image, grid)
+        crops = self.crops(image, grid, place)
         anatomy_logits, features, scar = self.image(crops)
         # Where nothing stands out from anything there is no heart, whatever rounding suggests.
         contrast = (crops.amax((0, 1, 2, 3)) > MIN_CONTRAST_SD).to(lge.dtype)
-        anatomy = torch.softmax(anatomy_logits, 1) * contrast
-        axis = offsets_mm(self.config.crop_size, self.config.crop_spacing_mm, lge.device)
-        frame = locate(anatomy, axis, slice_level)
+        anatomy = shares_of(anatomy_logits) * contrast
+        size, spacing_mm = self.config.crop_size, self.config.crop_spacing_mm
+        frame = locate(anatomy, spacing_mm, slice_level)
         sectors = sectors_of(frame)
-        segments = segment_map(axis, axis, sectors)
-        wall = wall_of(anatomy)
+        segments = segments_at(grid_points(size, spacing_mm, lge.device).T, sectors)
+        member = members(segments)
         return Seen(
-            half_mm, place, frame, sectors, anatomy, features, scar, segments,
-            segment_evidence(segments, wall, torch.sigmoid(scar)),
-            heart_size(anatomy, (axis[1] - axis[0]) ** 2),
+            grid, place, frame, sectors, anatomy, features, scar, segments, member,
+            evidence_of(member, column(wall_of(anatomy)), column(torch.sigmoid(scar))),
+            heart_size(areas_mm2(anatomy, spacing_mm)),
         )  # fmt: skip
 
     def fuse(self, seen: Seen, ecg: Tensor, gap_days: Tensor, ecg_valid: Tensor) -> Fused:
         """TAFF: the beat [12, 512] moves the scar of the image path by the age of the ECG."""
         leads = ecg if self.config.ecg_leads == LEADS else ecg[self.lead_rows]
-        belief, heard = (out[0] for out in self.ecg(leads[None]))
-        odd = torch.sigmoid(self.agreement(belief, seen.evidence, heard, seen.size))[None]
+        beliefs, heard = self.ecg(leads[None])
+        odd = self.agreement(beliefs, seen.evidence[None], heard, seen.size[None])
+        odd, belief = torch.sigmoid(odd), beliefs[0]
         image = self.ceiling(seen.scar)
         change = change_map(self.fusion, seen, belief)
         fused = moved(image, change, odd, self.config.agreement_gate)
         weight = self.taff(gap_days, ecg_valid)
-        scar = mix(weight[0], torch.sigmoid(fused), torch.sigmoid(image))
+        scar = mix(weight, torch.sigmoid(fused), torch.sigmoid(image))
         return Fused(scar, torch.sigmoid(belief), weight, torch.where(ecg_valid > 0, odd, 0.0))
 
-    def to_input_grid(
-        self, lge: Tensor, seen: Seen, mixed: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Labels, scar probability, image-only labels and segments on the grid of ``lge``."""
+    def to_input_grid(self, seen: Seen, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Labels, scar probability, image-only labels and segments on the grid of the study."""
         image_scar = torch.sigmoid(self.ceiling(seen.scar))
-        decided = self.ceiling.decision(torch.stack([mixed, image_scar], 1))
-        base, maps = self.resampled(lge, seen, torch.cat([decided, mixed[:, None]], 1))
-        wall = base == _VIABLE_MYOCARDIUM
-        scarred = wall[:, None] & (maps[:, 3:5] > 0.5)
+        decided = self.ceiling.decision(torch.cat([mixed, image_scar], 1))
+        to_crop = self.to_crop(seen)
+        base, wall, decided, mixed = self.resampled(seen, [decided, mixed], to_crop)
+        muscle = base == _VIABLE_MYOCARDIUM
         # Cast one by one: TensorRT takes bytes as outputs only.
-        labels, image_only = (
-            part.to(torch.uint8) for part in torch.where(scarred, _SCAR, base[:, None]).unbind(1)
-        )
-        columns, rows = pixel_positions_mm(lge, seen.half_mm)
-        sectors = seen.sectors.turned(seen.place.turn, seen.place.centres_mm)
-        segments = torch.where(wall, segment_map(columns, rows, sectors), 0.0)
-        return labels, maps[:, 1] * maps[:, 5], image_only, segments.to(torch.uint8)
+        scarred = torch.where(muscle & (decided > 0.5), _SCAR, base)
+        labels, image_only = (scarred[:, k].to(torch.uint8) for k in range(2))
+        # Lines in mm or in halves of a crop: the sign is the same.
+        pixels = seen.grid.points().flatten(1)
+        segments = segments_at(pixels, seen.sectors.seen_from(to_crop)).reshape_as(base)
+        segments = torch.where(muscle, segments, 0.0)[:, 0].to(torch.uint8)
+        return labels, (wall * mixed)[:, 0], image_only, segments
 
-    def resampled(self, lge: Tensor, seen: Seen, extra: Tensor) -> tuple[Tensor, Tensor]:
-        """On the grid of ``lge``: anatomy labels [S, H, W] without scar, and anatomy
-        probabilities followed by the maps ``extra`` [S, n, h, h], as [S, 3 + n, H, W]."""
-        maps = torch.cat([seen.anatomy[:, 1:], extra], 1)
-        place = seen.place
-        maps = back(maps, lge, seen.half_mm, place.centres_mm, place.turn, self.config.crop_mm)
-        return most_likely(*(maps[:, k] for k in range(3))), maps
+    def to_crop(self, seen: Seen) -> Tensor:
+        """[S, 3, 3] from the study's pixels to places in the crops, whose edges are at −1 and 1."""
+        place, half_crop = seen.place, self.config.crop_mm / 2
+        return pixels_to_crop(seen.grid, place.centres_mm, place.turn, half_crop)
+
+    def resampled(
+        self, seen: Seen, more: list[Tensor], to_crop: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """On the grid of the study: anatomy labels [S, 1, H, W] without scar, the probability of
+        the wall [S, 1, H, W], and the maps ``more``, each [S, n, h, h], as [S, n, H, W]."""
+        maps = torch.cat([seen.anatomy[:, 1:], *more], 1)
+        maps = back(maps, seen.grid.points(), self.to_crop(seen) if to_crop is None else to_crop)
+        cavity, wall, right, *more = maps.split([1, 1, 1, *(m.shape[1] for m in more)], 1)
+        return most_likely(cavity, wall, right), wall, *more
+
+
+def column(values: Tensor) -> Tensor:
+    """[S, h·w, 1] of maps [S, 1, h, w]."""
+    return values.to(torch.float32).reshape(values.shape[0], -1, 1)
 
 
 def most_likely(cavity: Tensor, wall: Tensor, right: Tensor) -> Tensor:
@@ -372,20 +351,17 @@ def most_likely(cavity: Tensor, wall: Tensor, right: Tensor) -> Tensor:
 
 
 def wall_of(anatomy: Tensor) -> Tensor:
-    """[S, h, w] where myocardium is the likeliest of the anatomy probabilities [S, 4, h, w]."""
-    outside, cavity, wall, right = (anatomy[:, k] for k in range(4))
+    """[S, 1, h, w] where myocardium is the likeliest of the anatomy probabilities [S, 4, h, w]."""
+    outside, cavity, wall, right = anatomy.split(1, 1)
     return (wall > torch.maximum(outside, cavity)) & (wall >= right)
 
 
-def change_map(head: nn.Module, seen: Seen, belief: Tensor) -> Tensor:
-    """[S, h, h] change of every pixel's scar logit that a fusion head asks for."""
-    flat = seen.features.permute(0, 2, 3, 1).flatten(0, 2)
-    segment = (seen.segments - 1.0).to(torch.int64).flatten()
-    return head(flat, seen.scar.flatten(), segment, belief, seen.evidence).view_as(seen.scar)
+def change_map(head: Fusion, seen: Seen, belief: Tensor) -> Tensor:
+    """[S, 1, h, w] change of every pixel's scar logit that a fusion head asks for."""
+    return head.on_maps(seen.features, seen.scar, seen.member, belief, seen.evidence)
 
 
 def with_neighbours(crop: Tensor) -> Tensor:
-    """[S, h, w] → [S, 3, h, w]: previous, this and next slice; ends repeat themselves."""
-    before = torch.cat([crop[:1], crop[:-1]], 0)
-    after = torch.cat([crop[1:], crop[-1:]], 0)
-    return torch.stack([before, crop, after], 1)
+    """[S, 1, h, w] → [S, 3, h, w]: previous, this and next slice; ends repeat themselves."""
+    padded = torch.cat([crop[:1], crop, crop[-1:]])
+    return torch.cat([padded[:-2], crop, padded[2:]], 1)

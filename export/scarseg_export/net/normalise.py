@@ -3,6 +3,9 @@
 Sums only: percentiles need a sort, and min/max reductions fused with rescaling have been
 miscompiled by TensorRT builds. Statistics stay in FP32, about a mean that is known already: raw
 pixels may carry an offset that dwarfs their spread.
+
+On a GPU every operator is a launch, and each of these works on little: so as few as can be. A
+spread is a norm, and what is left out stays zero throughout instead of being masked in every sum.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ import torch
 from torch import Tensor
 
 CLIP_SD = 2.5
-ROUNDS = 2
 FLAT = 1e-4
 """A spread below this share of the mean is rounding, not signal."""
 
@@ -28,49 +30,64 @@ class Normalisation:
     sd: Tensor
 
 
+@dataclass(frozen=True)
+class _Clipped:
+    """A stack about its mean, outliers clipped twice; padding is 0."""
+
+    values: Tensor
+    first_mean: Tensor
+    means: tuple[Tensor, Tensor]
+    """Of the first and second clipping, each about the mean before."""
+    limits: tuple[Tensor, Tensor]
+    """Of the first and second clipping, each about the mean before."""
+    sd: Tensor
+
+
 def robust_normalisation(views: Tensor) -> Normalisation:
     """Mean and SD of a whole stack [S, h, w], outliers clipped at 2.5 SD, padding left out.
 
     Padding is whatever equals the lowest value of the stack: air that a scanner or a converter
     filled in.
     """
-    return _normalisation(views, _inside(views))
+    clipped = _clipped(views)
+    (first, second), (wide, narrow) = clipped.means, clipped.limits
+    about = clipped.first_mean + first
+    low = torch.maximum(clipped.first_mean - wide, about - narrow)
+    high = torch.minimum(clipped.first_mean + wide, about + narrow)
+    return Normalisation(low, high, about + second, clipped.sd)
 
 
 def robust_zscore(views: Tensor) -> Tensor:
-    """Z-score [S, h, w] over the whole stack, padding set to 0. Constant input gives zeros."""
-    inside = _inside(views)
-    scale = _normalisation(views, inside)
-    return (_clip(views, scale.low, scale.high) - scale.mean) / scale.sd * inside
+    """Z-score of views [S, …] over the whole stack, padding set to 0. Constant input gives
+    zeros."""
+    clipped = _clipped(views)
+    return clipped.values / clipped.sd
 
 
-def _normalisation(views: Tensor, inside: Tensor) -> Normalisation:
+def _clipped(views: Tensor) -> _Clipped:
+    inside = (views > views.amin(tuple(range(views.ndim)))).to(views.dtype)
     count = inside.sum().clamp_min(1.0)
+    root = count.sqrt()
     mean = (views * inside).sum() / count
-    low, high = None, None
-    mean, sd = _moments(views - mean, inside, count, mean)
-    for _ in range(ROUNDS):
-        # Bounds only ever narrow: what was clipped once must not come back.
-        low = mean - CLIP_SD * sd if low is None else torch.maximum(low, mean - CLIP_SD * sd)
-        high = mean + CLIP_SD * sd if high is None else torch.minimum(high, mean + CLIP_SD * sd)
-        mean, sd = _moments(_clip(views, low, high) - mean, inside, count, mean)
-    assert low is not None and high is not None
-    return Normalisation(low, high, mean, sd)
-
-
-def _inside(views: Tensor) -> Tensor:
-    return (views > views.amin((0, 1, 2))).to(views.dtype)
-
-
-def _clip(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    return torch.minimum(torch.maximum(values, low), high)
-
-
-def _moments(apart: Tensor, inside: Tensor, count: Tensor, about: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and SD of values given as their distance ``apart`` from ``about``, in one pass."""
-    shift = (apart * inside).sum() / count
-    square = (apart * apart * inside).sum() / count
-    mean = about + shift
-    sd = torch.sqrt((square - shift * shift).clamp_min(0.0))
+    apart = (views - mean) * inside
+    wide = _norm(apart) / root * CLIP_SD
+    apart, first = _about_mean(_within(apart, wide), inside, count)
+    # Limits about the new mean need not be narrowed to those before: what lay beyond is gone.
+    narrow = _norm(apart) / root * CLIP_SD
+    apart, second = _about_mean(_within(apart, narrow), inside, count)
     # The floor keeps constant images finite without touching real ones at any scale.
-    return mean, torch.maximum(sd, FLAT * mean.abs()).clamp_min(1e-12)
+    sd = torch.maximum(_norm(apart) / root, FLAT * mean.abs().clamp_min(1e-8))
+    return _Clipped(apart, mean, (first, second), (wide, narrow), sd)
+
+
+def _within(values: Tensor, limit: Tensor) -> Tensor:
+    return torch.maximum(torch.minimum(values, limit), -limit)
+
+
+def _about_mean(values: Tensor, inside: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    mean = values.sum() / count
+    return values - inside * mean, mean
+
+
+def _norm(values: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(values, dim=tuple(range(values.ndim)))

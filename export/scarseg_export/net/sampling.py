@@ -1,7 +1,10 @@
 """Moving between pixel grids inside the graph: coarse view, heart crop, and back.
 
-Every position is in mm from the image centre as (column, row), so that spacing enters only
-here. ``grid_sample`` runs with ``align_corners=False``: −1 and 1 are the outer pixel edges.
+Positions are in mm from the image centre as (column, row), so that spacing enters only here.
+``grid_sample`` runs with ``align_corners=False``: −1 and 1 are the outer pixel edges.
+
+Points carry a 1 as third, so that moving and turning all of them is one matrix product: a few
+launches on a GPU where sums and differences need dozens.
 
 A ``turn`` [2] is the cosine and sine of the angle by which the axes of a heart crop are turned
 against those of the image, from columns towards rows. The crop lies as the heart does, whatever way
@@ -10,20 +13,81 @@ the image was acquired or displayed.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 
-def half_extent_mm(image: Tensor, pixel_spacing: Tensor) -> Tensor:
-    """[2] half width and half height in mm of an image [S, H, W] with spacing (row, column)."""
-    height, width = image.shape[-2], image.shape[-1]
-    return torch.stack([pixel_spacing[1] * width, pixel_spacing[0] * height]) * 0.5
+@dataclass(frozen=True)
+class PixelGrid:
+    """Where the pixels of a study's slices lie."""
+
+    columns: Tensor
+    """[W] 0, 1, …"""
+    rows: Tensor
+    """[H] 0, 1, …"""
+    last: Tensor
+    """[2] number of the last column and row."""
+    spacing_mm: Tensor
+    """[2] from column to column and from row to row."""
+
+    @classmethod
+    def of(cls, image: Tensor, pixel_spacing: Tensor) -> PixelGrid:
+        """Grid of slices [S, H, W] whose rows and columns are ``pixel_spacing`` [2] mm apart, as
+        DICOM gives it: first from row to row."""
+        rows, columns = (
+            torch.arange(count, device=image.device, dtype=pixel_spacing.dtype)
+            for count in image.shape[-2:]
+        )
+        return cls(columns, rows, torch.cat([columns[-1:], rows[-1:]]), pixel_spacing.flip(0))
+
+    @property
+    def half_mm(self) -> Tensor:
+        """[2] half width and half height."""
+        return (self.last + 1.0) * (0.5 * self.spacing_mm)
+
+    @property
+    def first_mm(self) -> Tensor:
+        """[2] position of the first pixel."""
+        return self.last * (-0.5 * self.spacing_mm)
+
+    def points(self) -> Tensor:
+        """[3, H, W] numbers of column and row of every pixel, and 1."""
+        return points_of(self.columns, self.rows)
+
+    def positions_mm(self) -> tuple[Tensor, Tensor]:
+        """Column positions [W] and row positions [H]."""
+        first, spacing = self.first_mm, self.spacing_mm
+        return self.columns * spacing[0] + first[0], self.rows * spacing[1] + first[1]
 
 
 def offsets_mm(size: int, spacing_mm: float, device: torch.device | None = None) -> Tensor:
     """[size] pixel-centre positions of a square grid about its own centre."""
     return (torch.arange(size, device=device, dtype=torch.float32) + 0.5 - size / 2) * spacing_mm
+
+
+def grid_points(size: int, spacing_mm: float, device: torch.device | None = None) -> Tensor:
+    """[size², 3] x, y and 1 of the pixels of a square grid about its own centre."""
+    return torch.tensor(_grid_points(size, spacing_mm), device=device)
+
+
+@cache
+def _grid_points(size: int, spacing_mm: float) -> NDArray[np.float32]:
+    # Not offsets_mm: numpy alone, so that an exported graph has the table and not its making.
+    axis = (np.arange(size, dtype=np.float32) + np.float32(0.5 - size / 2)) * np.float32(spacing_mm)
+    y, x = np.meshgrid(axis, axis, indexing="ij")
+    return np.stack([x.ravel(), y.ravel(), np.ones_like(x.ravel())], 1)
+
+
+def points_of(columns: Tensor, rows: Tensor) -> Tensor:
+    """[3, h, w] x, y and 1 of pixels at columns [w] and rows [h]."""
+    x, y, one = torch.eye(3, device=columns.device)[:, :, None, None].unbind()
+    return columns * x + (rows[:, None] * y + one)
 
 
 def turned(x: Tensor, y: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,9 +96,28 @@ def turned(x: Tensor, y: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
     return turn[0] * x - turn[1] * y, turn[1] * x + turn[0] * y
 
 
-def inverse(turn: Tensor) -> Tensor:
-    """[2] the same angle the other way."""
-    return torch.stack([turn[0], -turn[1]])
+def crop_to_image(centres_mm: Tensor, turn: Tensor) -> Tensor:
+    """[S, 3, 2] from positions in crops to those in the image; crops lie about ``centres_mm``
+    [S, 2]."""
+    turning = turn @ _rows(turn, [1, 0, 0, 1, 0, 0], [0, 1, -1, 0, 0, 0])
+    shift = centres_mm @ _rows(turn, [0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 1])
+    return (turning + shift).reshape(-1, 3, 2)
+
+
+def pixels_to_crop(grid: PixelGrid, centres_mm: Tensor, turn: Tensor, half_crop: float) -> Tensor:
+    """[S, 3, 3] from pixel numbers to positions in crops about ``centres_mm`` [S, 2]: what a column
+    of column, row and 1 is multiplied with from the left. All three, the 1 as well, are divided by
+    ``half_crop`` mm."""
+    spacing = grid.spacing_mm @ _rows(turn, [1, *[0] * 8], [0, 0, 0, 0, 1, *[0] * 4])
+    shift = (grid.first_mm - centres_mm) @ _rows(turn, [0, 0, 1, *[0] * 6], [*[0] * 5, 1, 0, 0, 0])
+    one = _rows(turn, [*[0] * 8, 1])
+    from_pixels = (shift + (spacing + one)).reshape(-1, 3, 3)
+    turning = turn @ _rows(turn, [1, 0, 0, 0, 1, *[0] * 4], [0, 1, 0, -1, *[0] * 5])
+    return ((turning + one) / half_crop).reshape(3, 3) @ from_pixels
+
+
+def _rows(like: Tensor, *rows: list[int | float]) -> Tensor:
+    return torch.tensor(rows, device=like.device, dtype=like.dtype)
 
 
 def view(
@@ -47,74 +130,48 @@ def view(
 ) -> Tensor:
     """Square views [S, size, size] of slices [S, H, W] about per-slice centres [S, 2], upright
     without a ``turn``."""
-    axis = offsets_mm(size, spacing_mm, image.device)
-    x, y = axis[None, :].expand(size, -1), axis[:, None].expand(-1, size)
-    columns, rows = (x, y) if turn is None else turned(x, y, turn)
-    grid = grids(columns / half_mm[0], rows / half_mm[1], centres_mm / half_mm)
-    return F.grid_sample(
-        image[:, None], grid, mode="bilinear", padding_mode="border", align_corners=False
-    )[:, 0]
+    turn = centres_mm.new_tensor([1.0, 0.0]) if turn is None else turn
+    to_image = crop_to_image(centres_mm, turn) / half_mm
+    return sampled(image[:, None], to_image, size, spacing_mm)[:, 0]
 
 
-def centred_view(image: Tensor, half_mm: Tensor, size: int, spacing_mm: float) -> Tensor:
+def sampled(image: Tensor, to_image: Tensor, size: int, spacing_mm: float) -> Tensor:
+    """Square views [S, 1, size, size] of slices [S, 1, H, W], of which ``to_image`` [S, 3, 2]
+    brings positions to the image, whose outer edges are at −1 and 1."""
+    points = grid_points(size, spacing_mm, image.device).to(image.dtype)
+    grid = (points @ to_image).reshape(-1, size, size, 2)
+    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def centred_view(image: Tensor, pixels: PixelGrid, size: int, spacing_mm: float) -> Tensor:
     """Square views [S, size, size] of slices [S, H, W] about the image centre, each pixel the mean
-    of 2 × 2 bilinear samples against aliasing.
+    of 2 × 2 bilinear samples against aliasing; beyond the outer pixels these repeat themselves.
 
     All slices share the grid, which is parallel to theirs: two matrix products, in a fraction of
     the time of sampling four times as many pixels one by one.
     """
-    axis = offsets_mm(2 * size, spacing_mm / 2, image.device)
-    rows = linear_weights(axis / half_mm[1], image.shape[1])
-    columns = linear_weights(axis / half_mm[0], image.shape[2])
-    return _paired(rows) @ image @ _paired(columns).T
+    fine = offsets_mm(2 * size, spacing_mm / 2, image.device).reshape(size, 2).T[:, :, None]
+    last = pixels.last.reshape(2, 1, 1, 1)
+    # [axis, 2, size, 1] where each sample lies, in pixels from the first.
+    place = fine / pixels.spacing_mm.reshape(2, 1, 1, 1) + 0.5 * last
+    across, down = torch.minimum(place.clamp_min(0.0), last).split(1)
+    return _weights(down, pixels.rows) @ image @ _weights(across, pixels.columns).T
 
 
-def linear_weights(positions: Tensor, count: int) -> Tensor:
-    """[n, count] weight of every pixel of an axis in linear interpolation at ``positions`` [n],
-    −1 and 1 being the outer edges; beyond the outer pixels these repeat themselves."""
-    place = ((positions + 1.0) * (count / 2) - 0.5).clamp_min(0.0).clamp_max(count - 1)
-    pixel = torch.arange(count, device=positions.device, dtype=positions.dtype)
-    return (1.0 - (place[:, None] - pixel[None, :]).abs()).clamp_min(0.0)
+def _weights(places: Tensor, pixels: Tensor) -> Tensor:
+    """[size, n] weight of every pixel in the mean of two linear interpolations at places
+    [1, 2, size, 1]."""
+    return F.relu(1.0 - (places - pixels).abs()).mean((0, 1))
 
 
-def _paired(weights: Tensor) -> Tensor:
-    return 0.5 * (weights[0::2] + weights[1::2])
+def back(maps: Tensor, pixels: Tensor, to_crop: Tensor) -> Tensor:
+    """Crop maps [S, C, h, w] resampled onto the input grid [S, C, H, W]; 0 outside the crop.
 
-
-def back(
-    maps: Tensor,
-    image: Tensor,
-    half_mm: Tensor,
-    centres_mm: Tensor,
-    turn: Tensor,
-    crop_mm: float,
-) -> Tensor:
-    """Crop maps [S, C, h, w] resampled onto the input grid [S, C, H, W]; 0 outside the crop."""
-    columns, rows = pixel_positions_mm(image, half_mm)
-    half_crop = crop_mm / 2
-    there = inverse(turn)
-    x, y = turned(columns[None, :] / half_crop, rows[:, None] / half_crop, there)
-    shifts = turned(centres_mm[:, 0], centres_mm[:, 1], there)
-    grid = grids(x, y, torch.stack(shifts, 1) / -half_crop)
-    return F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-
-
-def grids(columns: Tensor, rows: Tensor, shifts: Tensor) -> Tensor:
-    """[S, h, w, 2] grids of columns [h, w] and rows [h, w], each shifted by its (column, row) of
-    ``shifts`` [S, 2].
-
-    Columns and rows are put together once and not for every slice, and whole lines are shifted at
-    a time: done pixel by pixel this costs as much as a convolution.
+    Args:
+        pixels: [3, H, W] numbers of column and row, and 1.
+        to_crop: [S, 3, 3] see :func:`pixels_to_crop`, of half the crop's width.
     """
-    height, width = rows.shape
-    grid = torch.stack([columns, rows], -1)
-    lines = shifts[:, None, :].expand(-1, width, -1)
-    return (grid.reshape(1, height, -1) + lines.reshape(-1, 1, 2 * width)).unflatten(2, (-1, 2))
-
-
-def pixel_positions_mm(image: Tensor, half_mm: Tensor) -> tuple[Tensor, Tensor]:
-    """Column positions [W] and row positions [H] in mm from the image centre."""
-    height, width = image.shape[-2], image.shape[-1]
-    columns = (torch.arange(width, device=image.device) + 0.5) * (2.0 / width) - 1.0
-    rows = (torch.arange(height, device=image.device) + 0.5) * (2.0 / height) - 1.0
-    return columns * half_mm[0], rows * half_mm[1]
+    height, width = pixels.shape[1:]
+    # As rows, not columns: products of two numbers at a time are slow on a CPU.
+    grid = (to_crop[:, :2] @ pixels.flatten(1)).reshape(-1, 2, height, width).permute(0, 2, 3, 1)
+    return F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

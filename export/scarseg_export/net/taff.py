@@ -90,5 +90,6 @@ def _log_likelihood(logit: Tensor, scarred: Tensor) -> Tensor:
 
 
 def mix(weight: Tensor, fused: Tensor, image: Tensor) -> Tensor:
-    """Mixture of two probability maps; the image map itself, bit for bit, where weight is 0."""
-    return torch.where(weight > 0, weight * fused + (1.0 - weight) * image, image)
+    """Mixture of two probability maps, w · fused + (1 − w) · image; the image map itself, bit for
+    bit, where the weight is 0."""
+    return torch.where(weight > 0, image + weight * (fused - image), image)

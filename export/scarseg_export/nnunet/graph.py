@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from scarseg_export.net.aha_map import locate, sectors_of, segment_map
 from scarseg_export.net.fusion import segment_evidence
-from scarseg_export.net.sampling import half_extent_mm, offsets_mm, pixel_positions_mm
+from scarseg_export.net.sampling import PixelGrid, offsets_mm
 from scarseg_export.nnunet.axis import REACH, Axis, spline_prefilter
 from scarseg_runtime.contract import SEGMENT_COUNT, Label
 
@@ -144,7 +144,8 @@ class TiledNet(nn.Module):
         self, lge: Tensor, spacing: Tensor, level: Tensor, shares: Tensor, winner: Tensor
     ) -> tuple[Tensor, Tensor]:
         """AHA segment [S, H, W] inside the myocardium, else 0, and where the myocardium is."""
-        half_mm = half_extent_mm(lge, spacing)
+        pixels = PixelGrid.of(lge, spacing)
+        half_mm = pixels.half_mm
         axis = offsets_mm(VIEW_SIZE, VIEW_SPACING_MM, lge.device)
         across = (axis / half_mm[0])[None, None, :].expand(lge.shape[0], VIEW_SIZE, -1)
         down = (axis / half_mm[1])[None, :, None].expand(lge.shape[0], -1, VIEW_SIZE)
@@ -159,8 +160,8 @@ class TiledNet(nn.Module):
         coarse = F.grid_sample(
             torch.stack(parts, 1), grid, mode="bilinear", padding_mode="zeros", align_corners=False
         )
-        frame = locate(coarse, axis, level)
-        columns, rows = pixel_positions_mm(lge, half_mm)
+        frame = locate(coarse, VIEW_SPACING_MM, level)
+        columns, rows = pixels.positions_mm()
         muscle = (winner == int(Label.VIABLE_MYOCARDIUM)) | (winner == int(Label.SCAR))
         segments = segment_map(columns, rows, sectors_of(frame))
         return torch.where(muscle, segments, 0.0), muscle.to(lge.dtype)

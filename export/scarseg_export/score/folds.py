@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from scarseg_export.net.fusion import moved, unheard
-from scarseg_export.net.network import ScarNet, Seen, change_map
+from scarseg_export.net.fusion import Fusion, moved, unheard
+from scarseg_export.net.network import ScarNet, change_map
+from scarseg_export.net.seen import Seen
 from scarseg_export.patients.load import OwnPatient
 from scarseg_export.score.arms import ATLAS, FUSED, IMAGE, UNPLACED, UNTIMED, Predictor
 from scarseg_export.score.case import Prediction
@@ -89,7 +90,7 @@ def _predictions(
             blind = unheard(torch.zeros(17))
             maps[ATLAS] = _head(net, ablations.atlas, seen, blind)
             maps[UNPLACED] = image
-        return _on_grid(net, lge, seen, maps, min_scar_ml)
+        return _on_grid(net, seen, maps, min_scar_ml)
     beat = torch.from_numpy(patient.beat_mv).float()
     gap, valid = torch.tensor([patient.gap_days]).float(), torch.ones(1)
     fused = net.fuse(seen, beat, gap, valid)
@@ -101,10 +102,10 @@ def _predictions(
         maps[UNPLACED] = _unplaced(model, seen, belief, fused.disagreement, fused.weight)
     else:
         maps[UNTIMED] = net.fuse(seen, beat, torch.zeros(1), valid).scar
-    return _on_grid(net, lge, seen, maps, min_scar_ml)
+    return _on_grid(net, seen, maps, min_scar_ml)
 
 
-def _head(net: ScarNet, head: nn.Module, seen: Seen, belief: Tensor) -> Tensor:
+def _head(net: ScarNet, head: Fusion, seen: Seen, belief: Tensor) -> Tensor:
     """Scar map of a head that knows neither time nor gate, as it was trained."""
     return torch.sigmoid(net.ceiling(seen.scar) + change_map(head, seen, belief))
 
@@ -123,10 +124,10 @@ def _unplaced(model: FoldModel, seen: Seen, belief: Tensor, odd: Tensor, weight:
 
 
 def _on_grid(
-    net: ScarNet, lge: Tensor, seen: Seen, maps: dict[str, Tensor], min_scar_ml: float
+    net: ScarNet, seen: Seen, maps: dict[str, Tensor], min_scar_ml: float
 ) -> dict[str, Prediction]:
     found = {}
     for name, scar in maps.items():
-        labels, probability, _, segments = net.to_input_grid(lge, seen, scar)
+        labels, probability, _, segments = net.to_input_grid(seen, scar)
         found[name] = Prediction(labels.numpy(), segments.numpy(), probability.numpy(), min_scar_ml)
     return found

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from scarseg_export.net.network import NetworkConfig
 from scarseg_export.net.normalise import robust_normalisation
-from scarseg_export.net.sampling import half_extent_mm, offsets_mm, view
+from scarseg_export.net.sampling import PixelGrid, offsets_mm, view
 from scarseg_export.train.buffers import StackBuffer
 from scarseg_export.train.contrast import bend_contrast, uniform
 from scarseg_runtime.contract import Label
@@ -76,7 +76,7 @@ def source_of(
         pixels = torch.from_numpy(buffer.pixels[index].astype(np.float32))
         spacing = float(buffer.spacing_mm[index])
         centres = torch.from_numpy(buffer.centres_mm[index].copy())
-        half = half_extent_mm(pixels, torch.tensor([spacing, spacing]))
+        half = PixelGrid.of(pixels, torch.tensor([spacing, spacing])).half_mm
         size, spacing_mm = config.crop_size, config.crop_spacing_mm
         crop = view(pixels, half, centres, size, spacing_mm, turns[index])
         scale = robust_normalisation(crop)

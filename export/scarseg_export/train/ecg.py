@@ -148,7 +148,7 @@ def mix_real(
         weight = torch.cat([torch.ones(MIXED_TWIN, SEGMENT_COUNT), told[picked].float()])
         every = F.binary_cross_entropy_with_logits(belief, truth, reduction="none")
         likelihood = (every * weight).sum() / weight.sum()
-        sizes = size_units(*twin[2][simulated].T)
+        sizes = size_units(twin[2][simulated])
         size_error = F.mse_loss(size[:MIXED_TWIN], sizes)
         return likelihood + SIZE_SHARE * size_error, {"entropy": f"{likelihood.item():.4f}"}
 
@@ -162,7 +162,7 @@ def _twin_losses(
     beats, burdens, sizes = (values[pick] for values in twin)
     belief, size = encoder(distort(beats))
     likelihood = F.binary_cross_entropy_with_logits(belief, burdens)
-    return likelihood, F.mse_loss(size, size_units(sizes[:, 0], sizes[:, 1]))
+    return likelihood, F.mse_loss(size, size_units(sizes))
 
 
 def held_out_score(encoder: EcgEncoder, beats: Tensor, burdens: Tensor) -> float:

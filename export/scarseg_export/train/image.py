@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scarseg_export.net.network import ImageNet, Localiser
-from scarseg_export.net.sampling import half_extent_mm, view
+from scarseg_export.net.sampling import PixelGrid, view
 from scarseg_export.train.batches import (
     Source,
     any_turn,
@@ -109,12 +109,14 @@ def _full_field(
     maps = torch.from_numpy(np.stack(kinds).astype(np.float32)).to(device)
     if rng.random() < ODD_ANGLES:
         pixels, maps = _turned(pixels, maps)
-    half = half_extent_mm(pixels, torch.tensor([spacing, spacing], device=device))
+    grid = PixelGrid.of(pixels, torch.tensor([spacing, spacing], device=device))
     few = torch.from_numpy(rng.permutation(len(pixels))[:5]).to(device)
-    views = bend_contrast(model.coarse_view(pixels, half)[few][:, None])[:, 0]
+    views = bend_contrast(model.coarse_view(pixels, grid)[few][:, None])[:, 0]
     config = model.config
     centres = torch.zeros(len(pixels), 2, device=device)
-    seen = [view(m, half, centres, config.coarse_size, config.coarse_spacing_mm) for m in maps]
+    seen = [
+        view(m, grid.half_mm, centres, config.coarse_size, config.coarse_spacing_mm) for m in maps
+    ]
     truth = (torch.stack(seen, 1)[few] > 0.5).float()
     if rng.random() < 0.5:
         views, truth = views.flip(-1), truth.flip(-1)
@@ -149,8 +151,8 @@ def stack_turns(localiser: Localiser, buffer: StackBuffer) -> Tensor:
     with torch.no_grad(), torch.autocast(cpu.type, torch.bfloat16, enabled=bf16_pays(cpu)):
         for pixels, spacing in zip(buffer.pixels, buffer.spacing_mm, strict=True):
             image = torch.from_numpy(pixels[::every].astype(np.float32))
-            half = half_extent_mm(image, torch.full((2,), float(spacing)))
-            turns.append(localiser(image - image.amin(), half).turn.float())
+            grid = PixelGrid.of(image, torch.full((2,), float(spacing)))
+            turns.append(localiser(image - image.amin(), grid).turn.float())
     return torch.stack(turns)
 
 
@@ -174,7 +176,7 @@ def train_image(
         crops = crops.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
             anatomy, _, scar = model(crops)
-        return image_loss(anatomy.float(), scar.float(), truth, recipe.scar_weight)
+        return image_loss(anatomy.float(), scar[:, 0].float(), truth, recipe.scar_weight)
 
     done, ends = 0, []
     for number, steps in enumerate(recipe.image_steps, start=1):

@@ -63,7 +63,7 @@ def tune_image(
         crops = crops.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=low):
             anatomy, _, scar = model(crops)
-        return image_loss(anatomy.float(), scar.float(), truth, settings.scar_weight)
+        return image_loss(anatomy.float(), scar[:, 0].float(), truth, settings.scar_weight)
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, str]]:
         return losses(*draw_batch(sources, settings.image_batch, net.config))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
 from scarseg_export.net.network import Localiser, NetworkConfig
-from scarseg_export.net.sampling import half_extent_mm
+from scarseg_export.net.sampling import PixelGrid
 from scarseg_export.patients.load import LEFT, OwnPatient
 from scarseg_export.train.batches import SCAR_SLICES, Source, source_of
 from scarseg_export.train.buffers import StackBuffer
@@ -111,5 +111,5 @@ def heart_centres(patient: OwnPatient, localiser: Localiser) -> NDArray[np.float
 def found_centres(patient: OwnPatient, localiser: Localiser) -> NDArray[np.float64]:
     """[S, 2] the same by the localiser alone."""
     image = torch.from_numpy(patient.pixels.astype(np.float32))
-    half = half_extent_mm(image, torch.tensor(patient.spacing_mm))
-    return localiser(image - image.amin(), half).centres_mm.double().numpy()
+    grid = PixelGrid.of(image, torch.tensor(patient.spacing_mm, dtype=torch.float32))
+    return localiser(image - image.amin(), grid).centres_mm.double().numpy()

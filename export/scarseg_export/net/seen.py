@@ -1,0 +1,61 @@
+"""What the network has found in one study, on its way from the pixels to the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from scarseg_export.net.aha_map import HeartFrame, Sectors
+from scarseg_export.net.sampling import PixelGrid
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the heart lies in its images, and how."""
+
+    centres_mm: Tensor
+    """[S, 2] LV centre of every slice, from the image centre."""
+    turn: Tensor
+    """[2] cosine and sine of the angle by which the heart's axes are turned against the image's: 1
+    and 0 where the RV lies left of the LV, as standard displays show it."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Outputs from the image alone for one study; S slices, crops of h × h pixels."""
+
+    grid: PixelGrid
+    place: Place
+    """Where the crops lie in the image, and how they are turned."""
+    frame: HeartFrame
+    sectors: Sectors
+    """Both in the axes of the crops."""
+    anatomy: Tensor
+    """[S, 4, h, h] probability of background, cavity, wall, RV."""
+    features: Tensor
+    """[S, C, h, h] scar features."""
+    scar: Tensor
+    """[S, 1, h, h] scar logit."""
+    segments: Tensor
+    """[S, 1, h·h] AHA segment of every pixel, also outside the wall."""
+    member: Tensor
+    """[S, 17, h·h] 1 where a pixel is of a segment."""
+    evidence: Tensor
+    """[17] mean scar probability of the wall in each segment."""
+    size: Tensor
+    """[2] of the heart, in size units."""
+
+
+@dataclass(frozen=True)
+class Fused:
+    """Outputs from image and ECG together."""
+
+    scar: Tensor
+    """[S, 1, h, h] scar probability."""
+    belief: Tensor
+    """[17] scar belief of the ECG, 0–1."""
+    weight: Tensor
+    """[1] TAFF weight."""
+    disagreement: Tensor
+    """[1] probability that ECG and image are of different patients."""

@@ -119,7 +119,7 @@ def test_heart_size_is_measured_in_mm() -> None:
     radius = np.hypot(axis[None, :], axis[:, None])
     cavity, wall = radius < 24.0, (radius >= 24.0) & (radius < 34.0)
     anatomy = np.stack([~(cavity | wall), cavity, wall, np.zeros_like(wall)]).astype(np.float32)
-    got = heart_size(areas_mm2(torch.from_numpy(np.stack([anatomy] * 3)), 1.5))
+    got = heart_size(areas_mm2(torch.from_numpy(np.stack([anatomy] * 3)).flatten(2), 1.5))
     expected = size_units(torch.tensor([34.0, 10.0]))
     assert torch.allclose(got, expected, atol=0.1)
 
@@ -137,7 +137,7 @@ def test_fusion_sees_the_segment_of_each_pixel() -> None:
 def test_whole_maps_are_changed_as_pixels_one_by_one_are() -> None:
     torch.manual_seed(1)
     fusion = Fusion(4, 8, 2.0)
-    features, scar = torch.randn(3, 4, 6, 5), torch.randn(3, 1, 6, 5)
+    features, scar = torch.randn(3, 4, 6, 5), torch.randn(3, 1, 30)
     segments = torch.randint(1, 18, (3, 1, 30))
     belief, evidence = torch.randn(17), torch.rand(17)
     maps = fusion.on_maps(features, scar, members(segments), belief, evidence)

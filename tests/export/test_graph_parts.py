@@ -71,7 +71,7 @@ def test_locate_finds_centre_septum_and_rings_of_a_drawn_heart() -> None:
         anatomy[slice_index, 1], anatomy[slice_index, 2] = cavity.float(), wall.float()
         anatomy[slice_index, 3] = right.float()
     anatomy[:, 0] = 1 - anatomy[:, 1:].sum(1)
-    frame = locate(anatomy, spacing, torch.linspace(0, 1, 8))
+    frame = locate(anatomy.flatten(2), spacing, torch.linspace(0, 1, 8))
     assert frame.centre_mm[3].tolist() == pytest.approx([6.0, -9.0], abs=0.3)
     septum = math.radians(septum_deg)
     assert frame.towards.tolist() == pytest.approx([math.cos(septum), -math.sin(septum)], abs=0.03)
@@ -83,7 +83,7 @@ def test_locate_finds_centre_septum_and_rings_of_a_drawn_heart() -> None:
 def test_an_image_without_a_heart_stays_finite() -> None:
     anatomy = torch.zeros(3, 4, 96, 96)
     anatomy[:, 0] = 1.0
-    frame = locate(anatomy, 1.5, torch.linspace(0, 1, 3))
+    frame = locate(anatomy.flatten(2), 1.5, torch.linspace(0, 1, 3))
     for value in (frame.centre_mm, frame.towards, frame.long_axis):
         assert torch.isfinite(value).all()
 
@@ -208,14 +208,14 @@ def test_labels_and_segments_return_to_where_the_heart_lies(degrees: float) -> N
     right = ((x + 45.0) ** 2 + y**2 < 20**2) & (radius >= 32)
     parts = [radius < 20, (radius >= 20) & (radius < 32), right]
     anatomy = torch.stack([~(parts[0] | parts[1] | right), *parts]).float().expand(3, -1, -1, -1)
-    frame = locate(anatomy, spacing, torch.tensor([0.2, 0.5, 0.8]))
+    frame = locate(anatomy.flatten(2), spacing, torch.tensor([0.2, 0.5, 0.8]))
     lge = torch.zeros(3, 180, 150)
     pixel = torch.tensor([1.2, 1.5])
     grid = PixelGrid.of(lge, pixel)
     centre = torch.tensor([[10.0, -6.0]]).expand(3, -1)
-    no_scar = torch.full((3, 1, size, size), -5.0)
+    no_scar = torch.full((3, 1, size * size), -5.0)
     seen = Seen(
-        grid, Place(centre, turn_by(degrees)), frame, sectors_of(frame), anatomy,
+        grid, Place(centre, turn_by(degrees)), frame, sectors_of(frame), anatomy.flatten(2),
         torch.zeros(3, 1, size, size), no_scar, torch.ones(3, 1, size * size),
         torch.zeros(3, 17, size * size), torch.zeros(17), torch.zeros(2),
     )  # fmt: skip

@@ -190,7 +190,7 @@ def test_the_graph_finds_the_segments_from_true_anatomy() -> None:
         anatomy = torch.nn.functional.one_hot(torch.from_numpy(classes).long(), 4)
         anatomy = anatomy.permute(0, 3, 1, 2).float()
         axis = torch.from_numpy((np.arange(128) + 0.5 - 64) * 1.6).float()
-        frame = locate(anatomy, 1.6, torch.linspace(0, 1, len(stack.pixels)))
+        frame = locate(anatomy.flatten(2), 1.6, torch.linspace(0, 1, len(stack.pixels)))
         found = segment_map(axis, axis, sectors_of(frame)).numpy()
         wall = stack.segments > 0
         shares.append((found[wall] == stack.segments[wall]).mean())

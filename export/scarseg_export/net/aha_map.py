@@ -87,20 +87,22 @@ class Sectors:
 
 
 def locate(anatomy: Tensor, spacing_mm: float, slice_level: Tensor) -> HeartFrame:
-    """Heart frame from anatomy probabilities [S, 4, h, h] (background, cavity, wall, RV).
+    """Heart frame from anatomy probabilities [S, 4, P] (background, cavity, wall, RV) of the P
+    pixels of square crops.
 
     Args:
         spacing_mm: between pixels.
         slice_level: [S] 0 … 1 from the most basal to the most apical slice of the stack.
     """
-    points = grid_points(anatomy.shape[-1], spacing_mm, anatomy.device)
-    _, cavity, wall, right = anatomy.flatten(2).split(1, 1)
-    found = (cavity + wall).square() @ points
+    points = grid_points(math.isqrt(anatomy.shape[2]), spacing_mm, anatomy.device)
+    _, cavity, wall, right = anatomy.split(1, 1)
+    ventricle = cavity + wall
+    found = (ventricle * ventricle) @ points
     # Slices with little LV lean on the stack's mean axis, so that an empty one stays sane.
     whole = centre_of(found.sum(0, keepdim=True) + found.new_tensor([0.0, 0.0, 1.0]))
     centre = centre_of(found + STACK_WEIGHT * whole)
     # With no RV in sight, assume it where the standard display has it: on the left.
-    towards = direction(right.square(), points, centre, -1e-3)
+    towards = direction(right * right, points, centre, -1e-3)
     return HeartFrame(centre[:, 0, :2], towards, _long_axis(anatomy, spacing_mm, slice_level))
 
 
@@ -125,7 +127,7 @@ def direction(
     distance = torch.linalg.vector_norm(away, dim=1, keepdim=True)
     weights = weights / distance
     if reach_mm is not None:
-        weights = weights * torch.exp(distance.square() * (-0.5 / reach_mm**2))
+        weights = weights * torch.exp(distance * distance * (-0.5 / reach_mm**2))
     sums = (away @ weights.reshape(-1, away.shape[2], 1)).sum((0, 2))
     towards = sums[:2] + centre.new_tensor([right_mm, 0.0])
     return towards / torch.linalg.vector_norm(towards, dim=0).clamp_min(1e-6)
@@ -184,6 +186,6 @@ def _long_axis(anatomy: Tensor, spacing_mm: float, slice_level: Tensor) -> Tenso
 
 
 def areas_mm2(anatomy: Tensor, spacing_mm: float) -> Tensor:
-    """[S, 2] areas of cavity and whole LV from anatomy probabilities [S, 4, h, h]."""
+    """[S, 2] areas of cavity and whole LV from anatomy probabilities [S, 4, P]."""
     parts = anatomy.new_tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]])
-    return anatomy.sum((2, 3)) @ (parts * spacing_mm**2)
+    return anatomy.sum(2) @ (parts * spacing_mm**2)

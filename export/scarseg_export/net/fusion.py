@@ -65,7 +65,7 @@ def heart_size(areas_mm2: Tensor) -> Tensor:
         areas_mm2: [S, 2] of cavity and whole LV.
     """
     radii = torch.sqrt(areas_mm2 * (1.0 / math.pi))
-    weight = areas_mm2[:, 1:].square()  # large slices are cut squarely
+    weight = areas_mm2[:, 1:] ** 2  # large slices are cut squarely
     inner_outer = (weight * radii).sum(0, keepdim=True) / weight.sum().clamp_min(1.0)
     return size_units(inner_outer @ inner_outer.new_tensor([[0.0, -1.0], [1.0, 1.0]]))[0]
 
@@ -108,8 +108,7 @@ class Ceiling(nn.Module):
         self.height = height
 
     def forward(self, scar: Tensor) -> Tensor:
-        # Above zero the bent curve is the lower of the two, below it the straight one.
-        return torch.minimum(scar, self.height * torch.tanh(scar / self.height))
+        return torch.where(scar > 0, self.height * torch.tanh(scar / self.height), scar)
 
     def decision(self, probability: Tensor) -> Tensor:
         """Scar probability spread evenly about one half, for resampling a decision.
@@ -117,16 +116,14 @@ class Ceiling(nn.Module):
         Under a ceiling the scar side of a border lies just above one half and the other far
         below: interpolated as they are, every scar would lose its rim.
         """
-        above, below = 4.0 / self.height, 2.0
-        spread = _spread(probability, below)
-        if above == below:
+        other = 1.0 - probability
+        scar, none = probability * probability, other * other
+        # Of twice the logit.
+        spread = scar / (scar + none)
+        if self.height == 2.0:  # the scar side is spread just as far
             return spread
-        return torch.where(probability > 0.5, _spread(probability, above), spread)
-
-
-def _spread(probability: Tensor, power: float) -> Tensor:
-    """Probability whose logit is ``power`` times as large."""
-    return 1.0 / (1.0 + ((1.0 - probability) / probability) ** power)
+        above = 1.0 / (1.0 + (other / probability) ** (4.0 / self.height))
+        return torch.where(probability > 0.5, above, spread)
 
 
 def quietness(belief: Tensor) -> Tensor:
@@ -166,18 +163,18 @@ class Fusion(nn.Module):
     def on_maps(
         self, features: Tensor, scar: Tensor, member: Tensor, belief: Tensor, evidence: Tensor
     ) -> Tensor:
-        """Change [S, 1, h, w] of every pixel's scar logit: as above, of whole maps.
+        """Change [S, 1, P] of every pixel's scar logit: as above, of whole maps.
 
         Args:
             features: [S, C, h, w].
-            scar: [S, 1, h, w] image logits.
-            member: [S, 17, h·w] see :func:`members`.
+            scar: [S, 1, P] image logits.
+            member: [S, 17, P] see :func:`members`.
         """
-        case = (self.case(belief, evidence) @ member).reshape(-1, 3, *scar.shape[2:])
-        inputs = torch.cat([features, scar * LOGIT_SCALE, case], 1)
+        pixels = torch.cat([scar * LOGIT_SCALE, self.case(belief, evidence) @ member], 1)
+        inputs = torch.cat([features, pixels.reshape(-1, 4, *features.shape[2:])], 1)
         hidden = F.relu(F.conv2d(inputs, self.hidden.weight[:, :, None, None], self.hidden.bias))
         out = F.conv2d(hidden, self.out.weight[:, :, None, None], self.out.bias)
-        return self.bounded(out, belief)
+        return self.bounded(out.flatten(2), belief)
 
     def case(self, belief: Tensor, evidence: Tensor) -> Tensor:
         """[3, 17] what the head is told of each segment, from belief logits and evidence [17]."""
@@ -189,5 +186,4 @@ class Fusion(nn.Module):
     def bounded(self, out: Tensor, belief: Tensor) -> Tensor:
         """Changes within ± δ_max; those downwards only as far as the whole ECG is quiet."""
         change = self.delta_max * torch.tanh(out)
-        # Of a negative change the share is the higher of the two, of a positive one the whole.
-        return torch.maximum(change, quietness(belief) * change)
+        return torch.where(change < 0, quietness(belief) * change, change)

@@ -100,7 +100,8 @@ class Localiser(nn.Module):
     def forward(self, image: Tensor, grid: PixelGrid) -> Place:
         config = self.config
         logits = self.logits(self.coarse_view(image, grid))
-        left, right = torch.sigmoid(logits).square().flatten(2).split(1, 1)
+        share = torch.sigmoid(logits.flatten(2))
+        left, right = (share * share).split(1, 1)
         points = grid_points(config.coarse_size, config.coarse_spacing_mm, image.device)
         centres = centres_from(left, points)
         return Place(centres[:, 0, :2], turn_from(right, points, centres))
@@ -134,7 +135,7 @@ def centres_from(weight: Tensor, points: Tensor) -> Tensor:
 def _window(points: Tensor, centre: Tensor, radius_mm: float) -> Tensor:
     """[1, P] Gaussian about a centre [1, 1, 3]."""
     away = torch.linalg.vector_norm(points - centre, dim=2)
-    return torch.exp(away.square() * (-0.5 / radius_mm**2))
+    return torch.exp(away * away * (-0.5 / radius_mm**2))
 
 
 RV_REACH_MM = 60.0
@@ -186,32 +187,33 @@ class ImageNet(nn.Module):
         features = self.unet(crops)
         anatomy = self.anatomy(features)
         # Under autocast the logits come in BF16, which would round the statistics made of them.
-        probability = shares_of(anatomy.float())
+        probability = shares_of(anatomy.float().flatten(2))
         pixels = crops[:, 1:2]
-        evidence = remote_contrast(pixels, probability.detach())
-        scar = self.scar(torch.cat([features, evidence, pixels, probability[:, 1:3]], 1))
+        evidence = remote_contrast(pixels.flatten(2), probability.detach()).view_as(pixels)
+        heart = probability[:, 1:3].reshape(-1, 2, *pixels.shape[2:])
+        scar = self.scar(torch.cat([features, evidence, pixels, heart], 1))
         return anatomy, scar, self.scar_head(torch.cat([scar, evidence], 1))
 
 
 def shares_of(logits: Tensor) -> Tensor:
-    """Softmax over the few channels of logits [N, C, h, w]: step by step 16 times as fast in ONNX
+    """Softmax over the few channels of logits [N, C, P]: step by step 16 times as fast in ONNX
     Runtime on a CPU, whose softmax wants channels last and turns the maps about twice."""
     share = torch.exp(logits - logits.amax(1, keepdim=True))
     return share / share.sum(1, keepdim=True)
 
 
 def remote_contrast(pixels: Tensor, probability: Tensor) -> Tensor:
-    """Signal [N, 1, h, w] above remote myocardium in units of the blood − myocardium difference.
+    """Signal [N, 1, P] above remote myocardium in units of the blood − myocardium difference.
 
     Remote myocardium is the darker part of the predicted wall: its mean, then the mean of
     what lies below that mean plus the spread's share. Per slice, sums only.
 
     Args:
-        pixels: [N, 1, h, w].
-        probability: [N, 4, h, w] of background, cavity, wall, RV.
+        pixels: [N, 1, P].
+        probability: [N, 4, P] of background, cavity, wall, RV.
     """
     pixels = pixels * STEEPNESS
-    weights = probability.square()
+    weights = probability * probability
     _, blood, remote, _ = _mean(pixels, weights).split(1, 1)
     wall = weights[:, 2:3]
     for _ in range(2):
@@ -225,8 +227,8 @@ STEEPNESS = 4.0
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
-    sums = (values * weights).sum((2, 3), keepdim=True)
-    return sums / (weights.sum((2, 3), keepdim=True) + 1.0)
+    sums = (values * weights).sum(2, keepdim=True)
+    return sums / (weights.sum(2, keepdim=True) + 1.0)
 
 
 class ScarNet(nn.Module):
@@ -276,9 +278,10 @@ class ScarNet(nn.Module):
         place = self.localiser(image, grid)
         crops = self.crops(image, grid, place)
         anatomy_logits, features, scar = self.image(crops)
+        scar = scar.flatten(2)
         # Where nothing stands out from anything there is no heart, whatever rounding suggests.
         contrast = (crops.amax((0, 1, 2, 3)) > MIN_CONTRAST_SD).to(lge.dtype)
-        anatomy = shares_of(anatomy_logits) * contrast
+        anatomy = shares_of(anatomy_logits.flatten(2)) * contrast
         size, spacing_mm = self.config.crop_size, self.config.crop_spacing_mm
         frame = locate(anatomy, spacing_mm, slice_level)
         sectors = sectors_of(frame)
@@ -328,15 +331,17 @@ class ScarNet(nn.Module):
         self, seen: Seen, more: list[Tensor], to_crop: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         """On the grid of the study: anatomy labels [S, 1, H, W] without scar, the probability of
-        the wall [S, 1, H, W], and the maps ``more``, each [S, n, h, h], as [S, n, H, W]."""
+        the wall [S, 1, H, W], and the maps ``more``, each [S, n, P], as [S, n, H, W]."""
+        size = self.config.crop_size
         maps = torch.cat([seen.anatomy[:, 1:], *more], 1)
+        maps = maps.reshape(-1, maps.shape[1], size, size)
         maps = back(maps, seen.grid.points(), self.to_crop(seen) if to_crop is None else to_crop)
         cavity, wall, right, *more = maps.split([1, 1, 1, *(m.shape[1] for m in more)], 1)
         return most_likely(cavity, wall, right), wall, *more
 
 
 def column(values: Tensor) -> Tensor:
-    """[S, h·w, 1] of maps [S, 1, h, w]."""
+    """[S, P, 1] of maps [S, 1, P]."""
     return values.to(torch.float32).reshape(values.shape[0], -1, 1)
 
 
@@ -351,13 +356,13 @@ def most_likely(cavity: Tensor, wall: Tensor, right: Tensor) -> Tensor:
 
 
 def wall_of(anatomy: Tensor) -> Tensor:
-    """[S, 1, h, w] where myocardium is the likeliest of the anatomy probabilities [S, 4, h, w]."""
+    """[S, 1, P] where myocardium is the likeliest of the anatomy probabilities [S, 4, P]."""
     outside, cavity, wall, right = anatomy.split(1, 1)
     return (wall > torch.maximum(outside, cavity)) & (wall >= right)
 
 
 def change_map(head: Fusion, seen: Seen, belief: Tensor) -> Tensor:
-    """[S, 1, h, w] change of every pixel's scar logit that a fusion head asks for."""
+    """[S, 1, P] change of every pixel's scar logit that a fusion head asks for."""
     return head.on_maps(seen.features, seen.scar, seen.member, belief, seen.evidence)
 
 

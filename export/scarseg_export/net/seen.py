@@ -32,15 +32,15 @@ class Seen:
     sectors: Sectors
     """Both in the axes of the crops."""
     anatomy: Tensor
-    """[S, 4, h, h] probability of background, cavity, wall, RV."""
+    """[S, 4, P] probability of background, cavity, wall, RV of the P = h · h pixels of a crop."""
     features: Tensor
     """[S, C, h, h] scar features."""
     scar: Tensor
-    """[S, 1, h, h] scar logit."""
+    """[S, 1, P] scar logit."""
     segments: Tensor
-    """[S, 1, h·h] AHA segment of every pixel, also outside the wall."""
+    """[S, 1, P] AHA segment of every pixel, also outside the wall."""
     member: Tensor
-    """[S, 17, h·h] 1 where a pixel is of a segment."""
+    """[S, 17, P] 1 where a pixel is of a segment."""
     evidence: Tensor
     """[17] mean scar probability of the wall in each segment."""
     size: Tensor
@@ -52,7 +52,7 @@ class Fused:
     """Outputs from image and ECG together."""
 
     scar: Tensor
-    """[S, 1, h, h] scar probability."""
+    """[S, 1, P] scar probability."""
     belief: Tensor
     """[17] scar belief of the ECG, 0–1."""
     weight: Tensor

@@ -160,7 +160,7 @@ class TiledNet(nn.Module):
         coarse = F.grid_sample(
             torch.stack(parts, 1), grid, mode="bilinear", padding_mode="zeros", align_corners=False
         )
-        frame = locate(coarse, VIEW_SPACING_MM, level)
+        frame = locate(coarse.flatten(2), VIEW_SPACING_MM, level)
         columns, rows = pixels.positions_mm()
         muscle = (winner == int(Label.VIABLE_MYOCARDIUM)) | (winner == int(Label.SCAR))
         segments = segment_map(columns, rows, sectors_of(frame))

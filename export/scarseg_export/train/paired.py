@@ -172,15 +172,16 @@ def passed(
         size, spacing_mm = config.crop_size, config.crop_spacing_mm
         return view(values, seen.grid.half_mm, place.centres_mm, size, spacing_mm, place.turn) > 0.5
 
-    truth, wall = crop(is_scar), wall_of(seen.anatomy)[:, 0]
+    truth = crop(is_scar)
+    wall = wall_of(seen.anatomy).view_as(truth)
     kept = wall & (torch.rand(wall.shape) < share)
     if known is not None:
         kept &= crop(known)
     heard = [net.ecg(distort(beats)) for _ in range(VARIANTS)]
     return Patient(
         seen.features.permute(0, 2, 3, 1)[kept],
-        seen.scar[:, 0][kept],
-        (seen.segments.view_as(seen.scar)[:, 0][kept] - 1).long(),
+        seen.scar.view_as(truth)[kept],
+        (seen.segments.view_as(truth)[kept] - 1).long(),
         truth[kept].float(),
         float((truth & ~wall).sum()) * share,
         seen.evidence,

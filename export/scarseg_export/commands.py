@@ -112,7 +112,9 @@ def verify(arguments: argparse.Namespace) -> None:
 def tensorrt(arguments: argparse.Namespace) -> None:
     from scarseg_runtime.model_file.read import read_model_file
     from scarseg_runtime.providers.engine_cache import beside_path
+    from scarseg_runtime.providers.gpu import nvidia_gpu
     from scarseg_runtime.providers.tensorrt.build import Profile, Target, build_engine, write_engine
+    from scarseg_runtime.providers.tensorrt.supported_gpus import refusal
 
     model = read_model_file(arguments.model)
     out = arguments.out or beside_path(arguments.model, arguments.runtime)
@@ -127,6 +129,9 @@ def tensorrt(arguments: argparse.Namespace) -> None:
         f"{out}: {stored / 1e6:.1f} MB ({len(engine) / 1e6:.1f} MB unpacked) in {seconds:.1f} s, "
         f"{sidecar['precision']}, {sidecar['half_convolutions']} convolutions in FP16"
     )
+    gpu = nvidia_gpu()
+    if gpu is not None and (refused := refusal(arguments.runtime, gpu)) is not None:
+        print(f"For other machines: here {refused}")
     write_report(arguments.report, {"seconds": seconds, "bytes": stored, "engine": dict(sidecar)})
 
 

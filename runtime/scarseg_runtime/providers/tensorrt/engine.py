@@ -37,6 +37,7 @@ from scarseg_runtime.providers.tensorrt.cuda_buffers import (
     lay_out,
 )
 from scarseg_runtime.providers.tensorrt.load import LoadedEngine, must
+from scarseg_runtime.providers.tensorrt.supported_gpus import check_gpu
 from scarseg_runtime.run_control import NO_LIMITS, RunControl
 from scarseg_runtime.session import Arrays
 
@@ -82,7 +83,8 @@ class TensorrtSession:
 
         Raises:
             ModelError: the model cannot be compiled.
-            ProviderError: GPU, driver or TensorRT are missing, or one of them fails.
+            ProviderError: GPU, driver or TensorRT are missing, the flavour does not run on this
+                GPU, or one of them fails.
         """
         gpu = nvidia_gpu()
         if gpu is None:
@@ -90,6 +92,7 @@ class TensorrtSession:
                 f"{flavour} finds no NVIDIA GPU or driver",
                 "Install NVIDIA's driver, or use another provider",
             )
+        check_gpu(flavour, gpu)
         cuda_call(cuda_runtime().cudaSetDevice(0))
         loaded = LoadedEngine(
             model, cast(Flavour, flavour), gpu, cache=chosen_folder(cache), cuda_graph=cuda_graph

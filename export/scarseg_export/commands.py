@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -12,13 +13,16 @@ from scarseg_runtime.model_file.read import half_variant_path
 
 
 def twin(arguments: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
     from scarseg_export.twin.write import write_cohort
 
-    for folder, gap_days in write_cohort(
+    written = write_cohort(
         arguments.out, arguments.cases, arguments.seed, size=arguments.size,
         spacing_mm=arguments.spacing_mm, gap_days=arguments.gap_days, shift=arguments.shift,
-    ):  # fmt: skip
-        print(f"{folder}: ECG {gap_days:.1f} days before the MRI")
+    )  # fmt: skip
+    for folder, gap_days in tqdm(written, total=arguments.cases, desc="simulate", mininterval=5):
+        tqdm.write(f"{folder}: ECG {gap_days:.1f} days before the MRI")
 
 
 def data(arguments: argparse.Namespace) -> None:
@@ -120,6 +124,8 @@ def tensorrt(arguments: argparse.Namespace) -> None:
     out = arguments.out or beside_path(arguments.model, arguments.runtime)
     profile = Profile(tuple(arguments.min), tuple(arguments.opt), tuple(arguments.max))
     target = Target(tuple(arguments.gpu), arguments.portable, arguments.any_version)
+    tell = "seconds" if arguments.runtime == "tensorrt-rtx" else "minutes"
+    print(f"compiling takes {tell}; the compiler tells nothing meanwhile", file=sys.stderr)
     start = time.perf_counter()
     engine, sidecar = build_engine(model, arguments.runtime, profile, target)
     seconds = time.perf_counter() - start
@@ -154,6 +160,7 @@ def nnunet(arguments: argparse.Namespace) -> None:
     export_nnunet(
         arguments.folder, arguments.out, arguments.classes,
         folds=tuple(arguments.fold), checkpoint=arguments.checkpoint, cases=arguments.cases,
+        tiles=tuple(arguments.tiles) if arguments.tiles else None,
     )  # fmt: skip
     _say_model(arguments.out, arguments.report)
 

@@ -131,7 +131,11 @@ def _parse(parser: Any, model: ModelFile) -> None:
         refused = [parser.get_error(index) for index in range(parser.num_errors)]
         named = [error for error in refused if error.node_operator()]
         what = f"operator {named[0].node_operator()}" if named else "the graph"
-        raise ModelError(f"NVIDIA's parser refuses {what}", "Export the model again")
+        advice = "Use the provider cuda or cpu"
+        if model.metadata.image_only:
+            # What depends on the pixel spacing in an nnU-Net, which no profile tells.
+            advice = "Export it with a fixed number of tiles (scarseg-export nnunet --tiles)"
+        raise ModelError(f"NVIDIA's parser refuses {what}", advice)
 
 
 def _check_network(trt: Any, network: Any, model: ModelFile) -> None:

@@ -186,6 +186,10 @@ def open_session(chosen: Candidate, threads: int | None = None, cache: Cache = T
         from scarseg_runtime.providers.openvino.session import OpenvinoSession
 
         return OpenvinoSession.open(chosen.model, chosen.precision, threads, cache)
+    if chosen.provider.name == "cuda":
+        from scarseg_runtime.providers.onnxruntime.cuda_session import CudaSession
+
+        return CudaSession.open(chosen.model, threads)
     from scarseg_runtime.providers.onnxruntime.session import OnnxSession
 
     return OnnxSession.open(chosen.model, chosen.provider.name, threads)

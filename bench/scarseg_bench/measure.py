@@ -28,7 +28,7 @@ from scarseg_bench.pairing import (
 from scarseg_bench.processor_time import busy_s
 from scarseg_bench.rows import COLD, GPU, SCOPES, Row, reference_of
 from scarseg_bench.worker import rss_over_studies
-from scarseg_bench.worker_process import RowProcess
+from scarseg_bench.worker_process import ANSWER_S, RowProcess
 from scarseg_runtime.contract import Label
 from scarseg_runtime.cores import usable_cores
 
@@ -48,6 +48,12 @@ class Budget:
         self._clock = clock
         self._end = None if minutes is None else clock() + 60.0 * minutes - RESERVE_S
         self._text = f"not measured: no time left of --minutes {minutes or 0:g}"
+
+    def patience_s(self, longest: float) -> float:
+        """How long to wait for something: to the end, but at least a little."""
+        if self._end is None:
+            return longest
+        return min(longest, max(10.0, self._end + RESERVE_S - self._clock()))
 
     @property
     def over(self) -> str | None:
@@ -96,9 +102,14 @@ def _warm_scope(
     with ExitStack() as open_processes:
 
         def opened(row: Row) -> RowProcess:
-            process = RowProcess(row, arrays, settings.threads)
+            patience_s = settings.budget.patience_s(ANSWER_S)
+            process = RowProcess(row, arrays, settings.threads, patience_s)
             open_processes.callback(process.stop)
-            process.start()
+            try:
+                process.start()
+            except BrokenError:
+                process.stop()  # it may still be at work, beside the others
+                raise
             return process
 
         _scope(base, others, opened, settings.plan, settings.budget, load, _facts)

@@ -19,11 +19,18 @@ CAN_PARK = hasattr(signal, "SIGSTOP")
 
 
 class RowProcess:
-    """One row in a process group of its own."""
+    """One row in a process group of its own.
 
-    def __init__(self, row: Row, arrays: dict[str, Any], threads: int) -> None:
+    Args:
+        arrays: inputs of the network.
+        patience_s: how long any answer may take.
+    """
+
+    def __init__(
+        self, row: Row, arrays: dict[str, Any], threads: int, patience_s: float = ANSWER_S
+    ) -> None:
         context = multiprocessing.get_context("spawn")
-        self._row = row
+        self._row, self._patience_s = row, patience_s
         self._pipe, theirs = context.Pipe()
         arguments = (theirs, row.scope, row.way, row.precision, threads)
         # nnU-Net starts processes of its own, which a daemon may not.
@@ -80,8 +87,8 @@ class RowProcess:
                 os.killpg(self._process.pid, getattr(signal, name))
 
     def _answer(self) -> Any:
-        if not self._pipe.poll(ANSWER_S):
-            raise BrokenError(f"no answer in {ANSWER_S:.0f} s")
+        if not self._pipe.poll(self._patience_s):
+            raise BrokenError(f"no answer in {self._patience_s:.0f} s")
         try:
             answer = self._pipe.recv()
         except (EOFError, OSError) as error:

@@ -162,6 +162,8 @@ def test_nothing_is_begun_when_time_is_over() -> None:
     assert budget.over is None
     now[0] = 4 * 60 - measuring.RESERVE_S
     assert "--minutes 4" in str(budget.over)
+    assert budget.patience_s(600.0) == measuring.RESERVE_S
+    assert Budget(None).patience_s(600.0) == 600.0
     assert Budget(None, lambda: 1e9).over is None
     rows = [Row(NETWORK, REFERENCE, ""), Row(NETWORK, "cpu", "fp32")]
     _scope(rows[0], rows[1:], Any, PLAN, budget, World().load())  # type: ignore[arg-type]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from scarseg_bench.cases import Case, case_arrays
-from scarseg_bench.measure import COLD, NETWORK, STUDY, Row, all_rows
 from scarseg_bench.peers import COMPILED
+from scarseg_bench.rows import COLD, GPU, NETWORK, STUDY, Row, all_rows
 from scarseg_bench.worker import _work
 
 pytest.importorskip("pytest_benchmark")
@@ -21,7 +21,7 @@ RUNNABLE = [
     # Compiling takes minutes: scarseg-bench does it.
     row
     for row in all_rows()
-    if row.error is None and row.scope != COLD and COMPILED not in row.way
+    if row.error is None and row.scope not in (COLD, GPU) and COMPILED not in row.way
 ]
 
 

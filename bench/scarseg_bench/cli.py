@@ -12,24 +12,23 @@ from typing import Any
 from scarseg_bench.cases import Case
 from scarseg_runtime.cores import usable_cores
 
-ON_CPU = ("pytorch", "cpu", "openvino")
-"""Rows start so that compute on the CPU."""
-
-BUSY_SPREAD = 1.5
-"""Slowest over fastest twentieth of the reference beyond which the machine was not idle."""
-
 
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar; imports nothing heavy."""
     top = argparse.ArgumentParser(prog="scarseg-bench", description=__doc__)
     add = top.add_argument
-    add("--out", type=Path, help="folder for bench.json, bench.md and bench.png")
-    add("--quick", action="store_true", help="few runs, network and warm study only")
-    add("--runs", type=int, help="of each row (default: 15; quick: 4)")
+    add("--out", type=Path, help="folder for bench.json, bench.md, readme.md and bench.png")
+    add("--minutes", type=float, default=4.0, help="nothing is begun in the last (%(default)g)")
+    add("--full", action="store_true",
+        help="no limit of time; also scaling, a profile, and memory over many studies")  # fmt: skip
+    add("--rounds", type=int, default=3,
+        help="of each row, each beside the reference again (%(default)s)")  # fmt: skip
     add("--threads", type=int, default=usable_cores(), help="default: all it may use")
     add("--only", default="", help="rows whose name contains this")
-    add("--scope", default="", help="network, warm study or cold process only")
-    add("--studies", type=int, help="in a row, for memory (default: 100; quick: 20)")
+    add("--scope", default="",
+        help="'network on the GPU', 'network', 'warm study' or 'cold process' only")  # fmt: skip
+    add("--studies", type=int, help="in a row, for memory (default: with --full 100, else none)")
+    add("--needs", action="store_true", help="say what it wants to find here, and end")
     add("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two bench.json side by side")
     return top
 
@@ -42,6 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         texts = [path.read_text(encoding="utf-8-sig") for path in options.compare]
         print(compare(*map(json.loads, texts)))
+        return 0
+    if options.needs:
+        from scarseg_bench.needs import lines
+
+        print("\n".join(lines()))
         return 0
     document = run_all(options)
     from scarseg_bench.report import write
@@ -58,46 +62,62 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_all(options: argparse.Namespace) -> dict[str, Any]:
     """Everything that was asked for, as one JSON document."""
-    from scarseg_bench import measure, numbers, profile
+    from scarseg_bench import numbers
     from scarseg_bench.machine import machine
-    from scarseg_bench.peers import AUTOCAST, EAGER
+    from scarseg_bench.measure import Budget, Settings, measure
+    from scarseg_bench.pairing import Plan
+    from scarseg_bench.rows import all_rows
 
-    case = Case()
+    budget = Budget(None if options.full else options.minutes)
+    settings = Settings(Plan(rounds=options.rounds), options.threads, Case(), budget)
     rows = [
-        row for row in measure.all_rows() if options.only in row.name and options.scope in row.scope
+        row for row in all_rows() if options.only in row.name and options.scope in ("", row.scope)
     ]
-    if options.quick:
-        rows = [row for row in rows if row.scope != measure.COLD]
-    measure.measure(rows, options.runs or (4 if options.quick else 15), options.threads, case)
-    summaries = numbers.with_ratios([numbers.summary(r) for r in rows], measure.REFERENCE)
-    seen = measure.memory_over_studies(
-        options.studies or (20 if options.quick else 100), options.threads
-    )
-    document = {
+    measure(rows, settings)
+    summaries = [numbers.summary(row) for row in rows]
+    case = settings.case
+    document: dict[str, Any] = {
         "machine": machine(),
         "threads": options.threads,
         "stack": [case.slices, case.height, case.width],
         "rows": summaries,
-        "memory": {"seen": seen, "mb_per_100_studies": numbers.slope_mb_per_100(seen)},
         "roofline": _roofline(summaries, options.threads, case),
     }
-    if not options.quick:
-        ways = (
-            ("openvino", "fp32"),
-            ("cpu", "fp32"),
-            (f"pytorch {EAGER}", ""),
-            (f"pytorch {AUTOCAST}", ""),
-        )
-        document["scaling"] = _scaling(ways, options.threads)
-        document["profile"] = profile.profile(options.threads)
+    studies = options.studies or (100 if options.full else 0)
+    if studies:
+        document["memory"] = _memory(studies, options.threads)
+    if options.full:
+        document |= _more(settings)
     return document
+
+
+def _memory(studies: int, threads: int) -> dict[str, Any]:
+    from scarseg_bench.measure import memory_over_studies
+    from scarseg_bench.numbers import slope_mb_per_100
+
+    seen = memory_over_studies(studies, threads)
+    return {"seen": seen, "mb_per_100_studies": slope_mb_per_100(seen)}
+
+
+def _more(settings: Any) -> dict[str, Any]:
+    """What takes longer than a look: scaling and a profile."""
+    from scarseg_bench import profile
+    from scarseg_bench.peers import AUTOCAST, EAGER
+
+    ways = (
+        ("openvino", "fp32"),
+        ("cpu", "fp32"),
+        (f"pytorch {EAGER}", ""),
+        (f"pytorch {AUTOCAST}", ""),
+    )
+    return {"scaling": _scaling(ways, settings), "profile": profile.profile(settings.threads)}
 
 
 def _roofline(rows: list[dict[str, Any]], threads: int, case: Case) -> dict[str, Any]:
     import torch
 
-    from scarseg_bench.measure import NETWORK
     from scarseg_bench.roofline import network_gflop, peak_gflops
+    from scarseg_bench.rows import NETWORK
 
     work = network_gflop(case)
     single, half = (peak_gflops(threads, kind) for kind in (torch.float32, torch.bfloat16))
@@ -105,8 +125,8 @@ def _roofline(rows: list[dict[str, Any]], threads: int, case: Case) -> dict[str,
     reached = {
         row["name"]: work / (row["p50_ms"] / 1000.0) / (fast if "bf16" in row["name"] else single)
         for row in rows
-        # The peak is the CPU's: a GPU's fraction of it would mean nothing.
-        if row["scope"] == NETWORK and "p50_ms" in row and row["name"].startswith(ON_CPU)
+        # Of a time that counts for nothing neither does its share.
+        if row["scope"] == NETWORK and "p50_ms" in row and "no_ratio" not in row
     }
     return {
         "network_gflop": work, "fp32_gflops": single, "bf16_gflops": half,
@@ -114,42 +134,49 @@ def _roofline(rows: list[dict[str, Any]], threads: int, case: Case) -> dict[str,
     }  # fmt: skip
 
 
-def _scaling(ways: Sequence[tuple[str, str]], threads: int) -> list[dict[str, Any]]:
+def _scaling(ways: Sequence[tuple[str, str]], settings: Any) -> list[dict[str, Any]]:
     """Network alone, by slices, matrix and threads."""
-    from scarseg_bench import measure, numbers
+    from dataclasses import replace
 
+    from scarseg_bench.measure import measure
+    from scarseg_bench.numbers import summary
+    from scarseg_bench.pairing import Plan
+    from scarseg_bench.rows import NETWORK, Row
+
+    threads = settings.threads
     cases = [(f"{n} slices", Case(slices=n), threads) for n in (1, 5, 10, 20, 30)]
     cases += [(f"{n} × {n}", Case(height=n, width=n), threads) for n in (128, 256, 512)]
     cases += [(f"{n} threads", Case(), n) for n in range(1, threads + 1)]
     found = []
     for name, case, count in cases:
-        rows = [measure.Row(measure.NETWORK, way, precision) for way, precision in ways]
-        measure.measure(rows, 3, count, case)
-        found += [numbers.summary(row) | {"case": name} for row in rows]
+        rows = [Row(NETWORK, way, precision) for way, precision in ways]
+        measure(rows, replace(settings, plan=Plan(rounds=1), threads=count, case=case))
+        found += [summary(row) | {"case": name} for row in rows]
     return found
 
 
 def as_text(document: dict[str, Any]) -> str:
     """The document as Markdown."""
     from scarseg_bench import profile
-    from scarseg_bench.report import table
+    from scarseg_bench.report import about, table
 
-    facts, roof, memory = document["machine"], document["roofline"], document["memory"]
+    roof = document["roofline"]
     lines = [
-        f"{facts['cpu']}, {', '.join(facts['instructions'])}, {facts['cores']} cores; "
-        f"{document['threads']} threads; stack of {' × '.join(map(str, document['stack']))}; "
-        + ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
-        "Times faster: than PyTorch eager FP32 in the same scope and run. The warm study and the "
-        "cold process are the bundled demonstration.",
-        *_busy(document["rows"]),
+        about(document["machine"], document["stack"], document["threads"]),
+        "Times faster: than PyTorch eager FP32 in the same scope, measured again beside each row "
+        "(median of the rounds, smallest to largest). The warm study and the cold process are the "
+        "bundled demonstration.",
         table(document["rows"]),
         f"\nNetwork: {roof['network_gflop']:.1f} GFLOP a stack; matrix products here reach "
         f"{roof['fp32_gflops']:.0f} GFLOP/s in FP32, {roof['bf16_gflops']:.0f} in BF16. Reached: "
         + ", ".join(f"{n} {100 * f:.0f} %" for n, f in roof["fraction_of_peak"].items()),
-        f"\nMemory over {memory['seen'][-1][0]:.0f} studies in a row: "
-        f"{memory['seen'][0][1]:.0f} → {memory['seen'][-1][1]:.0f} MB, "
-        f"{memory['mb_per_100_studies']:+.1f} MB per 100 studies in the second half.",
     ]
+    if memory := document.get("memory"):
+        lines.append(
+            f"\nMemory over {memory['seen'][-1][0]:.0f} studies in a row: "
+            f"{memory['seen'][0][1]:.0f} → {memory['seen'][-1][1]:.0f} MB, "
+            f"{memory['mb_per_100_studies']:+.1f} MB per 100 studies in the second half."
+        )
     if "profile" in document:
         lines += profile.as_lines(document["profile"])
     if "scaling" in document:
@@ -157,21 +184,6 @@ def as_text(document: dict[str, Any]) -> str:
         lines += ["|---" * (1 + len(_scaled_names(document))) + "|"]
         lines += _scaling_lines(document["scaling"])
     return "\n".join(lines)
-
-
-def _busy(rows: list[dict[str, Any]]) -> list[str]:
-    """A warning where the reference itself did not run evenly: PyTorch's threads wait for each
-    other, so that other work on the machine slows it more than it slows the rest."""
-    from scarseg_bench.measure import COLD, REFERENCE
-
-    timed = [r for r in rows if r["name"] == REFERENCE and "p50_ms" in r and r["scope"] != COLD]
-    spread = max((r["p95_ms"] / r["p5_ms"] for r in timed), default=1.0)
-    if spread <= BUSY_SPREAD:
-        return []
-    return [
-        f"\n**The machine was busy:** PyTorch eager FP32 spread {spread:.1f}-fold between its 5th "
-        "and 95th percentile. Ratios of this run flatter whatever is compared with it."
-    ]
 
 
 def _scaled_names(document: dict[str, Any]) -> list[str]:

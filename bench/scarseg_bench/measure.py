@@ -1,187 +1,198 @@
-"""Rows measured in turn, each in a process of its own."""
+"""The rows of a scope, one after the other, each beside the reference of its scope."""
 
 from __future__ import annotations
 
 import multiprocessing
-import subprocess
-import sys
-import tempfile
 import time
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scarseg_bench.cases import Case, case_arrays
-from scarseg_bench.nnunet_peer import NNUNET, missing
-from scarseg_bench.peers import COMPILED, EAGER, WAYS
-from scarseg_bench.worker import WITHOUT_GRAPH, rss_over_studies, serve
-from scarseg_infer.models import model_path
+from scarseg_bench.cold_start import ColdStart
+from scarseg_bench.nnunet_peer import NNUNET
+from scarseg_bench.pairing import (
+    BrokenError,
+    Load,
+    Plan,
+    Round,
+    burst,
+    drift_reason,
+    paired,
+    why_no_ratio,
+)
+from scarseg_bench.processor_time import busy_s
+from scarseg_bench.rows import COLD, GPU, SCOPES, Row, reference_of
+from scarseg_bench.worker import rss_over_studies
+from scarseg_bench.worker_process import ANSWER_S, RowProcess
 from scarseg_runtime.contract import Label
-from scarseg_runtime.model_file.gates import passes
-from scarseg_runtime.model_file.read import with_half_variant
-from scarseg_runtime.providers.registry import candidates
+from scarseg_runtime.cores import usable_cores
 
-NETWORK, STUDY, COLD = "network", "warm study", "cold process"
-REFERENCE = f"pytorch {EAGER}"
-OURS = "scarseg-infer --provider"
-ANSWER_S = 600.0
-ON_GPU = ("tensorrt", "tensorrt-rtx", "cuda")
+COLD_PLAN: Final = Plan(rounds=3, shortest_s=0.0, most=1, fewest=1, warm=0)
+RESERVE_S: Final = 60.0
+"""What is begun may take so long."""
 
 
-@dataclass
-class Row:
-    """One way of running, in one scope."""
+class Budget:
+    """Time that a benchmark may take.
 
-    scope: str
-    way: str
-    precision: str
-    error: str | None = None
-    """Why there is no number."""
-    times_s: list[float] = field(default_factory=list)
-    load_s: float | None = None
-    first_s: float | None = None
-    peak_rss_mb: float | None = None
-    device_mb: float | None = None
-    """Memory taken on the GPU."""
-    label_agreement: float | None = None
-    max_abs_probability_difference: float | None = None
-    burden_difference: float = 0.0
-    """Points of LV mass."""
-    finite: bool = True
+    Args:
+        minutes: None for no end. In the last of them nothing is begun.
+    """
+
+    def __init__(self, minutes: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = None if minutes is None else clock() + 60.0 * minutes - RESERVE_S
+        self._text = f"not measured: no time left of --minutes {minutes or 0:g}"
+
+    def patience_s(self, longest: float) -> float:
+        """How long to wait for something: to the end, but at least a little."""
+        if self._end is None:
+            return longest
+        return min(longest, max(10.0, self._end + RESERVE_S - self._clock()))
 
     @property
-    def name(self) -> str:
-        """As in tables."""
-        return (
-            self.way
-            if self.way.startswith(("pytorch", "nnunet"))
-            else f"{self.way} {self.precision}"
-        )
-
-    @property
-    def right(self) -> bool:
-        """True where its results are those of PyTorch FP32, by the gates."""
-        return self.label_agreement is None or passes(
-            {
-                "finite": self.finite, "label_agreement": self.label_agreement,
-                "max_scar_dice_difference": 0.0, "max_burden_difference": self.burden_difference,
-            }
-        )  # fmt: skip
+    def over(self) -> str | None:
+        """Why nothing more is begun, or None."""
+        return self._text if self._end is not None and self._clock() >= self._end else None
 
 
-def all_rows() -> list[Row]:
-    """Every way in every scope; those that cannot run here carry the reason."""
-    rows = [Row(NETWORK, f"pytorch {way}", "") for way in WAYS]
-    # Compiling takes minutes; what it gains shows in the network's own table.
-    rows += [Row(STUDY, f"pytorch {way}", "") for way in WAYS if way != COMPILED]
-    with model_path(None) as path:
-        found = candidates(with_half_variant(path))
-    rows += [
-        Row(scope, c.provider.name, c.precision, error=c.unusable)
-        for scope in (NETWORK, STUDY)
-        for c in found
-    ]
-    rows += [
-        Row(NETWORK, c.provider.name + WITHOUT_GRAPH, c.precision, error=c.unusable)
-        for c in found
-        if c.provider.name.startswith("tensorrt")
-    ]
-    rows.append(Row(STUDY, NNUNET, "", error=missing()))
-    return [*rows, Row(COLD, REFERENCE, ""), Row(COLD, OURS, "auto"), Row(COLD, OURS, "cpu")]
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a run of the benchmark is done."""
+
+    plan: Plan
+    threads: int
+    case: Case
+    budget: Budget
 
 
-def measure(rows: list[Row], runs: int, threads: int, case: Case) -> None:
-    """Fill ``rows`` in: one run of each in turn, ``runs`` times."""
-    arrays = case_arrays(case)
-    with ExitStack() as open_workers:
-        workers = {}
-        for row in rows:
-            if row.error is None and row.scope != COLD:
-                worker = _Worker(row, arrays, threads)
-                open_workers.callback(worker.stop)
-                if worker.start():
-                    workers[id(row)] = worker
-        for index in range(runs):
-            for row in rows:
-                if id(row) in workers and row.error is None:
-                    answer = workers[id(row)].ask("run")
-                    if isinstance(answer, dict):
-                        row.error, row.times_s = answer["error"], []
-                    else:
-                        row.times_s.append(answer)
-                elif row.scope == COLD and row.error is None and index < max(3, runs // 5):
-                    row.times_s.append(_cold_s(row))
-        _compare(rows, workers)
+def measure(rows: list[Row], settings: Settings) -> None:
+    """Fill ``rows`` in, scope by scope."""
+    arrays = case_arrays(settings.case)
+    load = Load(busy_s, usable_cores())
+    for scope in SCOPES:
+        mine = [row for row in rows if row.scope == scope and row.error is None]
+        if not mine:
+            continue
+        name = reference_of(scope)
+        base = next((row for row in mine if row.name == name), Row(scope, name, ""))
+        others = [row for row in mine if row is not base]
+        if scope == COLD:
+            _cold_scope(base, others, settings, load)
+        else:
+            _warm_scope(base, others, settings, load, arrays)
 
 
-class _Worker:
-    """A row's process."""
+def _cold_scope(base: Row, others: list[Row], settings: Settings, load: Load) -> None:
+    runners = {id(row): ColdStart(row) for row in (base, *others)}
+    _scope(base, others, lambda row: runners[id(row)], COLD_PLAN, settings.budget, load)
+    for row in (base, *others):
+        if row.rounds and row.error is None and settings.budget.over is None:
+            row.peak_rss_mb = runners[id(row)].peak_rss_mb()
 
-    def __init__(self, row: Row, arrays: dict[str, Any], threads: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._row = row
-        self._pipe, theirs = context.Pipe()
-        arguments = (theirs, row.scope, row.way, row.precision, threads)
-        # nnU-Net starts processes of its own, which a daemon may not.
-        daemon = row.way != NNUNET
-        self._process = context.Process(target=serve, args=arguments, daemon=daemon)
-        self._process.start()
-        theirs.close()  # so that a worker that dies is seen
-        with suppress(OSError):  # it ended already: the first answer says so
-            self._pipe.send(arrays)
 
-    def start(self) -> bool:
-        """Wait until it is ready; the row then knows load and first run, or why it cannot."""
-        answer = self._answer()
-        if "error" in answer:
-            self._row.error = answer["error"]
-            return False
-        self._row.load_s, self._row.first_s = answer["load_s"], answer["first_s"]
-        return True
+def _warm_scope(
+    base: Row, others: list[Row], settings: Settings, load: Load, arrays: dict[str, Any]
+) -> None:
+    with ExitStack() as open_processes:
 
-    def ask(self, question: str) -> Any:
+        def opened(row: Row) -> RowProcess:
+            patience_s = settings.budget.patience_s(ANSWER_S)
+            process = RowProcess(row, arrays, settings.threads, patience_s)
+            open_processes.callback(process.stop)
+            try:
+                process.start()
+            except BrokenError:
+                process.stop()  # it may still be at work, beside the others
+                raise
+            return process
+
+        _scope(base, others, opened, settings.plan, settings.budget, load, _facts)
+
+
+def _scope(
+    base: Row,
+    others: list[Row],
+    opened: Callable[[Row], Any],
+    plan: Plan,
+    budget: Budget,
+    load: Load,
+    facts: Callable[[Row, Any, Any], Any] = lambda row, runner, theirs: None,
+) -> None:
+    """Measure the rows of one scope.
+
+    Args:
+        opened: a runner of a row, ready and parked. Raises BrokenError.
+        facts: asks a runner for what else its row knows, given the reference's outputs (None for
+            the reference itself), and gives its outputs.
+    """
+    if budget.over is not None:
+        _give_up((base, *others), budget.over)
+        return
+    try:
+        reference = opened(base)
+        first = burst(reference, plan)
+        outputs = facts(base, reference, None)
+    except BrokenError as error:
+        _give_up((base, *others), f"PyTorch, which all are compared with: {error}")
+        return
+    for row in others:
+        if budget.over is not None:
+            row.error = budget.over
+            continue
         try:
-            self._pipe.send(question)
-        except OSError:
-            return {"error": "the process ended"}
-        return self._answer()
+            runner = opened(row)
+            try:
+                row.rounds = paired(reference, runner, plan, load)
+                facts(row, runner, outputs)
+            finally:
+                if hasattr(runner, "stop"):  # one at a time, beside the reference
+                    runner.stop()
+        except BrokenError as error:
+            row.error, row.rounds = str(error), []
+        row.no_ratio = why_no_ratio(row.rounds)
+    try:
+        last = burst(reference, plan)
+    except BrokenError as error:
+        _give_up((base, *others), f"PyTorch, which all are compared with: {error}")
+        return
+    between = [found.base for row in others for found in row.rounds]
+    base.rounds = [Round(runs, runs, None) for runs in (first, *between, last)]
+    reason = drift_reason(first, last)
+    for row in (base, *others):
+        row.no_ratio = reason or row.no_ratio
 
-    def stop(self) -> None:
-        with suppress(OSError):
-            self._pipe.send("stop")
-        self._process.join(10)
-        if self._process.is_alive():
-            self._process.kill()
 
-    def _answer(self) -> Any:
-        if not self._pipe.poll(ANSWER_S):
-            return {"error": f"no answer in {ANSWER_S:.0f} s"}
-        try:
-            return self._pipe.recv()
-        except (EOFError, OSError):
-            return {"error": "the process ended"}
+def _give_up(rows: tuple[Row, ...], why: str) -> None:
+    for row in rows:
+        row.error = why
 
 
-def _compare(rows: list[Row], workers: dict[int, _Worker]) -> None:
-    """Parity of every row with PyTorch FP32 of its scope, and its memory."""
-    for scope in (NETWORK, STUDY):
-        mine = [r for r in rows if r.scope == scope and id(r) in workers and r.error is None]
-        reference = next((row for row in mine if row.way == REFERENCE), None)
-        theirs = workers[id(reference)].ask("outputs") if reference else None
-        for row in mine:
-            ours = workers[id(row)].ask("outputs")
-            row.peak_rss_mb, device_mb = workers[id(row)].ask("memory")
-            row.device_mb = device_mb if row.way.startswith(ON_GPU) else None
-            if theirs is not None and row.way != NNUNET:
-                row.finite = all(bool(np.isfinite(value).all()) for value in ours.values())
-                row.burden_difference = abs(_burden(ours["labels"]) - _burden(theirs["labels"]))
-                row.label_agreement = float((ours["labels"] == theirs["labels"]).mean())
-                apart = np.abs(ours["scar_probability"] - theirs["scar_probability"])
-                row.max_abs_probability_difference = float(apart.max())
+def _facts(row: Row, process: RowProcess, theirs: Any) -> Any:
+    """Parity of a row with the reference's outputs, and its memory."""
+    process.resume()
+    ours = process.ask("outputs")
+    row.peak_rss_mb, device_mb = process.ask("memory")
+    row.device_mb = device_mb if row.scope == GPU else None
+    process.park()
+    if row.way == NNUNET:  # its weights are random
+        return ours
+    compare_outputs(row, ours, ours if theirs is None else theirs)
+    return ours
+
+
+def compare_outputs(row: Row, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Write into a row how its outputs differ from the reference's."""
+    row.finite = all(bool(np.isfinite(value).all()) for value in ours.values())
+    row.burden_difference = abs(_burden(ours["labels"]) - _burden(theirs["labels"]))
+    row.label_agreement = float((ours["labels"] == theirs["labels"]).mean())
+    apart = np.abs(ours["scar_probability"] - theirs["scar_probability"])
+    row.max_abs_probability_difference = float(apart.max())
 
 
 def _burden(labels: NDArray[np.uint8]) -> float:
@@ -189,29 +200,6 @@ def _burden(labels: NDArray[np.uint8]) -> float:
     scar = int((labels == Label.SCAR).sum())
     wall = scar + int((labels == Label.VIABLE_MYOCARDIUM).sum())
     return 100.0 * scar / wall if wall else 0.0
-
-
-def _cold_s(row: Row) -> float:
-    """Start to files on disk, of the bundled demonstration. The first time its peak memory is
-    measured too, in one more run that is not timed."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = str(Path(folder) / "out")
-        module = ["scarseg_infer.cli", "--demo", "-q", "-o", out, "--provider", row.precision]
-        if row.way == REFERENCE:
-            module = ["scarseg_bench.peers", out]
-        if row.peak_rss_mb is None:
-            said = _run("-m", "scarseg_bench.memory", *module)
-            row.peak_rss_mb = float(said.split()[-1])
-        start = time.perf_counter()
-        _run("-m", *module)
-        return time.perf_counter() - start
-
-
-def _run(*arguments: str) -> str:
-    command = [sys.executable, *arguments]
-    return subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ).stdout
 
 
 def memory_over_studies(studies: int, threads: int) -> list[list[float]]:

@@ -6,11 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scarseg_bench.measure import COLD, NETWORK, STUDY
+from scarseg_bench.numbers import PHASES
+from scarseg_bench.rows import GPU, SCOPES
 
-SCOPES = (NETWORK, STUDY, COLD)
 OTHERS = ("pytorch", "nnunet")
 """Rows start so that are not ours."""
+
+
+COLUMNS = ("way", "times faster", "p50 ms", "p95", "p99", "a second", "first run ms",
+           "peak RSS MB", "labels equal", "max Δp")  # fmt: skip
+ON_GPU = ("on GPU MB", "enqueue ms", "host → device", "device", "device → host")
+"""Columns that the network on a GPU has too; its p50 is host to host."""
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -20,16 +26,72 @@ def table(rows: list[dict[str, Any]]) -> str:
         mine = [row for row in rows if row["scope"] == scope]
         if not mine:
             continue
-        lines += [
-            f"\n### {scope}\n",
-            "| way | times faster | p50 ms | p95 | p99 | a second | first run ms | peak RSS MB "
-            "| on GPU MB | labels equal | max Δp |",
-            "|---|---|---|---|---|---|---|---|---|---|---|",
-        ]
+        columns = COLUMNS + (ON_GPU if scope == GPU else ())
+        lines += [f"\n### {scope}\n", _cells(columns), "|---" * len(columns) + "|"]
         ran = sorted((r for r in mine if "p50_ms" in r), key=lambda r: r["p50_ms"])
         lines += [_line(row) for row in ran]
-        lines += [f"| {r['name']} | {r['error']} |" + " |" * 9 for r in mine if "p50_ms" not in r]
+        empty = " |" * (len(columns) - 2)
+        lines += [f"| {r['name']} | {r['error']} |{empty}" for r in mine if "p50_ms" not in r]
+        lines += _without_ratio(ran)
     return "\n".join(lines)
+
+
+def _without_ratio(rows: list[dict[str, Any]]) -> list[str]:
+    """Why rows have no ratio, once for each reason."""
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        if "no_ratio" in row:
+            names.setdefault(row["no_ratio"], []).append(row["name"])
+    every = [(reason, which) for reason, which in names.items() if len(which) == len(rows)]
+    if every:
+        return [f"\nNothing is compared: {every[0][0]}. Measure again on an idle machine."]
+    return [f"\nNo ratio for {', '.join(which)}: {reason}." for reason, which in names.items()]
+
+
+def short_table(document: dict[str, Any]) -> str:
+    """Markdown for a README: what it ran on, and of each way ratio, median and labels."""
+    lines = [about(document["machine"], document["stack"], document["threads"]), ""]
+    lines += ["| | times faster than PyTorch eager FP32 | ms, median | labels equal |"]
+    lines += ["|---|---|---|---|"]
+    for row in document["rows"]:
+        if "p50_ms" in row:
+            equal = (
+                "" if row["label_agreement"] is None else f"{100 * row['label_agreement']:.3f} %"
+            )
+            name = f"{row['scope']}: {row['name']}"
+            lines.append(_cells((name, _ratio(row), _number(row["p50_ms"]), equal)))
+    return "\n".join(lines)
+
+
+def about(facts: dict[str, Any], stack: list[int], threads: int) -> str:
+    """One line on the machine."""
+    gpu = facts["gpu"]
+    parts = [f"{facts['date']}: {facts['cpu']}", *facts["instructions"], f"{facts['cores']} cores"]
+    if gpu is not None:
+        parts += [gpu["name"], f"driver {gpu['driver_version']}",
+                  f"{gpu['clocks.sm']} of {gpu['clocks.max.sm']} MHz"]  # fmt: skip
+    parts += [f"{threads} threads", f"stack of {' × '.join(map(str, stack))}"]
+    parts += [f"{name} {number}" for name, number in facts["versions"].items()]
+    return ", ".join(parts)
+
+
+def _cells(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _number(ms: float) -> str:
+    """Three digits at least: a GPU takes few milliseconds."""
+    return f"{ms:.2f}" if ms < 10 else f"{ms:.1f}" if ms < 100 else f"{ms:.0f}"
+
+
+def _ratio(row: dict[str, Any]) -> str:
+    """With the spread of the rounds; none where it would mean nothing."""
+    if row.get("times_faster") is None:
+        return "–"
+    text = f"{row['times_faster']:.2f}"
+    if "times_faster_low" in row:
+        text += f" ({row['times_faster_low']:.2f}–{row['times_faster_high']:.2f})"
+    return text
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -39,23 +101,24 @@ def _line(row: dict[str, Any]) -> str:
     name = row["name"] if row["right"] else f"**wrong labels:** {row['name']}"
     agreement = row["label_agreement"]
     cells = (
-        name, number("times_faster", "{:.2f}"), number("p50_ms", "{:.0f}"),
-        number("p95_ms", "{:.0f}"), number("p99_ms", "{:.0f}"), number("per_s", "{:.1f}"),
-        number("first_ms", "{:.0f}"), number("peak_rss_mb", "{:.0f}"),
-        number("device_mb", "{:.0f}"),
+        name, _ratio(row), *(_number(row[key]) for key in ("p50_ms", "p95_ms", "p99_ms")),
+        number("per_s", "{:.1f}"), number("first_ms", "{:.0f}"), number("peak_rss_mb", "{:.0f}"),
         "" if agreement is None else f"{100 * agreement:.3f} %",
         number("max_abs_probability_difference", "{:.1e}"),
     )  # fmt: skip
-    return "| " + " | ".join(cells) + " |"
+    if row["scope"] == GPU:
+        cells += (number("device_mb", "{:.0f}"), *(number(f"{p}_ms", "{:.2f}") for p in PHASES))
+    return _cells(cells)
 
 
 def write(out: Path, document: dict[str, Any], text: str) -> None:
-    """bench.json, bench.md and, if anything was timed, bench.png in folder ``out``."""
+    """bench.json and bench.md in folder ``out``; readme.md and bench.png if anything was timed."""
     out.mkdir(parents=True, exist_ok=True)
     content = json.dumps(document, indent=1, sort_keys=True) + "\n"
     (out / "bench.json").write_text(content, encoding="utf-8")
     (out / "bench.md").write_text(text + "\n", encoding="utf-8")
     if timed := [row for row in document["rows"] if "p50_ms" in row]:
+        (out / "readme.md").write_text(short_table(document) + "\n", encoding="utf-8")
         draw(timed, out / "bench.png")
 
 
@@ -81,7 +144,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         axis.barh([row["name"] for row in mine], medians, color=colours,
                   xerr=[[0.0] * len(mine), above], ecolor="#333333")  # fmt: skip
         for place, (row, median) in enumerate(zip(mine, medians, strict=True)):
-            axis.text(row["p95_ms"], place, f"  {median:.0f}", va="center", fontsize=8)
+            axis.text(row["p95_ms"], place, f"  {_number(median)}", va="center", fontsize=8)
         axis.set_title(scope, loc="left", fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
     axes[-1, 0].set_xlabel("ms, median (whisker: 95th percentile); grey: PyTorch and nnU-Net")

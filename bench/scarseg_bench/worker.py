@@ -1,11 +1,11 @@
 """One row of the benchmark in a process of its own: its memory is its own, and so is its first run.
 
-The parent asks for one run at a time, in turn over all rows, so that whatever else the machine does
-hits all rows alike.
+The parent asks for one run at a time, and stops the process while it measures another.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -25,8 +25,12 @@ WITHOUT_GRAPH = ", no CUDA graph"
 
 
 def serve(pipe: Connection, kind: str, way: str, precision: str, threads: int) -> None:
-    """Answer ``run`` with seconds, ``outputs`` with arrays, ``memory`` with megabytes of this
-    process at its peak and of the GPU (None without one)."""
+    """Answer ``run`` with seconds and their parts, ``outputs`` with arrays, ``memory`` with
+    megabytes of this process at its peak and of the GPU (None without one)."""
+    if hasattr(os, "setpgid"):
+        # A group of its own, so that it can be stopped with all that it starts. Of the same
+        # session: where the benchmark dies, the system wakes and ends what it left stopped.
+        os.setpgid(0, 0)
     try:
         arrays: Arrays = pipe.recv()
         before = device_used_mb()
@@ -42,7 +46,8 @@ def serve(pipe: Connection, kind: str, way: str, precision: str, threads: int) -
         if question == "run":
             start = time.perf_counter()
             outputs = work()
-            pipe.send(time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            pipe.send((seconds, getattr(work, "phases_s", dict)()))
         elif question == "outputs":
             pipe.send(outputs)
         else:
@@ -55,8 +60,22 @@ def _work(kind: str, way: str, precision: str, arrays: Arrays, threads: int) -> 
     """What a row does in one run, giving labels and scar probability."""
     if kind == "warm study":
         return _study(way, precision, threads)
-    session = _session(way, precision, threads)
-    return lambda: session.execute(arrays)
+    return NetworkRun(_session(way, precision, threads), arrays)
+
+
+class NetworkRun:
+    """The network alone, on arrays that are ready."""
+
+    def __init__(self, session: Any, arrays: Arrays) -> None:
+        self._session, self._arrays = session, arrays
+
+    def __call__(self) -> dict[str, Any]:
+        """All outputs."""
+        return dict(self._session.execute(self._arrays))
+
+    def phases_s(self) -> dict[str, float]:
+        """Parts of the last run, where the session tells them."""
+        return dict(getattr(self._session, "phases_s", {}))
 
 
 def _session(way: str, precision: str, threads: int) -> Any:
@@ -66,6 +85,11 @@ def _session(way: str, precision: str, threads: int) -> Any:
     from scarseg_runtime.providers.registry import candidates, choose
 
     with model_path(None) as path:
+        if way.startswith("pytorch cuda "):
+            from scarseg_bench.gpu_peers import GpuSession
+            from scarseg_bench.gpu_timing import CudaTiming
+
+            return GpuSession(path, way.removeprefix("pytorch cuda "), CudaTiming())
         if way.startswith("pytorch "):
             from scarseg_bench.peers import TorchSession
 

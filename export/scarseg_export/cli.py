@@ -99,6 +99,9 @@ def parser() -> argparse.ArgumentParser:
     nnunet.add_argument("--fold", nargs="+", default=["0"], help="several are averaged (0)")
     nnunet.add_argument("--checkpoint", default="checkpoint_final.pth")
     nnunet.add_argument("--cases", type=int, default=3, help="twin patients to verify on (3)")
+    nnunet.add_argument("--tiles", type=int, nargs=2, metavar=("ROWS", "COLUMNS"),
+                        help="always so many tiles, which TensorRT asks for (default: as many as "
+                        "an image needs)")  # fmt: skip
     _report_argument(nnunet)
     tradeoff = add("tradeoff", help="gain of the right ECG against damage by another patient's")
     tradeoff.add_argument("run", type=Path, help="run folder of a finished training")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -12,13 +13,16 @@ from scarseg_runtime.model_file.read import half_variant_path
 
 
 def twin(arguments: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
     from scarseg_export.twin.write import write_cohort
 
-    for folder, gap_days in write_cohort(
+    written = write_cohort(
         arguments.out, arguments.cases, arguments.seed, size=arguments.size,
         spacing_mm=arguments.spacing_mm, gap_days=arguments.gap_days, shift=arguments.shift,
-    ):  # fmt: skip
-        print(f"{folder}: ECG {gap_days:.1f} days before the MRI")
+    )  # fmt: skip
+    for folder, gap_days in tqdm(written, total=arguments.cases, desc="simulate", mininterval=5):
+        tqdm.write(f"{folder}: ECG {gap_days:.1f} days before the MRI")
 
 
 def data(arguments: argparse.Namespace) -> None:
@@ -112,12 +116,16 @@ def verify(arguments: argparse.Namespace) -> None:
 def tensorrt(arguments: argparse.Namespace) -> None:
     from scarseg_runtime.model_file.read import read_model_file
     from scarseg_runtime.providers.engine_cache import beside_path
+    from scarseg_runtime.providers.gpu import nvidia_gpu
     from scarseg_runtime.providers.tensorrt.build import Profile, Target, build_engine, write_engine
+    from scarseg_runtime.providers.tensorrt.supported_gpus import refusal
 
     model = read_model_file(arguments.model)
     out = arguments.out or beside_path(arguments.model, arguments.runtime)
     profile = Profile(tuple(arguments.min), tuple(arguments.opt), tuple(arguments.max))
     target = Target(tuple(arguments.gpu), arguments.portable, arguments.any_version)
+    tell = "seconds" if arguments.runtime == "tensorrt-rtx" else "minutes"
+    print(f"compiling takes {tell}; the compiler tells nothing meanwhile", file=sys.stderr)
     start = time.perf_counter()
     engine, sidecar = build_engine(model, arguments.runtime, profile, target)
     seconds = time.perf_counter() - start
@@ -127,6 +135,9 @@ def tensorrt(arguments: argparse.Namespace) -> None:
         f"{out}: {stored / 1e6:.1f} MB ({len(engine) / 1e6:.1f} MB unpacked) in {seconds:.1f} s, "
         f"{sidecar['precision']}, {sidecar['half_convolutions']} convolutions in FP16"
     )
+    gpu = nvidia_gpu()
+    if gpu is not None and (refused := refusal(arguments.runtime, gpu)) is not None:
+        print(f"For other machines: here {refused}")
     write_report(arguments.report, {"seconds": seconds, "bytes": stored, "engine": dict(sidecar)})
 
 
@@ -149,6 +160,7 @@ def nnunet(arguments: argparse.Namespace) -> None:
     export_nnunet(
         arguments.folder, arguments.out, arguments.classes,
         folds=tuple(arguments.fold), checkpoint=arguments.checkpoint, cases=arguments.cases,
+        tiles=tuple(arguments.tiles) if arguments.tiles else None,
     )  # fmt: skip
     _say_model(arguments.out, arguments.report)
 

@@ -104,7 +104,8 @@ class Model:
             control: what may stop it before its end.
 
         Raises:
-            StudyError: ``lge`` is not three-dimensional, empty or not finite.
+            StudyError: ``lge`` is not three-dimensional, empty or not finite, or its field of view
+                is larger than the model covers.
             ProviderError: the provider failed, or its engine is not built for so large a stack.
             CancelledError, RunTimeoutError: ``control`` stopped it.
             UsageError: the model was loaded before a fork.
@@ -112,6 +113,7 @@ class Model:
         self._here.check()
         if lge.ndim != 3 or min(lge.shape) < 1 or not np.isfinite(lge).all():
             raise StudyError("the image is not a finite three-dimensional stack")
+        _check_field(self.metadata, (lge.shape[1], lge.shape[2]), pixel_spacing_mm)
         inputs = {
             "lge": np.ascontiguousarray(lge, np.float32),
             "pixel_spacing": np.asarray(pixel_spacing_mm, np.float32),
@@ -136,7 +138,23 @@ class Model:
         self._here.check()
         self.session.prepare(slices, height, width)
         blank, levels = np.zeros(size, np.float32), slice_levels(np.arange(slices))
-        self.run(blank, (1.5, 1.5), levels, None, decide(None, ecg_given=False))
+        widest = zip(self.metadata.largest_field_mm or (np.inf, np.inf), size[1:], strict=True)
+        spacing = min(1.5, *(0.99 * field / count for field, count in widest))
+        self.run(blank, (spacing, spacing), levels, None, decide(None, ecg_given=False))
+
+
+def _check_field(
+    metadata: ModelMetadata, pixels: tuple[int, int], spacing_mm: tuple[float, float]
+) -> None:
+    """Raises StudyError where the graph would leave a part of the slices unseen."""
+    if metadata.covers(pixels, spacing_mm):
+        return
+    field = " × ".join(f"{n * apart:.0f}" for n, apart in zip(pixels, spacing_mm, strict=True))
+    largest = " × ".join(f"{length:.0f}" for length in metadata.largest_field_mm)
+    raise StudyError(
+        f"the slices are {field} mm, the model covers {largest} mm",
+        "Export it with more tiles: scarseg-export nnunet --tiles",
+    )
 
 
 def _whole(size: object) -> bool:
@@ -168,6 +186,10 @@ def open_session(chosen: Candidate, threads: int | None = None, cache: Cache = T
         from scarseg_runtime.providers.openvino.session import OpenvinoSession
 
         return OpenvinoSession.open(chosen.model, chosen.precision, threads, cache)
+    if chosen.provider.name == "cuda":
+        from scarseg_runtime.providers.onnxruntime.cuda_session import CudaSession
+
+        return CudaSession.open(chosen.model, threads)
     from scarseg_runtime.providers.onnxruntime.session import OnnxSession
 
     return OnnxSession.open(chosen.model, chosen.provider.name, threads)

@@ -22,6 +22,7 @@ from scarseg_runtime.contract import Label
 from scarseg_runtime.errors import ModelError
 from scarseg_runtime.model import Model
 from scarseg_runtime.model_file.read import read_model_file
+from scarseg_runtime.providers.onnxruntime.api import import_onnxruntime
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +118,44 @@ def test_a_tiny_graph_gets_casts_where_types_meet() -> None:
     kinds = {n: types[n] for n in ("squared", "a", "b", "logit", "y")}
     half, single = TensorProto.FLOAT16, TensorProto.FLOAT
     assert kinds == {"squared": single, "a": half, "b": half, "logit": single, "y": single}
+
+
+def test_normalisation_between_convolutions_stays_in_fp32_and_does_not_end_the_trunk() -> None:
+    """As nnU-Net is built: convolution, instance normalisation, activation; a residual sum."""
+    rng = np.random.default_rng(0)
+
+    def weight(name: str, *shape: int) -> TensorProto:
+        return numpy_helper.from_array(rng.normal(0, 0.3, shape).astype(np.float32), name)
+
+    constants = [weight("w1", 4, 1, 3, 3), weight("w2", 4, 4, 3, 3), weight("w3", 2, 4, 1, 1),
+                 weight("scale", 4), weight("bias", 4)]  # fmt: skip
+    pads = {"pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"], **pads),
+        helper.make_node("InstanceNormalization", ["a", "scale", "bias"], ["b"]),
+        helper.make_node("LeakyRelu", ["b"], ["c"]),
+        helper.make_node("Conv", ["c", "w2"], ["d"], **pads),
+        helper.make_node("InstanceNormalization", ["d", "scale", "bias"], ["e"]),
+        helper.make_node("Add", ["e", "c"], ["f"]),
+        helper.make_node("LeakyRelu", ["f"], ["g"]),
+        helper.make_node("Conv", ["g", "w3"], ["logits"]),
+        helper.make_node("Add", ["logits", "logits"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(n, 1, [1, k, 8, 8]) for n, k in (("x", 1), ("y", 2))]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    half = convert_to_half(model)
+    types = types_of(half)
+    in_half = {name for name in "abcdefg" if types[name] == TensorProto.FLOAT16}
+    assert in_half == {"a", "c", "d", "f", "g"}
+    assert types["logits"] == types["y"] == TensorProto.FLOAT
+    assert half_convolutions(half.graph) == 2
+    x = rng.normal(0, 1, (1, 1, 8, 8)).astype(np.float32)
+    answers = [
+        import_onnxruntime().InferenceSession(one.SerializeToString()).run(None, {"x": x})[0]
+        for one in (model, half)
+    ]
+    assert np.abs(answers[0] - answers[1]).max() < 0.02
 
 
 @pytest.mark.parametrize("study", list(edge_studies()), ids=lambda study: study.name)

@@ -14,13 +14,17 @@ import pytest
 import torch
 
 from scarseg_export.cli import main
+from scarseg_export.deploy.half import CONVOLUTIONS
+from scarseg_export.deploy.model_io import load_model
 from scarseg_export.nnunet.folder import load_fold, read_folder
 from scarseg_export.twin.cohort import sample_case
 from scarseg_infer import Segmenter
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
 from scarseg_runtime.contract import Label
-from scarseg_runtime.errors import ModelError
+from scarseg_runtime.errors import ModelError, StudyError
 from scarseg_runtime.model import Model
+from scarseg_runtime.model_file.read import read_model_file
+from scarseg_runtime.providers.tensorrt.build import Profile, build_engine
 from scarseg_runtime.taff import decide
 
 TOML = """
@@ -37,6 +41,8 @@ right = "rv"
 """
 LABELS = {"background": 0, "pool": 1, "muscle": 2, "infarct": 3, "right": 4}
 KINDS = ("PlainConvUNet", "ResidualEncoderUNet")
+TILES = {"ResidualEncoderUNet": ("2", "3")}
+"""Fixed, as TensorRT wants them; 235 × 268 mm with the plan's patch of 112 × 96 at 1.4 mm."""
 IMPORTED = ["conv_op", "norm_op", "dropout_op", "nonlin"]
 DATASET = {
     "channel_names": {"0": "LGE"}, "labels": LABELS, "numTraining": 1, "file_ending": ".nii.gz",
@@ -112,6 +118,8 @@ def build(folder: Path, plans: dict[str, Any]) -> Path:
 def exported(request: pytest.FixtureRequest, tmp_path_factory: Any, plans: Any) -> Path:
     folder = build(tmp_path_factory.mktemp("nn") / "model", plans[request.param])
     command = ["nnunet", str(folder), "-o", str(folder / "m.onnx"), "--cases", "1"]
+    if request.param in TILES:
+        command += ["--tiles", *TILES[request.param]]
     assert main([*command, "--classes", str(folder / "classes.toml")]) == 0
     return folder
 
@@ -163,6 +171,73 @@ def test_an_image_only_model_runs_and_says_so(exported: Path) -> None:
     assert "image only" in result.ecg.reason
     assert np.array_equal(result.labels, result.image_only_labels)
     assert result.model.training_data == "Nothing."
+
+
+TILED = pytest.mark.parametrize("exported", list(TILES), indirect=True)
+ANY_NUMBER = pytest.mark.parametrize("exported", ["PlainConvUNet"], indirect=True)
+
+
+@TILED
+def test_fixed_tiles_compile_for_tensorrt_in_fp16(
+    exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The real TensorRT-RTX, which needs no GPU to compile."""
+    pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx")
+    assert main(["fp16", str(exported / "m.onnx"), "--cases", "0"]) == 0
+    half = read_model_file(exported / "m.fp16.onnx")
+    row = half.metadata.verification["rows"]["cpu fp16"]
+    # Random weights: no label is sure, so the gate may refuse what FP16 makes of them.
+    assert row["max_abs_probability_difference"] < 0.03
+    assert row["label_agreement"] > 0.99
+    kinds = [n.op_type for n in load_model(half.path).graph.node if n.op_type in CONVOLUTIONS]
+    logits_and_splines = 3
+    assert half.metadata.half_convolutions == len(kinds) - logits_and_splines
+    small = Profile((1, 32, 32), (2, 64, 64), (4, 128, 128))
+    engine, sidecar = build_engine(half, "tensorrt-rtx", small)
+    assert sidecar["half_convolutions"] == half.metadata.half_convolutions
+    assert len(engine) > 1e6
+
+
+@ANY_NUMBER
+def test_what_depends_on_the_spacing_is_refused_with_what_helps(exported: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx")
+    with pytest.raises(ModelError, match=r"refuses operator Range.*--tiles"):
+        build_engine(read_model_file(exported / "m.onnx"), "tensorrt-rtx")
+
+
+@TILED
+def test_a_field_beyond_the_tiles_is_refused_with_both_sizes(exported: Path) -> None:
+    model = Model.load(exported / "m.onnx", "cpu")
+    pixels, levels = np.ones((1, 160, 64), np.float32), np.zeros(1, np.float32)
+    nothing = decide(None, ecg_given=False)
+    assert model.run(pixels, (1.4, 1.4), levels, None, nothing).labels.shape == (1, 160, 64)
+    with pytest.raises(StudyError, match="slices are 240 × 96 mm, the model covers 235 × 269 mm"):
+        model.run(pixels, (1.5, 1.5), levels, None, nothing)
+    model.warm_up(1, 512, 512)  # of a size that only a finer spacing can have
+
+
+@pytest.mark.parametrize(
+    ("exported", "work"),
+    [("PlainConvUNet", "GFLOP a tile; how many"), ("ResidualEncoderUNet", "GFLOP for 12 × 256")],
+    indirect=["exported"],
+)
+def test_inspection_knows_the_work_and_no_time_constant(
+    exported: Path, work: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", str(exported / "m.onnx")]) == 0
+    said = capsys.readouterr().out
+    assert work in said and " 0.0 GFLOP" not in said
+    assert "image only: an ECG gets no weight" in said
+    assert "τ" not in said and "δ_max" not in said
+    assert ("covers fields of view up to 235 × 269 mm" in said) == ("tile;" not in said)
+
+
+def test_tiles_are_numbers_that_make_sense(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["nnunet", str(folder), "-o", str(tmp_path / "m.onnx"), "--tiles", "0", "2"]
+    assert main([*command, "--classes", str(folder / "classes.toml")]) == 2
+    assert "1 to 64 tiles" in capsys.readouterr().err
 
 
 def change(folder: Path, name: str, edit: Any) -> None:

@@ -20,6 +20,7 @@ from scarseg_runtime.providers.cache_place import cache_folder, chosen_folder
 from scarseg_runtime.providers.engine_cache import (
     CacheEntry,
     KernelCache,
+    beside_model,
     beside_path,
     engine_for,
     key_parts,
@@ -427,3 +428,13 @@ def test_kernels_that_do_not_fit_are_said_and_replaced(folder, warnings) -> None
     assert "is damaged" in warnings()
     cache.save(Kernels(b"own"))
     assert entry.read()[0] == b"own"
+
+
+def test_an_engine_of_the_default_is_not_for_turing(model) -> None:
+    turing = dataclasses.replace(GPU, compute_capability=(7, 5))
+    for gpus, fits in (([], False), (["SM75"], True), (["SM89"], False)):
+        build = Builder(model)
+        sidecar = build.sidecar | {"target": {"gpus": gpus}, "built_on": None}
+        write_pair(beside_path(model.path, FLAVOUR), b"beside", sidecar)
+        found = beside_model(model, FLAVOUR, turing, "1.7")
+        assert (found is not None) is fits

@@ -56,6 +56,7 @@ def test_a_missing_entry_is_named(metadata: dict, missing: str) -> None:
     ("key", "value"),
     [("tau_days", "long"), ("tau_days", -5), ("tau_days", None), ("classes", [{"value": 9}]),
      ("classes", 3), ("classes", [{"colour": "x"}]), ("min_scar_ml", []),
+     ("largest_field_mm", 300.0), ("largest_field_mm", [300.0]), ("largest_field_mm", [300, 0]),
      ("precision", "int8")],
 )  # fmt: skip
 def test_odd_values_are_refused(metadata: dict, key: str, value: object) -> None:
@@ -117,3 +118,13 @@ def test_a_fixed_size_graph_is_refused() -> None:
     inputs[0].shape = [10, 256, 256]
     with pytest.raises(ModelError, match="lge"):
         check_contract(inputs, tensors(OUTPUTS))
+
+
+def test_a_field_of_view_is_covered_or_not(metadata: dict) -> None:
+    any_size = parse_metadata(encode_metadata(metadata))
+    assert any_size.covers((4096, 4096), (3.0, 3.0))
+    fixed = parse_metadata(encode_metadata(metadata | {"largest_field_mm": [300, 250]}))
+    assert fixed.largest_field_mm == (300.0, 250.0)
+    assert fixed.covers((300, 250), (1.0, 1.0))
+    assert not fixed.covers((301, 250), (1.0, 1.0))
+    assert not fixed.covers((300, 125), (1.0, 2.01))

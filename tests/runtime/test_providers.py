@@ -165,10 +165,10 @@ def test_providers_are_listed_with_reasons_and_nothing_heavy_is_imported() -> No
 def test_a_provider_that_did_not_start_is_never_reported(files: list[ModelFile]) -> None:
     """What ONNX Runtime does where CUDA's libraries are missing: it loads on the CPU and logs."""
     from scarseg_runtime.providers.onnxruntime.api import import_onnxruntime
-    from scarseg_runtime.providers.onnxruntime.session import _check_taken
+    from scarseg_runtime.providers.onnxruntime.session import check_taken
 
     onnxruntime = import_onnxruntime()
     session = onnxruntime.InferenceSession(str(files[0].path), providers=["CPUExecutionProvider"])
-    _check_taken(session, "cpu")
+    check_taken(session, "cpu")
     with pytest.raises(ProviderError, match="could not start its cuda provider"):
-        _check_taken(session, "cuda")
+        check_taken(session, "cuda")

@@ -15,15 +15,15 @@ from onnx import numpy_helper
 
 from scarseg_runtime.errors import ModelError, OutputError, ProviderError, UsageError
 from scarseg_runtime.model_file.read import ModelFile, read_model_file
-from scarseg_runtime.providers.engine_file import Built, read_engine, sidecar_path
-from scarseg_runtime.providers.gpu import nvidia_gpu
-from scarseg_runtime.providers.tensorrt.build import Profile, Target, build_engine, write_engine
-from scarseg_runtime.providers.tensorrt.cuda_buffers import (
+from scarseg_runtime.providers.cuda_buffers import (
     ALIGNMENT,
     cuda_call,
     cuda_runtime,
     lay_out,
 )
+from scarseg_runtime.providers.engine_file import Built, read_engine, sidecar_path
+from scarseg_runtime.providers.gpu import nvidia_gpu
+from scarseg_runtime.providers.tensorrt.build import Profile, Target, build_engine, write_engine
 from scarseg_runtime.providers.tensorrt.engine import TensorrtSession, check_size
 
 MODELS = Path(__file__).parents[2] / "scarseg_infer" / "models"

@@ -5,6 +5,9 @@ names them. Convolutions on images, and what merely passes their values on, take
 every edge between them and the rest carries a Cast. Left in FP32 by construction: inputs and
 outputs, normalisation and its statistics, every reduction, the logits themselves, TAFF with its
 exponential and its days, the ECG and what it may change.
+
+Instance normalisation between two convolutions (nnU-Net has it after each) stays in FP32 too: its
+sums of squares leave the range of FP16. What follows it is in FP16 again.
 """
 
 from __future__ import annotations
@@ -23,6 +26,9 @@ from scarseg_runtime.model_file.read import half_variant_path, read_model_file
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 PASSING = frozenset({"Relu", "LeakyRelu", "MaxPool", "Resize", "Concat"})
 """Operators that change no value beyond what a convolution gave; Relu and the like end it."""
+NORMALISING = frozenset({"InstanceNormalization"})
+RESIDUAL = frozenset({"Add", "AveragePool"})
+"""Passing too, but only what was normalised: sums of features, not of logits."""
 
 HALF_MAX = float(np.finfo(np.float16).max)
 
@@ -85,18 +91,30 @@ def _half_nodes(graph: GraphProto) -> set[str]:
     """Names of the nodes to compute in FP16."""
     weights = {i.name: i for i in graph.initializer}
     chosen: set[str] = set()
+    normalised: set[str] = set()  # nodes in FP32 between others in FP16
+    steady: set[str] = set()  # values that were normalised, and what passes them on
     for node in graph.node:  # in topological order
+        key, data = _key(node), _data(node)
         if node.op_type in CONVOLUTIONS:
             weight = weights.get(node.input[1])
             if weight is not None and _convolves_images(weight) and not _fuses(weight):
-                chosen.add(_key(node))
-        elif node.op_type in PASSING and any(name in chosen for name in _data(node)):
-            chosen.add(_key(node))
+                chosen.add(key)
+        elif node.op_type in NORMALISING and data[0] in chosen:
+            normalised.add(key)
+            steady.add(key)
+        elif node.op_type in PASSING:
+            if any(name in chosen or name in normalised for name in data):
+                chosen.add(key)
+        elif node.op_type in RESIDUAL and steady.issuperset(data):
+            chosen.add(key)
+        if node.op_type in PASSING | RESIDUAL and steady.issuperset(data):
+            steady.add(key)
     consumers = defaultdict(list)
     for node in graph.node:
         for name in node.input:
             consumers[name].append(_key(node))
-    logits = {key for key in chosen if not any(consumer in chosen for consumer in consumers[key])}
+    inside = chosen | normalised
+    logits = {key for key in chosen if not any(consumer in inside for consumer in consumers[key])}
     heads = {_key(node) for node in graph.node if node.op_type in CONVOLUTIONS} & logits
     return chosen - heads
 

@@ -119,6 +119,7 @@ def save_model(model: onnx.ModelProto, metadata: dict[str, Any], target: Path) -
     defaults = {
         "precision": "fp32", "half_convolutions": 0, "image_only": False,
         "fp32_graph_sha256": "", "twin_scores": {}, "ecg_scores": {}, "verification": {},
+        "largest_field_mm": [],
     }  # fmt: skip
     set_metadata(model, defaults | metadata)
     onnx.checker.check_model(model, full_check=True)

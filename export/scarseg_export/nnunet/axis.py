@@ -11,6 +11,8 @@ from torch import Tensor
 
 MAX_TILES = 64
 """Along each axis."""
+NOWHERE = -1e6
+"""Place of the pixels of a tile that an image does not need: on no image and beside no pixel."""
 SPLINE_POLE = math.sqrt(3.0) - 2.0
 REACH = 12
 """Pixels after which the impulse response of the spline prefilter is below 1e-6."""
@@ -20,6 +22,11 @@ def spline_prefilter() -> Tensor:
     """[2 reach + 1] impulse response that turns samples into knots of a cubic spline."""
     taps = torch.arange(-REACH, REACH + 1).abs().to(torch.float32)
     return -6.0 * SPLINE_POLE / (1.0 - SPLINE_POLE**2) * SPLINE_POLE**taps
+
+
+def covered_pixels(patch: int, tiles: int) -> int:
+    """Pixels of the plan's grid that so many half overlapping tiles cover at most."""
+    return patch + (tiles - 1) * patch // 2
 
 
 @dataclass(frozen=True)
@@ -41,21 +48,34 @@ class Axis:
     """[T · patch] place on the plan's grid of every tile pixel; negative in the padding."""
 
     @classmethod
-    def of(cls, box: Tensor, spacing_mm: Tensor, wanted_mm: float, patch: int) -> Axis:
-        """Axis for the box [2] (first, last pixel) of an image of this spacing."""
+    def of(
+        cls, box: Tensor, spacing_mm: Tensor, wanted_mm: float, patch: int, tiles: int | None = None
+    ) -> Axis:
+        """Axis for the box [2] (first, last pixel) of an image of this spacing.
+
+        Args:
+            tiles: this many whatever the spacing, those not needed lying nowhere; an image that
+                needs more is not covered (:func:`covered_pixels`). None: as many as it needs.
+        """
         extent = (box[1] - box[0] + 1).to(torch.float32)
         size = torch.round(spacing_mm / wanted_mm * extent).clamp_min(1.0)
         spare = (patch - size).clamp_min(0.0)
         beyond = (size - patch).clamp_min(0.0)
-        count: Any = (torch.ceil(beyond / (patch / 2)) + 1.0).to(torch.int64).item()
-        torch._check(count >= 1)
-        torch._check(count <= MAX_TILES)
+        steps = torch.ceil(beyond / (patch / 2))
+        count: Any = tiles
+        if tiles is None:
+            count = (steps + 1.0).to(torch.int64).item()
+            torch._check(count >= 1)
+            torch._check(count <= MAX_TILES)
         number = torch.arange(count, device=box.device, dtype=torch.float32)
-        apart = beyond / torch.ceil(beyond / (patch / 2)).clamp_min(1.0)
+        apart = beyond / steps.clamp_min(1.0)
         offsets = torch.round(number * apart)
         padding = torch.floor(spare / 2)
         pixel = torch.arange(patch, device=box.device, dtype=torch.float32)
-        places = (offsets[:, None] + pixel[None, :]).flatten() - padding
+        places = offsets[:, None] + pixel[None, :] - padding
+        if tiles is not None:
+            places = torch.where(number[:, None] <= steps, places, NOWHERE)
+        places = places.flatten()
         return cls(box[0], box[1], extent / size, size, padding, offsets, places)
 
     @property

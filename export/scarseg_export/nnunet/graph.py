@@ -8,7 +8,8 @@ back       linear resampling of the blended logits onto the input grid
 
 Sizes after resampling depend on the pixel spacing, which is data, not shape. So no image is ever
 made in the plan's spacing: each tile samples the input where its pixels lie, and each input pixel
-looks up the tiles. Only the number of tiles depends on data.
+looks up the tiles. Only the number of tiles depends on data, which TensorRT does not take: for it
+the number is fixed (``TiledNet.tiles``), and tiles that an image does not need are empty.
 """
 
 from __future__ import annotations
@@ -51,14 +52,22 @@ class TiledNet(nn.Module):
     Args:
         nets: one network a fold, [N, 1, h, w] → logits [N, C, h, w]; logits are averaged.
         labels: our :class:`Label` of each of the C classes.
+        tiles: along rows and columns; None: as many as the image needs.
     """
 
     labels: Tensor
     importance: Tensor
     prefilter: Tensor
 
-    def __init__(self, nets: list[nn.Module], plan: Plan, labels: list[Label]) -> None:
+    def __init__(
+        self,
+        nets: list[nn.Module],
+        plan: Plan,
+        labels: list[Label],
+        tiles: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
+        self.tiles = tiles
         self.nets = nn.ModuleList(nets)
         self.plan = plan
         self.register_buffer("labels", torch.tensor([int(label) for label in labels]))
@@ -72,10 +81,11 @@ class TiledNet(nn.Module):
         pixels = self.normalised(lge, inside)
         axes = [
             Axis.of(
-                box[k], pixel_spacing[k - 1], self.plan.spacing_mm[k - 1], self.plan.patch[k - 1]
+                box[k + 1], pixel_spacing[k], self.plan.spacing_mm[k], self.plan.patch[k],
+                self.tiles[k] if self.tiles else None,
             )
-            for k in (1, 2)
-        ]
+            for k in (0, 1)
+        ]  # fmt: skip
         logits = self.blended(pixels, axes)
         probability = torch.softmax(logits, 1) * inside[:, None]
         winner = torch.where(inside > 0, self.labels[logits.argmax(1)], int(Label.BACKGROUND))

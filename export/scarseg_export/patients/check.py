@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from scarseg_export.patients.classes import CAVITY, MYOCARDIUM, Classes
 from scarseg_export.patients.load import Loaded, OwnPatient, as_lv, load_patient
@@ -55,7 +56,7 @@ def check_rows(
     patients: list[OwnPatient] = []
     problems: list[Problem] = []
     rows = list(rows)
-    for row in rows:
+    for row in tqdm(rows, desc="read patients", mininterval=5):
         try:
             loaded = load_patient(row, classes, reader)
         except ScarsegError as error:

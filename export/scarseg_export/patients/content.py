@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, zoom
+from tqdm import tqdm
 
 from scarseg_export.evaluation.metrics import dice
 from scarseg_export.patients.load import LEFT, OwnPatient, wall_of_truth
@@ -58,7 +59,8 @@ def content_problems(patients: list[OwnPatient], model_path: Path) -> list[Probl
         ModelError, ProviderError: the model cannot be loaded or run.
     """
     model = Model.load(model_path)
-    found = [_look(model, patient) for patient in patients]
+    bar = tqdm(patients, desc="compare with a model", mininterval=5)
+    found = [_look(model, patient) for patient in bar]
     problems: list[Problem] = []
     upright = []
     for one in found:

@@ -65,7 +65,8 @@ def convolution_flops(model: ModelProto, sizes: dict[str, int]) -> dict[str, flo
     """Floating-point operations of all convolutions for given sizes of the dynamic axes.
 
     A multiplication and an addition count as two. ``unknown`` counts convolutions whose shape
-    cannot be told without running.
+    cannot be told without running; ``tile_gflop`` is the work of those of them that are known but
+    for how many images they get, for one.
     """
     fixed = ModelProto.FromString(model.SerializeToString())
     for value in (*fixed.graph.input, *fixed.graph.output):
@@ -79,7 +80,7 @@ def convolution_flops(model: ModelProto, sizes: dict[str, int]) -> dict[str, flo
         for value in inferred.value_info
     }
     weights = {i.name: i.dims for i in inferred.initializer}
-    flops, unknown = 0, 0
+    flops, each, unknown = 0, 0, 0
     for node in inferred.node:
         if node.op_type not in CONVOLUTIONS:
             continue
@@ -88,10 +89,15 @@ def convolution_flops(model: ModelProto, sizes: dict[str, int]) -> dict[str, flo
         kernel = weights.get(node.input[1])
         if not at or not all(at) or kernel is None:
             unknown += 1
+            if at and all(at[1:]) and kernel is not None:
+                each += 2 * prod(at[2:]) * prod(kernel)
             continue
         places = at[0] * prod(at[2:])
         flops += 2 * places * prod(kernel)
-    return {"convolution_gflop": round(flops / 1e9, 3), "unknown": unknown}
+    return {
+        "convolution_gflop": round(flops / 1e9, 3), "unknown": unknown,
+        "tile_gflop": round(each / 1e9, 3),
+    }  # fmt: skip
 
 
 def _weight_bytes(graph: GraphProto) -> int:
@@ -112,6 +118,27 @@ def inspect_engine(path: Path) -> dict[str, Any]:
     return {"file": {"bytes": path.stat().st_size}, "engine": dict(entry.sidecar)}
 
 
+def _how(metadata: dict[str, Any]) -> list[str]:
+    """Of an image-only model no time constant, which nothing uses."""
+    scar = f"smallest scar {metadata['min_scar_ml']:g} mL"
+    field = " × ".join(f"{length:.0f}" for length in metadata["largest_field_mm"])
+    if metadata["image_only"]:
+        lines = [f"image only: an ECG gets no weight; {scar}"]
+    else:
+        lines = [f"τ {metadata['tau_days']:.0f} days, δ_max {metadata['delta_max']:g}, {scar}"]
+    return [*lines, *([f"covers fields of view up to {field} mm"] if field else [])]
+
+
+def _work(work: dict[str, Any]) -> str:
+    study = " × ".join(str(n) for n in work["study"].values()) + " pixels"
+    if work["tile_gflop"]:
+        return (
+            f"convolutions need {work['tile_gflop']:.1f} GFLOP a tile; how many tiles a slice has "
+            "depends on its pixel spacing"
+        )
+    return f"convolutions need {work['convolution_gflop']:.1f} GFLOP for {study}"
+
+
 def report_lines(facts: dict[str, Any]) -> list[str]:
     """The facts as lines for a terminal."""
     metadata, work = facts["metadata"], facts["work"]
@@ -119,14 +146,12 @@ def report_lines(facts: dict[str, Any]) -> list[str]:
         f"{metadata['name']} {metadata['version']}, {facts['file']['bytes'] / 1e6:.1f} MB, "
         f"SHA-256 {facts['file']['sha256']}",
         f"{metadata['training_data']} {metadata['intended_use']}",
-        f"τ {metadata['tau_days']:.0f} days, δ_max {metadata['delta_max']:g}, "
-        f"smallest scar {metadata['min_scar_ml']:g} mL",
+        *_how(metadata),
         "opset " + ", ".join(f"{name} {number}" for name, number in facts["opset"].items()),
         f"weights {facts['weights']['count'] / 1e6:.2f} million, "
         f"{facts['weights']['bytes'] / 1e6:.1f} MB; convolutions {facts['convolutions']['all']}, "
         f"of them {facts['convolutions']['fp16']} in FP16",
-        f"convolutions need {work['convolution_gflop']:.1f} GFLOP for "
-        + " × ".join(str(n) for n in work["study"].values()) + " pixels",
+        _work(work),
     ]  # fmt: skip
     for title in ("inputs", "outputs"):
         lines.append(title)

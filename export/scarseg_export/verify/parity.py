@@ -20,7 +20,7 @@ from tqdm import tqdm
 from scarseg_export.deploy.model_io import load_model, set_metadata, write_model
 from scarseg_export.deploy.onnx_weights import network_of
 from scarseg_export.evaluation.metrics import dice
-from scarseg_export.verify.studies import TWIN_CASES, Study, studies
+from scarseg_export.verify.studies import TWIN_CASES, Study, covered, studies
 from scarseg_runtime.contract import OUTPUTS, Label
 from scarseg_runtime.errors import ModelError, ProviderError, ScarsegError
 from scarseg_runtime.model import open_session
@@ -105,7 +105,8 @@ def measure(model: ModelFile, wanted: Iterable[Candidate], cases: int) -> dict[s
             rows[_name(candidate)] = {"error": str(error)}
     found: dict[str, list[Difference]] = {key: [] for key in sessions}
     image_only = model.metadata.image_only
-    for study in tqdm(list(studies(cases)), desc="compare with PyTorch", mininterval=2):
+    chosen = covered(studies(cases), model.metadata)
+    for study in tqdm(chosen, desc=f"compare with {name}", mininterval=2):
         theirs = reference(study)
         for key, session in sessions.items():
             ours = session.execute(study.arrays(image_only=image_only))

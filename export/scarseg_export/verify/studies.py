@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scarseg_export.train.buffers import TEST, patient_seed
 from scarseg_export.twin.cohort import beats_of, sample_case
 from scarseg_runtime.contract import BEAT_SAMPLES, IMAGE_INPUTS, LEADS
+from scarseg_runtime.errors import ModelError
+from scarseg_runtime.model_file.read import ModelMetadata
 from scarseg_runtime.preprocess import slice_levels
 
 TWIN_CASES = 20
@@ -63,6 +65,22 @@ def studies(count: int = TWIN_CASES) -> Iterator[Study]:
         valid = float(index % 5 != 4)
         yield Study(f"twin {index}", stack.pixels, spacing, beat, gap, valid, stack.labels)
     yield from edge_studies()
+
+
+def covered(found: Iterable[Study], metadata: ModelMetadata) -> list[Study]:
+    """The studies whose field of view a model covers: others it refuses. Raises ModelError where
+    that is none."""
+    fitting = []
+    for study in found:
+        pixels = (study.lge.shape[1], study.lge.shape[2])
+        if metadata.covers(pixels, (study.spacing_mm, study.spacing_mm)):
+            fitting.append(study)
+    if not fitting:
+        raise ModelError(
+            "the model covers the field of view of no study that it is verified on",
+            "Export it with more tiles: scarseg-export nnunet --tiles",
+        )
+    return fitting
 
 
 def edge_studies() -> Iterator[Study]:

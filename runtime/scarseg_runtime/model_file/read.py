@@ -91,9 +91,16 @@ class ModelMetadata:
     """What the ECG branch is worth on real ECGs it was not trained on: ``data`` that were used,
     ``records``, ``auroc`` of infarct against normal and ``calibration_error`` of the belief, 0–1.
     Empty where nobody measured it, as in files from before it was."""
+    largest_field_mm: tuple[float, ...]
+    """Rows and columns of the largest field of view that the graph covers; empty: any."""
     verification: Mapping[str, Any]
     """Parity with PyTorch FP32: ``rows`` by "provider precision", and the ``graph_sha256`` that
     they were measured on (scarseg_runtime.model_file.gates)."""
+
+    def covers(self, pixels: tuple[int, int], spacing_mm: tuple[float, float]) -> bool:
+        """True where the graph covers slices of so many rows and columns."""
+        sizes = zip(pixels, spacing_mm, self.largest_field_mm or (math.inf, math.inf), strict=True)
+        return all(count * apart <= largest for count, apart, largest in sizes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +184,8 @@ def parse_metadata(properties: Mapping[str, str]) -> ModelMetadata:
 
 def _build(entries: dict[str, Any]) -> ModelMetadata:
     names = set(ModelMetadata.__dataclass_fields__)
-    entries.setdefault("ecg_scores", {})
+    for name, absent in (("ecg_scores", {}), ("largest_field_mm", [])):  # of files before it was
+        entries.setdefault(name, absent)
     missing = sorted(names - entries.keys())
     if missing:
         raise ModelError(f"the model file's metadata lacks {', '.join(missing)}", _ADVICE)
@@ -186,6 +194,7 @@ def _build(entries: dict[str, Any]) -> ModelMetadata:
     for name in _NUMBERS:
         values[name] = float(values[name])
     values["classes"] = tuple(values["classes"])
+    values["largest_field_mm"] = tuple(map(float, values["largest_field_mm"]))
     if sorted(entry["value"] for entry in values["classes"]) != sorted(map(int, Label)):
         raise ModelError("the model file's classes are not those of the contract", _ADVICE)
     if values["precision"] not in ("fp32", "fp16"):
@@ -205,6 +214,7 @@ def _check_types(values: Mapping[str, Any]) -> None:
         lambda value: isinstance(value, dict): ("recipe", "twin_scores"),
         _is_table: ("verification",),
         _is_ecg_scores: ("ecg_scores",),
+        _is_field: ("largest_field_mm",),
         lambda value: isinstance(value, list) and all(map(_is_class, value)): ("classes",),
     }
     for fits, names in checks.items():
@@ -241,6 +251,13 @@ def _is_table(value: Any) -> bool:
     """Rows by provider and precision; what a row lacks, its gate finds out."""
     rows = value.get("rows", {}) if isinstance(value, dict) else None
     return isinstance(rows, dict) and all(isinstance(row, dict) for row in rows.values())
+
+
+def _is_field(value: Any) -> bool:
+    """Nothing, or two lengths."""
+    return isinstance(value, list) and (
+        not value or (len(value) == 2 and all(_is_number(one) and one > 0 for one in value))
+    )
 
 
 def _is_ecg_scores(value: Any) -> bool:

@@ -31,6 +31,7 @@ from scarseg_runtime.providers.engine_file import (
 from scarseg_runtime.providers.gpu import Gpu
 from scarseg_runtime.providers.tensorrt.api import Flavour
 from scarseg_runtime.providers.tensorrt.build import Profile
+from scarseg_runtime.providers.tensorrt.supported_gpus import engine_gpus
 
 
 def key_parts(
@@ -233,7 +234,10 @@ def _check_fits(
     chosen = target.get("gpus")
     if chosen and not isinstance(chosen, list):
         raise UnusableError("has a damaged sidecar")
-    if chosen and "SM{}{}".format(*gpu.compute_capability) not in chosen:
+    own = "SM{}{}".format(*gpu.compute_capability)
+    # None chosen: made for all but those that want an engine of their own.
+    alone = flavour == "tensorrt-rtx" and own in engine_gpus(gpu.compute_capability)
+    if (chosen or alone) and own not in (chosen or []):
         raise UnusableError("was compiled for other GPUs")
     origin = sidecar.get("built_on")
     if isinstance(origin, dict) and not target.get("portable"):

@@ -17,6 +17,7 @@ from scarseg_runtime.install import install_command
 from scarseg_runtime.model_file.gates import gate_reason
 from scarseg_runtime.model_file.read import ModelFile
 from scarseg_runtime.providers.gpu import nvidia_gpu
+from scarseg_runtime.providers.tensorrt.supported_gpus import refusal
 
 Precision = Literal["fp32", "fp16", "bf16"]
 PRECISIONS: Final[tuple[str, ...]] = get_args(Precision)
@@ -80,12 +81,18 @@ def provider_named(name: str) -> Provider:
 
 def unusable_reason(provider: Provider) -> str | None:
     """Reason why a provider cannot run on this machine, or None."""
+    gpu = nvidia_gpu() if provider.needs_gpu else None
+    # First: whoever has such a GPU should not install in vain.
+    if gpu is not None and provider.name.startswith("tensorrt"):
+        refused = refusal(provider.name, gpu)
+        if refused is not None:
+            return refused
     missing = [name for name in provider.packages if not _installed(name)]
     if missing:
         return f"not installed: {install_command(provider.extra)}"
     if provider.name == "cuda" and not _has_cuda_build():
         return f"not installed: {install_command(provider.extra)}"
-    if provider.needs_gpu and nvidia_gpu() is None:
+    if provider.needs_gpu and gpu is None:
         return "no NVIDIA GPU or driver"
     return None
 

@@ -45,8 +45,9 @@ class OnnxSession:
             ProviderError: the provider is not there after all.
         """
         options = session_options(threads or usable_cores())
-        session = _load(model, options, _providers(provider))
-        _check_taken(session, provider)
+        providers = [ONNXRUNTIME_NAMES["cpu"]] if provider == "cpu" else [cuda_provider()]
+        session = load_session(model, options, providers)
+        check_taken(session, provider)
         check_contract(
             session.get_inputs(), session.get_outputs(), image_only=model.metadata.image_only
         )
@@ -74,17 +75,16 @@ class OnnxSession:
         return dict(zip(self._outputs, values, strict=True))
 
 
-def _providers(provider: str) -> list[Any]:
-    """What InferenceSession takes as ``providers``."""
-    if provider == "cpu":
-        return [ONNXRUNTIME_NAMES["cpu"]]
+def cuda_provider(**settings: str) -> tuple[str, dict[str, str]]:
+    """What InferenceSession takes as a provider, with more of its settings. Raises ProviderError
+    where this ONNX Runtime has no CUDA."""
     if ONNXRUNTIME_NAMES["cuda"] not in import_onnxruntime().get_available_providers():
         raise ProviderError("this ONNX Runtime has no CUDA", install_command("cuda"))
     # TF32 would keep 10 bits of the 23 of FP32: not what the gate of fp32 was measured on.
-    return [(ONNXRUNTIME_NAMES["cuda"], {"use_tf32": "0"})]
+    return ONNXRUNTIME_NAMES["cuda"], {"use_tf32": "0", **settings}
 
 
-def _check_taken(session: onnxruntime.InferenceSession, provider: str) -> None:
+def check_taken(session: onnxruntime.InferenceSession, provider: str) -> None:
     """ONNX Runtime computes on the CPU, with a line in its log, where a provider does not start:
     no result of ours may say that another did. Raises ProviderError."""
     session.disable_fallback()
@@ -95,9 +95,10 @@ def _check_taken(session: onnxruntime.InferenceSession, provider: str) -> None:
         )
 
 
-def _load(
+def load_session(
     model: ModelFile, options: onnxruntime.SessionOptions, providers: list[Any]
 ) -> onnxruntime.InferenceSession:
+    """A session of a model file. Raises ModelError where ONNX Runtime does not take it."""
     content = checked_bytes(model)
     try:
         return import_onnxruntime().InferenceSession(content, options, providers=providers)

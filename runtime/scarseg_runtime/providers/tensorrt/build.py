@@ -19,6 +19,7 @@ from scarseg_runtime.model_file.read import ModelFile, check_contract, checked_b
 from scarseg_runtime.providers.engine_file import Built, why, write_pair
 from scarseg_runtime.providers.gpu import nvidia_gpu
 from scarseg_runtime.providers.tensorrt.api import Flavour, Messages, as_onnx, import_tensorrt
+from scarseg_runtime.providers.tensorrt.supported_gpus import check_gpu
 
 Sizes = tuple[int, int, int]
 """Slices, rows, columns."""
@@ -50,8 +51,8 @@ class Target:
     """GPUs and TensorRT releases that an engine has to run on, beyond those it is made with."""
 
     gpus: tuple[str, ...] = ()
-    """TensorRT-RTX: compute capabilities such as ``SM89``; none means all that the
-    library runs on: 8.0, 8.6, 8.9 and 12.x, not Hopper (9.0).
+    """TensorRT-RTX: compute capabilities such as ``SM89``; none means all that engines run on by
+    default (supported_gpus.py).
     A list costs some bytes more per entry, and the engine runs on nothing else."""
     portable: bool = False
     """Enterprise TensorRT: run on every GPU from Ampere on, not only on the one it is built on.
@@ -82,6 +83,8 @@ def build_engine(
             "enterprise TensorRT compiles only on the NVIDIA GPU that will run the engine",
             "Use --runtime tensorrt-rtx, or compile on that machine",
         )
+    if gpu is not None:
+        check_gpu(flavour, gpu)
     trt = import_tensorrt(flavour)
     messages = Messages(trt)
     builder = trt.Builder(messages.logger)
@@ -128,7 +131,11 @@ def _parse(parser: Any, model: ModelFile) -> None:
         refused = [parser.get_error(index) for index in range(parser.num_errors)]
         named = [error for error in refused if error.node_operator()]
         what = f"operator {named[0].node_operator()}" if named else "the graph"
-        raise ModelError(f"NVIDIA's parser refuses {what}", "Export the model again")
+        advice = "Use the provider cuda or cpu"
+        if model.metadata.image_only:
+            # What depends on the pixel spacing in an nnU-Net, which no profile tells.
+            advice = "Export it with a fixed number of tiles (scarseg-export nnunet --tiles)"
+        raise ModelError(f"NVIDIA's parser refuses {what}", advice)
 
 
 def _check_network(trt: Any, network: Any, model: ModelFile) -> None:

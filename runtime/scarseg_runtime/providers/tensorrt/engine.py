@@ -13,34 +13,34 @@ from __future__ import annotations
 import threading
 import weakref
 from contextlib import ExitStack
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from scarseg_runtime.contract import IMAGE_INPUTS, INPUTS, OUTPUTS, TensorSpec
+from scarseg_runtime.contract import IMAGE_INPUTS, INPUTS, OUTPUTS
 from scarseg_runtime.errors import ProviderError
 from scarseg_runtime.model_file.read import ModelFile
 from scarseg_runtime.providers.cache_place import Cache, chosen_folder
-from scarseg_runtime.providers.gpu import nvidia_gpu
-from scarseg_runtime.providers.tensorrt.api import Flavour
-from scarseg_runtime.providers.tensorrt.build import Sizes
-from scarseg_runtime.providers.tensorrt.cuda_buffers import (
+from scarseg_runtime.providers.cuda_buffers import (
     ALIGNMENT,
     CapturedWork,
     DeviceBlock,
     PairedBlock,
     Slot,
     Stream,
+    concrete,
     cuda_call,
     cuda_runtime,
     lay_out,
 )
+from scarseg_runtime.providers.gpu import nvidia_gpu
+from scarseg_runtime.providers.tensorrt.api import Flavour
+from scarseg_runtime.providers.tensorrt.build import Sizes
 from scarseg_runtime.providers.tensorrt.load import LoadedEngine, must
+from scarseg_runtime.providers.tensorrt.supported_gpus import check_gpu
 from scarseg_runtime.run_control import NO_LIMITS, RunControl
 from scarseg_runtime.session import Arrays
-
-_DTYPES: Final[dict[str, DTypeLike]] = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 
 
 class TensorrtSession:
@@ -82,7 +82,8 @@ class TensorrtSession:
 
         Raises:
             ModelError: the model cannot be compiled.
-            ProviderError: GPU, driver or TensorRT are missing, or one of them fails.
+            ProviderError: GPU, driver or TensorRT are missing, the flavour does not run on this
+                GPU, or one of them fails.
         """
         gpu = nvidia_gpu()
         if gpu is None:
@@ -90,6 +91,7 @@ class TensorrtSession:
                 f"{flavour} finds no NVIDIA GPU or driver",
                 "Install NVIDIA's driver, or use another provider",
             )
+        check_gpu(flavour, gpu)
         cuda_call(cuda_runtime().cudaSetDevice(0))
         loaded = LoadedEngine(
             model, cast(Flavour, flavour), gpu, cache=chosen_folder(cache), cuda_graph=cuda_graph
@@ -147,8 +149,8 @@ class TensorrtSession:
         check_size(sizes, *self._loaded.limits)
         self._sizes, self._runs = None, 0  # half prepared must not pass for prepared
         self._captured.drop()
-        up, up_bytes = lay_out(_concrete(spec, sizes) for spec in self._inputs)
-        down, down_bytes = lay_out(_concrete(spec, sizes) for spec in OUTPUTS)
+        up, up_bytes = lay_out(concrete(spec, sizes) for spec in self._inputs)
+        down, down_bytes = lay_out(concrete(spec, sizes) for spec in OUTPUTS)
         self._up.reserve(up_bytes)
         self._down.reserve(down_bytes)
         self._bind(up, down)
@@ -201,10 +203,3 @@ def check_size(sizes: Sizes, smallest: Sizes, largest: Sizes) -> None:
                 "Compile one that does with scarseg-export tensorrt (--min, --max) beside the "
                 "model file, or use another provider",
             )
-
-
-def _concrete(spec: TensorSpec, sizes: Sizes) -> tuple[str, tuple[int, ...], DTypeLike]:
-    """Name, shape and type of a tensor for a stack of ``sizes``."""
-    axes = dict(zip("SHW", sizes, strict=True))
-    shape = tuple(axes[axis] if isinstance(axis, str) else axis for axis in spec.shape)
-    return spec.name, shape, _DTYPES[spec.type]

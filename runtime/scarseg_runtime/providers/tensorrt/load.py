@@ -12,7 +12,8 @@ from scarseg_runtime.providers.engine_cache import KernelCache, engine_for
 from scarseg_runtime.providers.engine_file import Built
 from scarseg_runtime.providers.gpu import Gpu
 from scarseg_runtime.providers.tensorrt.api import Flavour, Messages, as_onnx, import_tensorrt
-from scarseg_runtime.providers.tensorrt.build import Profile, Sizes, build_engine
+from scarseg_runtime.providers.tensorrt.build import Profile, Sizes, Target, build_engine
+from scarseg_runtime.providers.tensorrt.supported_gpus import engine_gpus
 
 
 class LoadedEngine:
@@ -62,7 +63,8 @@ class LoadedEngine:
         def build() -> Built:
             nonlocal compiled
             compiled = True
-            return build_engine(model, flavour)
+            target = Target(engine_gpus(gpu.compute_capability) if "rtx" in flavour else ())
+            return build_engine(model, flavour, target=target)
 
         for fresh in (False, True):
             content, sidecar = engine_for(

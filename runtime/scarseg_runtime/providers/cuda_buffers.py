@@ -1,4 +1,4 @@
-"""Memory, stream and captured graphs of CUDA: the few calls the TensorRT session needs."""
+"""Memory, stream and captured graphs of CUDA: the few calls that our sessions need."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from scarseg_runtime.contract import TensorSpec
 from scarseg_runtime.errors import ProviderError
 from scarseg_runtime.install import install_command
 from scarseg_runtime.log import LOG
 
+_DTYPES: Final[dict[str, DTypeLike]] = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 ALIGNMENT: Final = 256
 """Bytes; what TensorRT asks of tensor addresses."""
 
@@ -48,6 +50,15 @@ class Slot:
     offset: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+
+
+def concrete(
+    spec: TensorSpec, sizes: tuple[int, int, int]
+) -> tuple[str, tuple[int, ...], DTypeLike]:
+    """Name, shape and type of a tensor for a stack of so many slices, rows and columns."""
+    axes = dict(zip("SHW", sizes, strict=True))
+    shape = tuple(axes[axis] if isinstance(axis, str) else axis for axis in spec.shape)
+    return spec.name, shape, _DTYPES[spec.type]
 
 
 def lay_out(

@@ -41,7 +41,7 @@ def score_table(
     Args:
         models: files; without any, and without ``folds``, the shipped model.
         folds: run folder of a training on this table: every patient is scored by the fold that did
-            not train on it, and only those patients are.
+            not train on it, and only those patients are. Those of unfinished folds are left out.
 
     Returns: the page, and what was wrong with rows that were left out.
 
@@ -63,10 +63,14 @@ def score_table(
         patients: Iterable[OwnPatient] = job.patients()
         if folds is not None:
             known = list(patients)
-            name, predict, tested = of_run(folds, known, MIN_SCAR_ML)
-            predictors.insert(0, (name, predict))
+            finished = of_run(folds, known, MIN_SCAR_ML)
+            predictors.insert(0, ("folds", finished.predict))
             described.insert(0, about_run(folds))
-            patients = (patient for patient in known if patient.row in tested)
+            patients = (patient for patient in known if patient.row in finished.tested)
+            job.problems += [
+                Problem(row, "its fold is not finished", "Train the run to its end")
+                for row in sorted(finished.waiting)
+            ]
         gallery = Gallery()
         upright = (oriented(first, patient) for patient in patients)
         scored = score_patients(upright, distinct(predictors), gallery)
@@ -74,7 +78,8 @@ def score_table(
         why = f": {job.problems[0].line().rstrip('.')}" if job.problems else ""
         raise UsageError(f"no row of the table can be scored{why}", "Ask scarseg-export data check")
     data = meaning.about.get("training_data", "")
-    page = write_report(out, scored, About(described, data, len(job.problems)), gallery)
+    left_out = len({problem.row for problem in job.problems})
+    page = write_report(out, scored, About(described, data, left_out), gallery)
     return page, job.problems
 
 

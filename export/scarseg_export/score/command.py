@@ -13,6 +13,7 @@ from scarseg_export.patients.classes import Classes
 from scarseg_export.patients.load import OwnPatient, load_patient
 from scarseg_export.patients.open import open_table
 from scarseg_export.patients.reader import PatientReader, patient_reader
+from scarseg_export.patients.shipped import SHIPPED, model_files
 from scarseg_export.patients.table import Problem, Row
 from scarseg_export.score.arms import Predictor, of_file, oriented
 from scarseg_export.score.folds import of_run
@@ -39,7 +40,7 @@ def score_table(
     """Score models on the patients of a table and write the report.
 
     Args:
-        models: files; without any, and without ``folds``, the shipped model.
+        models: files, or ``shipped``; without any, and without ``folds``, the shipped model.
         folds: run folder of a training on this table: every patient is scored by the fold that did
             not train on it, and only those patients are. Those of unfinished folds are left out.
 
@@ -55,8 +56,9 @@ def score_table(
         raise OutputError("the report folder is there already", "Choose another name")
     rows, problems, meaning = open_table(table, classes)
     job = Job(rows, [*problems, *of_groups(rows)], meaning, patient_reader())
-    with job.reader.reference_model() as shipped:
-        files = list(models) or ([] if folds else [shipped])
+    # Where nothing tells which end is the base, the first model is asked, or the shipped one.
+    named = list(models) or ([] if folds else [SHIPPED])
+    with model_files([*named, SHIPPED], job.reader) as (*files, shipped):
         predictors = [of_file(path) for path in files]
         described = [about(path) for path in files]
         first = Model.load(files[0] if files else shipped)
@@ -67,10 +69,10 @@ def score_table(
             predictors.insert(0, ("folds", finished.predict))
             described.insert(0, about_run(folds))
             patients = (patient for patient in known if patient.row in finished.tested)
-            job.problems += [
+            job.problems.extend(
                 Problem(row, "its fold is not finished", "Train the run to its end")
                 for row in sorted(finished.waiting)
-            ]
+            )
         gallery = Gallery()
         upright = (oriented(first, patient) for patient in patients)
         scored = score_patients(upright, distinct(predictors), gallery)

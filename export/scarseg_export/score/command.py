@@ -110,7 +110,7 @@ def about_run(run: Path) -> dict[str, str]:
     words = record["data"] or "labelled patients of whom their table says nothing"
     return {
         "name": "folds", "sha256": hashlib.sha256(text).hexdigest(),
-        "training_data": f"The other folds of these patients ({words}); from "
+        "training_data": f"The other folds of these patients ({words.rstrip('.')}); from "
         f"{record['start']['name']}.",
     }  # fmt: skip
 

@@ -1,14 +1,17 @@
 """What fine-tuning on one's own patients brings, where the truth is known: a shifted twin.
 
-    python bench/own_patients.py OUT [--from MODEL] [--sizes 20 60 103] [--folds 5]
+    python bench/own_patients.py OUT [--from MODEL] [--sizes 20 60 103] [--folds 5] [--ways ...]
 
 Writes a cohort of another hospital to OUT/patients (other contrast, other territories, ECGs that
 grow old in 30 days instead of 120), as DICOM, WFDB and masks. On its first 20, 60 and 103 patients,
 with folds: the model to begin with as it is, fine-tuned, and the same network from nothing. Every
 patient is scored by the fold that did not see it. Prints a table; OUT/results.json has it all, with
-the time constants that the pairs told. What is finished is not repeated: it may be stopped.
+the time constants that the pairs told, the settings, seconds and memory. What is finished is not
+repeated: it may be stopped.
 
-    --recipe FILE  of scarseg-export train --data, for a quick look at toy size
+    --ways WAY     "fine-tuned" or "from nothing" alone; the model as it is stands beside each
+    --recipe FILE  of scarseg-export train --data, for less than the default settings; what it
+                   changes is printed with the table
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import subprocess
 import sys
 import time
@@ -25,17 +29,23 @@ from typing import Any
 from scarseg_export.patients.reader import patient_reader
 
 SIZES = (20, 60, 103)
+WAYS = "fine-tuned", "from nothing"
 HEAD = ("patients", "model", "scar Dice", "pooled", "precision", "sensitivity", "wall Dice",
-        "false alarms", "τ, days (95 %)", "hours")  # fmt: skip
+        "false alarms", "τ, days (95 %)", "hours", "GB", "score, s a patient")  # fmt: skip
 ARMS = "image alone", "fused"
 KEYS = ("scar_dice", "scar_dice_pooled", "precision", "sensitivity", "wall_dice", "false_alarm")
 
 
-def command(*words: str | Path) -> float:
-    """Run a command of scarseg-export; the seconds that it took."""
+def command(*words: str | Path) -> dict[str, float]:
+    """Run a command of scarseg-export: the seconds that it took, and the memory of its process
+    (not of the workers that render) at its highest."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "scarseg_export.cli", *map(str, words)], check=True)
-    return time.perf_counter() - start
+    process = subprocess.Popen([sys.executable, "-m", "scarseg_export.cli", *map(str, words)])
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"scarseg-export {words[0]} ended with {process.returncode}")
+    return {"seconds": time.perf_counter() - start, "peak_gb": used.ru_maxrss * 1024 / 1e9}
 
 
 def write_patients(out: Path, count: int) -> Path:
@@ -56,22 +66,25 @@ def first(table: Path, count: int) -> Path:
     return part
 
 
-def trained(table: Path, run: Path, options: list[str]) -> float | None:
-    """Train a run; hours that it took, None where it was there already in part."""
-    known = run / "hours.json"
-    whole = not run.exists()
+def trained(table: Path, run: Path, options: list[str]) -> dict[str, float]:
+    """Train a run; what its calls took together, those that were stopped left out."""
+    known = run.with_name(run.name + ".json")
     if not (run / "model.pt").exists():
-        seconds = command("train", "--data", table, "--out", run, *options)
-        known.write_text(json.dumps(seconds / 3600 if whole else None), encoding="utf-8")
-    return json.loads(known.read_text(encoding="utf-8")) if known.exists() else None
+        whole = not run.exists()
+        used = command("train", "--data", table, "--out", run, *options)
+        known.write_text(json.dumps(used | {"whole": whole}), encoding="utf-8")
+    return dict(json.loads(known.read_text(encoding="utf-8")))
 
 
 def scored(table: Path, run: Path, model: Path) -> dict[str, Any]:
     """Score the folds of a run and the model to begin with on the same patients."""
-    report = run / "report"
+    report = run.with_name(run.name + "-report")
+    known = report.with_suffix(".json")
     if not report.exists():
-        command("score", table, "--folds", run, "--model", model, "-o", report)
-    return dict(json.loads((report / "score.json").read_text(encoding="utf-8")))
+        used = command("score", table, "--folds", run, "--model", model, "-o", report)
+        known.write_text(json.dumps(used), encoding="utf-8")
+    document = json.loads((report / "score.json").read_text(encoding="utf-8"))
+    return dict(document) | {"used": json.loads(known.read_text(encoding="utf-8"))}
 
 
 def tau_words(run: Path) -> str:
@@ -97,32 +110,46 @@ def line(arms: dict[str, Any], arm: str) -> list[str]:
     return words
 
 
-def measure(out: Path, sizes: list[int], folds: int, model: Path, recipe: list[str]) -> None:
+def lines(
+    count: int, way: str, document: dict[str, Any], run: Path, used: dict[str, float]
+) -> list[str]:
+    """Lines of the table on one training: the model before it, and the folds."""
+    shown = [(f"{way}, {arm}", f"folds: {arm}") for arm in ARMS]
+    if way == WAYS[0]:
+        name = document["models"][1]["name"]
+        shown = [*((f"as it is, {arm}", f"{name}: {arm}") for arm in ARMS), *shown]
+    found = []
+    for words, arm in shown:
+        own = ["–"] * 4
+        if arm.startswith("folds"):
+            hours = f"{used['seconds'] / 3600:.2f}" + ("" if used["whole"] else " (the last part)")
+            each = document["used"]["seconds"] / len(document["patients"])
+            own = [tau_words(run), hours, f"{used['peak_gb']:.1f}", f"{each:.1f}"]
+        cells = [str(count), words, *line(document["arms"], arm), *own]
+        found.append("| " + " | ".join(cells) + " |")
+    return found
+
+
+def measure(options: argparse.Namespace, model: Path) -> None:
     """Train and score everything; print the table as it grows."""
-    whole = write_patients(out, max(sizes))
-    results: dict[str, Any] = {}
-    print("| " + " | ".join(HEAD) + " |\n" + "|---" * len(HEAD) + "|")
-    for count in sizes:
+    out: Path = options.out
+    whole = write_patients(out, max(options.sizes))
+    recipe = [] if options.recipe is None else ["--recipe", str(options.recipe)]
+    changed = json.loads(options.recipe.read_text(encoding="utf-8")) if recipe else {}
+    print(f"folds: {options.folds}; settings other than the default: {changed or 'none'}\n")
+    results: dict[str, Any] = {"folds": options.folds, "settings": changed}
+    print("| " + " | ".join(HEAD) + " |\n" + "|---" * len(HEAD) + "|", flush=True)
+    for count in options.sizes:
         table = first(whole, count)
-        ways = {"fine-tuned": ["--from", str(model)], "from nothing": []}
-        for way, options in ways.items():
+        for way in options.ways:
+            start = ["--from", str(model)] if way == WAYS[0] else []
             run = out / f"{way.replace(' ', '-')}-{count}"
-            hours = trained(table, run, ["--folds", str(folds), *options, *recipe])
+            used = trained(table, run, ["--folds", str(options.folds), *start, *recipe])
             document = scored(table, run, model)
-            results[f"{count} {way}"] = document["arms"] | {"tau": tau_words(run), "hours": hours}
-            shown = [(f"{way}, {arm}", f"folds: {arm}") for arm in ARMS]
-            if way == "fine-tuned":
-                name = document["models"][1]["name"]
-                before = [
-                    (f"as it is, {arm}", f"{name}: {arm}") for arm in ("image alone", "fused")
-                ]
-                shown = [*before, *shown]
-            for words, arm in shown:
-                own = arm.startswith("folds")
-                time_ = f"{hours:.2f}" if own and hours else "–"
-                cells = [str(count), words, *line(document["arms"], arm),
-                         tau_words(run) if own else "–", time_]  # fmt: skip
-                print("| " + " | ".join(cells) + " |", flush=True)
+            results[f"{count} {way}"] = document["arms"] | {
+                "tau": tau_words(run), "training": used, "scoring": document["used"],
+            }  # fmt: skip
+            print("\n".join(lines(count, way, document, run, used)), flush=True)
         text = json.dumps(results, indent=1, ensure_ascii=False)
         (out / "results.json").write_text(text, encoding="utf-8")
 
@@ -136,12 +163,12 @@ def main() -> None:
     parser.add_argument("--from", dest="start", type=Path, help="default: the shipped model")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--recipe", type=Path)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    recipe = [] if options.recipe is None else ["--recipe", str(options.recipe)]
     with patient_reader().reference_model() as shipped:
-        measure(options.out, options.sizes, options.folds, options.start or shipped, recipe)
+        measure(options, options.start or shipped)
 
 
 if __name__ == "__main__":

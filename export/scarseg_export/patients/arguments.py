@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from scarseg_export.patients.shipped import SHIPPED
+
 DATA_HELP = """\
 A table of labelled patients: CSV in any usual encoding, separated by comma, semicolon or tab, or
 Parquet. Paths are taken from its folder. Its columns:
@@ -44,8 +46,8 @@ def data_arguments(data: argparse.ArgumentParser) -> None:
                 formatter_class=argparse.RawDescriptionHelpFormatter,
                 description=DATA_HELP)  # fmt: skip
     table_arguments(check)
-    check.add_argument("--model", type=Path, metavar="FILE",
-                       help="looks whether masks fit (default: the shipped model)")  # fmt: skip
+    check.add_argument("--model", type=Path, default=SHIPPED, metavar="FILE",
+                       help="looks whether masks fit (%(default)s: the shipped model)")  # fmt: skip
     check.add_argument("--files-only", action="store_true", help="no model looks at the images")
     check.add_argument("--report", type=Path, metavar="JSON", help="write the facts as JSON")
     nnunet = add("from-nnunet", help="make a table of a raw data set of nnU-Net v2")
@@ -58,7 +60,7 @@ def score_arguments(score: argparse.ArgumentParser) -> None:
     """``score``."""
     table_arguments(score)
     score.add_argument("--model", type=Path, action="append", default=[], metavar="FILE",
-                       help="a model file; may be repeated (default: the shipped)")  # fmt: skip
+                       help="a model file, or shipped; may be repeated (shipped)")  # fmt: skip
     score.add_argument("--folds", type=Path, metavar="RUN",
                        help="run of train --data: each patient by its own fold")  # fmt: skip
     score.add_argument("-o", "--out", type=Path, required=True, metavar="REPORT",
@@ -72,7 +74,7 @@ def tune_arguments(train: argparse.ArgumentParser) -> None:
     train.add_argument("--classes", type=Path, metavar="TOML",
                        help="with --data: what masks mean (classes.toml)")  # fmt: skip
     train.add_argument("--from", type=Path, dest="start", metavar="MODEL",
-                       help="with --data: .onnx or model.pt to begin with")  # fmt: skip
+                       help="with --data: .onnx, model.pt or shipped, to begin with")  # fmt: skip
     train.add_argument("--folds", type=int,
                        help="with --data: how many, besides the run on all (5)")  # fmt: skip
     train.add_argument("--twin-share", type=float,

@@ -14,8 +14,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from scarseg_export.patients.classes import CAVITY, MYOCARDIUM, Classes
+from scarseg_export.patients.classes import (
+    BACKGROUND,
+    CAVITY,
+    CLASSES,
+    MYOCARDIUM,
+    UNLABELLED,
+    Classes,
+)
 from scarseg_export.patients.load import Loaded, OwnPatient, as_lv, load_patient
+from scarseg_export.patients.masks import CODES, Mask
 from scarseg_export.patients.reader import PatientReader
 from scarseg_export.patients.table import Problem, Row
 from scarseg_runtime.errors import ScarsegError
@@ -64,7 +72,7 @@ def check_rows(
             continue
         problems += [*of_row(row, loaded), *seen.compare(row, loaded)]
         patients.append(keep(loaded.patient))
-    problems += of_groups(rows)
+    problems += [*of_groups(rows), *of_splits(rows)]
     whole = patients and len(patients) == len(rows)  # else the scar may stand in what failed
     if whole and not any(patient.has_scar for patient in patients):
         problems.append(
@@ -82,11 +90,9 @@ def of_row(row: Row, loaded: Loaded) -> Iterator[Problem]:
 
 def _of_mask(number: int, loaded: Loaded) -> Iterator[Problem]:
     patient, mask, loss = loaded.patient, loaded.mask, loaded.loss
-    if not (mask.grid.values > 0).any():
-        if mask.drawn & {CAVITY, MYOCARDIUM}:
-            yield Problem(number, "the mask is empty", "Pass the one that was drawn")
-        else:
-            yield Problem(number, "the mask is empty: taken for a heart without scar", "", False)
+    empty = _of_what_is_drawn(number, mask)
+    if empty is not None:
+        yield empty
         return
     if loss.resampled:
         fatal = loss.outside > LOST_OUTSIDE
@@ -111,6 +117,24 @@ def _of_mask(number: int, loaded: Loaded) -> Iterator[Problem]:
             number, "by its geometry the stack runs from base to apex, by its mask from apex to "
             "base: it is flipped", "Export study and mask again with their geometry",
         )  # fmt: skip
+
+
+def _of_what_is_drawn(number: int, mask: Mask) -> Problem | None:
+    """A problem where nothing is drawn, or not all of the left ventricle that the TOML names."""
+    there = {name for name in CLASSES if (mask.grid.values == CODES[name]).any()}
+    if not there - {BACKGROUND, UNLABELLED}:
+        if there == {UNLABELLED}:
+            return Problem(number, "the mask is unlabelled throughout", "Take the row out")
+        if mask.drawn & {CAVITY, MYOCARDIUM}:
+            return Problem(number, "the mask is empty", "Pass the one that was drawn")
+        return Problem(number, "the mask is empty: taken for a heart without scar", "", False)
+    for name in (CAVITY, MYOCARDIUM):
+        if name in mask.drawn and name not in there:
+            return Problem(
+                number, f"the mask holds no {name}", "Draw it; a mask of less than others needs a "
+                "table and a TOML of its own",
+            )  # fmt: skip
+    return None
 
 
 def _of_origin(number: int, loaded: Loaded) -> Iterator[Problem]:
@@ -186,3 +210,15 @@ def of_groups(rows: Iterable[Row]) -> Iterator[Problem]:
                 row.number, f"its group has another split in row {other.number}",
                 "All rows of a group belong to one",
             )  # fmt: skip
+
+
+def of_splits(rows: Iterable[Row]) -> Iterator[Problem]:
+    """Rows without a split in a table of which others have one."""
+    rows = list(rows)
+    if any(row.split for row in rows):
+        for row in rows:
+            if not row.split:
+                yield Problem(
+                    row.number, "it has no split, others have one",
+                    "Fill column split in all rows, or in none",
+                )  # fmt: skip

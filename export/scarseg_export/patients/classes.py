@@ -18,6 +18,9 @@ SYNONYMS: Final = {"mvo": SCAR, "no-reflow": SCAR}
 CLASSES: Final = (BACKGROUND, CAVITY, MYOCARDIUM, SCAR, RV, UNLABELLED)
 FILE_NAME: Final = "classes.toml"
 TABLES: Final = ("values", "segments", "files")
+ABOUT: Final = ("training_data", "licence", "name", "empty_slices")
+EMPTY_SLICES: Final = (BACKGROUND, UNLABELLED)
+"""Meanings of slices in which nothing is drawn."""
 _SOURCE: Final = "See scarseg-export data check --help for an example"
 
 
@@ -32,7 +35,7 @@ class Classes:
     files: Mapping[str, str]
     """Of NIfTI files of one class each in a folder, by name without suffix, casefolded."""
     about: Mapping[str, str]
-    """Words for the model card: ``training_data``, ``licence``, ``name``."""
+    """Entries of :data:`ABOUT`: words for the model card, and what empty slices mean."""
 
     def settings(self) -> str:
         """All that decides on labels, as text for digests."""
@@ -57,7 +60,8 @@ def read_classes(path: Path) -> Classes:
         "scar" = "scar"
 
     Raises:
-        UsageError: it is missing or damaged, maps to an unknown class, or to none that teaches.
+        UsageError: it is missing or damaged, has an unknown entry, maps to an unknown class, or to
+            none that teaches.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -68,6 +72,14 @@ def read_classes(path: Path) -> Classes:
         ) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError("the TOML of classes is damaged", _SOURCE) from error
+    if not content.keys() <= {*TABLES, *ABOUT}:
+        known = ", ".join((*ABOUT, *(f"[{name}]" for name in TABLES)))
+        raise UsageError("the TOML of classes has an entry of another name", f"Known: {known}")
+    if content.get("empty_slices", BACKGROUND) not in EMPTY_SLICES:
+        known = " or ".join(EMPTY_SLICES)
+        raise UsageError(
+            "empty_slices in the TOML of classes has an unknown value", f"Known: {known}"
+        )
     maps = [_mapping(content, name) for name in TABLES]
     if not any(set(found.values()) - {BACKGROUND, UNLABELLED} for found in maps):
         raise UsageError("the TOML of classes names no class to learn", _SOURCE)

@@ -14,17 +14,15 @@ def check(arguments: argparse.Namespace) -> None:
     from scarseg_export.patients.content import content_problems
     from scarseg_export.patients.open import open_table
     from scarseg_export.patients.reader import patient_reader
+    from scarseg_export.patients.shipped import model_files
 
     rows, problems, classes = open_table(arguments.table, arguments.classes)
     reader = patient_reader()
     checked = check_rows(rows, classes, reader)
     problems += checked.problems
     if not arguments.files_only and checked.patients:
-        if arguments.model is not None:
-            problems += content_problems(checked.patients, arguments.model)
-        else:
-            with reader.reference_model() as model:
-                problems += content_problems(checked.patients, model)
+        with model_files([arguments.model], reader) as (model,):
+            problems += content_problems(checked.patients, model)
     problems.sort(key=lambda problem: (problem.row, not problem.fatal))
     for problem in problems:
         print(problem.line())
@@ -45,7 +43,7 @@ def check(arguments: argparse.Namespace) -> None:
     })  # fmt: skip
     wrong = sorted({problem.row for problem in problems if problem.fatal})
     if wrong:
-        listed = ", ".join(str(row) if row else "the table" for row in wrong[:10])
+        listed = ", ".join(str(row) for row in wrong[:10] if row) or "none, but the whole table"
         more = " …" if len(wrong) > 10 else ""
         raise UsageError(
             f"rows with errors: {listed}{more}", "Mend them, or take the rows out of the table"
@@ -75,6 +73,8 @@ def score(arguments: argparse.Namespace) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """``train --data TABLE``. Raises UsageError for options that only the twin's training has."""
+    from scarseg_export.patients.reader import patient_reader
+    from scarseg_export.patients.shipped import model_files
     from scarseg_export.train.workers import peak_memory_gb
     from scarseg_export.tune.run import tune
     from scarseg_export.tune.settings import load_settings
@@ -85,10 +85,12 @@ def train(arguments: argparse.Namespace) -> None:
         arguments.recipe, seed=arguments.seed, folds=arguments.folds,
         twin_share=arguments.twin_share,
     )  # fmt: skip
-    print(tune(
-        arguments.data, arguments.out, settings, classes=arguments.classes,
-        start=arguments.start, device=arguments.device,
-    ))  # fmt: skip
+    begun = [] if arguments.start is None else [arguments.start]
+    with model_files(begun, patient_reader()) as files:
+        print(tune(
+            arguments.data, arguments.out, settings, classes=arguments.classes,
+            start=next(iter(files), None), device=arguments.device,
+        ))  # fmt: skip
     peak = peak_memory_gb()
     if peak is not None:
         print(f"peak memory, all processes: at most {peak:.1f} GB")

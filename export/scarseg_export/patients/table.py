@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ SPLITS: Final = ("", "train", "validation", "test")
 SEPARATORS: Final = ",;\t|"
 MAX_BYTES: Final = 64 << 20
 _HELP: Final = "See scarseg-export data check --help for its columns"
+_SEPARATOR_LINE: Final = re.compile(r'\A"?sep=.?"?(?:\r\n?|\n)', re.IGNORECASE)
+"""Which some programs put above the head, for Excel."""
 _NOTHING: Final = frozenset(("", "na", "n/a", "nan", "none", "null", "-"))
 
 
@@ -113,7 +116,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _csv(path: Path) -> tuple[list[str], list[list[str]], bool]:
-    text = _decoded(_bytes(path))
+    text = _SEPARATOR_LINE.sub("", _decoded(_bytes(path)))
     head = text.split("\n", 1)[0]
     separator = max(SEPARATORS, key=head.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)

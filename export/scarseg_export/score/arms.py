@@ -52,16 +52,15 @@ def of_file(path: Path) -> tuple[str, Predictor]:
     metadata = model.metadata
 
     def predict(patient: OwnPatient) -> dict[str, Prediction]:
-        output = _run(model, patient, patient.gap_days)
-        found = {IMAGE: _prediction(model, output, output.image_only_labels, fused=False)}
+        alone = _prediction(model, _run(model, patient, None))
+        found = {IMAGE: alone}
         if metadata.image_only:
             return found
-        found[FUSED] = _prediction(model, output, output.labels)
         if patient.ecg_valid:
-            now = _run(model, patient, 0.0)
-            found[UNTIMED] = _prediction(model, now, now.labels)
+            found[FUSED] = _prediction(model, _run(model, patient, patient.gap_days))
+            found[UNTIMED] = _prediction(model, _run(model, patient, 0.0))
         else:
-            found[UNTIMED] = found[FUSED]
+            found[FUSED] = found[UNTIMED] = alone
         return found
 
     return f"{metadata.name} {metadata.version}", predict
@@ -89,11 +88,10 @@ def oriented(model: Model, patient: OwnPatient) -> OwnPatient:
     )
 
 
-def _prediction(
-    model: Model, output: NetworkOutput, labels: NDArray[np.uint8], *, fused: bool = True
-) -> Prediction:
-    probability = output.scar_probability if fused or model.metadata.image_only else None
-    return Prediction(labels, output.segments, probability, model.metadata.min_scar_ml)
+def _prediction(model: Model, output: NetworkOutput) -> Prediction:
+    return Prediction(
+        output.labels, output.segments, output.scar_probability, model.metadata.min_scar_ml
+    )
 
 
 def expert_wall(

@@ -13,6 +13,7 @@ from scarseg_export.patients.classes import Classes
 from scarseg_export.patients.load import OwnPatient, load_patient
 from scarseg_export.patients.open import open_table
 from scarseg_export.patients.reader import PatientReader, patient_reader
+from scarseg_export.patients.shipped import SHIPPED, model_files
 from scarseg_export.patients.table import Problem, Row
 from scarseg_export.score.arms import Predictor, of_file, oriented
 from scarseg_export.score.folds import of_run
@@ -39,9 +40,9 @@ def score_table(
     """Score models on the patients of a table and write the report.
 
     Args:
-        models: files; without any, and without ``folds``, the shipped model.
+        models: files, or ``shipped``; without any, and without ``folds``, the shipped model.
         folds: run folder of a training on this table: every patient is scored by the fold that did
-            not train on it, and only those patients are.
+            not train on it, and only those patients are. Those of unfinished folds are left out.
 
     Returns: the page, and what was wrong with rows that were left out.
 
@@ -55,18 +56,23 @@ def score_table(
         raise OutputError("the report folder is there already", "Choose another name")
     rows, problems, meaning = open_table(table, classes)
     job = Job(rows, [*problems, *of_groups(rows)], meaning, patient_reader())
-    with job.reader.reference_model() as shipped:
-        files = list(models) or ([] if folds else [shipped])
+    # Where nothing tells which end is the base, the first model is asked, or the shipped one.
+    named = list(models) or ([] if folds else [SHIPPED])
+    with model_files([*named, SHIPPED], job.reader) as (*files, shipped):
         predictors = [of_file(path) for path in files]
         described = [about(path) for path in files]
         first = Model.load(files[0] if files else shipped)
         patients: Iterable[OwnPatient] = job.patients()
         if folds is not None:
             known = list(patients)
-            name, predict, tested = of_run(folds, known, MIN_SCAR_ML)
-            predictors.insert(0, (name, predict))
+            finished = of_run(folds, known, MIN_SCAR_ML)
+            predictors.insert(0, ("folds", finished.predict))
             described.insert(0, about_run(folds))
-            patients = (patient for patient in known if patient.row in tested)
+            patients = (patient for patient in known if patient.row in finished.tested)
+            job.problems.extend(
+                Problem(row, "its fold is not finished", "Train the run to its end")
+                for row in sorted(finished.waiting)
+            )
         gallery = Gallery()
         upright = (oriented(first, patient) for patient in patients)
         scored = score_patients(upright, distinct(predictors), gallery)
@@ -74,7 +80,8 @@ def score_table(
         why = f": {job.problems[0].line().rstrip('.')}" if job.problems else ""
         raise UsageError(f"no row of the table can be scored{why}", "Ask scarseg-export data check")
     data = meaning.about.get("training_data", "")
-    page = write_report(out, scored, About(described, data, len(job.problems)), gallery)
+    left_out = len({problem.row for problem in job.problems})
+    page = write_report(out, scored, About(described, data, left_out), gallery)
     return page, job.problems
 
 
@@ -103,7 +110,7 @@ def about_run(run: Path) -> dict[str, str]:
     words = record["data"] or "labelled patients of whom their table says nothing"
     return {
         "name": "folds", "sha256": hashlib.sha256(text).hexdigest(),
-        "training_data": f"The other folds of these patients ({words}); from "
+        "training_data": f"The other folds of these patients ({words.rstrip('.')}); from "
         f"{record['start']['name']}.",
     }  # fmt: skip
 

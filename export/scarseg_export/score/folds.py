@@ -33,16 +33,23 @@ class FoldModel:
     """True where those heads were trained."""
 
 
-def of_run(
-    run: Path, patients: Sequence[OwnPatient], min_scar_ml: float
-) -> tuple[str, Predictor, set[int]]:
-    """Predictor made of the folds of a run, each for the patients that it was not trained on.
+@dataclass(frozen=True, slots=True, eq=False)
+class Folds:
+    """The finished folds of a run, each for the patients that it was not trained on."""
 
-    Returns: a name, the predictor, and the rows of the table that it says something of.
+    predict: Predictor
+    tested: set[int]
+    """Rows of the table that they say something of."""
+    waiting: set[int]
+    """Rows whose fold is not finished."""
+
+
+def of_run(run: Path, patients: Sequence[OwnPatient], min_scar_ml: float) -> Folds:
+    """Load the folds of a run.
 
     Raises:
         UsageError: the folder is no run, of another table, or tested nobody.
-        ModelError: a fold is not finished.
+        ModelError: no fold is finished, or one is damaged.
     """
     record = read_record(run)
     if record is None:
@@ -54,14 +61,19 @@ def of_run(
     fold_of = {row: fold["name"] for fold in record["folds"] for row in fold["test"]}
     if not fold_of:
         raise UsageError("the run has no patients kept for testing", "Train with --folds 5")
-    models = {name: _load(run / f"fold{name}" if name != ALL else run)
-              for name in set(fold_of.values())}  # fmt: skip
+    where = {name: run if name == ALL else run / f"fold{name}" for name in set(fold_of.values())}
+    models = {
+        name: _load(folder) for name, folder in where.items() if (folder / "model.pt").is_file()
+    }  # fmt: skip
+    if not models:
+        raise ModelError("no fold of the run is finished", "Train it to its end")
 
     def predict(patient: OwnPatient) -> Mapping[str, Prediction]:
-        name = fold_of.get(patient.row)
-        return {} if name is None else _predictions(models[name], patient, min_scar_ml)
+        model = models.get(fold_of.get(patient.row, ""))
+        return {} if model is None else _predictions(model, patient, min_scar_ml)
 
-    return "folds", predict, set(fold_of)
+    tested = {row for row, name in fold_of.items() if name in models}
+    return Folds(predict, tested, set(fold_of) - tested)
 
 
 def _load(folder: Path) -> FoldModel:
@@ -71,7 +83,7 @@ def _load(folder: Path) -> FoldModel:
         known = torch.load(folder / "heads.pt", weights_only=True)
         head.load_state_dict(known["unplaced"])
     except (OSError, KeyError, RuntimeError) as error:
-        raise ModelError("a fold of the run is not finished", "Train it to its end") from error
+        raise ModelError("a fold of the run is damaged", "Train it again") from error
     return FoldModel(trained, head.eval(), bool(known["trained"]))
 
 

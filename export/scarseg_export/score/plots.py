@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,19 @@ COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#5
 """After Okabe and Ito, told apart by the colour-blind."""
 
 
-def plots(table: Table, summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """Caption and data URI of each plot that there is something to show in."""
+def plots(table: Table, shown: Sequence[Arm], summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Caption and data URI of each plot that there is something to show in.
+
+    Args:
+        shown: arms that the page tells apart.
+    """
+    arms = [arm for arm in shown if arm.name in (IMAGE, FUSED, UNTIMED)][: len(COLOURS)]
     made = [
-        ("Scar Dice by time between ECG and MRI, with 95 % intervals", _by_gap(table, summary)),
-        ("Scar burden called minus drawn, % of the wall (Bland–Altman)", _bland_altman(table)),
-        ("Scar probability against scar in the drawn wall", _reliability(table, summary)),
-    ]
+        ("Scar Dice by time between ECG and MRI, with 95 % intervals", _by_gap(arms, summary)),
+        ("Scar burden called minus drawn, % of the wall (Bland–Altman); lines: means",
+         _bland_altman(table, [arm for arm in arms if arm.name != UNTIMED][:4])),
+        ("Scar probability against scar in the drawn wall", _reliability(arms, summary)),
+    ]  # fmt: skip
     return [(caption, data_uri(figure)) for caption, figure in made if figure is not None]
 
 
@@ -33,16 +40,11 @@ def _figure(width: float = 6.2) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _arms(table: Table) -> list[Arm]:
-    return [arm for arm in table.arms if arm.name in (IMAGE, FUSED, UNTIMED)][: len(COLOURS)]
-
-
-def _by_gap(table: Table, summary: dict[str, Any]) -> Any:
+def _by_gap(arms: Sequence[Arm], summary: dict[str, Any]) -> Any:
     bins = summary["bins"]
     if len(bins) < 2:
         return None
     figure, axes = _figure(7.4)
-    arms = _arms(table)
     for number, (arm, colour) in enumerate(zip(arms, COLOURS, strict=False)):
         found = [group["arms"][arm.title]["scar_dice"] for group in bins.values()]
         kept = [(at, one) for at, one in enumerate(found) if one is not None]
@@ -65,10 +67,10 @@ def _by_gap(table: Table, summary: dict[str, Any]) -> Any:
     return figure
 
 
-def _bland_altman(table: Table) -> Any:
+def _bland_altman(table: Table, arms: Sequence[Arm]) -> Any:
     figure, axes = _figure()
     shown = False
-    for arm, colour in zip(_arms(table)[:3], COLOURS, strict=False):
+    for arm, colour in zip(arms, COLOURS, strict=False):
         called = table.column(arm, "burden_percent")
         true = table.column(arm, "true_burden_percent")
         known = np.isfinite(called) & np.isfinite(true)
@@ -85,10 +87,10 @@ def _bland_altman(table: Table) -> Any:
     return figure if shown else None
 
 
-def _reliability(table: Table, summary: dict[str, Any]) -> Any:
+def _reliability(arms: Sequence[Arm], summary: dict[str, Any]) -> Any:
     figure, axes = _figure(4.6)
     shown = False
-    for arm, colour in zip(_arms(table), COLOURS, strict=False):
+    for arm, colour in zip(arms, COLOURS, strict=False):
         found = summary["arms"][arm.title]["calibration"]
         if found is not None:
             bins = found["bins"]

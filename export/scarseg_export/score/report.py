@@ -85,24 +85,35 @@ def _csv(document: dict[str, Any]) -> str:
 
 def _page(table: Table, document: dict[str, Any], gallery: Gallery) -> str:
     arms = document["arms"]
-    models = [arm.title for arm in table.arms if arm.model != RULES]
+    heard = any(patient["ecg"] for patient in document["patients"])
+    # Without any ECG all arms of a model say the same.
+    shown = [a for a in table.arms if a.model != RULES and (heard or a.name == IMAGE)]
+    models = [arm.title for arm in shown]
+    rules = {arm.title: arms[arm.title] for arm in table.arms if arm.model == RULES}
+    differences = [
+        one for one in document["differences"] if {one["from"], one["to"]} <= {*models, *rules}
+    ]
     script = (ASSETS / "sort.js").read_text(encoding="utf-8")
     parts = [
         _section("What each part adds", [
-            tables.paper(model, arms, [(words, f"{model}: {arm}") for words, arm in PAPER])
-            for model in dict.fromkeys(a.model for a in table.arms if a.model != RULES)
+            *(tables.paper(model, arms, [
+                (words, arm.title) for words, name in PAPER
+                for arm in shown if (arm.model, arm.name) == (model, name)
+            ]) for model in dict.fromkeys(arm.model for arm in shown)),
+            _parts_legend(models) if heard else NO_ECG,
         ]),
         _section("All measures", [tables.overview({t: arms[t] for t in models}), _legend()]),
         _section("In the expert's wall, by plain rules", [
-            tables.overview({t: s for t, s in arms.items() if t not in models}, scar_only=True)
-        ]) if len(models) < len(arms) else "",
-        _section("By age of the ECG", [tables.by_bin(document["bins"], models)]),
-        _section("Differences", [tables.differences(document["differences"])]),
-        _section("Plots", [_figure(*plot) for plot in plots(table, document)]),
+            tables.overview(rules, scar_only=True)
+        ]) if rules else "",
+        _section("By age of the ECG", [tables.by_bin(document["bins"], models)]) if heard else "",
+        _section("Differences", [tables.differences(differences)]) if differences else "",
+        _section("Plots", [_figure(*plot) for plot in plots(table, shown, document)]),
         _section("Where it went worst", [
-            "<p>Yellow: the expert. Blue: the model. Thick: scar.</p>",
+            f"<p>Yellow: the expert. Blue: {escape(gallery.arm)}. Thick: scar. In the slices where "
+            "both disagree most.</p>",
             *(_figure(*picture) for picture in gallery.pictures()),
-        ]),
+        ]) if gallery.shots else "",
         _section("Patients", [tables.patients(document, models)]),
     ]  # fmt: skip
     style = (ASSETS / "page.css").read_text(encoding="utf-8")
@@ -143,6 +154,22 @@ def _section(title: str, parts: Sequence[str]) -> str:
 def _figure(caption: str, uri: str) -> str:
     words = escape(caption)
     return f'<figure><img src="{uri}" alt="{words}"><figcaption>{words}</figcaption></figure>'
+
+
+NO_ECG = (
+    "<p>No patient has an ECG of known age, so that fusion gives the answer of the image alone.</p>"
+)
+
+
+def _parts_legend(models: Sequence[str]) -> str:
+    """Meaning of the rows of the first table."""
+    words = "Fusion without Δt takes every ECG as if it were of the day of the MRI. "
+    if any(UNPLACED in title for title in models):
+        words += (
+            "Fusion without atlas hears how much the ECG believes in scar, but not where. Image + "
+            "atlas hears no ECG. In the folds each of these is a head trained for it. "
+        )
+    return f"<p>{words}Patients without an ECG of known age count with the image's answer.</p>"
 
 
 def _legend() -> str:

@@ -6,6 +6,7 @@ papers; tests compare them with other implementations.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,9 @@ def pooled_dice(hit: Array, called: Array, true: Array) -> dict[str, Any] | None
 def _interval(parts: tuple[Array, ...], statistic: Any) -> tuple[float | None, float | None]:
     if parts[0].size < FEWEST:
         return None, None
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+        # Where all draws agree, as of arms that say the same, the interval is that one value.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         found = stats.bootstrap(
             parts, statistic, paired=True, n_resamples=DRAWS, method="percentile",
             rng=np.random.default_rng(SEED), vectorized=True, batch=200,

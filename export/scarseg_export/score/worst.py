@@ -59,6 +59,11 @@ class Gallery:
         ranked = sorted([*self.shots, shot], key=_badness)
         self.shots = ranked[:COUNT]
 
+    @property
+    def arm(self) -> str:
+        """Title of the arm that is shown; empty where nobody was seen."""
+        return self.shots[0].arm if self.shots else ""
+
     def pictures(self) -> list[tuple[str, str]]:
         """Caption and PNG as a data URI of each."""
         return [(_caption(shot), data_uri(_drawn(shot))) for shot in self.shots]
@@ -113,5 +118,8 @@ def _drawn(shot: Shot) -> Any:
 def data_uri(figure: Any) -> str:
     """A figure as a PNG in a data URI."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    figure.savefig(
+        buffer, format="png", dpi=110, bbox_inches="tight", pad_inches=0.05,
+        metadata={"Software": None},
+    )  # fmt: skip
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

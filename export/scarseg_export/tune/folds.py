@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 
 import numpy as np
 
@@ -30,14 +29,16 @@ def folds_of(
 ) -> list[Fold]:
     """``count`` folds and the run on everybody; where the table has splits, the one that it says.
 
-    Groups with and without scar are dealt out evenly.
+    Groups with and without scar are dealt out evenly, to all parts.
 
     Raises:
-        UsageError: there are fewer groups than folds, or only some rows have a split.
+        UsageError: there are fewer groups than folds, only some rows have a split, or the rows to
+            stop by have no scar.
     """
     if any(patient.split for patient in patients):
         return [_by_split(patients)]
-    groups = _dealt(patients, seed)
+    strata = _strata(patients, seed)
+    groups = [group for stratum in strata for group in stratum]
     if len(groups) < max(count, 2):
         raise UsageError(
             f"the table has {len(groups)} groups for {max(count, 2)} parts",
@@ -45,14 +46,18 @@ def folds_of(
         )
     found = []
     for number in range(count):
-        test = groups[number::count]
-        rest = [group for group in groups if group not in test]
+        test = groups[number::count]  # of both strata alike, since each stands in one piece
+        rest = [[group for group in stratum if group not in test] for stratum in strata]
         found.append(_fold(str(number), rest, test, validation_share))
-    return [*found, _fold(ALL, groups, [], validation_share)]
+    return [*found, _fold(ALL, strata, [], validation_share)]
 
 
-def _dealt(patients: Sequence[OwnPatient], seed: int) -> list[tuple[int, ...]]:
-    """Row numbers by group, in random order, those with scar spread evenly among the others."""
+Group = tuple[int, ...]
+"""Row numbers."""
+
+
+def _strata(patients: Sequence[OwnPatient], seed: int) -> list[list[Group]]:
+    """Groups with scar and groups without, each in random order."""
     rows: dict[str, list[int]] = {}
     scarred = set()
     for patient in patients:
@@ -60,25 +65,22 @@ def _dealt(patients: Sequence[OwnPatient], seed: int) -> list[tuple[int, ...]]:
         if patient.has_scar:
             scarred.add(patient.group)
     order = [str(name) for name in np.random.default_rng(seed).permutation(sorted(rows))]
-    ill = [name for name in order if name in scarred]
-    healthy = [name for name in order if name not in scarred]
-    every = max(1, round(len(ill) / max(len(healthy), 1)))
-    ill_first = [ill[k : k + every] for k in range(0, len(ill), every)]
-    mixed = [
-        name
-        for some, one in zip_longest(ill_first, healthy)
-        for name in [*(some or []), *([one] if one else [])]
+    return [
+        [tuple(rows[name]) for name in order if (name in scarred) == ill] for ill in (True, False)
     ]
-    return [tuple(rows[name]) for name in mixed]
 
 
-def _fold(
-    name: str, groups: list[tuple[int, ...]], test: list[tuple[int, ...]], share: float
-) -> Fold:
-    """Every so many of the groups that are not tested on are for validation."""
-    every = max(2, round(1.0 / share)) if share > 0 else len(groups) + 1
-    validation = groups[every - 1 :: every] or groups[-1:]
-    train = [group for group in groups if group not in validation]
+def _fold(name: str, strata: Sequence[Sequence[Group]], test: list[Group], share: float) -> Fold:
+    """The same share of groups with scar and of those without is for validation, and at least one
+    of each where others are left: a training that stops by healthy hearts alone unlearns scar."""
+    validation = [
+        group
+        for stratum in strata
+        for group in stratum[: min(max(1, round(share * len(stratum))), len(stratum) - 1)]
+    ]
+    everybody = [group for stratum in strata for group in stratum]
+    validation = validation or everybody[-1:]
+    train = [group for group in everybody if group not in validation]
     parts = (sorted(row for group in part for row in group) for part in (train, validation, test))
     return Fold(name, *(tuple(part) for part in parts))
 
@@ -96,5 +98,11 @@ def _by_split(patients: Sequence[OwnPatient]) -> Fold:
     if not parts[0] or not parts[1]:
         raise UsageError(
             "the column split has no train or no validation rows", "Training stops by the second"
+        )
+    scarred = {patient.row for patient in patients if patient.has_scar}
+    if scarred.intersection(parts[0]) and not scarred.intersection(parts[1]):
+        raise UsageError(
+            "no validation row of the column split has scar",
+            "Training stops by them and would unlearn scar: make some with scar validation",
         )
     return Fold(ALL, *parts)

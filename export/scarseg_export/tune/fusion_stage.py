@@ -23,7 +23,6 @@ from scarseg_export.train.fusion import (
     age_loss,
     agreement_loss,
     disagreement_of,
-    disagreement_threshold,
     ecg_of,
     mixture_loss,
     pair_losses,
@@ -61,8 +60,7 @@ def tune_fusion(
         twin: where simulated stacks are kept, which all folds share.
         scratch: these parts are untrained, so that all of them are trained, on the twin at least.
 
-    Returns the statements of the stages, with the threshold of the disagreement flag where that
-    changes.
+    Returns the statements of the stages.
     """
     pairs = pass_pairs(net, patients, settings.seed)
     ill = sum(pair.has_scar for pair in pairs)
@@ -91,8 +89,6 @@ def tune_fusion(
     said["agreement"] = {"trained": agree} | (
         {} if agree else {"why": f"{len(own)} pairs; {FEWEST_AGREEMENT} are needed"}
     )
-    # The heads that the flag compares have moved with the image, so its threshold is set anew.
-    said["threshold"] = disagreement_threshold(net, [pair.patient for pair in own] or simulated)
     return said
 
 

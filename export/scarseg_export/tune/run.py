@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from scarseg_export.train.ecg import train_ecg
 from scarseg_export.train.fusion import Ablations
 from scarseg_export.train.image import train_localiser
 from scarseg_export.tune.cache import read_patients
+from scarseg_export.tune.flag import flag_threshold, keep_scores, kept_scores, own_scores
 from scarseg_export.tune.folds import ALL, Fold, folds_of
 from scarseg_export.tune.fusion_stage import tune_fusion
 from scarseg_export.tune.image_stage import Parts, tune_image
@@ -108,16 +109,43 @@ def _fold(
         net, own.ablations, unplaced, parts.train, settings, work / "fusion",
         run / "twin" / "pairs", scratch=scratch,
     )  # fmt: skip
-    threshold = float(said.pop("threshold", own.threshold))
+    said["flag"] = _flag(run, fold, by_row, net, said, settings, work)
+    found = said["flag"]["threshold"]
+    threshold = own.threshold if found is None else float(found)
     recipe = {"cine_share": 0.0, **own.recipe, "own": record["settings"]}
     checkpoint = replace(checkpoint_of(own, threshold, recipe), facts=_facts(record, fold, said))
     folder.mkdir(parents=True, exist_ok=True)
     heads = {"trained": said["fusion"]["trained"], "unplaced": unplaced.state_dict()}
     torch.save(heads, folder / "heads.pt")
     _write(folder / "stages.json", said)
+    if fold.name != ALL:
+        tested = [by_row[row] for row in fold.test]
+        keep_scores(folder, own_scores(net, tested, settings.seed))
     save_checkpoint(target, checkpoint)
     for line in statements(said):
         tqdm.write(f"fold {fold.name}: {line}")
+
+
+def _flag(
+    run: Path,
+    fold: Fold,
+    by_row: Mapping[int, OwnPatient],
+    net: ScarNet,
+    said: dict[str, Any],
+    settings: TuneSettings,
+    work: Path,
+) -> dict[str, Any]:
+    """Statement on the threshold of the disagreement flag. What it compares moves with the image
+    and with the agreement; where neither was trained it stays as it came."""
+    if not (said["image"]["trained"] or said["agreement"]["trained"]):
+        return {"threshold": None, "set_on": "nothing", "pairs": 0, "why": "nothing was trained"}
+    folds = sorted(run.glob("fold*")) if fold.name == ALL else []
+    validation = [by_row[row] for row in fold.validation]
+    held_out = kept_scores(folds) or own_scores(net, validation, settings.seed)
+    # Models of folds only score; simulated patients are worth their time for what is deployed.
+    simulate = fold.name == ALL and settings.twin_share > 0
+    twin = run / "twin" / "held-out" if simulate else None
+    return flag_threshold(net, held_out, settings, work / "held-out", twin)
 
 
 def statements(said: dict[str, Any]) -> list[str]:
@@ -134,6 +162,14 @@ def statements(said: dict[str, Any]) -> list[str]:
     else:
         how = "learned from the twin" if tau.get("from_twin") else "kept"
         lines.append(f"τ: {tau['used_days']:.0f} days, {how} ({tau['why']})")
+    flag = said.get("flag")  # runs of earlier releases have none
+    if flag is not None and flag["threshold"] is None:
+        lines.append(f"disagreement flag: threshold kept ({flag['why']})")
+    elif flag is not None:
+        lines.append(
+            f"disagreement flag: above {flag['threshold']:.2f}, from {flag['pairs']} "
+            f"{flag['set_on']}"
+        )
     return lines
 
 

@@ -146,6 +146,38 @@ def test_an_empty_mask(copied: Path) -> None:
     assert (code, errors(report)) == (2, {5: "the mask is empty"})
 
 
+def test_a_mask_that_is_unlabelled_throughout(copied: Path) -> None:
+    with (copied / "classes.toml").open("a", encoding="utf-8") as file:
+        file.write('9 = "unlabelled"\n')
+    rewrite(mask_of(copied, 4), lambda values: np.full_like(values, 9))
+    code, report = check(copied / "table.csv", "--files-only")
+    assert (code, errors(report)) == (2, {4: "the mask is unlabelled throughout"})
+
+
+@pytest.mark.parametrize(
+    ("left", "missing"), [((4,), "cavity"), ((2, 3, 4), "cavity"), ((1, 3), "myocardium")]
+)
+def test_a_mask_without_what_the_toml_names(
+    copied: Path, left: tuple[int, ...], missing: str
+) -> None:
+    rewrite(mask_of(copied, 2), lambda values: np.where(np.isin(values, left), values, 0))
+    code, report = check(copied / "table.csv", "--files-only")
+    assert (code, errors(report)) == (2, {2: f"the mask holds no {missing}"})
+
+
+def test_masks_turned_by_a_quarter_exchanged_in_plane_or_moved(copied: Path) -> None:
+    """All of them keep their geometry: only the image tells."""
+    rewrite(mask_of(copied, 1), lambda values: np.rot90(values, 1, (0, 1)))
+    rewrite(mask_of(copied, 3), lambda values: values.transpose(1, 0, 2))
+    rewrite(mask_of(copied, 5), lambda values: np.roll(values, 15, 0))
+    code, report = check(copied / "table.csv")
+    assert code == 2
+    assert set(errors(report)) == {1, 3, 5}
+    assert "quarter" in errors(report)[1]
+    assert "rows and columns exchanged" in errors(report)[3]
+    assert "beside the heart" in errors(report)[5]
+
+
 def test_a_value_that_the_toml_does_not_name(copied: Path) -> None:
     rewrite(mask_of(copied, 6), lambda values: np.where(values == 3, 9, values) + 7 * (values == 1))
     code, report = check(copied / "table.csv", "--files-only")
@@ -204,6 +236,14 @@ def test_one_patient_in_two_groups(copied: Path, rows_of: Rows, write_rows: Writ
     rows[1]["split"] = "train"
     rows[2]["split"] = "test"
     assert check(write_rows(copied / "t.csv", rows), "--files-only")[0] == 2
+
+
+def test_a_row_without_a_split_among_others(copied: Path, rows_of: Rows, write_rows: Write) -> None:
+    rows = rows_of(copied / "table.csv")
+    for number, row in enumerate(rows):
+        row["split"] = "" if number == 3 else "validation" if number == 1 else "train"
+    code, report = check(write_rows(copied / "t.csv", rows), "--files-only")
+    assert (code, errors(report)) == (2, {4: "it has no split, others have one"})
 
 
 def test_files_that_are_not_there(copied: Path, rows_of: Rows, write_rows: Write) -> None:

@@ -31,6 +31,15 @@ def test_encodings_and_line_ends_do_not_matter(tmp_path: Path, encoding: str, en
     assert [row.group for row in rows] == ["A", "A"]
 
 
+@pytest.mark.parametrize("line", ["sep=;\r\n", '"sep=;"\r\n', "SEP=;\n"])
+def test_the_line_for_excel_is_no_head(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes((line + HEAD + ROWS).encode("cp1252"))
+    rows, problems = read_table(path)
+    assert problems == []
+    assert [row.id for row in rows] == ["Müller", "Åse"]
+
+
 @given(st.sampled_from(",;\t|"), st.integers(0, 10**5))
 def test_any_separator(tmp_path_factory: pytest.TempPathFactory, mark: str, days: int) -> None:
     path = tmp_path_factory.mktemp("t") / "table.csv"
@@ -89,7 +98,9 @@ def test_what_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     "text", ["[values]\n1 = 'wall'\n", "[values]\n0 = 'background'\n", "values = 3\n", "[",
-             "[values]\none = 'scar'\n"],
+             "[values]\none = 'scar'\n", "[value]\n3 = 'scar'\n[values]\n3 = 'scar'\n",
+             "training_date = 'x'\n[values]\n3 = 'scar'\n",
+             "empty_slices = 'unlabeled'\n[values]\n3 = 'scar'\n"],
 )  # fmt: skip
 def test_classes_that_say_nothing_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "classes.toml").write_text(text)

@@ -142,6 +142,25 @@ def test_folds_are_scored_with_all_heads(table: Path, run: Path, deployed: Path)
     assert "Fusion without atlas" in (out / "score.html").read_text(encoding="utf-8")
 
 
+def test_patients_of_unfinished_folds_are_left_out(
+    table: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for name in ("run.json", "fold0/model.pt", "fold0/heads.pt"):
+        (tmp_path / "part" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(run / name, tmp_path / "part" / name)
+    folds = json.loads((run / "run.json").read_text(encoding="utf-8"))["folds"]
+    out = tmp_path / "report"
+    options = ["--folds", str(tmp_path / "part"), "-o", str(out)]
+    assert main(["score", str(table), *options]) == 0
+    document = json.loads((out / "score.json").read_text(encoding="utf-8"))
+    assert [patient["row"] for patient in document["patients"]] == folds[0]["test"]
+    assert document["rows_left_out"] == len(folds[1]["test"])
+    assert f"row {folds[1]['test'][0]}: error: its fold" in capsys.readouterr().out
+    (tmp_path / "part/fold0/model.pt").unlink()
+    assert main(["score", str(table), *options[:2], "-o", str(tmp_path / "none")]) == 5
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_model_file_is_trained_further(table: Path, run: Path, deployed: Path) -> None:
     """From the deployed file, and its stages say what too few pairs do."""
     further = run.parent / "further"

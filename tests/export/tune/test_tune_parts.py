@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -84,6 +85,26 @@ def test_no_group_is_in_two_parts_and_everybody_is_tested_once(
     assert folds == folds_of(patients, count, 0.125, seed)  # type: ignore[arg-type]
 
 
+@given(st.integers(4, 60), st.integers(4, 60), st.integers(2, 5), st.integers(0, 99))
+@settings(max_examples=40)
+def test_every_part_has_hearts_with_scar_and_without(
+    ill: int, healthy: int, count: int, seed: int
+) -> None:
+    """A training that stops by scar-free hearts learns to call no scar at all."""
+    patients = [
+        SimpleNamespace(row=row, group=str(row), has_scar=row <= ill, split="")
+        for row in range(1, ill + healthy + 1)
+    ]
+    folds = folds_of(patients, count, 0.125, seed)  # type: ignore[arg-type]
+    tested = [sum(row <= ill for row in fold.test) for fold in folds[:-1]]
+    assert max(tested) - min(tested) <= 1
+    for fold in folds:
+        for part in (fold.train, fold.validation):
+            assert {row <= ill for row in part} == {True, False}
+        scarred = [sum(row <= ill for row in part) for part in (fold.train, fold.validation)]
+        assert abs(scarred[1] - 0.125 * sum(scarred)) <= 1
+
+
 def test_splits_of_the_table_are_kept() -> None:
     splits = ["train"] * 4 + ["validation"] * 2 + ["test"]
     patients = [a_patient(row, split=split) for row, split in enumerate(splits, start=1)]
@@ -91,6 +112,15 @@ def test_splits_of_the_table_are_kept() -> None:
     assert (fold.train, fold.validation, fold.test) == ((1, 2, 3, 4), (5, 6), (7,))
     with pytest.raises(UsageError, match="row 8 has no split"):
         folds_of([*patients, a_patient(8)], 5, 0.1, 0)
+
+
+def test_splits_that_would_unlearn_scar_are_refused() -> None:
+    splits = ["train"] * 4 + ["validation"] * 2
+    patients = [
+        a_patient(row, split=split, scar=row < 5) for row, split in enumerate(splits, start=1)
+    ]
+    with pytest.raises(UsageError, match="has scar"):
+        folds_of(patients, 5, 0.1, 0)
 
 
 def test_too_few_groups_for_the_folds() -> None:

@@ -30,8 +30,10 @@ import torch
 from torch import Tensor
 
 from scarseg_export.deploy.onnx_export import exported_graph, save_model
-from scarseg_export.nnunet.folder import load_fold, read_folder
+from scarseg_export.nnunet.folder import read_folder
 from scarseg_export.nnunet.graph import TiledNet
+from scarseg_export.nnunet.trained import checkpoint_path
+from scarseg_export.nnunet.weights import load_fold
 from scarseg_export.verify.parity import Difference, difference, table_row, write_table
 from scarseg_export.verify.studies import edge_studies, studies
 from scarseg_runtime.contract import IMAGE_INPUTS, OUTPUTS
@@ -56,7 +58,7 @@ def export_nnunet(
     """
     source = read_folder(folder, description)
     nets = [
-        load_fold(source, folder / f"fold_{fold}" / checkpoint, len(source.labels))
+        load_fold(source, checkpoint_path(folder, fold, checkpoint), len(source.labels))
         for fold in folds
     ]
     net = TiledNet(nets, source.plan, source.labels).eval()

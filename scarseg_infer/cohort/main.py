@@ -127,7 +127,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     rows = _checked(arguments, read_table(arguments.table))
     for warning in repeated_studies(rows):
-        print(f"warning: {warning}", file=sys.stderr)
+        sys.stderr.write(f"warning: {warning}\n")
     options = _worker_options(arguments)
     with _locked(arguments.out), Journal(arguments.out) as journal:
         sweep(arguments.out)

@@ -150,7 +150,7 @@ def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[Sl
     Raises:
         StudyError: it is a DICOM file, but damaged or cut short.
     """
-    if not _looks_like_dicom(data):
+    if not looks_like_dicom(data):
         return FileKind.ARCHIVE if _is_packed(data) else FileKind.NOT_DICOM, []
     try:
         dataset = parse(data)
@@ -211,7 +211,8 @@ def _whole(dataset: Dataset, keyword: str) -> int | None:
     return None if value is None else int(value)
 
 
-def _looks_like_dicom(data: bytes) -> bool:
+def looks_like_dicom(data: bytes) -> bool:
+    """True where a file begins as DICOM does."""
     # Old exports lack the preamble and begin with an element of group 0002 or 0008.
     return data[128:132] == b"DICM" or data[:2] in (b"\x02\x00", b"\x08\x00")
 

@@ -132,8 +132,8 @@ def _check_above(
 ) -> None:
     """Raise StudyError where what lies above the value belongs to it: cut off, it would be lost.
 
-    An old overlay plane is a single bit. Several of them that nothing declares are a value of more bits
-    than BitsStored says, or the sign of values that PixelRepresentation calls unsigned.
+    An old overlay plane is a single bit. Several of them that nothing declares are a value of more
+    bits than BitsStored says, or the sign of values that PixelRepresentation calls unsigned.
     """
     above = bits.allocated - bits.high - 1
     if claim is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from scarseg_bench.cases import Case
 from scarseg_runtime.cores import usable_cores
+from scarseg_runtime.edited_text import read_json
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,8 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.compare:
         from scarseg_bench.report import compare
 
-        texts = [path.read_text(encoding="utf-8-sig") for path in options.compare]
-        print(compare(*map(json.loads, texts)))
+        print(compare(*map(read_json, options.compare)))
         return 0
     if options.needs:
         from scarseg_bench.needs import lines

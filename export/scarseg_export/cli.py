@@ -12,6 +12,7 @@ from scarseg_export.patients.arguments import data_arguments, score_arguments, t
 from scarseg_runtime.console import results_are_there
 from scarseg_runtime.errors import ScarsegError
 from scarseg_runtime.install import install_command
+from scarseg_runtime.log import warnings_on_stderr
 from scarseg_runtime.version import __version__
 
 MIN_SCAR_ML = 1.0
@@ -200,7 +201,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     arguments = parser().parse_args(argv)
     try:
-        getattr(commands, arguments.command)(arguments)
+        with warnings_on_stderr():
+            getattr(commands, arguments.command)(arguments)
         if arguments.command != "inspect" or arguments.report:
             results_are_there()
     except ScarsegError as error:

@@ -103,16 +103,31 @@ def _connect(ray: ModuleType, address: str, local: dict[str, Any], tries: int) -
             if not left or isinstance(error, ValueError):
                 what = "started" if local else "reached"
                 raise ProviderError(
-                    f"Ray cannot be {what} ({cause(error)})", "Check --address, or free memory"
+                    f"Ray cannot be {what} ({cause(error)})", _advice(error, started=bool(local))
                 ) from error
         finally:
             put_handler_back()
 
 
-def cause(error: BaseException) -> str:
-    """The root of an error of Ray's in a few words: its last line, which holds no input of ours."""
+def _advice(error: BaseException, *, started: bool) -> str:
+    """Ray keeps sockets and logs of a run below the folder for temporary files."""
+    if not started:
+        return "Check --address, or free memory"
+    root = _root(error)
+    if isinstance(root, OSError) and not isinstance(root, ConnectionError | TimeoutError):
+        return "Set TMPDIR to a folder that can be written to, has some space and a short path"
+    return "Free memory and try again"
+
+
+def _root(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
+    return error
+
+
+def cause(error: BaseException) -> str:
+    """The root of an error of Ray's in a few words: its last line, which holds no input of ours."""
+    error = _root(error)
     lines = str(error).strip().splitlines() or ["no message"]
     return f"{type(error).__name__}: {lines[-1].strip()[:300].rstrip('.')}"
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from scarseg_infer.cohort.table import Row
-from scarseg_infer.ecg.wfdb.read import MAX_HEADER_BYTES
+from scarseg_infer.ecg.wfdb.read import MAX_HEADER_BYTES, data_file
 from scarseg_infer.study.files import FolderFiles
+from scarseg_runtime.edited_text import decoded_text
+from scarseg_runtime.errors import EcgError
 
 
 def key(row: Row, settings: str) -> str:
@@ -72,20 +74,24 @@ def _ecg_files(path: Path) -> Iterator[Path]:
     for header in (Path(f"{stem}.hea"), Path(f"{stem}.HEA")):
         yield header
         for name in _named(header):
-            yield header.with_name(name)
+            with suppress(EcgError):  # not a name of a file that is read
+                yield data_file(header.parent, name)
 
 
 def _named(header: Path) -> list[str]:
-    """First words of the lines that are names in the header's own folder; only those are read."""
+    """First words of the lines: names of data files, and other things."""
     try:
         if not header.is_file():
             return []
         with header.open("rb") as file:
-            text = file.read(MAX_HEADER_BYTES).decode("utf-8-sig", "replace")
+            content = file.read(MAX_HEADER_BYTES)
     except OSError:
         return []
-    words = [line.split(maxsplit=1)[0] for line in text.splitlines() if line.strip()]
-    return [word for word in words if not re.search(r"[/\\:\0]", word) and word not in (".", "..")]
+    try:
+        text = decoded_text(content)
+    except ValueError:
+        text = content.decode("latin-1")
+    return [line.split(maxsplit=1)[0] for line in text.splitlines() if line.strip()]
 
 
 def _file(path: Path) -> str:

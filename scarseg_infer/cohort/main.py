@@ -29,7 +29,7 @@ SOME_FAILED: Final = 7
 
 _STOPPED: Final = "stopped; the same command goes on from here."
 
-_EPILOG: Final = """TABLE is CSV in UTF-8 (or .tsv) with a head:
+_EPILOG: Final = """TABLE is CSV, as spreadsheets of any language save it, with a head:
   study     DICOM folder, zip of one, or NIfTI file (required)
   ecg       ECG file, empty for none or for the one in the study folder
   gap_days  days between ECG and MRI, where the files do not tell
@@ -122,10 +122,12 @@ def _run(arguments: argparse.Namespace) -> int:
     from scarseg_infer.cohort.outputs import sweep
     from scarseg_infer.cohort.progress import Progress
     from scarseg_infer.cohort.results import write_tables
-    from scarseg_infer.cohort.table import read_table
+    from scarseg_infer.cohort.table import read_table, repeated_studies
     from scarseg_runtime.console import results_are_there
 
     rows = _checked(arguments, read_table(arguments.table))
+    for warning in repeated_studies(rows):
+        sys.stderr.write(f"warning: {warning}\n")
     options = _worker_options(arguments)
     with _locked(arguments.out), Journal(arguments.out) as journal:
         sweep(arguments.out)

@@ -10,10 +10,12 @@ from scarseg_runtime.contract import LEADS
 
 _STANDARD: Final = {lead.casefold(): lead for lead in LEADS}
 _SEPARATOR: Final = r"[\s_:.-]*"
-# "ECG I", "Lead I", "ecg lead I", "MDC_ECG_LEAD_I", the nomenclature of ISO/IEEE 11073-10101.
+# "ECG I", "Lead I", "ecg lead I"; "MDC_ECG_LEAD_I", the nomenclature of ISO/IEEE 11073; "DI" as
+# Romance languages write it; a unit behind, as in "V1 (mV)".
 _PREFIXED: Final = re.compile(
-    rf"(?:mdc{_SEPARATOR})?(?:(?:ecg|ekg){_SEPARATOR})?(?:lead{_SEPARATOR})?"
-    r"(III|II|I|aV[RLF]|V[1-6])",
+    rf"(?:mdc{_SEPARATOR})?(?:(?:ecg|ekg){_SEPARATOR})?"
+    rf"(?:(?:lead|ableitung|kanal|channel){_SEPARATOR})?(?:D(?=I))?"
+    r"(III|II|I|aV[RLF]|V[1-6])(?:\s*[(\[][nu\u00b5\u03bcm]?V[)\]])?",
     re.IGNORECASE | re.ASCII,
 )
 

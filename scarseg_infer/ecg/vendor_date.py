@@ -17,7 +17,7 @@ from scarseg_infer.ecg.guards.scp import first_section_tags
 
 _TWO_DATES: Final = "The ECG file gives two different dates: the time gap is unknown."
 # HL7 TS: YYYYMMDDHHMMSS.UUUU+ZZZZ, which may stop after any part.
-_TS: Final = re.compile(r"(\d{4})(\d{2})(\d{2})(\d*)(?:\.(\d*))?([+-]\d{4})?", re.ASCII)
+_TS: Final = re.compile(r"(\d{4})(\d{2})(\d{2})(\d*)(?:\.(\d*))?([+-]\d{4}|Z)?", re.ASCII)
 _BAD_ZONE: Final = re.compile(rb"([\"'])(\s*\d{8,14}(?:\.\d*)?)[+-]\d{4}(?=\s*\1)")
 _EDF_DAY: Final = re.compile(r"(\d{2})\.(\d{2})\.(\d{2})", re.ASCII)
 _EDF_CLOCK: Final = re.compile(r"(\d{2})\.(\d{2})\.(\d{2})", re.ASCII)
@@ -54,9 +54,9 @@ def _unknown(*written: str) -> Moment:
 def _philips(data: bytes) -> Moment:
     found = ElementTree.fromstring(data).find(".//{*}dataacquisition")
     day, clock = ("", "") if found is None else (found.get("date", ""), found.get("time", ""))
-    match = re.fullmatch(r"\s*(\d{4})-(\d{2})-(\d{2})\s*", day, re.ASCII)
-    real = real_day(*map(int, match.groups())) if match else None
-    return with_clock(real, clock) if real else _unknown(day)
+    match = re.fullmatch(r"\s*(\d{4})-(\d{2})-(\d{2})(?:\s*|[T ](.*))", day, re.ASCII)
+    real = real_day(*map(int, match.groups()[:3])) if match else None
+    return with_clock(real, clock or (match[4] if match else "") or "") if real else _unknown(day)
 
 
 def _muse(data: bytes) -> Moment:

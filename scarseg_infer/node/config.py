@@ -7,7 +7,6 @@ The classes are the tables of the file: keys, bounds and defaults are those of t
 from __future__ import annotations
 
 import ipaddress
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -26,6 +25,7 @@ from scarseg_infer.node.toml_file import (
     wrong,
 )
 from scarseg_infer.write.folder import can_make_pdf
+from scarseg_runtime.edited_text import read_toml
 from scarseg_runtime.errors import UsageError
 from scarseg_runtime.install import install_command
 from scarseg_runtime.providers.registry import PRECISIONS, PROVIDERS
@@ -246,12 +246,12 @@ def read_config(path: Path) -> Config:
         UsageError: it cannot be read, or a value is missing, wrong or unknown; names the key.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        document = read_toml(path)
     except OSError as error:
         raise UsageError(
             f"the configuration file cannot be read ({error.strerror})", "Check its path"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageError(f"the configuration file is not TOML ({error})", "Correct it") from error
     for required in ("node", "callers"):  # so that the key in it is named that is missing
         document.setdefault(required, {})

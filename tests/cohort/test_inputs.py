@@ -128,3 +128,16 @@ def test_nifti_studies_are_told_apart(tmp_path: Path) -> None:
         nibabel.save(nibabel.Nifti1Image(np.full((8, 8, 3), value, np.int16), np.eye(4)), path)
         rows.append(digest(Row("x", str(path)), "s"))
     assert rows[0] != rows[1]
+
+
+@pytest.mark.parametrize("name", ["/home/elsewhere/data.bin", "C:\\ecg\\data.bin", "DATA.BIN"])
+def test_data_that_the_header_names_by_another_place_counts(tmp_path: Path, name: str) -> None:
+    """It is read, so a result made from it is old where it changes."""
+    header, data = tmp_path / "rec.hea", tmp_path / "data.bin"
+    header.write_text(f"rec 1 500\n{name} 16 200\n")
+    row = Row("x", str(tmp_path / "none"), str(header))
+    found = []
+    for content in (b"1", b"2"):
+        data.write_bytes(content)
+        found.append(digest(row, ""))
+    assert found[0] != found[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from scarseg_infer import UsageError
 from scarseg_infer.cohort.main import main
-from scarseg_infer.cohort.table import Row, read_table
+from scarseg_infer.cohort.table import Row, read_table, repeated_studies
+from scarseg_runtime.csv_table import cell_text
 
 
 def table(folder: Path, text: str, name: str = "table.csv") -> Path:
@@ -31,11 +33,40 @@ def test_a_table_in_full(tmp_path: Path) -> None:
     assert read_table(tabs) == [Row("00001", str(tmp_path / "a b"), str(tmp_path / "c"))]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_as_a_spreadsheet_of_another_language_saves_it(
+    tmp_path: Path, encoding: str, end: str
+) -> None:
+    text = "sep=;\nstudy;gap_days;ecg;\nM\u00fcller/mri;3,5;NA;\n;;;\nb;n/a;e.xml;\n;;;\n"
+    path = tmp_path / "table.csv"
+    path.write_bytes(text.replace("\n", end).encode(encoding))
+    first, second = read_table(path)
+    assert first == Row("00001", str(tmp_path / "M\u00fcller/mri"), None, 3.5)
+    assert second == Row("00002", str(tmp_path / "b"), str(tmp_path / "e.xml"))
+
+
+@pytest.mark.skipif(os.sep != "/", reason="there a backslash is a separator anyway")
+def test_paths_written_on_windows(tmp_path: Path) -> None:
+    path = table(tmp_path, "study,ecg\nmri\\p1,ecg\\1.xml\nodd\\name,\n")
+    (tmp_path / "odd\\name").mkdir()
+    first, second = read_table(path)
+    assert (first.study, first.ecg) == (str(tmp_path / "mri/p1"), str(tmp_path / "ecg/1.xml"))
+    assert second.study == str(tmp_path / "odd\\name")
+
+
+def test_a_study_that_stands_twice_is_named(tmp_path: Path) -> None:
+    rows = read_table(table(tmp_path, "study,series\na,\nb,\na,2\n./a,\n"))
+    assert list(repeated_studies(rows)) == [
+        "row 4 of the table names the same study as row 1: it counts twice."
+    ]
+
+
 BAD = {
     "": "no column study",
     "study\n": "lists no studies",
     "mri\na\n": "no column study",
-    "id;study\n1;a\n": "commas, not semicolons",
+    "sep=;\nid,study\n1,a\n": "no column study",
     "study,patient\na,b\n": "unknown column 'patient'",
     "study,Study\na,b\n": "two columns study",
     "id,study\nResults.Parquet,x\n": "id in row 1 .* taken",
@@ -54,6 +85,9 @@ BAD = {
     "study,ecg\n,b\n": "row 1 .* names no study",
     "study,gap_days\na,soon\n": "gap_days in row 1",
     "study,gap_days\na,inf\n": "gap_days in row 1",
+    "study,gap_days\na,12.05.2020\n": "gap_days in row 1 .* not a date",
+    'study,gap_days\na,"3,5"\n': "gap_days in row 1 .* as 12 or 3.5",
+    "study,ecg\na,b,c\n": "row 1 .* cells",
     'study\n"a"b\n': "not CSV",
 }
 
@@ -79,7 +113,9 @@ def test_what_is_no_text_or_not_there_is_refused(tmp_path: Path) -> None:
 
 
 WORDS = st.text(
-    st.characters(exclude_categories=("C", "Z"), exclude_characters="\x1c"), min_size=1, max_size=20
+    st.characters(exclude_categories=("C", "Z"), exclude_characters="\x1c\\"),
+    min_size=1,
+    max_size=20,
 )
 
 
@@ -94,7 +130,7 @@ def test_whatever_csv_writes_is_read_back(
         writer.writerows(cells)
     rows = read_table(folder / "t.csv")
     assert [(row.study, row.ecg, row.gap_days) for row in rows] == [
-        (str(folder / study), str(folder / ecg) if ecg else None, days)
+        (str(folder / study), str(folder / ecg) if cell_text(ecg) else None, days)
         for study, ecg, days in cells
     ]
 

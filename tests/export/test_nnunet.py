@@ -16,7 +16,8 @@ import torch
 from scarseg_export.cli import main
 from scarseg_export.deploy.half import CONVOLUTIONS
 from scarseg_export.deploy.model_io import load_model
-from scarseg_export.nnunet.folder import load_fold, read_folder
+from scarseg_export.nnunet.folder import read_folder
+from scarseg_export.nnunet.weights import load_fold
 from scarseg_export.twin.cohort import sample_case
 from scarseg_infer import Segmenter
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY

@@ -319,7 +319,15 @@ def test_a_byte_order_mark_goes_before_the_declaration(
     np.testing.assert_array_equal(record.signals_mv, plain.signals_mv)
 
 
-LEAD_NAMES = ("ECG {}", "Lead {}", "ecg lead {}", "MDC_ECG_LEAD_{}", "EKG_{}")
+LEAD_NAMES = (
+    "ECG {}",
+    "Lead {}",
+    "ecg lead {}",
+    "MDC_ECG_LEAD_{}",
+    "EKG_{}",
+    "Ableitung {}",
+    "{} (mV)",
+)
 
 
 @pytest.mark.parametrize("pattern", LEAD_NAMES)
@@ -340,6 +348,27 @@ def test_prefixes_of_lead_names_are_known_in_every_format(
         record = as_format(ecg_factory, make, counts, tmp_path, names)
     assert record.lead_names == LEADS
     np.testing.assert_allclose(record.signals_mv, counts * ecg_factory.STEP_MV, atol=1e-9)
+
+
+def test_romance_names_of_limb_leads() -> None:
+    names = ("DI", "DII", "diii", "aVR", "DaVL", "D1", "V1")
+    assert standard_leads(names) == ("I", "II", "III", "aVR", "DaVL", "D1", "V1")
+
+
+@pytest.mark.parametrize(
+    ("make", "values"),
+    [
+        ("aecg", {"low": "20231205101010Z", "head": "20231205101010Z"}),
+        ("philips", {"day": "2023-12-05T10:10:10", "clock": ""}),
+        ("philips", {"day": "2023-12-05 10:10:10", "clock": "10:10:10"}),
+    ],
+)
+def test_what_follows_a_good_date_does_not_discard_it(
+    make: str, values: dict[str, str], ecg_factory: ModuleType
+) -> None:
+    record = read_ecg_other(getattr(ecg_factory, make)(ecg_factory.counts(), **values))
+    assert record.recorded is not None
+    assert record.recorded.replace(tzinfo=None) == datetime(2023, 12, 5, 10, 10, 10)
 
 
 def test_a_prefixed_name_does_not_take_that_of_another_lead() -> None:

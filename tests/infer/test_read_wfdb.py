@@ -576,3 +576,20 @@ def expect_record_or_error(path: Path) -> None:
         assert record.signals_mv.ndim == 2
         assert record.signals_mv.shape[1] == len(record.lead_names)
         assert record.rate_hz > 0.0
+
+
+def test_data_and_header_of_a_system_that_does_not_tell_capitals_apart(tmp_path: Path) -> None:
+    plain = read(tmp_path)
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    write_record(folder, signals=("REC.DAT 16 1000/mV", "REC.DAT 16 1000/mV"))
+    np.testing.assert_array_equal(read_wfdb(folder / "rec.hea").signals_mv, plain.signals_mv)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_headers_that_an_editor_saved(tmp_path: Path, encoding: str, end: str) -> None:
+    plain = read(tmp_path)
+    header = tmp_path / "rec.hea"
+    header.write_bytes(header.read_text().replace("\n", end).encode(encoding))
+    np.testing.assert_array_equal(read_wfdb(header).signals_mv, plain.signals_mv)

@@ -233,7 +233,7 @@ def test_samples_that_are_no_shades_of_grey(
 ) -> None:
     datasets = dicom_factory.series(PhotometricInterpretation=keyword)
     dicom_factory.write(tmp_path, datasets)
-    assert "no MR images" in refusal(tmp_path)
+    assert "in colours" in refusal(tmp_path)
 
 
 def test_samples_with_a_table_for_a_scale(
@@ -285,3 +285,71 @@ def test_samples_of_32_bits_in_big_endian_order_are_refused(
         dataset._read_little, dataset._read_implicit = False, False
         dataset.save_as(folder / f"{number}.dcm", enforce_file_format=True)
     assert "big-endian" in read_or_refused(folder)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("stored", [8, 10])
+def test_values_that_need_more_bits_than_the_header_says(
+    write_words: Callable[..., Path], syntax: UID, stored: int, refusal: Refusal
+) -> None:
+    """Cut to BitsStored they would wrap round."""
+    words = values(signed=False).astype(np.uint16)
+    path = write_words(words, syntax, BitsStored=stored, HighBit=stored - 1)
+    assert f"BitsStored {stored} and HighBit {stored - 1} say" in refusal(path)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEG2000Lossless])
+def test_negative_values_that_are_called_unsigned(
+    write_words: Callable[..., Path], syntax: UID, refusal: Refusal
+) -> None:
+    words = values(signed=True).astype(np.int16)
+    path = write_words(words, syntax, BitsStored=12, HighBit=11, PixelRepresentation=0)
+    said = refusal(path)
+    assert "hold more bits than BitsStored 12" in said or "PixelRepresentation 0" in said
+
+
+def test_a_codestream_of_other_bits_than_word_and_value(
+    tmp_path: Path, dicom_factory: ModuleType, refusal: Refusal
+) -> None:
+    """Compressed as 12 bits, and 10 in the header: neither the value nor the whole word."""
+    datasets = dicom_factory.series((values(signed=False) & 0x7FF).astype(np.uint16))
+    for dataset in datasets:
+        dataset.BitsStored, dataset.HighBit = 12, 11
+        dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
+        dataset.BitsStored, dataset.HighBit = 10, 9
+    dicom_factory.write(tmp_path, datasets)
+    assert "hold more bits than BitsStored 10" in refusal(tmp_path)
+
+
+def test_overlays_that_are_declared(write_words: Callable[..., Path]) -> None:
+    real = values(signed=False)
+    words = real.astype(np.uint16)
+    for bit in (12, 13, 15):
+        words[:, bit : bit + 9, 5:20] |= np.uint16(1 << bit)
+    path = write_words(words, ExplicitVRLittleEndian, BitsStored=12, HighBit=11)
+    assert "more bits" in str(read_or_refused(path))
+    for file in path.iterdir():
+        dataset = pydicom.dcmread(file)
+        for number, bit in enumerate((12, 13, 15)):
+            dataset.add_new((0x6000 + 2 * number, 0x0102), "US", bit)
+        dataset.save_as(file)
+    np.testing.assert_array_equal(read_or_refused(path), real)
+
+
+def test_a_scale_on_some_slices_only(tmp_path: Path, dicom_factory: ModuleType) -> None:
+    datasets = dicom_factory.series()
+    for dataset in datasets[:2]:
+        dataset.RescaleSlope, dataset.RescaleIntercept = 2, 0
+    dicom_factory.write(tmp_path, datasets)
+    assert any("2 of 6 slices have a RescaleSlope" in w for w in read_study(tmp_path).warnings)
+
+
+def test_pixels_that_are_no_whole_numbers_are_named_as_such(
+    tmp_path: Path, dicom_factory: ModuleType, refusal: Refusal
+) -> None:
+    datasets = dicom_factory.series()
+    for dataset in datasets:
+        del dataset.PixelData
+        dataset.FloatPixelData = bytes(4 * dataset.Rows * dataset.Columns)
+    dicom_factory.write(tmp_path, datasets)
+    assert "holds its pixels as FloatPixelData" in refusal(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import zipfile
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import pydicom
 import pytest
 
 from scarseg_infer.node.counters import Counters
@@ -96,6 +98,66 @@ def test_ecg_by_http_is_no_study_to_ask_for(
         lambda: (found := ask(node, f"/studies/{number}")[1])["state"] == "done" and found
     )
     assert done["result"]["ecg"] is not None
+
+
+def foreign(node_factory: ModuleType, study: list[Any]) -> dict[str, bytes]:
+    """What lies in the folders of a PACS export beside the images, for the most part broken."""
+    localiser = copy.deepcopy(study[0])
+    localiser.SeriesInstanceUID = localiser.SOPInstanceUID = pydicom.uid.generate_uid()
+    localiser.file_meta.MediaStorageSOPInstanceUID = localiser.SOPInstanceUID
+    del localiser.PixelData
+    deflated = copy.deepcopy(localiser)
+    deflated.SOPInstanceUID = pydicom.uid.generate_uid()
+    deflated.file_meta.MediaStorageSOPInstanceUID = deflated.SOPInstanceUID
+    deflated.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    state = copy.deepcopy(deflated)
+    state.SOPClassUID = "1.2.840.10008.5.1.4.1.1.11.1"  # Grayscale Softcopy Presentation State
+    state.file_meta.MediaStorageSOPClassUID = state.SOPClassUID
+    objects = {"localiser": localiser, "deflated": deflated, "state": state}
+    images = {name: node_factory.encoded(item) for name, item in objects.items()}
+    return images | {
+        "stub": bytes(128) + b"DICM",
+        "DICOMDIR": b"no directory",
+        "inner.zip": zipped({"a": b"x"}),
+        "__MACOSX/._1.dcm": b"\0\5\x16\7",
+        "nifti.nii": bytes(400),
+    }
+
+
+def test_foreign_files_by_http_end_no_study(node_factory: ModuleType, node: Any) -> None:
+    study = node_factory.demo_study("FOREIGN")
+    first, *rest = (node_factory.encoded(item) for item in study)
+    body = {f"{n}.dcm": data for n, data in enumerate(rest)} | foreign(node_factory, study)
+    body["without preamble.dcm"] = first[132:]
+    code, answer = ask(node, "/studies", zipped(body), Content_Type="application/zip")
+    assert code == 202
+    # Images of another series are taken, whatever is wrong with them: reading them tells.
+    assert answer["studies"][0]["objects"] == len(study) + 2
+    assert answer["files_left_out"] == 6
+    where = f"/studies/{answer['studies'][0]['id']}"
+    found = node_factory.wait_for(
+        lambda: (s := ask(node, where)[1])["state"] in ("done", "failed") and s
+    )
+    assert found["state"] == "done", found["reason"]
+    said = " ".join(found["result"]["warnings"])
+    assert "damaged or incomplete files are no MR images of the LGE series" in said
+
+
+@pytest.mark.parametrize("end", ["header", "no study"])
+def test_an_image_that_would_be_missed_is_refused(
+    node_factory: ModuleType, node: Any, end: str
+) -> None:
+    """Left out, the others would pass for the whole study."""
+    study = node_factory.demo_study(f"MISSED-{end.replace(' ', '-')}")
+    if end == "no study":
+        del study[3].StudyInstanceUID
+    contents = [node_factory.encoded(item) for item in study]
+    if end == "header":
+        contents[3] = contents[3][:400]
+    body = zipped({f"{n}.dcm": data for n, data in enumerate(contents)})
+    code, answer = ask(node, "/studies", body, Content_Type="application/zip")
+    assert code == 422
+    assert "damaged or lacks its UIDs" in answer["error"]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +39,7 @@ from scarseg_export.train.checkpoint import load_checkpoint
 from scarseg_export.train.infarct_codes import PTBXL_STATEMENT
 from scarseg_export.train.recipe import network_config
 from scarseg_runtime.contract import LEADS, Label
+from scarseg_runtime.edited_text import read_toml
 from scarseg_runtime.errors import ModelError
 from scarseg_runtime.model_file.read import read_model_file
 from scarseg_runtime.version import __version__
@@ -159,8 +159,8 @@ def _by_toml(path: Path, description: Path) -> Described:
 
 def _read_toml(description: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(description.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return read_toml(description)
+    except (OSError, ValueError) as error:
         raise _toml_error(f"it cannot be read: {error}") from error
 
 

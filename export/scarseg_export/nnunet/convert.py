@@ -33,8 +33,10 @@ from tqdm import tqdm
 
 from scarseg_export.deploy.onnx_export import exported_graph, save_model
 from scarseg_export.nnunet.axis import MAX_TILES, covered_pixels
-from scarseg_export.nnunet.folder import load_fold, read_folder
+from scarseg_export.nnunet.folder import read_folder
 from scarseg_export.nnunet.graph import Plan, TiledNet
+from scarseg_export.nnunet.trained import checkpoint_path
+from scarseg_export.nnunet.weights import load_fold
 from scarseg_export.verify.parity import Difference, difference, table_row, write_table
 from scarseg_export.verify.studies import covered, edge_studies, studies
 from scarseg_runtime.contract import IMAGE_INPUTS, OUTPUTS
@@ -69,7 +71,7 @@ def export_nnunet(
         raise UsageError("there can be 1 to 64 tiles along an axis", "Correct --tiles")
     source = read_folder(folder, description)
     nets = [
-        load_fold(source, folder / f"fold_{fold}" / checkpoint, len(source.labels))
+        load_fold(source, checkpoint_path(folder, fold, checkpoint), len(source.labels))
         for fold in folds
     ]
     net = TiledNet(nets, source.plan, source.labels, tiles).eval()

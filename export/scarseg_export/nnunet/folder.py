@@ -1,25 +1,22 @@
-"""Contents of an nnU-Net v2 trained-model folder, checked before anything is built from it."""
+"""Plan, labels and facts of an nnU-Net v2 trained model, checked before anything is built."""
 
 from __future__ import annotations
 
-import json
-import tomllib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from scarseg_export.deploy.described import INTENDED_USE, NEVER_FLAGGED, class_entries
 from scarseg_export.nnunet.graph import Plan
+from scarseg_export.nnunet.trained import CONFIGURATION, check_trained
 from scarseg_runtime.contract import Label
+from scarseg_runtime.edited_text import read_json, read_toml
 from scarseg_runtime.errors import ModelError
 
-CONFIGURATION = "2d"
 CLASSES = {
     "background": Label.BACKGROUND,
     "cavity": Label.LV_CAVITY,
@@ -29,8 +26,12 @@ CLASSES = {
 }
 ARCHITECTURES = ("PlainConvUNet", "ResidualEncoderUNet")
 """Of the package dynamic_network_architectures, which nnU-Net itself builds them with."""
-_WEIGHT_DIMENSIONS_3D = 5
-"""Of a convolution: output and input channels, and three of space."""
+CUBIC = 3
+_SAME_RESAMPLING = {
+    "preprocessor_name": "DefaultPreprocessor",
+    "resampling_fn_data": "resample_data_or_seg_to_shape",
+}
+"""What the exported graph does, as nnU-Net's planners ask for it."""
 _PARTS = {
     "torch.nn.modules.conv.Conv2d": nn.Conv2d,
     "torch.nn.modules.instancenorm.InstanceNorm2d": nn.InstanceNorm2d,
@@ -44,6 +45,8 @@ _PARTS = {
 class Source:
     """Contents of the folder and the TOML."""
 
+    configuration: str
+    """Its name in plans.json."""
     plan: Plan
     labels: list[Label]
     architecture: Mapping[str, Any]
@@ -52,54 +55,59 @@ class Source:
 
 def read_folder(folder: Path, description: Path) -> Source:
     """Plan, label mapping and facts of a trained-model folder. Raises ModelError."""
-    _check_trained(folder)
+    check_trained(folder)
     plans = _read_json(folder / "plans.json")
     dataset = _read_json(folder / "dataset.json")
     entries = _read_toml(description)
     try:
-        configuration = _configuration(plans)
+        name, configuration = _configuration(plans, folder.resolve().name)
         plan = _plan(plans, configuration)
-        labels = _labels(dataset, entries)
+        channels = len(dataset.get("channel_names", dataset.get("modality", {})))
+        labels = _labels(dataset, _classes(entries))
         architecture = _architecture(configuration)
-    except (KeyError, TypeError, IndexError) as error:
+    except ModelError:  # a ValueError, too
+        raise
+    except KeyError as error:
         raise ModelError(
             f"plans.json or dataset.json lack something: {error}", "Is this nnU-Net v2?"
         ) from error
-    if len(dataset.get("channel_names", dataset.get("modality", {}))) != 1:
+    except (TypeError, IndexError, ValueError, AttributeError, StopIteration) as error:
+        raise ModelError(
+            "plans.json or dataset.json are not as nnU-Net v2 writes them",
+            "Pass them as they were beside the checkpoint in training",
+        ) from error
+    if channels != 1:
         raise ModelError("the nnU-Net model wants several channels", "Only LGE alone is supported")
-    return Source(plan, labels, architecture, _facts(entries, plan))
+    return Source(name, plan, labels, architecture, _facts(entries, plan))
 
 
-def _check_trained(folder: Path) -> None:
-    """Whether it can be a trained-model folder. Raises ModelError that says where one may lie."""
-    advice = (
-        "Pass the folder of the trained model, whose name ends in __2d; it holds plans.json, "
-        "dataset.json and fold_0"
-    )
-    if not folder.is_dir():
-        raise ModelError(f"{folder} is no folder", advice)
-    if (folder / "plans.json").is_file() and (folder / "dataset.json").is_file():
-        return
-    inside = sorted(path.name for path in folder.glob("*__*__*") if path.is_dir())
-    flat = [name for name in inside if name.endswith(f"__{CONFIGURATION}")]
-    if flat:
-        advice = f"Pass the trained model in it: {folder / flat[0]}"
-    elif inside:
-        advice = f"It holds no model of the configuration 2d, but {inside[0]}: train nnU-Net's 2d"
-    raise ModelError(f"{folder} is not the folder of a trained model", advice)
+def _configuration(plans: Mapping[str, Any], folder_name: str) -> tuple[str, dict[str, Any]]:
+    """Name of the 2-D configuration and its content with what it inherits.
 
-
-def _configuration(plans: Mapping[str, Any]) -> dict[str, Any]:
-    """The 2-D configuration with what it inherits."""
+    It is the one that the folder's name ends in, where that is known to the plan; else ``2d``.
+    """
+    known = plans["configurations"]
+    suffix = folder_name.rsplit("__", 1)[-1]
+    name = suffix if suffix in known else CONFIGURATION
+    if name not in known:
+        raise ModelError("plans.json has no 2-D configuration", "Train nnU-Net's 2d")
     found: dict[str, Any] = {}
-    name: str | None = CONFIGURATION
-    while name is not None:
-        if name not in plans["configurations"]:
-            raise ModelError("plans.json has no 2-D configuration", "Train nnU-Net's 2d")
-        level = plans["configurations"][name]
+    chain = [name]
+    while chain[-1] is not None:
+        if chain[-1] not in known or chain[-1] in chain[:-1]:
+            raise ModelError(
+                f"configuration {name} of plans.json inherits from one that is not there",
+                "Pass plans.json as it was in training",
+            )
+        level = known[chain[-1]]
         found = {**level, **found}
-        name = level.get("inherits_from")
-    return found
+        chain.append(level.get("inherits_from"))
+    if len(found["patch_size"]) != 2:
+        raise ModelError(
+            f"the folder is of the configuration {name}, whose weights are 3-D",
+            "Pass a training of nnU-Net's 2d configuration, the only one that is supported",
+        )
+    return name, found
 
 
 def _plan(plans: Mapping[str, Any], configuration: Mapping[str, Any]) -> Plan:
@@ -111,6 +119,14 @@ def _plan(plans: Mapping[str, Any], configuration: Mapping[str, Any]) -> Plan:
             "the plan swaps axes: its slices are not those of the images",
             "Plan again on images whose slice axis is their coarsest",
         )
+    for key, expected in _SAME_RESAMPLING.items():
+        if configuration.get(key, expected) != expected:
+            raise ModelError(
+                f"the plan's {key} is {configuration[key]}, which is not supported",
+                f"Use nnU-Net's default, {expected}",
+            )
+    if configuration.get("resampling_fn_data_kwargs", {}).get("order", CUBIC) != CUBIC:
+        raise ModelError("the plan does not resample images by cubic splines", "Use order 3")
     high, wide = configuration["patch_size"]
     row, column = configuration["spacing"][-2:]
     return Plan(
@@ -119,13 +135,29 @@ def _plan(plans: Mapping[str, Any], configuration: Mapping[str, Any]) -> Plan:
     )  # fmt: skip
 
 
-def _labels(dataset: Mapping[str, Any], entries: Mapping[str, Any]) -> list[Label]:
-    """Our label of each nnU-Net class, in its order."""
+def _classes(entries: Mapping[str, Any]) -> Mapping[str, str]:
+    """What each nnU-Net label means, by its name."""
     mapping = entries.get("classes", {})
+    if not isinstance(mapping, dict) or not all(isinstance(v, str) for v in mapping.values()):
+        raise ModelError(
+            "[classes] in the TOML is no table of names", f"Known: {', '.join(CLASSES)}"
+        )
+    return mapping
+
+
+def _labels(dataset: Mapping[str, Any], mapping: Mapping[str, str]) -> list[Label]:
+    """Our label of each nnU-Net class, in its order."""
+    if all(name.isdecimal() for name in dataset["labels"]):
+        raise ModelError(
+            "dataset.json lists labels by number, as nnU-Net v1 did",
+            "Pass the dataset.json of the trained model, which nnU-Net v2 wrote",
+        )
     found: dict[int, Label] = {}
     for name, value in dataset["labels"].items():
-        if not isinstance(value, int):
+        if isinstance(value, list):
             raise ModelError(f"label {name} is a region", "Region-based training is not supported")
+        if not isinstance(value, int):
+            raise ModelError(f"the value of label {name} is no whole number", "Correct it")
         if name == "ignore":
             continue
         if name not in mapping:
@@ -138,6 +170,14 @@ def _labels(dataset: Mapping[str, Any], entries: Mapping[str, Any]) -> list[Labe
     unknown = sorted(set(mapping) - set(dataset["labels"]))
     if unknown:
         raise ModelError(f"dataset.json has no label {unknown[0]}", "Correct [classes]")
+    if sorted(found) != list(range(len(found))):
+        raise ModelError("the labels of dataset.json are not 0, 1, 2 … without a gap", "Correct it")
+    for needed in ("myocardium", "scar"):
+        if CLASSES[needed] not in found.values():
+            raise ModelError(
+                f"no label means {needed}, so there would be no scar in percent of the wall",
+                "Add it to [classes], or train with it",
+            )
     return [found[value] for value in range(len(found))]
 
 
@@ -182,58 +222,6 @@ def _old_arguments(configuration: Mapping[str, Any], name: str) -> dict[str, Any
     }
 
 
-def load_fold(source: Source, checkpoint: Path, classes: int) -> nn.Module:
-    """One fold's network. Raises ModelError naming the first tensor that does not fit."""
-    from dynamic_network_architectures.architectures import unet
-
-    build = getattr(unet, source.architecture["name"])
-    net: nn.Module = build(
-        input_channels=1, num_classes=classes, deep_supervision=False,
-        **source.architecture["arguments"],
-    )  # fmt: skip
-    state = _read_checkpoint(checkpoint)
-    if any(value.ndim == _WEIGHT_DIMENSIONS_3D for value in state.values()):
-        raise ModelError(
-            "the weights of the checkpoint are 3-D, as of nnU-Net's 3d_fullres",
-            "Pass a training of its 2d configuration, the only one that is supported",
-        )
-    for name, value in net.state_dict().items():
-        if name not in state or state[name].shape != value.shape:
-            shape = list(state[name].shape) if name in state else "missing"
-            raise ModelError(
-                f"tensor {name} of the checkpoint is {shape}, the plan wants {list(value.shape)}",
-                "Pass plans.json and checkpoint of one training",
-            )
-    unknown = sorted(state.keys() - net.state_dict().keys())
-    if unknown:
-        raise ModelError(
-            f"the checkpoint has a tensor {unknown[0]} that the plan does not know",
-            "Pass plans.json and checkpoint of one training",
-        )
-    net.load_state_dict(state)
-    return net.eval()
-
-
-def _read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Network weights; nothing but tensors and plain numbers is unpickled."""
-    scalar = np.float64(0).__reduce__()[0]  # numpy moved it between its releases
-    numbers: list[Any] = [np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType, scalar]
-    try:
-        with torch.serialization.safe_globals(numbers):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        state = content["network_weights"]
-    except (OSError, KeyError, TypeError, RuntimeError, EOFError, UnpicklingError) as error:
-        raise ModelError(
-            "the nnU-Net checkpoint is missing, damaged, or holds more than tensors",
-            "Check --fold and --checkpoint",
-        ) from error
-    # torch.compile and distributed training put a prefix before every name.
-    return {
-        name.removeprefix("module.").removeprefix("_orig_mod."): value
-        for name, value in state.items()
-    }
-
-
 def _facts(entries: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     for key in ("name", "version", "training_data", "licence"):
         if not isinstance(entries.get(key), str):
@@ -248,14 +236,23 @@ def _facts(entries: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
         "disagreement_threshold": NEVER_FLAGGED,
         "working_spacing_mm": plan.spacing_mm[0],
         "classes": class_entries(),
-        "min_scar_ml": float(entries.get("min_scar_ml", 0.0)),
+        "min_scar_ml": _min_scar_ml(entries),
         "image_only": True,
     }
 
 
+def _min_scar_ml(entries: Mapping[str, Any]) -> float:
+    value = entries.get("min_scar_ml", 0.0)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ModelError("min_scar_ml in the TOML is no number", "Write it as 0.3")
+    if not 0.0 <= value < math.inf:
+        raise ModelError("min_scar_ml in the TOML is not 0 or more", "Write it as 0.3")
+    return float(value)
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{path.name} is missing or damaged", "Pass nnU-Net's trained-model folder"
@@ -267,10 +264,10 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return read_toml(path)
     except OSError as error:
         raise ModelError(
             f"the TOML of --classes, {path}, cannot be read ({error.strerror})", "Check its path"
         ) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except ValueError as error:
         raise ModelError(f"{path} is not TOML ({error})", "Correct it") from error

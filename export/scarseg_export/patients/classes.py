@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from scarseg_runtime.edited_text import read_toml
 from scarseg_runtime.errors import UsageError
 
 BACKGROUND, CAVITY, MYOCARDIUM, SCAR, RV, UNLABELLED = (
@@ -64,14 +64,14 @@ def read_classes(path: Path) -> Classes:
             none that teaches.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        content = read_toml(path)
     except OSError as error:
         raise UsageError(
-            "the TOML of classes cannot be read",
+            f"the TOML of classes cannot be read ({error.strerror})",
             f"Put {FILE_NAME} beside the table, or pass --classes FILE",
         ) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError("the TOML of classes is damaged", _SOURCE) from error
+    except ValueError as error:
+        raise UsageError(f"the TOML of classes is not TOML ({error})", _SOURCE) from error
     if not content.keys() <= {*TABLES, *ABOUT}:
         known = ", ".join((*ABOUT, *(f"[{name}]" for name in TABLES)))
         raise UsageError("the TOML of classes has an entry of another name", f"Known: {known}")

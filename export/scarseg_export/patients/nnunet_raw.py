@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from scarseg_export.patients.classes import (
     UNLABELLED,
 )
 from scarseg_export.patients.table import write_table
+from scarseg_runtime.edited_text import read_json
 from scarseg_runtime.errors import OutputError, UsageError
 
 CHANNEL = "_0000"
@@ -74,7 +74,7 @@ def write_nnunet_table(folder: Path, table: Path) -> tuple[Path, int]:
 
 def _description(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / "dataset.json").read_text(encoding="utf-8-sig"))
+        found = read_json(folder / "dataset.json")
         channels = found.get("channel_names", found.get("modality", {}))
         labels = found["labels"]
         usable = isinstance(labels, dict) and isinstance(channels, dict)

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from scarseg_runtime.csv_table import cell_text, read_csv
 from scarseg_runtime.errors import UsageError
 
 COLUMNS: Final = (
     "id", "study", "mask", "ecg", "gap_days", "group", "split", "weight", "series",
 )  # fmt: skip
 SPLITS: Final = ("", "train", "validation", "test")
-SEPARATORS: Final = ",;\t|"
 MAX_BYTES: Final = 64 << 20
 _HELP: Final = "See scarseg-export data check --help for its columns"
-_SEPARATOR_LINE: Final = re.compile(r'\A"?sep=.?"?(?:\r\n?|\n)', re.IGNORECASE)
-"""Which some programs put above the head, for Excel."""
-_NOTHING: Final = frozenset(("", "na", "n/a", "nan", "none", "null", "-"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,32 +111,13 @@ def _bytes(path: Path) -> bytes:
 
 
 def _csv(path: Path) -> tuple[list[str], list[list[str]], bool]:
-    text = _SEPARATOR_LINE.sub("", _decoded(_bytes(path)))
-    head = text.split("\n", 1)[0]
-    separator = max(SEPARATORS, key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
-        lines = [line for line in reader if any(cell.strip() for cell in line)]
-    except csv.Error as error:
-        raise UsageError("the table is not CSV", "Save it as CSV, or as Parquet") from error
-    if not lines:
+        found = read_csv(_bytes(path))
+    except ValueError as error:
+        raise UsageError(f"the table {error}", "Save it as CSV, or as Parquet") from error
+    if not found.head:
         raise UsageError("the table is empty", _HELP)
-    return lines[0], lines[1:], separator == ";"
-
-
-def _decoded(data: bytes) -> str:
-    if b"\0" in data and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UsageError("the table is no text", "Save it as CSV, or as Parquet")
-    for encoding in ("utf-16",) if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig",):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            break
-    # What Excel on Windows writes; five bytes are undefined in it, and Latin-1 defines them.
-    try:
-        return data.decode("cp1252")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+    return found.head, found.rows, found.decimal_comma
 
 
 def _parquet(path: Path) -> tuple[list[str], list[list[str]], bool]:
@@ -178,7 +154,7 @@ def _columns(names: list[str]) -> list[str]:
 
 def _row(number: int, cells: Mapping[str, str], folder: Path, comma: bool) -> Row:
     """Raises ValueError with what is wrong."""
-    cell = {name: _value(text) for name, text in cells.items()}
+    cell = {name: cell_text(text) for name, text in cells.items()}
     if any("\0" in text for text in cell.values()):
         raise ValueError("it holds a NUL character")
     if not cell["study"]:
@@ -203,11 +179,6 @@ def _row(number: int, cells: Mapping[str, str], folder: Path, comma: bool) -> Ro
         cell.get("group") or f"row {number}", split,
         1.0 if weight is None else weight, cell.get("series") or None,
     )  # fmt: skip
-
-
-def _value(text: str) -> str:
-    text = text.strip()
-    return "" if text.casefold() in _NOTHING else text
 
 
 def _number(text: str, name: str, comma: bool) -> float | None:

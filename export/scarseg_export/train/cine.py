@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
+from scarseg_runtime.edited_text import edited_text
 from scarseg_runtime.errors import UsageError
 
 Polygon = NDArray[np.float64]
@@ -253,7 +254,7 @@ def _read_frame(image: Path, endo: Path, epi: Path) -> _Frame:
 
 def _read_polygon(path: Path, shape: tuple[int, ...]) -> Polygon:
     try:
-        points = np.array(path.read_text(encoding="utf-8-sig").split(), np.float64).reshape(-1, 2)
+        points = np.array(edited_text(path).split(), np.float64).reshape(-1, 2)
     except (OSError, ValueError) as error:
         raise UsageError("a contour file does not hold pairs of numbers", _ADVICE) from error
     points -= _FIRST_PIXEL

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from scarseg_export.net.network import NetworkConfig
+from scarseg_runtime.edited_text import read_json
 from scarseg_runtime.errors import UsageError
 
 
@@ -71,12 +71,16 @@ def load_recipe(path: Path | None) -> Recipe:
     if path is None:
         return Recipe()
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
+        values = read_json(path)
         if not isinstance(values, dict):
             raise ValueError("not an object")
         return recipe_of(values)
-    except (OSError, ValueError, AttributeError) as error:
-        raise UsageError("the recipe cannot be read as JSON", "Check the file") from error
+    except OSError as error:
+        raise UsageError(
+            f"the recipe cannot be read ({error.strerror})", "Check its path"
+        ) from error
+    except (ValueError, AttributeError) as error:
+        raise UsageError(f"the recipe is not a JSON object ({error})", "Correct it") from error
     except TypeError as error:  # the message names the field
         known = ", ".join(field.name for field in dataclasses.fields(Recipe))
         raise UsageError(f"the recipe has an unknown field ({error})", f"Known: {known}") from error

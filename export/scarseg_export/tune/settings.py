@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from scarseg_export.train.recipe import Recipe, recipe_of
+from scarseg_runtime.edited_text import read_json
 from scarseg_runtime.errors import UsageError
 
 
@@ -53,12 +53,16 @@ def load_settings(path: Path | None, **changes: Any) -> TuneSettings:
         UsageError: the file cannot be read or names an unknown field, or a value makes no sense.
     """
     try:
-        values = {} if path is None else json.loads(path.read_text(encoding="utf-8-sig"))
+        values = {} if path is None else read_json(path)
         recipe = {"cine_share": 0.0, "ecg_real_steps": 0, **values.pop("recipe", {})}
         values |= {name: value for name, value in changes.items() if value is not None}
         settings = TuneSettings(recipe=recipe_of(recipe), **values)
-    except (OSError, ValueError, AttributeError) as error:
-        raise UsageError("the recipe cannot be read as JSON", "Check the file") from error
+    except OSError as error:
+        raise UsageError(
+            f"the recipe cannot be read ({error.strerror})", "Check its path"
+        ) from error
+    except (ValueError, AttributeError) as error:
+        raise UsageError(f"the recipe is not a JSON object ({error})", "Correct it") from error
     except TypeError as error:  # the message names the field
         known = ", ".join(found.name for found in dataclasses.fields(TuneSettings))
         raise UsageError(f"the recipe has an unknown field ({error})", f"Known: {known}") from error

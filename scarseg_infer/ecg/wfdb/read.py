@@ -34,6 +34,7 @@ from scarseg_infer.ecg.wfdb.plain import (
 from scarseg_infer.ecg.wfdb.when import recorded_at
 from scarseg_infer.host.quiet import quiet_readers
 from scarseg_runtime.contract import LEADS
+from scarseg_runtime.edited_text import decoded_text
 from scarseg_runtime.errors import EcgError
 
 MAX_HEADER_BYTES: Final = 1 << 20
@@ -96,7 +97,7 @@ def read_wfdb(path: str | Path) -> EcgRecord:
     header_path = _find_header(Path(path))
     header = _check_header(_read_text(header_path))
     folder = header_path.parent
-    read = _read(header.text, [_beside(folder, name) for name in header.files], folder)
+    read = _read(header.text, [data_file(folder, name) for name in header.files], folder)
     warnings = header.warnings
     if read.damaged:
         warnings += ("The ECG samples do not match the checksums in the header.",)
@@ -156,8 +157,8 @@ def _read_text(path: Path) -> str:
     if len(content) > MAX_HEADER_BYTES:
         raise EcgError("the ECG header is far too large for a WFDB header", _EXPORT_AGAIN)
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
+        text = decoded_text(content)
+    except ValueError:
         text = content.decode("latin-1")
     return text.replace("\N{MICRO SIGN}V", "uV").replace("\N{GREEK SMALL LETTER MU}V", "uV")
 
@@ -206,7 +207,7 @@ def _check_name(name: str) -> None:
         raise EcgError(*_OUTSIDE)
 
 
-def _beside(folder: Path, name: str) -> Path:
+def data_file(folder: Path, name: str) -> Path:
     """The data file of this name in the header's folder or, if its folder is there too, below it.
 
     Raises:
@@ -217,9 +218,21 @@ def _beside(folder: Path, name: str) -> Path:
     elsewhere = any(part in ("", "..") or ":" in part for part in parts)
     if len(parts) > 1 and not elsewhere and _is_file(folder.joinpath(*parts)):
         return folder.joinpath(*parts)
+    if not _is_file(beside):
+        beside = _in_other_case(beside) or beside
     if elsewhere and not _is_file(beside):
         raise EcgError(*_OUTSIDE)
     return beside
+
+
+def _in_other_case(path: Path) -> Path | None:
+    """The one file whose name differs in capitals alone: the record was made on a system that
+    does not tell them apart."""
+    try:
+        found = [p for p in path.parent.iterdir() if p.name.casefold() == path.name.casefold()]
+    except OSError:
+        return None
+    return found[0] if len(found) == 1 else None
 
 
 def _is_multi_segment(record: list[str], lines: list[str]) -> bool:

@@ -24,7 +24,7 @@ from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import Any, Final
 
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 from scarseg_infer.ecg.dicom import ECG_CLASSES
 from scarseg_infer.node.dicom.receive import HEADER, IMAGE_CLASSES, arrival_of
@@ -33,7 +33,8 @@ from scarseg_infer.node.queue.outbox import RESULT_JSON
 from scarseg_infer.node.queue.received import Arrival, Queue
 from scarseg_infer.node.queue.storage import Storage
 from scarseg_infer.study.archive import ArchiveFiles, open_archive
-from scarseg_infer.study.dicom.parse import PARSE_ERRORS, parse, text
+from scarseg_infer.study.dicom.header import looks_like_dicom
+from scarseg_infer.study.dicom.parse import PARSE_ERRORS, parse, salvage, sop_class_of, text
 from scarseg_infer.study.files import MAX_FILE_BYTES
 from scarseg_runtime.errors import StudyError
 
@@ -125,6 +126,11 @@ class StudyApi:
                 # Left out, the others would pass for the whole study.
                 if arrival and (content is None or len(content) > limit):
                     return problem(413, f"Objects of at most {limit >> 20} MB are taken.")
+                if not arrival and content is not None and _is_image(content):
+                    return problem(
+                        422, "An MR image in the zip is damaged or lacks its UIDs: the others "
+                        "would pass for the whole study. Export it again.",
+                    )  # fmt: skip
                 if arrival and content is not None:
                     wanted.append(number)
                     size += len(content)
@@ -250,17 +256,29 @@ def announced_length(headers: Message) -> int | Answer:
 
 
 def arrival_in_file(data: bytes | None) -> Arrival | None:
-    """A DICOM file as if it had come by C-STORE; None for anything but MR images and ECGs."""
-    if not data or data[128:132] != b"DICM":
+    """A DICOM file as if it had come by C-STORE; None for anything but MR images and ECGs.
+
+    Of a file that does not parse as a whole its header counts: whoever reads the study knows
+    whether it is a slice that is missed.
+    """
+    if not data or not looks_like_dicom(data):
         return None
     try:
-        header = parse(data, HEADER)
+        header: Dataset = parse(data, HEADER)
+    except PARSE_ERRORS:
+        header = salvage(data, HEADER)
+    try:
         sop_class = text(header, "SOPClassUID")
         if sop_class not in (*IMAGE_CLASSES, *ECG_CLASSES):
             return None
         return arrival_of(header, data, (sop_class, text(header, "SOPInstanceUID")))
     except PARSE_ERRORS:
         return None
+
+
+def _is_image(data: bytes) -> bool:
+    """True for a DICOM file whose meta information calls it an MR image."""
+    return looks_like_dicom(data) and sop_class_of(data) in IMAGE_CLASSES
 
 
 def embedded_pdf(data: bytes) -> bytes:

@@ -60,6 +60,7 @@ PLANE_KEYWORDS: Final = ("Rows", "Columns", *_COUNTS)
 
 _ARCHIVES: Final = (b"PK\3\4", b"PK\5\6", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07")
 """How zip, 7z and rar begin."""
+_REAL_PIXELS: Final = ("FloatPixelData", "DoubleFloatPixelData")
 
 
 class FileKind(Enum):
@@ -72,7 +73,9 @@ class FileKind(Enum):
     DIRECTORY = auto()
     """DICOMDIR: an index of the others."""
     OTHER_OBJECT = auto()
-    """DICOM, but no grey-scale MR image."""
+    """DICOM, but no MR image."""
+    COLOURS = auto()
+    """An MR image, but not in shades of grey."""
     MULTI_FRAME = auto()
     """Several images in one object, without saying of each where it lies."""
     TOO_LARGE = auto()
@@ -147,7 +150,7 @@ def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[Sl
     Raises:
         StudyError: it is a DICOM file, but damaged or cut short.
     """
-    if not _looks_like_dicom(data):
+    if not looks_like_dicom(data):
         return FileKind.ARCHIVE if _is_packed(data) else FileKind.NOT_DICOM, []
     try:
         dataset = parse(data)
@@ -173,6 +176,11 @@ def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[Sl
     kind = _kind_of(dataset, sop_class)
     if kind is not FileKind.MR_SLICE:
         return kind, []
+    if real := [name for name in _REAL_PIXELS if name in dataset]:
+        raise StudyError(
+            f"{label} holds its pixels as {real[0]}, which is not supported",
+            "Export the original images of the scanner, whose pixels are whole numbers",
+        )
     if "PixelData" not in dataset:  # pydicom stops without an error where a file ends early
         raise StudyError(
             f"{label} has no PixelData, or is cut short", "Export or copy the study again"
@@ -203,7 +211,8 @@ def _whole(dataset: Dataset, keyword: str) -> int | None:
     return None if value is None else int(value)
 
 
-def _looks_like_dicom(data: bytes) -> bool:
+def looks_like_dicom(data: bytes) -> bool:
+    """True where a file begins as DICOM does."""
     # Old exports lack the preamble and begin with an element of group 0002 or 0008.
     return data[128:132] == b"DICM" or data[:2] in (b"\x02\x00", b"\x08\x00")
 
@@ -215,10 +224,12 @@ def _is_packed(data: bytes) -> bool:
 def _kind_of(dataset: Dataset, sop_class: str) -> FileKind:
     if sop_class == MediaStorageDirectoryStorage:
         return FileKind.DIRECTORY
-    if (_whole(dataset, "SamplesPerPixel") or 1) != 1:
-        return FileKind.OTHER_OBJECT
-    if text(dataset, "PhotometricInterpretation") not in ("", *GREY):  # colours, or a table of them
-        return FileKind.OTHER_OBJECT
+    colours = (_whole(dataset, "SamplesPerPixel") or 1) != 1
+    # Of several samples, or a table of colours.
+    colours |= text(dataset, "PhotometricInterpretation") not in ("", *GREY)
+    if colours:
+        is_mr = sop_class in (MRImageStorage, *ENHANCED_CLASSES)
+        return FileKind.COLOURS if is_mr else FileKind.OTHER_OBJECT
     if sop_class in ENHANCED_CLASSES:
         return FileKind.MR_SLICE
     if sop_class != MRImageStorage:

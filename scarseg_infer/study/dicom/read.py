@@ -36,7 +36,7 @@ from scarseg_infer.study.dicom.header import (
     broken_file,
     read_headers,
 )
-from scarseg_infer.study.dicom.parse import PARSE_ERRORS, damaged, parse, text
+from scarseg_infer.study.dicom.parse import PARSE_ERRORS, damaged, number, parse, text
 from scarseg_infer.study.dicom.pixels import slice_pixels
 from scarseg_infer.study.dicom.rank import Candidate, judge, orientation_of
 from scarseg_infer.study.dicom.series import (
@@ -67,6 +67,7 @@ _IGNORED: Final = {
         "DICOM object that is not an MR image",
         "DICOM objects that are not MR images",
     ),
+    FileKind.COLOURS: ("MR image in colours", "MR images in colours"),
     FileKind.MULTI_FRAME: ("multi-frame MR object", "multi-frame MR objects"),
     FileKind.TOO_LARGE: (
         "file too large or complex to be an LGE image",
@@ -230,6 +231,11 @@ def _nothing(count: int, kinds: Counter[FileKind]) -> StudyError:
         )
     if kinds[FileKind.TOO_LARGE]:
         return StudyError("the study holds files that are too large or complex for LGE", ADVICE)
+    if kinds[FileKind.COLOURS]:
+        return StudyError(
+            "the MR images of the study are in colours",
+            "Export the original images of the scanner, not screenshots or coloured maps",
+        )
     if kinds[FileKind.OTHER_OBJECT]:
         return StudyError("the study holds DICOM objects but no MR images", ADVICE)
     if kinds[FileKind.ARCHIVE]:
@@ -297,6 +303,7 @@ def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStac
             *doubtful,
             *odd,
             *_loss(datasets),
+            *_scales(datasets),
             *character_set_warnings(settled),
             *time_notes,
         ),
@@ -337,6 +344,19 @@ def _loss(datasets: Sequence[Dataset]) -> tuple[str, ...]:
     if not any(text(dataset, "LossyImageCompression") == "01" for dataset in datasets):
         return ()
     return ("The images have been compressed with loss: fine detail may be gone.",)
+
+
+def _scales(datasets: Sequence[Dataset]) -> tuple[str, ...]:
+    """A warning where some slices have a scale and others none: their signals differ by it."""
+    given = [number(dataset, "RescaleSlope") is not None for dataset in datasets]
+    if all(given) or not any(given):
+        return ()
+    if all(number(dataset, "RescaleSlope") in (None, 1.0) for dataset in datasets):
+        return ()
+    return (
+        f"Only {sum(given)} of {len(given)} slices have a RescaleSlope: the others are read as "
+        "they are stored, and signals may not compare between slices.",
+    )
 
 
 def _thickness_mm(group: SliceGroup) -> float | None:

@@ -22,6 +22,8 @@ WORD_BITS: Final = (8, 16, 32)
 OVERSHOOT: Final = 1 / 8
 """By this share of their range values may leave it where they were compressed with loss; they are
 cut off there. What lies beyond was no value before it was compressed."""
+UNDECLARED_PLANES: Final = 1
+"""Bits above the value that may be an overlay plane of which the header says nothing."""
 _OVERLAY_GROUPS: Final = range(0x6000, 0x6020, 2)
 _OVERLAY_BIT: Final = 0x0102
 _EXPORT: Final = "Export the study uncompressed, or correct the header"
@@ -113,6 +115,7 @@ def samples(
         return _short_words(words, bits, claim, label)
     if lossy and claim is not None:
         return _nearly(words, bits, claim, label)
+    _check_above(words, bits, claim, image, label)
     if bits.unused_below and not _has_overlay_below(image, bits.unused_below):
         below = _unsigned(words) & ((1 << bits.unused_below) - 1)
         if below.any():
@@ -122,6 +125,42 @@ def samples(
                 f"{bits.unused_below} bits of its words are unused, and they are not",
             )
     return _cut_out(words, bits.stored, bits.high, signed=bits.signed)
+
+
+def _check_above(
+    words: NDArray[Any], bits: SampleBits, claim: Claim | None, image: Dataset, label: str
+) -> None:
+    """Raise StudyError where what lies above the value belongs to it: cut off, it would be lost.
+
+    An old overlay plane is a single bit. Several of them that nothing declares are a value of more
+    bits than BitsStored says, or the sign of values that PixelRepresentation calls unsigned.
+    """
+    above = bits.allocated - bits.high - 1
+    if claim is not None:
+        above = min(above, max(claim.bits - bits.high - 1, 0))
+        negative = claim.signed and not bits.signed
+        if negative and (_cut_out(words, claim.bits, claim.bits - 1, signed=True) < 0).any():
+            raise _contradiction(
+                label,
+                "its compressed pixels have values below zero and PixelRepresentation 0 says that "
+                "it has none",
+            )
+    if not above:
+        return
+    held = (_unsigned(words) >> (bits.high + 1)) & ((1 << above) - 1)
+    padding = number(image, "PixelPaddingValue")
+    if padding is not None:  # may be what no value can be
+        held = held[_unsigned(words) != int(padding) % (1 << bits.allocated)]
+    used = held[held != (1 << above) - 1] if bits.signed else held  # all set: the sign
+    planes = int(np.bitwise_or.reduce(used, axis=None)) if used.size else 0
+    sign = not bits.signed and above > 1 and np.isin(held, (0, (1 << above) - 1)).all()
+    partial = claim is not None and claim.bits not in (bits.high + 1, bits.allocated)
+    few = planes.bit_count() <= UNDECLARED_PLANES and not sign and not partial
+    if planes and not few and not _has_overlay_above(image, bits.high):
+        raise _contradiction(
+            label,
+            f"its words hold more bits than BitsStored {bits.stored} and HighBit {bits.high} say",
+        )
 
 
 def padding_in(
@@ -206,12 +245,19 @@ def _as_represented(word: int, bits: int, signed: bool) -> int:
 
 
 def _has_overlay_below(image: Dataset, bits: int) -> bool:
-    """True where an overlay plane is said to lie in the lowest ``bits`` (PS3.3, C.9.2)."""
-    for group in _OVERLAY_GROUPS:
-        element = image.get((group, _OVERLAY_BIT))
-        if element is not None and str(element.value).isdecimal() and int(element.value) < bits:
-            return True
-    return False
+    """True where an overlay plane is said to lie in the lowest ``bits``."""
+    return any(place < bits for place in _overlay_planes(image))
+
+
+def _has_overlay_above(image: Dataset, high: int) -> bool:
+    return any(place > high for place in _overlay_planes(image))
+
+
+def _overlay_planes(image: Dataset) -> list[int]:
+    """Bits of a word that are said to be an overlay plane (PS3.3, C.9.2)."""
+    found = [image.get((group, _OVERLAY_BIT)) for group in _OVERLAY_GROUPS]
+    values = [str(element.value) for element in found if element is not None]
+    return [int(value) for value in values if value.isdecimal()]
 
 
 def _whole(image: Dataset, keyword: str, label: str) -> int:

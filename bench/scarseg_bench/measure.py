@@ -40,7 +40,7 @@ class Row:
     way: str
     precision: str
     error: str | None = None
-    """Why there is no number."""
+    """Reason that there is no number."""
     times_s: list[float] = field(default_factory=list)
     load_s: float | None = None
     first_s: float | None = None

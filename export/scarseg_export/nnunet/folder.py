@@ -71,7 +71,8 @@ def read_folder(folder: Path, description: Path) -> Source:
 
 
 def _check_trained(folder: Path) -> None:
-    """Whether it can be a trained-model folder. Raises ModelError that says where one may lie."""
+    """Check that it can be a trained-model folder. Raises ModelError that says where one may
+    lie."""
     advice = (
         "Pass the folder of the trained model, whose name ends in __2d; it holds plans.json, "
         "dataset.json and fold_0"

@@ -134,7 +134,7 @@ def pair_losses(
 
 @dataclass(frozen=True)
 class Pairs:
-    """What agreement and τ compare, of N patients."""
+    """Arrays that agreement and τ compare, of N patients."""
 
     belief: Tensor
     """[N, 2, VARIANTS, 17] and [N, 2, VARIANTS, 2] of the own and the stale ECG."""

@@ -75,7 +75,7 @@ class OnnxSession:
 
 
 def _providers(provider: str) -> list[Any]:
-    """What InferenceSession takes as ``providers``."""
+    """Make what InferenceSession takes as ``providers``."""
     if provider == "cpu":
         return [ONNXRUNTIME_NAMES["cpu"]]
     if ONNXRUNTIME_NAMES["cuda"] not in import_onnxruntime().get_available_providers():

@@ -21,7 +21,10 @@ BUSY_SPREAD = 1.5
 
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar; imports nothing heavy."""
-    top = argparse.ArgumentParser(prog="scarseg-bench", description=__doc__)
+    top = argparse.ArgumentParser(
+        prog="scarseg-bench",
+        description="Run the shipped model in every way in one run, with parity beside.",
+    )
     add = top.add_argument
     add("--out", type=Path, help="folder for bench.json, bench.md and bench.png")
     add("--quick", action="store_true", help="few runs, network and warm study only")

@@ -45,7 +45,7 @@ from scarseg_export.net.sampling import (
     sampled,
 )
 from scarseg_export.net.seen import Fused, Place, Seen
-from scarseg_export.net.taff import TemporalWeight, mix
+from scarseg_export.net.time_weight import TemporalWeight, mix
 from scarseg_export.net.unet import UNet
 from scarseg_runtime.contract import LEADS, Label
 

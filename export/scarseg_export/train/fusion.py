@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from scarseg_export.net.fusion import Agreement, Fusion, moved, segment_evidence, unheard
 from scarseg_export.net.network import ScarNet
-from scarseg_export.net.taff import AgeLikelihood, TemporalWeight, mix
+from scarseg_export.net.time_weight import AgeLikelihood, TemporalWeight, mix
 from scarseg_export.train.buffers import FUSION
 from scarseg_export.train.loop import Rate, run_steps
 from scarseg_export.train.paired import OWN, STALE, VARIANTS, Patient, mixed_patients

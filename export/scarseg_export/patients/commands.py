@@ -67,7 +67,7 @@ def to_nnunet(arguments: argparse.Namespace) -> None:
     count, left_out = write_data_set(arguments.table, arguments.out, arguments.classes)
     for problem in left_out:
         print(problem.line())
-    print(f"{arguments.out}: {count} patients")
+    print(f"{arguments.out}: {count} cases, one a patient")
 
 
 def score(arguments: argparse.Namespace) -> None:

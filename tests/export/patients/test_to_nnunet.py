@@ -85,7 +85,7 @@ def test_rows_that_cannot_be_used_are_named_and_left_out(
     out = tmp_path / "Dataset003_LGE"
     assert main(["data", "to-nnunet", str(table), "-o", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "row 1: error" in said and "1 patients" in said
+    assert "row 1: error" in said and "1 cases" in said
     assert [path.name for path in (out / "labelsTr").iterdir()] == ["row_0002.nii.gz"]
     assert main(["data", "to-nnunet", str(table), "-o", str(out)]) == OutputError.exit_code
 

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from scarseg_export.deploy.onnx_export import exported_graph, save_model
 from scarseg_export.nnunet.folder import load_fold, read_folder
@@ -72,7 +73,7 @@ def _parity(net: TiledNet, target: Path, cases: int) -> dict[str, Any]:
     names = [spec.name for spec in OUTPUTS]
     found: list[Difference] = []
     chosen = list(studies(cases))[:cases] + [s for s in edge_studies() if len(s.lge) < 10]
-    for study in chosen:
+    for study in tqdm(chosen, desc="the file is there; compare it with PyTorch", mininterval=10):
         arrays = study.arrays(image_only=True)
         with torch.no_grad():
             values = net(*(torch.from_numpy(array) for array in arrays.values()))

@@ -1,4 +1,4 @@
-"""How much faster two workers of scarseg-cohort are than one, on this machine.
+"""Gain of two workers of scarseg-cohort over one, on this machine.
 
     python bench/cohort_scaling.py [--studies 40] [--rounds 2]
 

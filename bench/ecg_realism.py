@@ -1,4 +1,4 @@
-"""How far the twin's normal beats are from real ones, and what an encoder makes of real ECGs.
+"""Distance of the twin's normal beats from real ones, and what an encoder makes of real ECGs.
 
     python bench/ecg_realism.py PTBXL_FOLDER [--cache FOLDER] [--count 600]
         [--encoder ecg.pt]   state dict of an encoder, such as RUN/ecg.pt: AUROC on real ECGs
@@ -79,7 +79,7 @@ def simulated_normals(count: int) -> np.ndarray:
 
 
 def measures(beats: np.ndarray) -> dict[str, np.ndarray]:
-    """What a cardiologist would measure, [N] each."""
+    """Measure what a cardiologist would, [N] each."""
     found: dict[str, np.ndarray] = {}
     qrs, late = beats[:, :, _span(-60, 60)], beats[:, :, _span(140, 420)]
     early = beats[:, :, _span(-60, 0)]

@@ -1,4 +1,4 @@
-"""What the DICOM node promises, tried for long: kills at random points, and many studies.
+"""Promises of the DICOM node, tried for long: kills at random points, and many studies.
 
     python bench/node_soak.py kills --kills 30     # kill -9 again and again while studies come
     python bench/node_soak.py soak --studies 200   # several senders at once, memory over time
@@ -120,7 +120,7 @@ def _content(dataset: Any) -> str:
 
 
 def broken_promises(node: Any, archive: Any, senders: Senders) -> list[str]:
-    """What was promised and did not come true; the node must have sent everything."""
+    """List what was promised and did not come true; the node must have sent everything."""
     import pydicom
 
     found = list(senders.odd_answers)
@@ -227,7 +227,7 @@ def _wait_for_a_moment(
 
 
 def _interrupted(node: Any) -> list[str]:
-    """What a node was in the middle of when it was killed."""
+    """List what a node was in the middle of when it was killed."""
     data = node.folder / "data"
     found = {
         "receiving": any((data / "incoming").iterdir()),

@@ -1,4 +1,4 @@
-"""What fine-tuning on one's own patients brings, where the truth is known: a shifted twin.
+"""Gain by fine-tuning on one's own patients, where the truth is known: a shifted twin.
 
     python bench/own_patients.py OUT [--from MODEL] [--sizes 20 60 103] [--folds 5] [--ways ...]
 

@@ -35,8 +35,8 @@ its metadata."""
 
 
 def bill_of_materials(python: str | Path) -> Document:
-    """What is installed for interpreter ``python``, or in the environment of that folder, and our
-    models. Raises subprocess.CalledProcessError where the environment cannot be read."""
+    """List what is installed for interpreter ``python``, or in the environment of that folder, and
+    our models. Raises subprocess.CalledProcessError where the environment cannot be read."""
     command = [
         sys.executable, "-m", "cyclonedx_py", "environment", "--spec-version", "1.6",
         "--output-reproducible", "--no-validate",

@@ -1,4 +1,4 @@
-"""How fast the digital twin is: paired patients and ECGs a second on one core.
+"""Speed of the digital twin: paired patients and ECGs a second on one core.
 
 python bench/twin.py [--patients 60]
 """

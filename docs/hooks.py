@@ -114,15 +114,24 @@ def help_texts(program: str) -> Iterator[str]:
         parser: argparse.ArgumentParser = importlib.import_module(PARSERS[program]).parser()
         parser.prog = program
         yield f"```text\n{parser.format_help()}```"
-        for action in parser._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                for name, command in action.choices.items():
-                    yield f"### {program} {name}\n\n```text\n{command.format_help()}```"
+        for name, command in _commands(parser, program):
+            yield f"### {name}\n\n```text\n{command.format_help()}```"
     finally:
         if before is None:
             del os.environ["COLUMNS"]
         else:
             os.environ["COLUMNS"] = before
+
+
+def _commands(
+    parser: argparse.ArgumentParser, name: str
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Commands below a parser, and theirs, by all of their words."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, command in action.choices.items():
+                yield f"{name} {word}", command
+                yield from _commands(command, f"{name} {word}")
 
 
 def schema_table(schema: Mapping[str, Any], key: str) -> str:

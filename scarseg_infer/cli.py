@@ -19,8 +19,8 @@ EXIT_CODES = """exit codes:
   4 ECG unreadable or unsuitable   5 model or provider   6 output
   130 interrupted   143 stopped by SIGTERM
 
-Research use only. Not a medical device. The shipped reference model is trained on a digital
-twin and has never seen a patient's scar."""
+Research use only. Not a medical device. The shipped reference model is trained on simulated
+and re-rendered hearts and on real ECGs, and has never seen the image of a patient's scar."""
 
 INTERRUPTED = 130
 
@@ -39,8 +39,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line's grammar; imports nothing heavy, so --help is instant."""
     arguments = _Parser(
         prog="scarseg-infer",
-        description="Find myocardial scar in an LGE short-axis MRI study, helped by a 12-lead "
-        "ECG that counts the less the further in time it lies from the MRI.",
+        description="Find myocardial scar in an LGE short-axis MRI study, helped by a 12-lead ECG\n"
+        "that counts the less the further in time it lies from the MRI.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

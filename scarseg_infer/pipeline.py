@@ -138,7 +138,7 @@ def use_of(model: Model) -> ModelUse:
 def _doubts(
     fused: Quantities, image_only: Quantities, ecg: EcgUse, chosen: Candidate, slices: int
 ) -> Iterator[str]:
-    """What in the result itself calls for a second look."""
+    """Warn of what in the result itself calls for a second look."""
     if fused.myocardium_ml == 0:
         yield "No left ventricle was found in the image."
     elif _implausible(fused.myocardium_g, slices):

@@ -35,7 +35,7 @@ class ReadPair:
     stack: LgeStack
     record: EcgRecord | None
     seconds: float
-    """What reading took."""
+    """Time that reading took."""
 
 
 class ReadAhead:
@@ -145,6 +145,7 @@ def _result_or_error(
 
 
 def _awaited(coming: Future[T], control: RunControl) -> T:
-    """What comes, or what is raised instead; CancelledError where ``control`` stops it before."""
+    """Wait for what comes, or raise what came instead; CancelledError where ``control`` stops it
+    before."""
     control.wait(lambda limit_s: bool(wait([coming], limit_s).done))
     return coming.result()

@@ -9,6 +9,9 @@ import ast
 import dataclasses
 import inspect
 import re
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import get_args
 
@@ -104,16 +107,33 @@ def test_names() -> None:
         assert getattr(scarseg_infer, name) is not None
 
 
-def test_type_checkers_see_the_names_that_there_are() -> None:
-    tree = ast.parse(Path(scarseg_infer.__file__).read_text(encoding="utf-8"))
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
-    seen = {
+def test_the_stub_is_nothing_but_public_names() -> None:
+    """What type checkers see and what can be imported are one list: no line is passed over."""
+    stub = Path(scarseg_infer.__file__).with_suffix(".pyi").read_text(encoding="utf-8")
+    lines = [node for node in ast.parse(stub).body if not isinstance(node, ast.Expr)]
+    assert {
         alias.asname: node.module
-        for node in block.body
+        for node in lines
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
-    }
-    assert seen == scarseg_infer._MODULES
+        if alias.asname == alias.name
+    } == scarseg_infer._MODULES
+    assert len(lines) == len(NAMES)
+
+
+def test_names_are_found_in_a_zip(tmp_path: Path) -> None:
+    """Some hosts ship Python so."""
+    package = Path(scarseg_infer.__file__).parent
+    with zipfile.ZipFile(tmp_path / "host.zip", "w") as archive:
+        for name in ("__init__.py", "__init__.pyi"):
+            archive.write(package / name, f"scarseg_infer/{name}")
+    code = "import scarseg_infer; print(scarseg_infer.__file__, *scarseg_infer.__all__)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(tmp_path / "host.zip")}, cwd=tmp_path,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    place, *names = run.stdout.split()
+    assert "host.zip" in place and set(names) == NAMES
 
 
 def test_signatures() -> None:

@@ -15,7 +15,10 @@ from scarseg_runtime.edited_text import read_json
 
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar; imports nothing heavy."""
-    top = argparse.ArgumentParser(prog="scarseg-bench", description=__doc__)
+    top = argparse.ArgumentParser(
+        prog="scarseg-bench",
+        description="Run the shipped model in every way in one run, with parity beside.",
+    )
     add = top.add_argument
     add("--out", type=Path, help="folder for bench.json, bench.md, readme.md and bench.png")
     add("--minutes", type=float, default=4.0, help="nothing is begun in the last (%(default)g)")

@@ -55,7 +55,7 @@ def predictor_run(
 def _default_plans(
     root: Path, pixels: NDArray[np.float32], spacing_mm: tuple[float, float, float]
 ) -> dict[str, Any]:
-    """What nnU-Net's own planner makes of a data set of such volumes."""
+    """Plans that nnU-Net's own planner makes of a data set of such volumes."""
     for name in ("raw", "preprocessed", "results"):  # nnunetv2 reads them when it is imported
         os.environ[f"nnUNet_{name}"] = str(root / name)
     import nibabel

@@ -152,7 +152,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def compare(first: dict[str, Any], second: dict[str, Any]) -> str:
-    """How the medians of two runs differ; marked where outside the first's own spread."""
+    """Compare the medians of two runs; marked where outside the first's own spread."""
     before = {(r["scope"], r["name"]): r for r in first["rows"] if "p50_ms" in r}
     lines = ["| scope | way | before ms | after ms | ratio | |", "|---|---|---|---|---|---|"]
     for row in second["rows"]:

@@ -57,7 +57,7 @@ def serve(pipe: Connection, kind: str, way: str, precision: str, threads: int) -
 
 
 def _work(kind: str, way: str, precision: str, arrays: Arrays, threads: int) -> Work:
-    """What a row does in one run, giving labels and scar probability."""
+    """Make the function that a row calls in one run, giving labels and scar probability."""
     if kind == "warm study":
         return _study(way, precision, threads)
     return NetworkRun(_session(way, precision, threads), arrays)

@@ -28,7 +28,11 @@ def twin(arguments: argparse.Namespace) -> None:
 def data(arguments: argparse.Namespace) -> None:
     from scarseg_export.patients import commands
 
-    actions = {"check": commands.check, "from-nnunet": commands.from_nnunet}
+    actions = {
+        "check": commands.check,
+        "from-nnunet": commands.from_nnunet,
+        "to-nnunet": commands.to_nnunet,
+    }
     actions[arguments.action](arguments)
 
 

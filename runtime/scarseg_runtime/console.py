@@ -91,7 +91,7 @@ class _Guarded:
             self._try(lambda: self._stream.flush())
 
     def let_go(self) -> None:
-        """What a broken stream still holds goes nowhere: Python's end would try once more and give
+        """Send nowhere what a broken stream still holds: Python's end would try once more and give
         an exit code of its own."""
         if self._gone or self.failed is not None:
             with suppress(OSError, ValueError, AttributeError):

@@ -26,7 +26,7 @@ def install_command(extra: str) -> str:
 
 @cache
 def _installed_from() -> str | None:
-    """What pip knows us by: our name on an index, or a wheel's file; None for a source folder."""
+    """Name that pip knows us by: ours on an index, or a wheel's file; None for a source folder."""
     try:
         text = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
     except metadata.PackageNotFoundError:  # run from a checkout

@@ -60,7 +60,7 @@ EARLY_RR: Final = 0.8
 """A beat that follows in less than this share of the mean RR interval came early. The window
 of the beat before it holds part of it, and its own holds part of the T wave before."""
 FAST_BPM: Final = 150.0
-"""From this rate on ECG scar criteria do not hold (clinical-facts: Selvester exclusions)."""
+"""From this rate on ECG scar criteria do not hold (an exclusion of the Selvester score)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from scarseg_runtime.errors import CancelledError, RunTimeoutError, UsageError
 
 POLL_S: Final = 0.01
-"""How often something that cannot be waited for is looked at: far below what a user notices, and
+"""Time between two looks at something that cannot be waited for: far below what a user notices, and
 a hundred wake-ups a second cost nothing beside a network."""
 
 
@@ -94,7 +94,8 @@ class RunControl:
         self._raise(raised)
 
     def _raise(self, raised: list[BaseException]) -> None:
-        """What the host's signal raised, or CancelledError or RunTimeoutError, if anything."""
+        """Raise what the host's signal raised, or CancelledError or RunTimeoutError, if
+        anything."""
         for error in raised:
             raise error
         self.check()

@@ -72,7 +72,7 @@ def authentication(address: str) -> dict[str, str]:
 
 
 def _refusal(address: str, mode: str) -> str:
-    """What Ray says where the cluster does not talk to us, "" if it does. In another process: Ray
+    """Ray's words where the cluster does not talk to us, "" if it does. In another process: Ray
     settles how it authenticates when it is imported, and crashes where a token is missing."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:

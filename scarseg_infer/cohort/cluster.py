@@ -133,7 +133,7 @@ def cause(error: BaseException) -> str:
 
 
 def _fitting(ray: ModuleType, workers: int | None, threads: int) -> int:
-    """How many workers to use, of which the machines can take at least one."""
+    """Count the workers to use, of which the machines can take at least one."""
     cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     room = sum(number // threads for number in cores)
     if not room:

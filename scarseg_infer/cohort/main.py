@@ -47,8 +47,8 @@ call done counts.
 
 exit codes: as of scarseg-infer; 7 done, but studies failed; 130 interrupted, 143 stopped by SIGTERM
 
-Research use only. Not a medical device. The shipped reference model is trained on a digital
-twin and has never seen a patient's scar."""
+Research use only. Not a medical device. The shipped reference model is trained on simulated
+and re-rendered hearts and on real ECGs, and has never seen the image of a patient's scar."""
 
 
 def parser() -> argparse.ArgumentParser:

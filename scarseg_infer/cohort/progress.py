@@ -12,10 +12,11 @@ from scarseg_infer.cohort.journal import Outcome
 
 SHOW_S: Final = 10.0
 _WINDOW_S: Final = 300.0
-"""How far back the rate looks, and further where that were fewer than _FEWEST studies."""
+"""Time that the rate looks back, and further where that were fewer than _FEWEST studies."""
 _FEWEST: Final = 10
 _COMPUTED_S: Final = 0.05
-"""What fails sooner was never computed: a path that does not exist, or no study."""
+"""Least time of a study that was computed. What fails sooner was never computed: a path that does
+not exist, or no study."""
 
 
 class Progress:
@@ -31,7 +32,8 @@ class Progress:
         self._total, self._quiet, self._now = total, quiet, now
         self._shown = now()
         self._computed: deque[float] = deque()
-        """When studies were computed, of late: what is skipped says nothing of the rest."""
+        """Moments at which studies were computed, of late: what is skipped says nothing of the
+        rest."""
         self.counts: Counter[str] = Counter()
 
     def told(self, outcome: Outcome) -> None:

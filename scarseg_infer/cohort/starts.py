@@ -25,7 +25,7 @@ class Starts:
 
     def __init__(self, progress: Progress) -> None:
         self.problem: ScarsegError | None = None
-        """What was wrong with the last start; None where it went well."""
+        """Error of the last start; None where it went well."""
         self._progress = progress
         self._ever = False
         self._deaths = 0
@@ -74,7 +74,7 @@ class Starts:
 
 
 def start_error(version: str, exit_code: int, message: str) -> ScarsegError | None:
-    """What is wrong by the answer of ``StudyWorker.start``."""
+    """Error by the answer of ``StudyWorker.start``."""
     if version != __version__:
         return UsageError(
             f"a machine of the cluster has scarseg-infer {version}, this one {__version__}",

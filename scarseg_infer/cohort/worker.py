@@ -34,7 +34,7 @@ class WorkerOptions:
     model_files: Mapping[str, bytes]
     """The model file and its FP16 variant by name; empty for the model that is shipped."""
     model_name: str
-    """Which of ``model_files`` to load."""
+    """Key of the one of ``model_files`` to load."""
     settings: str
     """All of this that a result depends on, version and model included; see ``inputs.py``. What a
     worker finds on its machine, such as the provider that ``auto`` takes, is no part of it: the

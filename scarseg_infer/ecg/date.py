@@ -18,9 +18,9 @@ NO_DATE: Final = "The ECG's date is not a date: the time gap is unknown."
 NO_CLOCK: Final = "The ECG's time of day is not a time: only its date is used."
 
 Moment = tuple[datetime | None, bool, tuple[str, ...]]
-"""When an ECG was recorded, whether that is a date only, and warnings."""
+"""Time at which an ECG was recorded, whether that is a date only, and warnings."""
 Order = Literal["day first", "month first", "either"]
-"""What 01/10/1990 means where a text comes from."""
+"""Meaning of 01/10/1990 where a text comes from."""
 
 _UNKNOWN: Final = "when it was recorded is unknown"
 _HOLDS_NONE: Final = (

@@ -11,7 +11,7 @@ from scarseg_runtime.errors import EcgError
 
 _HEAD_BYTES: Final = 4096
 _ECG_CLASSES: Final = b"1.2.840.10008.5.1.4.1.1.9.1."
-"""How the UIDs of the ECG waveform classes begin (PS3.4 B.5)."""
+"""Beginning of the UIDs of the ECG waveform classes (PS3.4 B.5)."""
 
 
 def read_ecg(path: str | Path) -> EcgRecord:

@@ -27,7 +27,7 @@ MAX_MV: Final = 1000.0
 MAX_DURATION_S: Final = 3600.0
 """A recording over hours is not a resting ECG."""
 MAX_ANALYSED_S: Final = 300.0
-"""What is filtered and resampled at once, which takes 3 s; more beats make no better mean."""
+"""Most that is filtered and resampled at once, which takes 3 s; more beats make no better mean."""
 
 MV_PER_UNIT: Final = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6}
 """Factor to millivolts by unit in lower case; whatever is not here is no voltage."""

@@ -59,7 +59,7 @@ MAX_EXPANDED_BYTES: Final = 4 << 20
 """Of compressed leads: minutes of twelve at 500 Hz."""
 _MAX_LEADS: Final = 256
 _START_KEYS: Final = ("start_sample", "LeadTimeOffset")
-"""Where the library puts it that a lead begins later (SCP-ECG section 3; MUSE)."""
+"""Keys by which the library says that a lead begins later (SCP-ECG section 3; MUSE)."""
 
 # What parsers of damaged files raise besides the library's own errors.
 _PARSE_ERRORS: Final = (
@@ -162,7 +162,7 @@ def _damaged(kind: OtherFormat) -> EcgError:
 
 
 def _notes(heard: Sequence[str]) -> tuple[str, ...]:
-    """What users should know of the library's warnings, which may quote the file."""
+    """Tell users what they should know of the library's warnings, which may quote the file."""
     notes = set()
     for message in heard:
         if re.search(r"CRC|checksum", message, re.IGNORECASE):

@@ -23,7 +23,7 @@ _EDF_DAY: Final = re.compile(r"(\d{2})\.(\d{2})\.(\d{2})", re.ASCII)
 _EDF_CLOCK: Final = re.compile(r"(\d{2})\.(\d{2})\.(\d{2})", re.ASCII)
 _EDF_START: Final = re.compile(r"Startdate (\S+)")
 _EDF_UNKNOWN: Final = "01.01.85"
-"""What writers put for an unknown date, the earliest that two digits of a year can give."""
+"""Stand-in of writers for an unknown date, the earliest that two digits of a year can give."""
 _EDF_FIRST_YEAR: Final = 85
 _EDF_LAST_YEAR: Final = 2084
 _MOST_MINUTES: Final = 14 * 60

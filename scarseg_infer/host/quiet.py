@@ -19,14 +19,14 @@ _TALKATIVE_LOGGERS: Final = (
 
 
 class _ReadingThreads(threading.local):
-    """Which threads are reading: what they say is silenced, what others say is not ours to hide.
+    """Threads that are reading: what they say is silenced, what others say is not ours to hide.
 
     Stands as a filter of loggers, and in a filter of warnings where a message's pattern would be.
     """
 
     def __init__(self) -> None:
         self.heard: list[list[str]] = []
-        """What was silenced, for each of the blocks that this thread is in."""
+        """Messages that were silenced, for each of the blocks that this thread is in."""
 
     def match(self, message: str) -> bool:
         """As a compiled pattern would."""

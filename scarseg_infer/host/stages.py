@@ -22,7 +22,7 @@ DONE_BEFORE: Final[dict[Stage, float]] = {
     "network": 0.5,
     "quantify": 0.9,
 }
-"""How much of a run is done when a stage begins, by what they take in the demo study."""
+"""Share of a run that is done when a stage begins, by what they take in the demo study."""
 
 
 _END: Final = dict(zip(DONE_BEFORE, [*list(DONE_BEFORE.values())[1:], 1.0], strict=True))

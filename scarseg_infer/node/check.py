@@ -31,7 +31,7 @@ def check_start(config: Config) -> str:
 
 
 def _check_data(folder: Path) -> None:
-    """Whether the folder is there and writable, or can be made."""
+    """Check that the folder is there and writable, or can be made."""
     there = folder
     try:
         while not there.exists() and there != there.parent:

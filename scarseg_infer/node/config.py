@@ -31,7 +31,7 @@ from scarseg_runtime.install import install_command
 from scarseg_runtime.providers.registry import PRECISIONS, PROVIDERS
 
 OBJECTS: Final = ("seg", "sr", "dicom-pdf")
-"""What can be sent to peers, by the names of write/folder.py, in the order of sending."""
+"""Objects that can be sent to peers, by the names of write/folder.py, in the order of sending."""
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 _WEEK_S: Final = 7 * 86400
@@ -128,7 +128,7 @@ class StudyRules(Struct, frozen=True, forbid_unknown_fields=True):
     attempts: Annotated[int, Meta(ge=1, le=1000)] = 5
     """Tries at a study at which the process died or met a defect; then it is given up."""
     keep_days: Annotated[float, Meta(ge=0, le=_CENTURY_DAYS)] = 7
-    """How long received objects and results stay after the last delivery."""
+    """Days that received objects and results stay after the last delivery."""
 
     @property
     def steps_keep_s(self) -> float:
@@ -140,7 +140,7 @@ class Peer(Struct, frozen=True, forbid_unknown_fields=True):
     """``[[peers]]``: another application entity."""
 
     name: Text
-    """How logs and metrics call it."""
+    """Name in logs and metrics."""
     ae_title: AeTitle
     host: Host
     port: Port
@@ -261,7 +261,7 @@ def read_config(path: Path) -> Config:
 
 
 def _check_together(found: Config) -> None:
-    """What no value shows by itself."""
+    """Check what no value shows by itself."""
     node, status = found.node, found.status
     if found.tls:
         server_context(found.tls)  # says what does not fit

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scarseg_infer.segmenter import Segmenter
 
 _PACKAGES: Final = ("pynetdicom", "msgspec")
-"""What the extra ``node`` brings. Asked for before the configuration is read: what that says of
+"""Packages of the extra ``node``. Asked for before the configuration is read: what that says of
 another extra would lead only half of the way."""
 STOP_S: Final = 20.0
 """For running associations, and again for objects being sent, after a signal to stop: less in all

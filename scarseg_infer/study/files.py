@@ -137,7 +137,7 @@ class WatchedFiles:
 
 
 def _regular_files(folder: Path, limit: int) -> list[Path]:
-    """Where the regular files lie, in name order; links to folders are not followed.
+    """List where the regular files lie, in name order; links to folders are not followed.
 
     Raises:
         StudyError: a folder cannot be listed, there are more than ``limit`` files or folders, or
@@ -169,7 +169,7 @@ def _regular_files(folder: Path, limit: int) -> list[Path]:
 
 
 def _place(entry: os.DirEntry[str], root: str) -> Path | None:
-    """Where a regular file lies; None for folders and what is no file.
+    """Path of a regular file; None for folders and what is no file.
 
     Raises StudyError for a link that leads out of ``root`` or to nothing that can be read: what
     it stood for may be a slice.

@@ -90,7 +90,7 @@ def _axes(orientation: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.fl
 
 
 def _stack_warnings(stack: LgeStack) -> Iterator[str]:
-    """What is odd about the stack's geometry."""
+    """Warn of what is odd about the stack's geometry."""
     tilt = short_axis_tilt_deg(stack.normal)
     if tilt > SHORT_AXIS_TRUST_DEG:
         yield (

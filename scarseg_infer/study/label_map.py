@@ -40,7 +40,7 @@ def check_no_label_map(pixels: NDArray[Any]) -> None:
 
 
 def _is_patched(pixels: NDArray[Any], values: NDArray[Any]) -> bool:
-    """Whether a stack shows areas of one number each."""
+    """Tell whether a stack shows areas of one number each."""
     if len(values) > MOST_PATCHES or not (values == np.floor(values)).all():
         return False
     numbers, counts = np.unique(pixels, return_counts=True)

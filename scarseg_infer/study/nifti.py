@@ -49,7 +49,8 @@ _UNKNOWN: Final = (
     "that is found, and lie on the wrong walls if the image is stored mirrored."
 )
 _LEAST_OFFSET: Final = {False: 352, True: 544}
-"""Where voxels may begin: behind the header of NIfTI-1 and -2 and the four bytes after it."""
+"""First offset at which voxels may begin: behind the header of NIfTI-1 and -2 and the four bytes
+after it."""
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _UNIT_MM: Final = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # NIfTI: unknown (mm by habit), m, mm, µm
 _SPACE_UNIT_MASK: Final = 0x07  # the low bits of xyzt_units; the others are the unit of time
@@ -263,7 +264,7 @@ def _grid(lps: NDArray[np.float64], spacing_mm: NDArray[np.float64], apart_mm: f
 def _contradictions(
     lengths_mm: NDArray[np.float64], spacing_mm: NDArray[np.float64], apart_mm: float
 ) -> tuple[str, ...]:
-    """Where two sources of geometry in the file disagree: neither says how the heart lies then."""
+    """Warn of two sources of geometry that disagree: neither says how the heart lies then."""
     found = []
     if not np.allclose(lengths_mm, spacing_mm, rtol=AFFINE_TOLERANCE, atol=0.0):
         claimed, real = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 PreferredKind = Literal["PSIR", "magnitude"]
-"""Which of two reconstructions of the same slices is read when a study holds both."""
+"""Reconstruction that is read when a study holds two of the same slices."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 ImageKind = Literal["PSIR", "magnitude", "phase", "unknown type"]
-"""How an LGE image was reconstructed."""
+"""Reconstruction of an LGE image."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -60,8 +60,8 @@ def check_out(out: Path, *, overwrite: bool) -> None:
 
 
 def _kind(out: Path) -> int:
-    """What there is, 0 if nothing, by one look: between two, another writer's result may have been
-    put in the place of an older one."""
+    """File type of what is there, 0 if nothing, by one look: between two, another writer's result
+    may have been put in the place of an older one."""
     try:
         return out.stat().st_mode
     except FileNotFoundError:

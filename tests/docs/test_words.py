@@ -12,12 +12,16 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
+    ROOT / "MODEL_CARD.md",
+    ROOT / "SECURITY.md",
+    ROOT / "runtime" / "examples" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
 MOST_README_LINES = 150
 MOST_WORDS = 35
 FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
+IMAGE = re.compile(r"!\[[^\]]*\]\([^)\s]+\)")
 LINK = re.compile(r"!?\[([^\]]*)\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 NOT_PROSE = re.compile(r"^(#|\||<!--|:::|    )")
@@ -32,7 +36,7 @@ WRONG = {
 
 def prose(text: str) -> Iterator[str]:
     """Paragraphs and items of lists, each on one line, code as one word, links as their words."""
-    text = LINK.sub(r"\1", CODE.sub("code", FENCE.sub("", text)))
+    text = LINK.sub(r"\1", IMAGE.sub("", CODE.sub("code", FENCE.sub("", text))))
     block: list[str] = []
     for line in [*text.splitlines(), ""]:
         starts = re.match(r"\s*(?:[-*>]|\d+\.) ", line)
@@ -70,7 +74,9 @@ def test_sentences_begin_with_what_they_are_about(name: str) -> None:
         one
         for paragraph in prose(text)
         for one in sentences(paragraph)
-        if re.match(r"(What|Whether|How|Which)\b", one) and len(one.split()) > 4 and "?" not in one
+        if re.match(r"(What|Whether|How|Which|Why|Who)\b", one)
+        and len(one.split()) > 4
+        and "?" not in one
     ]
     assert hidden == []
 

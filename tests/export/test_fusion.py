@@ -19,7 +19,7 @@ from scarseg_export.net.fusion import (
     segment_evidence,
 )
 from scarseg_export.net.network import NetworkConfig, ScarNet
-from scarseg_export.net.taff import AgeLikelihood, TemporalWeight
+from scarseg_export.net.time_weight import AgeLikelihood, TemporalWeight
 from scarseg_export.train.fusion import Pairs, agreement_loss
 from scarseg_runtime.contract import BEAT_SAMPLES
 

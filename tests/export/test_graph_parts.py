@@ -23,7 +23,7 @@ from scarseg_export.net.sampling import (
     view,
 )
 from scarseg_export.net.seen import Place, Seen
-from scarseg_export.net.taff import TemporalWeight, mix
+from scarseg_export.net.time_weight import TemporalWeight, mix
 from scarseg_runtime import taff as policy
 from scarseg_runtime.atlas import segment_at
 

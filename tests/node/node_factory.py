@@ -46,9 +46,9 @@ from scarseg_infer.node.queue.storage import Storage
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 60.0
-SOON_QUIET = "quiet_s = 0.5"
-"""Contents of [study] for a node that gets each study in one association. On a machine under twelve
-times its load 0.25 s went by from one object to the next."""
+SOON_QUIET = "quiet_s = 0.3"
+"""Contents of [study] for a node that gets each study in one association. Where image and ECG come
+in two, the default of :func:`make_node` leaves time between them."""
 
 
 def _ports() -> ModuleType:

@@ -49,7 +49,7 @@ class ArmResults:
     disagreement_stale: float
     disagreement_swapped: float
     no_ecg_is_image_only: bool
-    """Whether the scar map without an ECG is that of the image path, bit for bit."""
+    """True where the scar map without an ECG is that of the image path, bit for bit."""
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ class Estimate:
     draws: Array
     """[draws] mean over seeds."""
     patients: int
-    """That had a value."""
+    """Count of those that had a value."""
 
     def __sub__(self, other: Estimate) -> Estimate:
         fewer = min(self.patients, other.patients)

@@ -23,7 +23,7 @@ from scarseg_export.twin.image import ImageStack
 SetName = Literal["clinical", "spread", "semi-real"]
 SETS: tuple[SetName, ...] = ("clinical", "spread")
 SEMI_REAL: SetName = "semi-real"
-"""Where real ECGs are at hand."""
+"""Only made where real ECGs are at hand."""
 
 SIZE, SPACING_MM, WANDER_MM = 176, 1.6, 30.0
 SET_OFFSET = {"clinical": 0, "spread": 1_000_000, "semi-real": 2_000_000}
@@ -42,7 +42,7 @@ class UnseenPatient:
     stack: ImageStack
     gap_days: float
     stale: bool
-    """Whether the ECG of that gap shows another scar state than the image."""
+    """True where the ECG of that gap shows another scar state than the image."""
     fresh_beat: NDArray[np.float32]
     """[12, 512] the ECG of the MRI's own day."""
     stale_beat: NDArray[np.float32]

@@ -69,7 +69,7 @@ class HeartFrame:
 
 @dataclass(frozen=True)
 class Sectors:
-    """Where the segments of each slice border each other.
+    """Borders between the segments of each slice.
 
     Half-planes instead of angles: no arc tangent, which some providers lack, and per pixel nothing
     but comparisons.
@@ -134,7 +134,7 @@ def direction(
 
 
 def sectors_of(frame: HeartFrame) -> Sectors:
-    """Where the segments border each other, in the axes of the crops."""
+    """Find where the segments border each other, in the axes of the crops."""
     like = frame.towards
     ends, rows = like.new_tensor(RING_ENDS), like.new_tensor(RING_ROWS)
     # The row of a ring is that of the one before and a step.

@@ -45,7 +45,7 @@ from scarseg_export.net.sampling import (
     sampled,
 )
 from scarseg_export.net.seen import Fused, Place, Seen
-from scarseg_export.net.taff import TemporalWeight, mix
+from scarseg_export.net.time_weight import TemporalWeight, mix
 from scarseg_export.net.unet import UNet
 from scarseg_runtime.contract import LEADS, Label
 
@@ -139,7 +139,8 @@ def _window(points: Tensor, centre: Tensor, radius_mm: float) -> Tensor:
 
 
 RV_REACH_MM = 60.0
-"""How far from the LV's centre an RV may be: the SD of a window against islands elsewhere."""
+"""Distance from the LV's centre at which an RV may be: the SD of a window against islands
+elsewhere."""
 
 
 def turn_from(weight: Tensor, points: Tensor, centres: Tensor) -> Tensor:
@@ -223,7 +224,7 @@ def remote_contrast(pixels: Tensor, probability: Tensor) -> Tensor:
 
 
 STEEPNESS = 4.0
-"""How sharply darker than the mean is told from brighter, per unit of the pixels."""
+"""Sharpness with which darker than the mean is told from brighter, per unit of the pixels."""
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PixelGrid:
-    """Where the pixels of a study's slices lie."""
+    """Place of the pixels of a study's slices."""
 
     columns: Tensor
     """[W] 0, 1, …"""

@@ -1,4 +1,4 @@
-"""What the network has found in one study, on its way from the pixels to the answer."""
+"""Findings of the network in one study, on its way from the pixels to the answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scarseg_export.net.sampling import PixelGrid
 
 @dataclass(frozen=True)
 class Place:
-    """Where the heart lies in its images, and how."""
+    """Place of the heart in its images, and how it lies."""
 
     centres_mm: Tensor
     """[S, 2] LV centre of every slice, from the image centre."""
@@ -27,7 +27,7 @@ class Seen:
 
     grid: PixelGrid
     place: Place
-    """Where the crops lie in the image, and how they are turned."""
+    """Place of the crops in the image, and how they are turned."""
     frame: HeartFrame
     sectors: Sectors
     """Both in the axes of the crops."""

@@ -31,7 +31,7 @@ def covered_pixels(patch: int, tiles: int) -> int:
 
 @dataclass(frozen=True)
 class Axis:
-    """How tiles lie along rows or columns. The plan's grid has ``size`` pixels on the box, and
+    """Layout of tiles along rows or columns. The plan's grid has ``size`` pixels on the box, and
     tiles also cover the padding to at least one patch."""
 
     first: Tensor

@@ -102,7 +102,9 @@ def _parity(net: TiledNet, target: Path, cases: int) -> dict[str, Any]:
     found: list[Difference] = []
     metadata = read_model_file(target).metadata
     chosen = list(studies(cases))[:cases] + [s for s in edge_studies() if len(s.lge) < 10]
-    for study in tqdm(covered(chosen, metadata), desc="compare with PyTorch", mininterval=2):
+    for study in tqdm(
+        covered(chosen, metadata), desc="the file is there; compare it with PyTorch", mininterval=2
+    ):
         arrays = study.arrays(image_only=True)
         with torch.no_grad():
             values = net(*(torch.from_numpy(array) for array in arrays.values()))

@@ -40,7 +40,7 @@ Cavity, myocardium, RV or scar may be missing: what nobody drew is not learned.
 
 
 def data_arguments(data: argparse.ArgumentParser) -> None:
-    """``data check`` and ``data from-nnunet``."""
+    """``data check``, ``data from-nnunet`` and ``data to-nnunet``."""
     add = data.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser
     check = add("check", help="explain every problem of a table by row",
                 formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -54,6 +54,12 @@ def data_arguments(data: argparse.ArgumentParser) -> None:
     nnunet.add_argument("folder", type=Path, metavar="DATASET", help="DatasetXXX_Name")
     nnunet.add_argument("-o", "--out", type=Path, required=True, metavar="TABLE.csv",
                         help="classes.toml is written beside it")  # fmt: skip
+    training = add("to-nnunet", help="make a raw data set of nnU-Net v2 of a table",
+                   description="Images and masks in the orientation in which the product shows "
+                   "them, as a network must see them in training to be exported.")  # fmt: skip
+    table_arguments(training)
+    training.add_argument("-o", "--out", type=Path, required=True, metavar="DATASET",
+                          help="new folder, DatasetXXX_Name")  # fmt: skip
 
 
 def score_arguments(score: argparse.ArgumentParser) -> None:

@@ -58,6 +58,16 @@ def from_nnunet(arguments: argparse.Namespace) -> None:
     print(f"{table}: {rows} rows")
 
 
+def to_nnunet(arguments: argparse.Namespace) -> None:
+    """``data to-nnunet TABLE``: rows that cannot be used are named and left out."""
+    from scarseg_export.patients.to_nnunet import write_data_set
+
+    count, left_out = write_data_set(arguments.table, arguments.out, arguments.classes)
+    for problem in left_out:
+        print(problem.line())
+    print(f"{arguments.out}: {count} cases, one a patient")
+
+
 def score(arguments: argparse.Namespace) -> None:
     """``score TABLE``."""
     from scarseg_export.score.command import score_table

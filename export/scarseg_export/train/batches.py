@@ -27,7 +27,7 @@ from scarseg_runtime.contract import Label
 CENTRE_JITTER_MM = 5.0
 """As far off as the localiser may be on real studies."""
 SCAR_SLICES = 1.5
-"""How much oftener slices with scar are drawn than others."""
+"""Factor by which slices with scar are drawn oftener than others."""
 LONE_SLICE = 0.15
 """Share of slices that are shown without their neighbours, as in a study of one slice."""
 TURN_JITTER_DEG = 12.0

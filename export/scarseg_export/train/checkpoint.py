@@ -27,9 +27,10 @@ class Checkpoint:
     ecg_scores: dict[str, Any] = field(default_factory=dict)
     """Of the ECG branch on real ECGs (metadata of the same name); empty without any."""
     folded: bool = False
-    """Whether BatchNorm is folded into the convolutions: the training began with a model file."""
+    """True where BatchNorm is folded into the convolutions: the training began with a model
+    file."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What a model file made of this must say instead of what follows from the recipe."""
+    """Facts that a model file made of this must say instead of what follows from the recipe."""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

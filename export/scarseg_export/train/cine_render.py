@@ -25,7 +25,7 @@ from scarseg_runtime.contract import Label
 FloatArray = NDArray[np.float32]
 
 BORDER_MM = 25.0
-"""How far outside the epicardium the distances to both contours are known."""
+"""Distance outside the epicardium to which the distances to both contours are known."""
 MIN_WALL_MM = 3.0
 CINE_BLUR_MM = 2.5
 """Width over which the cine goes from wall to blood."""
@@ -33,7 +33,7 @@ CINE_BLUR_MM = 2.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Measured:
-    """What does not change between renderings of a stack."""
+    """Facts of a stack that no rendering changes."""
 
     tissue: FloatArray
     """[S, H, W] 0 the slice's own myocardium, 1 its blood."""

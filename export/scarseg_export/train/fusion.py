@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from scarseg_export.net.fusion import Agreement, Fusion, moved, segment_evidence, unheard
 from scarseg_export.net.network import ScarNet
-from scarseg_export.net.taff import AgeLikelihood, TemporalWeight, mix
+from scarseg_export.net.time_weight import AgeLikelihood, TemporalWeight, mix
 from scarseg_export.train.buffers import FUSION
 from scarseg_export.train.loop import Rate, run_steps
 from scarseg_export.train.paired import OWN, STALE, VARIANTS, Patient, mixed_patients
@@ -134,7 +134,7 @@ def pair_losses(
 
 @dataclass(frozen=True)
 class Pairs:
-    """What agreement and τ compare, of N patients."""
+    """Arrays that agreement and τ compare, of N patients."""
 
     belief: Tensor
     """[N, 2, VARIANTS, 17] and [N, 2, VARIANTS, 2] of the own and the stale ECG."""

@@ -35,7 +35,7 @@ _SEGMENT = segment_at(*np.broadcast_arrays(_ANGLE, _LEVEL))
 
 @dataclass(frozen=True)
 class EcgClasses:
-    """What pairing needs to know of N real records; small, so that it travels between processes."""
+    """Facts of N real records that pairing needs; small, so that it travels between processes."""
 
     kind: NDArray[np.str_]
     """``infarct``, ``normal`` or ``other``."""

@@ -41,7 +41,7 @@ Counts = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Setting:
-    """What bounds the ECG's influence."""
+    """Bounds of the ECG's influence."""
 
     delta_max: float
     agreement_gate: float

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from scarseg_export.net.fusion import moved
 from scarseg_export.net.network import ScarNet
-from scarseg_export.net.taff import AgeLikelihood
+from scarseg_export.net.time_weight import AgeLikelihood
 from scarseg_export.patients.load import OwnPatient
 from scarseg_export.train.buffers import FUSION
 from scarseg_export.train.fusion import (

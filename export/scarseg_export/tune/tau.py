@@ -1,6 +1,6 @@
 """The time constant of ECGs from pairs of known gaps: an estimate with its interval, or none.
 
-The likelihood is that of TAFF's training (net/taff.py). Here it is profiled: for every time
+The likelihood is that of TAFF's training (net/time_weight.py). Here it is profiled: for every time
 constant of a grid the other parameters are fitted anew, and what lies within 1.92 of the best
 log-likelihood is the 95 % interval (Wilks). A hundred pairs may well not tell: then the interval
 says so.
@@ -18,7 +18,7 @@ import torch
 from scipy.optimize import minimize
 from scipy.stats import chi2
 
-from scarseg_export.net.taff import AgeLikelihood
+from scarseg_export.net.time_weight import AgeLikelihood
 from scarseg_export.train.fusion import Pairs
 from scarseg_export.tune.pairs import OwnPair
 

@@ -66,7 +66,7 @@ class Physics:
     duration_anterior_ms: float = -2.92
     """Longer at endocardium, base, septum and anterior wall by so much."""
     duration_late: float = 0.573
-    """What is activated a millisecond later repolarises earlier by so many milliseconds."""
+    """Milliseconds by which a node repolarises earlier for each that it is activated later."""
     recovery_ms: float = 50.2
     """Width of the repolarisation of a node."""
     sag_ms: float = 50.2

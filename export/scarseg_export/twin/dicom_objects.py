@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 MRI_TIME: Final = datetime(2024, 3, 4, 10, 30)
-"""When every simulated MRI was taken; the ECG lies the case's gap before it."""
+"""Time at which every simulated MRI was taken; the ECG lies the case's gap before it."""
 STEP_MV: Final = 0.001
-"""What one count of an ECG sample means."""
+"""Voltage of one count of an ECG sample."""
 
 
 def slice_dataset(
@@ -137,7 +137,7 @@ def _code(value: str, scheme: str, meaning: str) -> Dataset:
 
 
 def _new(case: Case, sop_class_uid: str, role: str) -> Dataset:
-    """What both kinds of object have; the UID follows from the role."""
+    """Make what both kinds of object have; the UID follows from the role."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import UID, ExplicitVRLittleEndian
 

@@ -14,7 +14,7 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class SliceGrid:
-    """Where slices lie in the heart; display orientation, base → apex."""
+    """Place of slices in the heart; display orientation, base → apex."""
 
     rows: int
     columns: int

@@ -24,7 +24,7 @@ FloatArray = NDArray[np.float32]
 
 _TABLE_DEG = np.arange(0.0, 360.0, 0.5, dtype=np.float32)
 SUBLEVELS = (-0.25, 0.25)
-"""Where in a slice's thickness it is sampled: the partial volume of two halves."""
+"""Places in a slice's thickness at which it is sampled: the partial volume of two halves."""
 RV_WALL_MM = 3.0
 RIM_MM = 7.0
 """Depth of the trabeculated, slowly flowing layer of the cavity under the endocardium."""
@@ -48,7 +48,7 @@ class ImageStack:
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """What both sub-slices of every slice share."""
+    """Facts that both sub-slices of every slice share."""
 
     anatomy: Anatomy
     maps: tuple[ScarMap, ScarMap]

@@ -12,11 +12,11 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How one acquisition looks. Amplitudes in units of blood − myocardium."""
+    """Appearance of one acquisition. Amplitudes in units of blood − myocardium."""
 
     scar: float
     scar_patches: float
-    """How much its brightness varies over a few mm, relative."""
+    """Amount by which its brightness varies over a few mm, relative."""
     scar_border_mm: float
     """Width over which scar goes over into healthy wall."""
     rv_blood: float

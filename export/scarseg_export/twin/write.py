@@ -21,7 +21,7 @@ from scarseg_runtime.errors import OutputError
 
 STRIP_S = 10.0
 WANDER_MM = 15.0
-"""How far the heart may lie from the image centre."""
+"""Greatest distance of the heart from the image centre."""
 
 
 CLASSES_TOML = """\

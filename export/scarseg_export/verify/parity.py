@@ -119,9 +119,9 @@ def _name(candidate: Candidate) -> str:
 
 
 def _reference(model: ModelFile) -> tuple[Callable[[Study], Outputs], str]:
-    """What all are compared with: PyTorch FP32 with the weights of the file. An image-only model
-    of another architecture was compared with PyTorch when it was exported; its reference here is
-    ONNX Runtime on the CPU in FP32."""
+    """Make the reference that all are compared with: PyTorch FP32 with the weights of the file. An
+    image-only model of another architecture was compared with PyTorch when it was exported; its
+    reference here is ONNX Runtime on the CPU in FP32."""
     if model.metadata.image_only:
         from scarseg_runtime.providers.onnxruntime.session import OnnxSession
 

@@ -48,7 +48,7 @@ _STANDARD_DOMAINS: Final = (b"", b"ai.onnx")
 _SIZE_INPUTS: Final = {
     b"Expand": (1,), b"ConstantOfShape": (0,), b"Tile": (1,), b"Resize": (1, 2, 3),
 }  # fmt: skip
-"""Which inputs of an operator say how large its output is, or how often its input is repeated."""
+"""Inputs of an operator that say how large its output is, or how often its input is repeated."""
 _SIZE_ATTRIBUTES: Final = {
     b"dilations", b"kernel_shape", b"output_padding", b"output_shape", b"strides",
 }  # fmt: skip

@@ -82,13 +82,13 @@ class ModelMetadata:
     half_convolutions: int
     """Convolutions that must compute in FP16; 0 in an FP32 file."""
     image_only: bool
-    """Whether the graph has no ECG inputs."""
+    """True where the graph has no ECG inputs."""
     fp32_graph_sha256: str
     """Of the graph that an FP16 variant was made of; empty in an FP32 file."""
     twin_scores: Mapping[str, Any]
     """Test scores on the digital twin, with the command that measured them."""
     ecg_scores: Mapping[str, Any]
-    """What the ECG branch is worth on real ECGs it was not trained on: ``data`` that were used,
+    """Worth of the ECG branch on real ECGs it was not trained on: ``data`` that were used,
     ``records``, ``auroc`` of infarct against normal and ``calibration_error`` of the belief, 0–1.
     Empty where nobody measured it, as in files from before it was."""
     largest_field_mm: tuple[float, ...]

@@ -31,8 +31,8 @@ _VARINT_DATA: Final = {5, 7, 11}
 """int32_data, int64_data and uint64_data."""
 _DATA: Final = {4, 10, _RAW} | _VARINT_DATA
 _TYPES: Final = {1: ("f", 4), 5: ("h", 5), 6: ("i", 5), 7: ("q", 7), 11: ("d", 10)}
-"""How a type of number lies in raw_data, and which other field holds it: float, int16, int32, int64
-and double, all that says a size."""
+"""Layout of a type of number in raw_data, and the other field that holds it: float, int16, int32,
+int64 and double, all that says a size."""
 
 _MAX_RANK: Final = 16
 _MAX_NUMBERS: Final = 2 * _MAX_RANK
@@ -100,7 +100,7 @@ def tensor(message: memoryview) -> tuple[bytes, Numbers]:
 
 
 def _checked_elements(dims: list[int], data: dict[int, list[Value]]) -> int:
-    """How many elements a tensor has. Raises ModelError where its data cannot hold them."""
+    """Count the elements of a tensor. Raises ModelError where its data cannot hold them."""
     size = sum(_size(value) for values in data.values() for value in values)
     # An axis of 0 does not excuse the others: libraries multiply them, too. Types of four bits
     # take least: two elements a byte.

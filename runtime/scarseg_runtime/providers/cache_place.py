@@ -8,7 +8,7 @@ from pathlib import Path
 from scarseg_runtime.errors import UsageError
 
 Cache = bool | str | os.PathLike[str]
-"""What a host may choose: the user's cache folder, none, or a folder of its own."""
+"""Choices of a host: the user's cache folder, none, or a folder of its own."""
 
 
 def cache_folder() -> Path:

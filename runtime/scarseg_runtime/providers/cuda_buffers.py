@@ -165,7 +165,7 @@ class CapturedWork:
     def __init__(self) -> None:
         self._graph: Any = None
         self.refused = False
-        """Whether the last recording failed, so that trying again is of no use."""
+        """True where the last recording failed, so that trying again is of no use."""
 
     @property
     def recorded(self) -> bool:

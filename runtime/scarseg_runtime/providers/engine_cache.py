@@ -56,7 +56,7 @@ class CacheEntry:
     folder: Path | None
     """None keeps nothing."""
     parts: Mapping[str, Any]
-    """What it depends on; its name is their digest."""
+    """Facts that it depends on; its name is their digest."""
     suffix: str = ".engine"
 
     @property

@@ -60,9 +60,9 @@ class Candidate:
     precision: Precision
     model: ModelFile
     unusable: str | None
-    """Why it cannot run here; None if it can."""
+    """Reason that it cannot run here; None if it can."""
     gate: str | None
-    """Why it may not be picked by itself; None if it may."""
+    """Reason that it may not be picked by itself; None if it may."""
 
     @property
     def reason(self) -> str | None:
@@ -154,7 +154,7 @@ def choose(found: list[Candidate], provider: str = "auto", precision: str = "aut
 
 
 def _no_variant(provider: str, precision: str) -> ProviderError:
-    """What to say where no candidate has both names; advice only that can help."""
+    """Error where no candidate has both names; advice only that can help."""
     if precision not in PRECISIONS:
         return ProviderError(
             f"unknown precision {precision!r}", f"Use one of: {', '.join(['auto', *PRECISIONS])}"

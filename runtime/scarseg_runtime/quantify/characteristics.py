@@ -45,8 +45,9 @@ FWHM_LEAST_SD: Final = 3.0
 """Half way to the maximum must lie so far above remote, or the rule calls noise (design choice)."""
 FWHM_SMALL_SHARE: Final = 0.05
 FWHM_MOST: Final = 3.0
-"""Where the scar is a smaller share of the wall than that, the core of FWHM may be so many times as
-large, or what the rule calls is not the scar that it presumes (design choices)."""
+"""Most by which the core of FWHM may exceed the scar where that is a smaller share of the wall than
+FWHM_SMALL_SHARE. Beyond it the rule calls something other than the scar that it presumes (design
+choices)."""
 DARK_CORE_SD: Final = 4.0
 """A scar whose brighter quarter lies lower than that above remote has many pixels below 2 SD by
 noise alone: no dark core can be told in it (design choice)."""
@@ -202,7 +203,7 @@ def threshold_doubts(
 
 
 class _Rules:
-    """What the signal thresholds give for one labelled stack; None where they cannot.
+    """Results of the signal thresholds for one labelled stack; None where they have none.
 
     Each mask is made once: with its dark cores filled it costs some ten times the rest.
     """
@@ -324,7 +325,7 @@ class _Measure:
 
 
 class _Layers:
-    """Which thirds of the wall the scar takes, direction by direction.
+    """Thirds of the wall that the scar takes, direction by direction.
 
     Only directions in which there is scar count: a small transmural scar is transmural, however
     large its segment. A layer is scarred where half of its voxels in these directions are.

@@ -128,8 +128,8 @@ def _darkest(pixels: Pixels, wall: Mask, inner: Mask, bright: float) -> Mask:
 
 
 def _end_of_darker_kind(values: NDArray[np.float64], least: float) -> float:
-    """Where the darker of two kinds of pixels ends; infinity where they are of one kind, or no more
-    than ``least`` apart."""
+    """Find where the darker of two kinds of pixels ends; infinity where they are of one kind, or no
+    more than ``least`` apart."""
     order = np.sort(values)
     count = np.arange(1, order.size)
     sums, total = np.cumsum(order)[:-1], float(order.sum())

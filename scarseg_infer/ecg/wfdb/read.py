@@ -57,7 +57,7 @@ _STANDARD: Final = frozenset(lead.casefold() for lead in LEADS)
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """What is checked before the header is taken apart."""
+    """Bounds of a header, checked before it is taken apart."""
 
     text: str
     """The header in ASCII, without date, time and comments; data files are ``data1`` …"""
@@ -70,7 +70,7 @@ class _Header:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What the samples are."""
+    """Samples as they were read."""
 
     signals_mv: NDArray[np.float64]
     names: tuple[str, ...]
@@ -272,7 +272,7 @@ def _read(header: str, files: list[Path], folder: Path) -> _Read:
 
 
 def _check_layout(layout: Layout) -> None:
-    """What decides how much is read and allocated, and whether it can be decoded."""
+    """Check what decides how much is read and allocated, and whether it can be decoded."""
     signals, frames = layout.signals, layout.frames or 1
     if not layout.rate_hz > 0.0:
         raise EcgError("the ECG header gives no sampling rate", _EXPORT_AGAIN)

@@ -1,4 +1,5 @@
-"""When a WFDB record was made, from the last fields of its record line and from comments."""
+"""Time at which a WFDB record was made, from the last fields of its record line and from
+comments."""
 
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ def recorded_at(fields: list[str], lines: list[str]) -> Moment:
 
 
 def _base_time(text: str) -> Moment:
-    """What the fields of base time and base date say."""
+    """Read the fields of base time and base date."""
     found = day_and_rest(text, "day first" if "/" in text else "either")
     if found is None:
         return None, False, ("The ECG header's date is not a date: the time gap is unknown.",)

@@ -20,7 +20,7 @@ from scarseg_infer.node.dicom.pynetdicom_parts import (
 )
 
 PDU_BYTES: Final = 128 << 10
-"""What we ask senders to keep to; many small PDUs cost more time than their data."""
+"""Largest PDU that senders are asked to keep to; many small PDUs cost more time than their data."""
 MESSAGES_AHEAD: Final = 1
 """Messages that may wait while more is read. Nobody has a reason to send one before the answer to
 the last, as we never agree to asynchronous operations (PS3.7, D.3.3.3)."""

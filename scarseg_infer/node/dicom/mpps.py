@@ -164,7 +164,7 @@ class StepReceiver:
 
 
 def _told(event: evt.Event, encoded: BytesIO | None) -> Dataset:
-    """What a message says of a step; pynetdicom would decode any number of elements.
+    """Decode what a message says of a step; pynetdicom would decode any number of elements.
 
     Raises:
         _BadValueError: it is larger than that of any step.

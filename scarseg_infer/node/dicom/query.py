@@ -59,7 +59,7 @@ _BROKEN: Final = "broken off"
 
 @dataclass(frozen=True, slots=True)
 class _Inquiry:
-    """What is asked for one study."""
+    """Questions and answers about one study."""
 
     study: Study
     patient_id: str

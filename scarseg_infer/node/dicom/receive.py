@@ -54,8 +54,9 @@ COMPRESSED: Final = (
     HTJ2KLosslessRPCL, RLELossless,
     JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K,
 )  # fmt: skip
-"""What files are read in. These come after the others, so that a sender that can choose sends
-plain, and those with loss last: images that have lost something already come in no other."""
+"""Transfer syntaxes of files that are read. These come after the others, so that a sender that can
+choose sends plain, and those with loss last: images that have lost something already come in no
+other."""
 
 SUCCESS: Final = 0x0000
 OUT_OF_RESOURCES: Final = 0xA700
@@ -65,11 +66,11 @@ CONFLICT: Final = 0xC001
 """Another object of the same UID is here (one of the values that PS3.4, B.2.3 leaves to us)."""
 
 _META_LENGTH: Final = b"DICM\2\0\0\0UL\4\0"
-"""What stands behind the preamble; then come 4 bytes with the length of the rest of the meta
+"""Bytes behind the preamble; then come 4 bytes with the length of the rest of the meta
 information (PS3.10, 7.1)."""
 _META_START: Final = 128 + len(_META_LENGTH) + 4
 _REJECTIONS: Final = {CALLING_AE: "calling_ae", CALLED_AE: "called_ae", BUSY: "busy"}
-"""What refused associations are called in log and metrics."""
+"""Names of refused associations in log and metrics."""
 
 HEADER: Final = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "PatientID", "IssuerOfPatientID",

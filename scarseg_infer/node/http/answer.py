@@ -22,7 +22,7 @@ class Request:
     """A request whose path and method are served."""
 
     values: tuple[str, ...]
-    """What stands in the path where its template has ``{…}``."""
+    """Parts of the path where its template has ``{…}``."""
     headers: Message
     body: Callable[[], BufferedIOBase]
     """Asks for the body and gives the stream it comes from. Raises TooManyUploadsError; reading the

@@ -160,8 +160,8 @@ class StudyApi:
         return document(202, told, **headers)
 
     def _add(self, files: ArchiveFiles, wanted: list[int]) -> list[Arrival]:
-        """What is in the queue now; not what others have the UIDs of. Raises OSError,
-        sqlite3.Error."""
+        """Put files into the queue and return them; not those whose UIDs others have. Raises
+        OSError, sqlite3.Error."""
         found = []
         for index in wanted:
             arrival = arrival_in_file(files.read(index))

@@ -99,7 +99,7 @@ class HttpServer(ThreadingHTTPServer):
 
 
 class _Timed(RawIOBase):
-    """What a connection receives, which has a time however few bytes come at once.
+    """Input of a connection, which has a time however few bytes come at once.
 
     Only what is waited for the caller counts, not a disk of ours that is slow meanwhile.
     """

@@ -40,7 +40,7 @@ class Arrival:
     file: bytes
     """As a DICOM file."""
     start: int
-    """Where in it the dataset starts, after preamble and file meta information."""
+    """Offset in it at which the dataset starts, after preamble and file meta information."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Study:
     inputs: str
     """Digest of what the last results were made from."""
     images_missing: int
-    """How many of the images that were here once have been forgotten and not sent again."""
+    """Count of the images that were here once have been forgotten and not sent again."""
 
 
 class Queue:
@@ -96,7 +96,7 @@ class Queue:
                 return "new"
 
     def _known(self, arrival: Arrival, digest: str) -> Received | None:
-        """What to answer where an object of the UID is here; None where none is, or its file is
+        """Find the answer where an object of the UID is here; None where none is, or its file is
         gone."""
         while rows := self._storage.rows(_HERE, arrival.sop_uid):
             (seen,) = rows

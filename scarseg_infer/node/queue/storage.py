@@ -68,7 +68,7 @@ DELETE FROM results WHERE study IN (SELECT id FROM studies WHERE objects = 0);
 UPDATE studies SET patient = '', issuer = '' WHERE objects = 0;
 """
 _SCHEMAS: Final = (_OBJECTS_AND_RESULTS, _STEPS, _CHANGES)
-"""What each version of the database adds to the one before."""
+"""Statements that each version of the database adds to the one before."""
 SCHEMA_VERSION: Final = len(_SCHEMAS)
 
 

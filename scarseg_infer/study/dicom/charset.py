@@ -17,7 +17,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag
 
 Declared = Literal["declared", "UTF-8", "unknown"]
-"""How texts are read: as declared (or in plain ASCII), as UTF-8 unasked, or byte by byte."""
+"""Ways to read texts: as declared (or in plain ASCII), as UTF-8 unasked, or byte by byte."""
 
 BYTE_BY_BYTE: Final = "latin-1"
 """Has a letter for every byte, and pydicom's default for texts without a character set."""

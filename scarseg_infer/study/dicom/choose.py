@@ -25,13 +25,13 @@ class Choice:
 
     chosen: Candidate | None = None
     reasons: dict[int, str] = field(default_factory=dict)
-    """Why a candidate was not chosen, by its number."""
+    """Reason that a candidate was not chosen, by its number."""
     notes: list[str] = field(default_factory=list)
     """Warnings for whoever reads the result."""
     superseded: list[SliceHeader] = field(default_factory=list)
     """Images of the chosen series that were taken again."""
     error: StudyError | None = None
-    """Why there is no stack to read, though one may have been chosen."""
+    """Reason that there is no stack to read, though one may have been chosen."""
 
 
 def choose(
@@ -75,7 +75,7 @@ def _asked_for(candidates: Sequence[Candidate], series: str | int) -> list[Candi
 
 
 def _no_stack(candidates: Sequence[Candidate]) -> StudyError:
-    """Why none of the candidates will do, told by the largest of them, and the way out."""
+    """Say why none of the candidates will do, told by the largest of them, and the way out."""
     largest = max(candidates, key=lambda candidate: len(candidate.group.slices))
     if any(candidate.readable for candidate in candidates):
         return StudyError(largest.against, f"{ADVICE}; if one is here, name it with --series")
@@ -232,7 +232,7 @@ def _take_last(choice: Choice) -> None:
 
 
 def _listed(candidates: Sequence[Candidate]) -> str:
-    """What candidates are, the first of them where they are many."""
+    """Describe candidates, the first of them where they are many."""
     described = sorted(_describe(candidate.group) for candidate in candidates)
     more = len(described) - _MOST_LISTED
     if more > 0:

@@ -85,7 +85,7 @@ def jpeg2000_claims(frame: bytes) -> list[Claim]:
 
 
 def _codestream(frame: bytes) -> int:
-    """Where the codestream of a JP2 file begins."""
+    """Find where the codestream of a JP2 file begins."""
     at = 0
     while True:
         length, kind = struct.unpack_from(">I4s", frame, at)

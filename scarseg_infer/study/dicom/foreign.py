@@ -116,7 +116,7 @@ def left_out(
 
 
 def _on_another_grid(header: SliceHeader, group: SliceGroup) -> bool:
-    """Whether an image shows the view of a stack and was left out for its grid alone."""
+    """Tell whether an image shows the view of a stack and was left out for its grid alone."""
     if header.plane is None or header.image_kind != group.image_kind:
         return False
     plane = plane_of(group.slices[0])

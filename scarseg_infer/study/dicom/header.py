@@ -59,7 +59,7 @@ PLANE_KEYWORDS: Final = ("Rows", "Columns", *_COUNTS)
 
 
 _ARCHIVES: Final = (b"PK\3\4", b"PK\5\6", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07")
-"""How zip, 7z and rar begin."""
+"""First bytes of zip, 7z and rar."""
 _REAL_PIXELS: Final = ("FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -86,7 +86,7 @@ class BrokenFile:
     """A DICOM file that cannot be used, and what is known of it all the same."""
 
     error: StudyError
-    """What to say where it is, or may be, a slice of the stack that is read."""
+    """Error where it is, or may be, a slice of the stack that is read."""
     sop_class: str
     series_uid: str
     plane: SlicePlane | None
@@ -115,7 +115,7 @@ class SliceHeader:
     patient_name: str
     image_kind: ImageKind
     named_kind: ImageKind
-    """What its names alone would say; the scanner's codes come first."""
+    """Kind by its names alone; the scanner's codes come first."""
     description: str
     """SeriesDescription as it stands: may hold anything that staff typed, also a name."""
     names: str
@@ -124,7 +124,7 @@ class SliceHeader:
     """ImageType from the third value on, upper case."""
     contrast_agent: bool
     acquired: datetime | None
-    """When it was taken; None unless a date and a time of day are known."""
+    """Time at which it was taken; None unless a date and a time of day are known."""
     inversion_time_ms: float | None
     echo_time_ms: float | None
     trigger_time_ms: float | None
@@ -136,7 +136,7 @@ class SliceHeader:
     plane: SlicePlane | None
     """None when the header does not place the slice in the patient."""
     unplaced: str
-    """Why it does not, with the attribute; else ""."""
+    """Reason that it does not, with the attribute; else ""."""
 
 
 def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[SliceHeader]]:
@@ -271,7 +271,7 @@ def _slice_header(dataset: Dataset, index: int, frame: int | None) -> SliceHeade
 
 
 def _tokens(dataset: Dataset) -> tuple[str, ...]:
-    """What kind of image it is: ImageType after its first two values, which say how it was made,
+    """Words for the kind of image: ImageType after its first two values, which say how it was made,
     and what an enhanced image says of its complex numbers (PS3.3 C.8.13.3.1)."""
     tokens = text(dataset, "ImageType").upper().split("\\")[2:]
     return (*tokens, *text(dataset, "ComplexImageComponent").upper().split())

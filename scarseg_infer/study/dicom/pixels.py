@@ -131,7 +131,7 @@ def _words(
 
 
 def _claim(image: FileDataset, syntax: UID, frame: int | None, plane: SlicePlane) -> Claim | None:
-    """What a codestream says of itself; None where there is none (native and RLE).
+    """Read what a codestream says of itself; None where there is none (native and RLE).
 
     Raises one of ``PARSE_ERRORS`` where a compressed frame is not of the size of the slice.
     """

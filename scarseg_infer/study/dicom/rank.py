@@ -38,15 +38,15 @@ class Candidate:
     group: SliceGroup
     score: int
     clues: tuple[Clue, ...]
-    """What made the score, most telling first."""
+    """Clues that made the score, most telling first."""
     lge_marked: bool
     """It has an inversion time, or a name that late enhancement series usually have."""
     repeats: str
-    """Why it is not one image at each position; else ""."""
+    """Reason that it is not one image at each position; else ""."""
     moments: str
-    """Why its images seem to be of several moments of the heart beat; else ""."""
+    """Reason that its images seem to be of several moments of the heart beat; else ""."""
     view: str
-    """Why it is no short axis; else ""."""
+    """Reason that it is no short axis; else ""."""
 
     @property
     def unlikely(self) -> str:

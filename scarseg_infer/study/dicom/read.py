@@ -172,7 +172,7 @@ def _unplaced(headers: Sequence[SliceHeader], listed: int) -> list[SeriesVerdict
 
 @dataclass(frozen=True, slots=True)
 class _Scan:
-    """What the files of a study are."""
+    """Files of a study by what they are."""
 
     headers: list[SliceHeader]
     kinds: Counter[FileKind]

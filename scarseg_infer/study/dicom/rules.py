@@ -34,7 +34,7 @@ class Clue:
 
     points: int
     says: str
-    """What it is, in words that fit into a list."""
+    """Name of it, in words that fit into a list."""
 
 
 @dataclass(frozen=True, slots=True)

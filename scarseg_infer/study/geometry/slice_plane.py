@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 Vector = tuple[float, float, float]
 
 MAX_AXIS_ERROR: Final = 0.01
-"""How far ImageOrientationPatient may be from two orthogonal unit vectors: headers carry as
+"""Distance that ImageOrientationPatient may be from two orthogonal unit vectors: headers carry as
 few as three decimals, and nothing worse than rounding is put right."""
 PARALLEL_TOLERANCE_DEG: Final = 0.2
 """Slices of one stack are parallel within this: half a millimetre at the image's edge."""

@@ -1,4 +1,4 @@
-"""How far a picture in display order still has to be turned for the anterior wall to be on top.
+"""Angle by which a picture in display order is still turned for the anterior wall to be on top.
 
 Reordering voxels can only turn by quarters; scanner grids lie at any angle. Where the RV was found
 it decides, because the AHA segments follow from it: the middle of the septum comes to lie on the

@@ -63,7 +63,8 @@ class SourceImage:
     sop_instance_uid: str
     series_uid: str
     frame: int | None = None
-    """Which frame of its object the slice is, from 1; None where the object has a single one."""
+    """Number of the slice among the frames of its object, from 1; None where the object has a
+    single one."""
 
     def reference(self) -> Dataset:
         """A new item that refers to this slice (PS3.3, 10.3)."""

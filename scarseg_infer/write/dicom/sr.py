@@ -194,7 +194,7 @@ def _segments(
 
 
 def _identity(result: ScarResult, name: str, tracking: str, site: Code) -> list[Dataset]:
-    """What is measured, where, and by which algorithm (TID 1501, 4019, 4108)."""
+    """Content items for what is measured, where, and by which algorithm (TID 1501, 4019, 4108)."""
     from scarseg_infer.write.dicom.sr_items import code, uid, words
 
     return [
@@ -217,7 +217,7 @@ def _numbers(*measured: tuple[Code, float | None, Code]) -> Iterable[Dataset]:
 
 
 def _statements(result: ScarResult) -> Iterable[Dataset]:
-    """What has to be read with the numbers."""
+    """Content items that have to be read with the numbers."""
     from scarseg_infer.write.dicom.sr_items import words
     from scarseg_infer.write.summary import scar_sentence
 

@@ -100,7 +100,7 @@ def _furniture(draw: ImageDraw, result: ScarResult, width: int, height: int) -> 
 
 @dataclass(frozen=True)
 class Frame:
-    """What a square picture shows of a slice, how large, and turned by how much."""
+    """Part of a slice that a square picture shows, how large, and turned by how much."""
 
     centre: tuple[float, float]
     """(row, column) in pixels from the upper left corner of the slice."""

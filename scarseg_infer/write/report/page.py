@@ -159,7 +159,7 @@ def _taff(document: dict[str, Any], tau_days: float | None) -> str:
 
 
 def _belief_words(model: dict[str, Any]) -> str:
-    """How far the ECG's own belief can be trusted, as far as the model file tells."""
+    """Say how far the ECG's own belief can be trusted, as far as the model file tells."""
     scores = model["ecg_scores"]
     if scores is None:
         return "How sure the ECG's belief about scar is on real ECGs: not known for this model."
@@ -182,7 +182,7 @@ def _conduction(quality: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _ecg_facts(ecg: dict[str, Any]) -> list[tuple[str, str]]:
-    """What is known of the ECG, as far as it is known."""
+    """Facts of the ECG, as far as they are known."""
     gap, odd = ecg["gap_days"], ecg["ecg_image_disagreement"]
     known = "unknown" if gap is None else f"{gap:.1f} days, from {_GAP_SOURCES[ecg['gap_source']]}"
     facts = [("Time between the tests", known)]

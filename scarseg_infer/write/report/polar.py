@@ -23,7 +23,7 @@ from scarseg_infer.write.report.drawing import (
 )
 
 MEASURES: Final = ("burden", "transmurality", "belief")
-"""What the map can show; the last is what the ECG alone believes."""
+"""Measures that the map can show; the last is what the ECG alone believes."""
 _RADIUS: Final = 140.0
 _THEMES: Final = {"day": (SCALE, NO_DATA), "night": (NIGHT_SCALE, NIGHT_NO_DATA)}
 

@@ -76,7 +76,7 @@ class OnnxSession:
 
 
 def cuda_provider(**settings: str) -> tuple[str, dict[str, str]]:
-    """What InferenceSession takes as a provider, with more of its settings. Raises ProviderError
+    """Provider as InferenceSession takes it, with more of its settings. Raises ProviderError
     where this ONNX Runtime has no CUDA."""
     if ONNXRUNTIME_NAMES["cuda"] not in import_onnxruntime().get_available_providers():
         raise ProviderError("this ONNX Runtime has no CUDA", install_command("cuda"))

@@ -108,7 +108,7 @@ class OpenvinoSession:
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """What OpenVINO raises while it computes, as ProviderError."""
+    """Turn what OpenVINO raises while it computes into ProviderError."""
     try:
         yield
     except RuntimeError as error:

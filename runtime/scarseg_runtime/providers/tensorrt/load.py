@@ -25,7 +25,7 @@ class LoadedEngine:
     ) -> None:  # fmt: skip
         trt = import_tensorrt(flavour)
         self.needs_capture = flavour == "tensorrt"
-        """Whether the session has to capture CUDA graphs; TensorRT-RTX does so by itself."""
+        """True where the session has to capture CUDA graphs; TensorRT-RTX does so by itself."""
         self.messages = Messages(trt)
         self._cache = cache
         self._runtime: Any = trt.Runtime(self.messages.logger)

@@ -102,7 +102,7 @@ def _memory(studies: int, threads: int) -> dict[str, Any]:
 
 
 def _more(settings: Any) -> dict[str, Any]:
-    """What takes longer than a look: scaling and a profile."""
+    """Measure and print the longer parts: scaling and a profile."""
     from scarseg_bench import profile
     from scarseg_bench.peers import AUTOCAST, EAGER
 

@@ -34,7 +34,7 @@ from scarseg_runtime.cores import usable_cores
 
 COLD_PLAN: Final = Plan(rounds=3, shortest_s=0.0, most=1, fewest=1, warm=0)
 RESERVE_S: Final = 60.0
-"""What is begun may take so long."""
+"""Longest time that what is begun may take."""
 
 
 class Budget:
@@ -50,20 +50,20 @@ class Budget:
         self._text = f"not measured: no time left of --minutes {minutes or 0:g}"
 
     def patience_s(self, longest: float) -> float:
-        """How long to wait for something: to the end, but at least a little."""
+        """Time to wait for something: to the end, but at least a little."""
         if self._end is None:
             return longest
         return min(longest, max(10.0, self._end + RESERVE_S - self._clock()))
 
     @property
     def over(self) -> str | None:
-        """Why nothing more is begun, or None."""
+        """Reason that nothing more is begun, or None."""
         return self._text if self._end is not None and self._clock() >= self._end else None
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a run of the benchmark is done."""
+    """Settings of a run of the benchmark."""
 
     plan: Plan
     threads: int

@@ -50,7 +50,7 @@ class Round:
 
 
 class Runner(Protocol):
-    """What can be run, stopped for real and let go on."""
+    """A process that can be run, stopped for real and let go on."""
 
     def run(self) -> Run:
         """One run. Raises BrokenError."""
@@ -67,7 +67,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured."""
+    """Amount that is measured."""
 
     rounds: int = 3
     shortest_s: float = 0.6

@@ -37,7 +37,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def _without_ratio(rows: list[dict[str, Any]]) -> list[str]:
-    """Why rows have no ratio, once for each reason."""
+    """Reasons that rows have no ratio, once for each reason."""
     names: dict[str, list[str]] = {}
     for row in rows:
         if "no_ratio" in row:

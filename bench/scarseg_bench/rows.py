@@ -30,11 +30,11 @@ class Row:
     way: str
     precision: str
     error: str | None = None
-    """Why there is no number."""
+    """Reason that there is no number."""
     rounds: list[Round] = field(default_factory=list)
     """Bursts of runs, each beside one of the reference."""
     no_ratio: str | None = None
-    """Why its times are not compared with the reference's."""
+    """Reason that its times are not compared with the reference's."""
     load_s: float | None = None
     first_s: float | None = None
     peak_rss_mb: float | None = None

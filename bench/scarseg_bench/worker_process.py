@@ -53,7 +53,7 @@ class RowProcess:
         return Run(*self.ask("run"))
 
     def ask(self, question: str) -> Any:
-        """What the process answers. Raises BrokenError."""
+        """Answer of the process. Raises BrokenError."""
         try:
             self._pipe.send(question)
         except OSError as error:

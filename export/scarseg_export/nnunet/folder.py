@@ -31,7 +31,7 @@ _SAME_RESAMPLING = {
     "preprocessor_name": "DefaultPreprocessor",
     "resampling_fn_data": "resample_data_or_seg_to_shape",
 }
-"""What the exported graph does, as nnU-Net's planners ask for it."""
+"""Work of the exported graph, as nnU-Net's planners ask for it."""
 _PARTS = {
     "torch.nn.modules.conv.Conv2d": nn.Conv2d,
     "torch.nn.modules.instancenorm.InstanceNorm2d": nn.InstanceNorm2d,
@@ -136,7 +136,7 @@ def _plan(plans: Mapping[str, Any], configuration: Mapping[str, Any]) -> Plan:
 
 
 def _classes(entries: Mapping[str, Any]) -> Mapping[str, str]:
-    """What each nnU-Net label means, by its name."""
+    """Meaning of each nnU-Net label, by its name."""
     mapping = entries.get("classes", {})
     if not isinstance(mapping, dict) or not all(isinstance(v, str) for v in mapping.values()):
         raise ModelError(

@@ -55,7 +55,7 @@ class GraphMaker(Protocol):
     """Makes graphs of a size: the one place that asks for a GPU."""
 
     most_bytes: int
-    """That all graphs may hold."""
+    """Bytes that all graphs together may hold."""
 
     def make(self, sizes: Sizes) -> BoundGraph:
         """A graph of a size. Raises ModelError or ProviderError."""
@@ -176,7 +176,7 @@ class CudaSession:
             self._maker = None
 
     def _attempt(self, work: Callable[[], Found]) -> Found | None:
-        """What ``work`` gives; None where it fails: then graphs are given up, with the reason."""
+        """Result of ``work``; None where it fails: then graphs are given up, with the reason."""
         try:
             return work()
         except (ModelError, ProviderError) as error:

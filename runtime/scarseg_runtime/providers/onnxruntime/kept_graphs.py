@@ -13,7 +13,7 @@ MOST_KEPT: Final = 4
 
 
 class Closable(Protocol):
-    """What is kept."""
+    """A thing that is kept."""
 
     def close(self) -> None:
         """Give its memory back."""

@@ -3,8 +3,9 @@
     python bench/graph_parts.py [MODEL ...] [--threads 2] [--runs 20]
 
 Prints the operators and the milliseconds in ONNX Runtime of each part, and then the time of a
-whole run of each file, in ONNX Runtime and where it is installed OpenVINO, all in turn. The study has
-12 slices of 256 × 216 pixels. Parts are told by the convolutions between which an operator stands.
+whole run of each file, in ONNX Runtime and where it is installed OpenVINO, all in turn. The study
+has 12 slices of 256 × 216 pixels. Parts are told by the convolutions between which an operator
+stands.
 """
 
 from __future__ import annotations

@@ -90,6 +90,10 @@ def parser() -> argparse.ArgumentParser:
                         description=ONNX_HELP))  # fmt: skip
     _variant_arguments(add)
     _tensorrt_arguments(add("tensorrt", help="compile a model file for NVIDIA GPUs"))
+    triton = add("triton", help="a model repository for NVIDIA Triton and KServe v2 servers")
+    triton.add_argument("model", type=Path, help="model file; its FP16 variant is one of its own")
+    triton.add_argument("-o", "--out", type=Path, required=True, help="new folder")
+    triton.add_argument("--name", help="of the model on the server (default: the model file's)")
     nnunet = add("nnunet", help="export an nnU-Net v2 2-D model as an image-only model file",
                  formatter_class=argparse.RawDescriptionHelpFormatter,
                  description=NNUNET_HELP)  # fmt: skip

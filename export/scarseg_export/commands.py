@@ -145,6 +145,13 @@ def tensorrt(arguments: argparse.Namespace) -> None:
     write_report(arguments.report, {"seconds": seconds, "bytes": stored, "engine": dict(sidecar)})
 
 
+def triton(arguments: argparse.Namespace) -> None:
+    from scarseg_export.triton.repository import write_repository
+
+    folder = write_repository(arguments.model, arguments.out, arguments.name)
+    print("\n".join(str(path) for path in sorted(folder.rglob("*")) if path.is_file()))
+
+
 def inspect(arguments: argparse.Namespace) -> None:
     from scarseg_export.verify import inspect_model
 

@@ -1,0 +1,30 @@
+"""A runtime for MLServer, which has none for ONNX of its own: a file with ONNX Runtime.
+
+It runs in an environment of its own, see test_kserve.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnxruntime
+from mlserver import MLModel
+from mlserver.codecs import NumpyCodec
+from mlserver.types import InferenceRequest, InferenceResponse
+
+
+class OnnxFile(MLModel):
+    """Every input and output of the graph, named as in it."""
+
+    _session: Any
+
+    async def load(self) -> bool:
+        self._session = onnxruntime.InferenceSession(self._settings.parameters.uri)
+        return True
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        inputs = {tensor.name: NumpyCodec.decode_input(tensor) for tensor in payload.inputs}
+        names = [output.name for output in self._session.get_outputs()]
+        values = zip(names, self._session.run(names, inputs), strict=True)
+        outputs = [NumpyCodec.encode_output(name, value) for name, value in values]
+        return InferenceResponse(model_name=self.name, outputs=outputs)

@@ -74,8 +74,8 @@ def parser() -> argparse.ArgumentParser:
         help="say which providers can run the model here, and why others cannot")  # fmt: skip
     add("--threads", metavar="N", type=int, help="cores to compute on (default: all it may use)")
     add("--only", metavar="NAMES", default="",
-        help="write only some of page,seg,sr,nifti,json,csv,overlay,bullseye,pdf,dicom-pdf; or "
-        "all (default: all but the PDFs)")  # fmt: skip
+        help="write only some of page,seg,sr,nifti,json,csv,overlay,bullseye,pdf,dicom-pdf,fhir,"
+        "hl7; or all (default: all but the last four)")  # fmt: skip
     add("--overwrite", action="store_true", help="replace the results in an existing OUT")
     add("--demo", action="store_true",
         help="run on the bundled synthetic study and ECG instead of STUDY and ECG")  # fmt: skip

@@ -152,8 +152,9 @@ class ScarResult:
             overwrite: replace the results in it. Where several write there at the same time, one
                 result is there at the end: without ``overwrite`` the first.
             only: a list of names of scarseg_infer.write.folder.NAMES, or ``all``; where empty all
-                but the PDFs. Of a study without DICOM images there is no ``seg``, ``sr`` and
-                ``dicom-pdf``: they are left out, and alone they are an error.
+                but the PDFs, ``fhir`` and ``hl7``. Of a study without DICOM images there is no
+                ``seg``, ``sr``, ``dicom-pdf`` and ``hl7``: they are left out, and alone they are
+                an error.
 
         Returns:
             The path of each output that was written, by name.

@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
 from scarseg_infer.node.dicom.tls import Tls, server_context
+from scarseg_infer.node.hl7.peer import Hl7Peer
 from scarseg_infer.node.toml_file import (
     Address,
     AeTitle,
@@ -214,15 +215,27 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     study: StudyRules = StudyRules()
     tls: Tls | None = None
     peers: tuple[Peer, ...] = ()
+    hl7: tuple[Hl7Peer, ...] = ()
     send: Sending = Sending()
     status: StatusPage = StatusPage()
     model: ModelChoice = ModelChoice()
     ecg_query: EcgArchive | None = None
 
     @property
+    def receivers(self) -> list[str]:
+        """Names of all that get results as objects."""
+        return [peer.name for peer in self.peers]
+
+    @property
+    def message_receivers(self) -> list[str]:
+        """Names of all that get results as HL7 messages."""
+        return [peer.name for peer in self.hl7]
+
+    @property
     def summary(self) -> str:
         """The main values in one line."""
-        peers = f"{len(self.peers)} peer{'' if len(self.peers) == 1 else 's'}"
+        count = len(self.receivers) + len(self.message_receivers)
+        peers = f"{count} peer{'' if count == 1 else 's'}"
         http = f"on port {self.status.port}" if self.status.on else "off"
         where = f"[{self.node.address}]" if ":" in self.node.address else self.node.address
         tls = " with TLS" if self.tls else ""
@@ -234,9 +247,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def warning(self) -> str | None:
         """Settings that are allowed but hardly meant."""
-        if self.peers or self.status.api:
+        if self.receivers or self.message_receivers or self.status.api:
             return None
-        return "no [[peers]], and status.api is not true: nobody gets the results"
+        return "no [[peers]] or [[hl7]], and status.api is not true: nobody gets the results"
 
 
 def read_config(path: Path) -> Config:
@@ -277,6 +290,7 @@ def _check_together(found: Config) -> None:
     if status.on and status.port == node.port and (everywhere or node.address == status.address):
         wrong("status.port", "is also node.port")
     _check_peers(found, everywhere)
+    _check_message_peers(found)
 
 
 def _check_peers(found: Config, everywhere: bool) -> None:
@@ -295,3 +309,13 @@ def _check_peers(found: Config, everywhere: bool) -> None:
             raise UsageError(f"peer {peer.name} is this node itself", "Correct its host or port")
     if source and source.retrieve == "move" and source.ae_title not in found.callers.ae_titles:
         wrong("ecg_query.retrieve", "is move, but its ae_title is none of [callers]")
+
+
+def _check_message_peers(found: Config) -> None:
+    names = list(found.receivers)
+    for number, peer in enumerate(found.hl7, 1):
+        if peer.tls and not found.tls:
+            wrong(f"hl7[{number}].tls", "is true, but there is no [tls] with the files for it")
+        if peer.name in names:
+            wrong(f"hl7[{number}].name", "is that of another peer")
+        names.append(peer.name)

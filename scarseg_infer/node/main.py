@@ -69,6 +69,13 @@ class Node:
             f"send {peer.name}": Sender(config, peer, self._outbox, self._counters, log).run
             for peer in config.peers
         }
+        if config.hl7:
+            from scarseg_infer.node.hl7.send import Hl7Sender
+
+            jobs |= {
+                f"send {peer.name}": Hl7Sender(config, peer, self._outbox, self._counters, log).run
+                for peer in config.hl7
+            }
         self._threads = [
             threading.Thread(target=job, args=(self._stopping,), name=name, daemon=True)
             for name, job in jobs.items()
@@ -94,7 +101,7 @@ class Node:
             thread.start()
         self._log.write(
             "started", version=__version__, ae_title=config.node.ae_title, port=config.node.port,
-            tls=bool(config.tls), peers=len(config.peers),
+            tls=bool(config.tls), peers=len(config.receivers) + len(config.message_receivers),
             status_port=config.status.port if config.status.on else None,
             api=config.status.api,
         )  # fmt: skip
@@ -141,7 +148,8 @@ class Node:
     def _recover(self) -> None:
         leftovers = self._storage.remove_leftovers()
         missing = self._queue.after_restart()
-        removed = self._outbox.after_restart([peer.name for peer in self._config.peers])
+        config = self._config
+        removed = self._outbox.after_restart([*config.receivers, *config.message_receivers])
         self._log.write("recovered", leftovers=leftovers, missing_files=missing)
         for peer, count in removed.items():
             self._counters.add("deliveries_removed_total", count, peer=peer)

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from pydicom import dcmread
+from pydicom.uid import generate_uid
 
 from scarseg_infer.ecg.record import EcgRecord
 from scarseg_infer.host.crash_place import crash_place
 from scarseg_infer.node.config import Config
 from scarseg_infer.node.counters import Counters
+from scarseg_infer.node.hl7.message import has_identifier
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.pair import ecgs_for, has_ecg, link_images
 from scarseg_infer.node.queue.outbox import Outbox, ResultFile
@@ -180,10 +182,9 @@ class Worker:
                 self._log.write("study_unchanged", study=study.id, objects=len(words))
             return
         out = folder / "results"
-        written = write_all(result, out, overwrite=False, only=[*self._config.send.objects, "json"])
-        files = [_described(name, written[name]) for name in self._config.send.objects]
-        peers = [peer.name for peer in self._config.peers]
-        if not self._outbox.publish(study, out, files, peers, inputs, with_ecg=bool(ecg)):
+        files = self._write(study, result, out)
+        receivers = self._config.receivers
+        if not self._outbox.publish(study, out, files, receivers, inputs, with_ecg=bool(ecg)):
             self._log.write("study_grew", study=study.id)
             return
         seconds = time.monotonic() - start
@@ -193,6 +194,22 @@ class Worker:
             "study_done", study=study.id, images=len(words), ecg=bool(ecg),
             seconds=round(seconds, 3), warnings=len(result.warnings),
         )  # fmt: skip
+
+    def _write(self, study: Study, result: ScarResult, out: Path) -> list[ResultFile]:
+        """Write what is sent, and what can be asked for over HTTP."""
+        objects, config = self._config.send.objects, self._config
+        fhir = ["fhir"] if config.status.api else []
+        messages = ["hl7"] if config.hl7 else []
+        only = [*objects, "json", *fhir, *messages]
+        written = write_all(result, out, overwrite=False, only=only)
+        files = [_described(name, written[name]) for name in objects]
+        files += [_plain(name, ()) for name in fhir]
+        for name in messages:
+            if has_identifier(written[name].read_bytes()):
+                files.append(_plain(name, tuple(config.message_receivers)))
+            else:
+                self._log.write("message_not_sent", study=study.id, reason="no patient identifier")
+        return files
 
     def _run(self, study: Study, images: Path) -> tuple[ScarResult, str]:
         """Segment with the first ECG that is fit for it, without one where none is."""
@@ -235,3 +252,8 @@ class Worker:
 def _described(name: str, path: Path) -> ResultFile:
     header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID"])
     return ResultFile(name, NAMES[name], str(header.SOPInstanceUID), str(header.SOPClassUID))
+
+
+def _plain(name: str, peers: tuple[str, ...]) -> ResultFile:
+    """A file that is no DICOM object, under a UID of its own."""
+    return ResultFile(name, NAMES[name], str(generate_uid()), "", peers)

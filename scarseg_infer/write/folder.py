@@ -27,12 +27,15 @@ NAMES: Final = {
     "bullseye": "bullseye.png",
     "pdf": "report.pdf",
     "dicom-pdf": "report-pdf.dcm",
+    "fhir": "fhir.json",
+    "hl7": "oru.hl7",
 }
 """File name of each output."""
-ON_REQUEST: Final = frozenset({"pdf", "dicom-pdf"})
-"""Outputs that take long and repeat others: written where they are asked for by name."""
-_DICOM: Final = frozenset({"seg", "sr", "dicom-pdf"})
-"""Outputs that refer to the source images, and so need DICOM ones."""
+_PDFS: Final = frozenset({"pdf", "dicom-pdf"})
+ON_REQUEST: Final = _PDFS | {"fhir", "hl7"}
+"""Outputs that repeat others: written where they are asked for by name."""
+_DICOM: Final = frozenset({"seg", "sr", "dicom-pdf", "hl7"})
+"""Outputs that refer to the source images or their patient, and so need DICOM ones."""
 ALL: Final = "all"
 
 
@@ -80,7 +83,7 @@ def check_only(only: Collection[str]) -> None:
     for name in only:
         if name not in NAMES and name != ALL:
             raise UsageError(f"there is no output {name!r}", f"Known: {', '.join([*NAMES, ALL])}")
-    if not ON_REQUEST.isdisjoint(ON_REQUEST if ALL in only else only) and not can_make_pdf():
+    if not _PDFS.isdisjoint(_PDFS if ALL in only else only) and not can_make_pdf():
         raise OutputError(
             "the PDFs need the package reportlab, which is not installed",
             f"Install it with: {install_command('pdf')}; or ask for others",
@@ -107,7 +110,8 @@ def write_all(
     ever sees half a result, and nothing is left behind on failure or interruption.
 
     Returns:
-        The path of each output that was written, by name; DICOM objects for DICOM input only.
+        The path of each output that was written, by name; DICOM objects and HL7 for DICOM input
+        only.
 
     Raises:
         OutputError: see :func:`check_out`; also when the disk is full, and without ``overwrite``
@@ -145,7 +149,7 @@ def wanted_files(source: str, only: Collection[str]) -> dict[str, str]:
 def _write_files(result: ScarResult, folder: Path, only: Collection[str]) -> dict[str, str]:
     """Imports stand with what needs them: a host that wants one file waits for one writer."""
     files = wanted_files(result.stack.source, only)
-    for group in (_write_dicom, _write_plain, _write_pictures):
+    for group in (_write_dicom, _write_plain, _write_messages, _write_pictures):
         group(result, folder, files)
     if "json" in files:
         from scarseg_infer.write.json import write_json
@@ -182,6 +186,17 @@ def _write_plain(result: ScarResult, folder: Path, files: Mapping[str, str]) -> 
         from scarseg_infer.write.dicom.pdf import write_plain_pdf
 
         write_plain_pdf(result, folder / files["pdf"])
+
+
+def _write_messages(result: ScarResult, folder: Path, files: Mapping[str, str]) -> None:
+    if "fhir" in files:
+        from scarseg_infer.write.fhir import write_fhir
+
+        write_fhir(result, folder / files["fhir"])
+    if "hl7" in files:
+        from scarseg_infer.write.hl7.oru import write_oru
+
+        write_oru(result, folder / files["hl7"])
 
 
 def _write_pictures(result: ScarResult, folder: Path, files: Mapping[str, str]) -> None:

@@ -47,8 +47,10 @@ _DIGITS: Final = 18
 """As many fit into a number of SQLite."""
 _KINDS: Final = {
     "seg": "application/dicom", "sr": "application/dicom", "dicom-pdf": "application/dicom",
-    "pdf": "application/pdf",
+    "pdf": "application/pdf", "fhir": "application/fhir+json",
 }  # fmt: skip
+_ENDINGS: Final = {"pdf": "pdf", "fhir": "json"}
+"""Of the names of files, where not dcm."""
 _KEPT_IN: Final = {"pdf": "dicom-pdf"}
 """Files that lie inside another one."""
 _FULL: Final = "The disk is nearly full."
@@ -222,7 +224,7 @@ class StudyApi:
             data = (self._storage.root / found[0]["file"]).read_bytes()
         except FileNotFoundError:  # deleted after study.keep_days
             return problem(404, "There is no such file of a result.")
-        ending = "pdf" if name == "pdf" else "dcm"
+        ending = _ENDINGS.get(name, "dcm")
         disposition = f'attachment; filename="study-{row["id"]}-{name}.{ending}"'
         body = embedded_pdf(data) if name == "pdf" else data
         return Answer(200, body, _KINDS[name], {"Content-Disposition": disposition})

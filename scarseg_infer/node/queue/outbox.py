@@ -38,20 +38,26 @@ _MISSED: Final = (
     "SELECT DISTINCT n.result, old.peer, n.place, ?, 0, ?, ?, NULL, '' FROM deliveries old "
     "JOIN results r ON r.sop_uid = old.result JOIN studies s ON s.id = r.study "
     "JOIN results q ON q.study = s.id AND q.revision = s.revision AND q.revision > r.revision "
-    "JOIN deliveries n ON n.result = q.sop_uid WHERE old.state = ? AND old.peer IN "
+    "JOIN deliveries n ON n.result = q.sop_uid "
+    "WHERE (q.sop_class = '') = (r.sop_class = '') AND old.state = ? AND old.peer IN "
 )
-"""The newest results, for peers that were not in the configuration when they were made."""
+"""The newest results, for peers that were not in the configuration when they were made: objects for
+those who got objects, messages for those who got messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResultFile:
-    """A DICOM object that was made, in the folder that is handed to :meth:`Outbox.publish`."""
+    """A file that was made, in the folder that is handed to :meth:`Outbox.publish`."""
 
     name: str
-    """``seg``, ``sr`` or ``dicom-pdf``."""
+    """By which write/folder.py knows it."""
     file: str
     sop_uid: str
+    """Of a DICOM object; of another file a UID of its own."""
     sop_class: str
+    """"" of what is no DICOM object."""
+    peers: tuple[str, ...] | None = None
+    """Names of those who get it, where not all do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,7 @@ class Outbox:
             study: as it was when its objects were read.
             folder: holds the files; moved away.
             files: in the order in which they are to be sent.
-            peers: names of those who get them.
+            peers: names of those who get each file that does not name its own.
             inputs: digest of what the results were made from.
             with_ecg: did they have an ECG?
 
@@ -126,7 +132,7 @@ class Outbox:
                     "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?)",
                     (item.sop_uid, study.id, revision, item.name, item.sop_class, file),
                 )
-                for peer in peers:
+                for peer in peers if item.peers is None else item.peers:
                     database.execute(
                         "INSERT INTO deliveries VALUES (?, ?, ?, ?, 0, ?, ?, NULL, '')",
                         (item.sop_uid, peer, place, PENDING, now, now),

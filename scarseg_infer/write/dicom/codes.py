@@ -24,6 +24,8 @@ class Code(NamedTuple):
 PRIVATE_SCHEME: Final = "99SCARSEG"
 """Designator of our own codes, where the standard has none (PS3.16, 8.2: private ones begin with
 99)."""
+PRIVATE_SCHEME_OID: Final = "1.2.826.0.1.3680043.8.498.94322099781776696893528346734284788176"
+"""Made by pydicom of the designator."""
 PRIVATE_SCHEME_NAME: Final = "scarseg-infer quantities of myocardial scar"
 
 # Segments (CID 7150, 7151, 12305).
@@ -35,7 +37,8 @@ LV_MYOCARDIUM: Final = Code("49848007", "SCT", "Left Ventricle Myocardium")
 BLOOD: Final = Code("87612001", "SCT", "Blood")
 LEFT_VENTRICLE: Final = Code("87878005", "SCT", "Left ventricle")
 
-# How the objects came about (CID 7162, 7202, 7203).
+# How the objects came about (CID 7005, 7162, 7202, 7203).
+PROCESSING_EQUIPMENT: Final = Code("109102", "DCM", "Processing Equipment")
 ARTIFICIAL_INTELLIGENCE: Final = Code("123110", "DCM", "Artificial Intelligence")
 SEGMENTATION_DERIVATION: Final = Code("113076", "DCM", "Segmentation")
 SOURCE_FOR_PROCESSING: Final = Code("121322", "DCM", "Source image for image processing operation")
@@ -88,6 +91,7 @@ SOURCE_FOR_SEGMENTATION: Final = Code("121233", "DCM", "Source image for segment
 SOURCE_OF_MEASUREMENT: Final = Code("121112", "DCM", "Source of Measurement")
 QUALITATIVE: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
 COMMENT: Final = Code("121106", "DCM", "Comment")
+STUDY_UID: Final = Code("110180", "DCM", "Study Instance UID")
 
 # What is measured. Standard concepts where there are such.
 VOLUME: Final = Code("118565006", "SCT", "Volume")

@@ -11,21 +11,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pydicom import FileDataset
+from pydicom import Dataset, FileDataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from scarseg_infer.host.quiet import quiet_readers
 from scarseg_infer.study.dicom.charset import UTF_8
+from scarseg_infer.write.dicom.codes import PROCESSING_EQUIPMENT, code_item
+from scarseg_infer.write.dicom.device import MANUFACTURER, SERIAL_DIGITS, device_uid
 from scarseg_infer.write.dicom.sources import in_ascii, is_undeclared, patient_and_study
+from scarseg_infer.write.words import RESEARCH_USE
 from scarseg_runtime.version import __version__
 
 if TYPE_CHECKING:
-    from scarseg_infer.result import ScarResult
+    from scarseg_infer.result import ModelUse, ScarResult
 
-MANUFACTURER: Final = "scarseg-infer"
-SERIAL_DIGITS: Final = 16
-"""Of the model's SHA-256, to tell models of one name and version apart."""
 _LONG_STRING: Final = 64  # characters in a value of type LO (PS3.5, 6.2)
 
 
@@ -65,6 +65,20 @@ def new_object(
     found.ManufacturerModelName = result.model.name[:_LONG_STRING]
     found.DeviceSerialNumber = result.model.sha256[:SERIAL_DIGITS]
     found.SoftwareVersions = __version__
+    found.ContributingEquipmentSequence = [_algorithm(result.model)]
+    return found
+
+
+def _algorithm(model: ModelUse) -> Dataset:
+    """The model as equipment that contributed (PS3.3, C.12.1; IHE AI Results, 6.5.3.1)."""
+    found = Dataset()
+    found.PurposeOfReferenceCodeSequence = [code_item(PROCESSING_EQUIPMENT)]
+    found.Manufacturer = MANUFACTURER
+    found.ManufacturerModelName = model.name[:_LONG_STRING]
+    found.DeviceSerialNumber = model.sha256[:SERIAL_DIGITS]
+    found.SoftwareVersions = model.version[:_LONG_STRING]
+    found.DeviceUID = device_uid(model.sha256)
+    found.ContributionDescription = RESEARCH_USE
     return found
 
 

@@ -10,7 +10,15 @@ import numpy as np
 
 from scarseg_infer.host.quiet import quiet_readers
 from scarseg_infer.write.dicom import codes
-from scarseg_infer.write.dicom.codes import AHA_SEGMENTS, Code
+from scarseg_infer.write.dicom.codes import Code
+from scarseg_infer.write.measurements import (
+    Measured,
+    imaged_segments,
+    of_segment,
+    of_ventricle,
+    site_of,
+    title_of,
+)
 from scarseg_infer.write.words import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -113,16 +121,13 @@ def _add_content(
 
 def _observer(result: ScarResult) -> list[Dataset]:
     """The device as observer (TID 1001, 1004). Its UID is one per model file."""
-    from pydicom.uid import generate_uid
-
-    from scarseg_infer.write.dicom.object import MANUFACTURER, SERIAL_DIGITS
+    from scarseg_infer.write.dicom.device import MANUFACTURER, SERIAL_DIGITS, device_uid
     from scarseg_infer.write.dicom.sr_items import code, uid, words
 
     model = result.model
-    device = generate_uid(entropy_srcs=[MANUFACTURER, model.sha256])
     return [
         code(codes.OBSERVER_TYPE, codes.DEVICE, "HAS OBS CONTEXT"),
-        uid(codes.DEVICE_UID, device, "HAS OBS CONTEXT"),
+        uid(codes.DEVICE_UID, device_uid(model.sha256), "HAS OBS CONTEXT"),
         words(codes.DEVICE_NAME, MANUFACTURER, "HAS OBS CONTEXT"),
         words(codes.DEVICE_MANUFACTURER, MANUFACTURER, "HAS OBS CONTEXT"),
         words(codes.DEVICE_MODEL, f"{model.name} {model.version}", "HAS OBS CONTEXT"),
@@ -136,21 +141,10 @@ def _ventricle(result: ScarResult, images: list[SourceImage], seg: Dataset | Non
 
     from scarseg_infer.write.dicom.sr_items import container, image
 
-    fused, alone, ecg = result.quantities, result.image_only_quantities, result.ecg
     tracking = generate_uid() if seg is None else seg.SegmentSequence[_SCAR_SEGMENT - 1].TrackingUID
     items = [
         *_identity(result, "scarseg-infer LGE scar", tracking, codes.LEFT_VENTRICLE),
-        *_numbers(
-            (codes.VOLUME, fused.scar_ml, codes.MILLILITER),
-            (codes.SCAR_MASS, fused.scar_g, codes.GRAM),
-            (codes.SCAR_SHARE, fused.scar_percent_of_lv_mass, codes.PERCENT),
-            (codes.LV_MASS, fused.myocardium_g, codes.GRAM),
-            (codes.CAVITY_VOLUME, fused.lv_cavity_ml, codes.MILLILITER),
-            (codes.IMAGE_SCAR_VOLUME, alone.scar_ml, codes.MILLILITER),
-            (codes.IMAGE_SCAR_SHARE, alone.scar_percent_of_lv_mass, codes.PERCENT),
-            (codes.ECG_WEIGHT, ecg.weight, codes.NO_UNITS),
-            (codes.ECG_GAP, ecg.gap_days, codes.DAY),
-        ),
+        *_numbers(of_ventricle(result)),
     ]
     if seg is None:
         sources = [image(codes.SOURCE_OF_MEASUREMENT, source.reference()) for source in images]
@@ -169,10 +163,7 @@ def _segments(
     from scarseg_infer.write.dicom.sr_items import container, image
 
     seen = [set(np.unique(plane).tolist()) for plane in result.segments]
-    for segment in result.quantities.segments:
-        if segment.burden is None:
-            continue
-        depth = segment.transmurality
+    for segment in imaged_segments(result):
         sources = [
             source.reference()
             for source, numbers in zip(images, seen, strict=True)
@@ -180,14 +171,9 @@ def _segments(
         ]
         if seg is not None:
             sources.append(_seg_reference(seg, _SCAR_SEGMENT, _VIABLE_SEGMENT))
-        name, site = f"AHA {segment.number} {segment.name}", AHA_SEGMENTS[segment.number - 1]
         items = [
-            *_identity(result, name, generate_uid(), site),
-            *_numbers(
-                (codes.SEGMENT_BURDEN, 100 * segment.burden, codes.PERCENT),
-                (codes.TRANSMURALITY, None if depth is None else 100 * depth, codes.PERCENT),
-                (codes.VOLUME, segment.scar_ml, codes.MILLILITER),
-            ),
+            *_identity(result, title_of(segment), generate_uid(), site_of(segment)),
+            *_numbers(of_segment(segment)),
             *(image(codes.SOURCE_OF_MEASUREMENT, source) for source in sources),
         ]
         yield container(codes.MEASUREMENT_GROUP, items, _MEASUREMENTS)
@@ -207,13 +193,11 @@ def _identity(result: ScarResult, name: str, tracking: str, site: Code) -> list[
     ]
 
 
-def _numbers(*measured: tuple[Code, float | None, Code]) -> Iterable[Dataset]:
-    """Measurements (TID 300) of those that have a value."""
+def _numbers(measured: Iterable[Measured]) -> Iterable[Dataset]:
+    """Measurements (TID 300)."""
     from scarseg_infer.write.dicom.sr_items import number
 
-    for name, value, unit in measured:
-        if value is not None and np.isfinite(value):
-            yield number(name, value, unit)
+    return (number(*one) for one in measured)
 
 
 def _statements(result: ScarResult) -> Iterable[Dataset]:

@@ -10,7 +10,9 @@ from typing import Any
 import onnxruntime
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec
-from mlserver.types import InferenceRequest, InferenceResponse
+from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
+
+KINDS = {"float32": "FP32", "uint8": "UINT8"}
 
 
 class OnnxFile(MLModel):
@@ -26,5 +28,14 @@ class OnnxFile(MLModel):
         inputs = {tensor.name: NumpyCodec.decode_input(tensor) for tensor in payload.inputs}
         names = [output.name for output in self._session.get_outputs()]
         values = zip(names, self._session.run(names, inputs), strict=True)
-        outputs = [NumpyCodec.encode_output(name, value) for name, value in values]
+        # Not by the codec, which gives vectors a second axis.
+        outputs = [
+            ResponseOutput(
+                name=name,
+                shape=list(value.shape),
+                datatype=KINDS[value.dtype.name],
+                data=value.ravel().tolist(),
+            )
+            for name, value in values
+        ]
         return InferenceResponse(model_name=self.name, outputs=outputs)

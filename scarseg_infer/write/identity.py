@@ -42,8 +42,8 @@ class Identity:
 def identity_of(stack: LgeStack) -> Identity | None:
     """Identity of a stack; None unless it came from DICOM images.
 
-    Texts beyond ASCII of a source that declares no character set are left out: nobody knows their
-    letters.
+    Texts with control characters are left out, and those beyond ASCII of a source that declares no
+    character set: nobody knows their letters.
 
     Raises:
         StudyError: the images have no UIDs to refer to.
@@ -58,7 +58,8 @@ def identity_of(stack: LgeStack) -> Identity | None:
 
         def value(keyword: str) -> str:
             found = str(text(header, keyword)).strip()
-            return "" if plain and not found.isascii() else found
+            odd = not found.isprintable() or (plain and not found.isascii())
+            return "" if odd else found
 
         return Identity(
             patient_id=value("PatientID"),

@@ -10,14 +10,16 @@ import json
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import hl7
 import numpy as np
 import pydicom
 import pytest
+from fhir.resources.R4B.bundle import Bundle
 from pydicom.dataset import FileDataset
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
@@ -236,7 +238,8 @@ def test_nifti_gives_the_same_scar(
     result = segmenter.run(tmp_path / "study.nii.gz", DEMO_ECG, gap_days=3)
     assert result.quantities.scar_ml == pytest.approx(plain.quantities.scar_ml, rel=0.01)
     paths = result.write(tmp_path / "out", only=["all"])
-    assert set(paths) == set(NAMES) - set(DICOM_OBJECTS)
+    assert set(paths) == set(NAMES) - {*DICOM_OBJECTS, "hl7"}
+    valid_messages(paths)
 
 
 @pytest.mark.parametrize("pattern", REAL_ECGS)
@@ -269,6 +272,7 @@ def valid_outputs(result: ScarResult, out: Path, verify_dicom: Verify) -> None:
     assert set(paths) == set(NAMES)
     for name in DICOM_OBJECTS:
         verify_dicom(paths[name])
+    valid_messages(paths)
     document = json.loads(paths["json"].read_text(encoding="utf-8"))
     assert document["files"] == {name: path.name for name, path in paths.items()}
     assert document["quantities"]["scar_ml"] == pytest.approx(result.quantities.scar_ml, abs=1e-5)
@@ -278,3 +282,12 @@ def valid_outputs(result: ScarResult, out: Path, verify_dicom: Verify) -> None:
             ["dsrdump", paths["sr"]], capture_output=True, text=True, check=True
         ).stdout
         assert "Imaging Measurement Report" in said
+
+
+def valid_messages(paths: Mapping[str, Path]) -> None:
+    """FHIR and HL7 by parsers of others."""
+    Bundle.model_validate_json(paths["fhir"].read_text(encoding="utf-8"))
+    if "hl7" in paths:
+        message = hl7.parse(paths["hl7"].read_bytes().decode())
+        assert str(message.segment("MSH")[9]) == "ORU^R01^ORU_R01"
+        assert len(message.segments("OBX")) > 20

@@ -90,6 +90,7 @@ def _add_document(found: Dataset, evidence: list[SourceImage]) -> None:
     study.ReferencedSeriesSequence = by_series(evidence, "ReferencedSOPSequence")
     found.CurrentRequestedProcedureEvidenceSequence = [study]
     scheme.CodingSchemeDesignator = codes.PRIVATE_SCHEME
+    scheme.CodingSchemeUID = codes.PRIVATE_SCHEME_OID
     scheme.CodingSchemeName = codes.PRIVATE_SCHEME_NAME
     scheme.CodingSchemeResponsibleOrganization = found.Manufacturer
     found.CodingSchemeIdentificationSequence = [scheme]

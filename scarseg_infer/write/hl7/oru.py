@@ -65,9 +65,7 @@ def oru_message(result: ScarResult) -> str:
             "Ask for the other outputs, or read the study from its DICOM files",
         )
     now = datetime.now().astimezone().strftime("%Y%m%d%H%M%S%z")
-    body = [
-        f"{name}|{number}{rest}" for number, (name, rest) in enumerate(_results(result, who), 1)
-    ]
+    body = [f"OBX|{number}{rest}" for number, rest in enumerate(_results(result, who), 1)]
     return "".join(f"{line}\r" for line in (_header(now), _patient(who), _order(who, now), *body))
 
 

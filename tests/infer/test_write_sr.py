@@ -18,6 +18,7 @@ from pydicom.sr.codedict import codes
 from scarseg_infer.result import ScarResult
 from scarseg_infer.study.read import read_study
 from scarseg_infer.write.dicom.codes import AHA_SEGMENTS, PRIVATE_SCHEME
+from scarseg_infer.write.dicom.device import device_uid
 from scarseg_infer.write.dicom.seg import write_seg
 from scarseg_infer.write.dicom.sr import write_sr
 from scarseg_infer.write.words import RESEARCH_USE
@@ -79,6 +80,24 @@ def test_checkers_accept_it(
     # DCMTK's own check of the document's structure finds nothing to say but about UTF-8.
     complaints = [line for line in printed.splitlines() if line.startswith(("W:", "E:"))]
     assert all("VR checker" in line for line in complaints)
+
+
+def test_the_algorithm_stands_where_ihe_looks_for_it(
+    written: tuple[ScarResult, Path, Path | None],
+) -> None:
+    """AI Results: equipment that contributed, with a UID of its own for each model file, in SR and
+    SEG; the same device is the observer."""
+    result, path, seg = written
+    (observer,) = {item.UID for item in items(pydicom.dcmread(path)) if name(item) ==
+                   "Device Observer UID"}  # fmt: skip
+    for file in (path, *([seg] if seg else [])):
+        (equipment,) = pydicom.dcmread(file).ContributingEquipmentSequence
+        purpose = equipment.PurposeOfReferenceCodeSequence[0]
+        assert (purpose.CodeValue, purpose.CodingSchemeDesignator) == ("109102", "DCM")
+        assert equipment.ManufacturerModelName == result.model.name
+        assert equipment.SoftwareVersions == result.model.version
+        assert equipment.DeviceUID == observer
+    assert device_uid("0" * 64) == observer != device_uid("1" * 64)
 
 
 def test_ventricle(written: tuple[ScarResult, Path, Path | None]) -> None:

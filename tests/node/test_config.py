@@ -24,6 +24,7 @@ ae_titles = ["MR1"]
 addresses = ["10.0.0.0/24", "::1"]
 """
 QUERY = '[ecg_query]\nae_title = "A"\nhost = "h"\nport = 104\n'
+HL7 = '[[hl7]]\nname = "ris"\nhost = "h"\nport = 2575\n'
 SELF = '[[peers]]\nname = "me"\nae_title = "A"\nhost = "127.0.0.1"\nport = 11112\n'
 
 
@@ -94,6 +95,13 @@ def test_addresses(tmp_path: Path, address: str, admitted: bool) -> None:
         ("[callers]", f'{QUERY}retrieve = "move"\n[callers]', "ecg_query.retrieve"),
         ("[callers]", f"{SELF}[callers]", "peer me"),
         ("[callers]", "[send]\ngive_up_days = 0\n[callers]", "send.give_up_days"),
+        ("[callers]", f'{HL7}charset = "EBCDIC"\n[callers]', "hl7[1].charset"),
+        ("[callers]", f'{HL7}processing = "X"\n[callers]', "hl7[1].processing"),
+        ("[callers]", f'{HL7}facility = "Ä"\n[callers]', "hl7[1].facility"),
+        ("[callers]", f'{HL7}application = "a\\rMSH"\n[callers]', "hl7[1].application"),
+        ("[callers]", f"{HL7}answer_s = 0\n[callers]", "hl7[1].answer_s"),
+        ("[callers]", f"{HL7}tls = true\n[callers]", "hl7[1].tls"),
+        ("[callers]", f"{HL7}{HL7}[callers]", "hl7[2].name"),
         ("[callers]", "[colours]\n[callers]", "[colours]"),
         ("[callers]", "callers", "TOML"),
     ],
@@ -125,6 +133,7 @@ def test_wrong_values(tmp_path: Path, old: str, new: str, key: str) -> None:
         ("[ecg_query]\nae_title = 'A'\nhots = 'h'", "ecg_query.host is missing. Is ecg_query.hots"),
         ("[[model]]", "[model] is not a table. Write [model] on a line of its own."),
         ("[peers]", "[peers] is not a list of tables. Write [[peers]]."),
+        ("[hl7]", "[hl7] is not a list of tables. Write [[hl7]]."),
         ("[[peers]]\nname = 'a'\nport = 0", "peers[1]."),
         ("[study]\nquiet = 5", "study.quiet is not known."),
         ("[colours]", "[colours] is not known. Known: node, callers, limits, study, tls, peers, "),

@@ -18,6 +18,10 @@ from pydicom.uid import SegmentationStorage
 
 from scarseg_infer.node.config import read_config
 from scarseg_infer.node.dicom.client import Client, NoAssociationError
+from scarseg_infer.node.dicom.tls import Tls, client_context
+from scarseg_infer.node.hl7.message import NoAcknowledgementError
+from scarseg_infer.node.hl7.mllp import Connection
+from scarseg_infer.node.hl7.peer import Hl7Peer
 
 Dcmtk = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -167,3 +171,35 @@ def test_peer_without_tls_and_peer_that_is_down(
     plain.start()
     assert why_not(secure[0], certificates, plain.port) == "TLS failed"
     plain.stop()
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "answer"),
+    [("node", "peer", b"MSA"), ("stranger", "peer", None), ("node", "stranger", None)],
+)
+def test_messages_go_over_tls_to_those_of_our_authority_only(
+    certificates: Path, own: str, theirs: str, answer: bytes | None
+) -> None:
+    server, got = context(certificates, theirs, server=True), []
+    files = {"certificate": certificates / f"{own}.pem", "key": certificates / f"{own}.key"}
+    tls = client_context(Tls(**files, ca=certificates / "ca.pem"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            caller, _ = listening.accept()
+            with suppress(OSError), server.wrap_socket(caller, server_side=True) as secured:
+                got.append(secured.recv(4096))
+                secured.sendall(b"\x0bMSA\x1c\r")
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        port = int(listening.getsockname()[1])
+        peer = Hl7Peer("ris", "127.0.0.1", port, tls=True)  # type: ignore[arg-type]
+        try:
+            connection = Connection(peer, tls)
+            assert connection.ask(b"MSH") == answer
+            connection.close()
+        except NoAcknowledgementError as failure:
+            assert answer is None and str(failure) in ("TLS failed", "connection lost")
+        thread.join(10)
+    assert got == ([b"\x0bMSH\x1c\r"] if answer else [])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final
 
 from onnx import TensorProto, ValueInfoProto
 
@@ -29,13 +30,19 @@ from scarseg_runtime.providers.tensorrt.build import Profile, build_engine
 
 VERSION: Final = "1"
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
-_KINDS: Final = {TensorProto.FLOAT: "tensor(float)", TensorProto.UINT8: "tensor(uint8)"}
+_KINDS: Final[dict[int, str]] = {
+    TensorProto.FLOAT: "tensor(float)",
+    TensorProto.UINT8: "tensor(uint8)",
+}
 
 
-class _Tensor(NamedTuple):
+@dataclass
+class _Tensor:
+    """In the words of the contract."""
+
     name: str
     type: str
-    shape: list[int | str]
+    shape: list[Any]
 
 
 def write_repository(model_path: Path, out: Path, name: str | None = None) -> Path:

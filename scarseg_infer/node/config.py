@@ -224,12 +224,12 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def receivers(self) -> list[str]:
         """Names of all that get results as objects."""
-        return [peer.name for peer in self.peers]
+        return [str(peer.name) for peer in self.peers]
 
     @property
     def message_receivers(self) -> list[str]:
         """Names of all that get results as HL7 messages."""
-        return [peer.name for peer in self.hl7]
+        return [str(peer.name) for peer in self.hl7]
 
     @property
     def summary(self) -> str:

@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from scarseg_export.twin.cohort import beats_of, sample_case
 from scarseg_infer.models import model_path
 from scarseg_runtime.preprocess import slice_levels
+from scarseg_runtime.providers.onnxruntime.api import import_onnxruntime
+from scarseg_runtime.providers.openvino.api import import_openvino
 
 FIRST = "pixel grid, coarse view, normalisation"
 STARTS = {
@@ -75,8 +76,9 @@ def study() -> dict[str, np.ndarray[Any, Any]]:
     return {name: np.ascontiguousarray(value, np.float32) for name, value in values.items()}
 
 
-def onnx_run(path: Path, threads: int, profile: Path | None = None) -> onnxruntime.InferenceSession:
+def onnx_run(path: Path, threads: int, profile: Path | None = None) -> Any:
     """A session on the CPU, with a profile where a file is named for it."""
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Threads that wait busily would take the cores of the other file's run.
@@ -107,7 +109,7 @@ def milliseconds(path: Path, parts: Mapping[str, str], threads: int, runs: int) 
 
 def openvino_run(path: Path, threads: int) -> Callable[[], Any]:
     """A run in OpenVINO in FP32."""
-    import openvino
+    openvino = import_openvino()
 
     settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
     request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()

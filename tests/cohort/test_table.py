@@ -81,7 +81,7 @@ BAD = {
     f"id,study\n{'a' * 101},x\n": "id in row 1",
     "study,ecg\na\n": "row 1 .* cells",
     "study\na,b\n": "row 1 .* cells",
-    "study\na\0b\n": "row 1 .* NUL",
+    "study\na\0b\n": "is no text",
     "study,ecg\n,b\n": "row 1 .* names no study",
     "study,gap_days\na,soon\n": "gap_days in row 1",
     "study,gap_days\na,inf\n": "gap_days in row 1",

@@ -107,8 +107,8 @@ def test_cells_are_not_quoted_where_there_is_no_head(tmp_path: Path) -> None:
 def test_what_is_no_text_or_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         read_table(tmp_path / "none.csv")
-    (tmp_path / "binary.csv").write_bytes(b"study\n\xff\xfe\n")
-    with pytest.raises(UsageError, match="UTF-8"):
+    (tmp_path / "binary.csv").write_bytes(b"study\n\0\xff\xfe\n")
+    with pytest.raises(UsageError, match="is no text"):
         read_table(tmp_path / "binary.csv")
 
 

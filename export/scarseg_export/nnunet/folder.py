@@ -92,7 +92,7 @@ def _configuration(plans: Mapping[str, Any], folder_name: str) -> tuple[str, dic
     if name not in known:
         raise ModelError("plans.json has no 2-D configuration", "Train nnU-Net's 2d")
     found: dict[str, Any] = {}
-    chain = [name]
+    chain: list[Any] = [name]
     while chain[-1] is not None:
         if chain[-1] not in known or chain[-1] in chain[:-1]:
             raise ModelError(

@@ -133,7 +133,7 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
 def _plain_numbers() -> list[Any]:
     """Numbers and arrays of numpy, as nnU-Net logs them, under the names of all releases."""
     dtypes = [type(np.dtype(kind)) for kind in ("f8", "f4", "f2", "i8", "i4", "u1", "?")]
-    moved = [np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]]
+    moved: list[Any] = [np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]]
     named = [
         (function, f"{module}.{function.__name__}")
         for function in moved

@@ -36,7 +36,7 @@ def seeds() -> dict[str, bytes]:
         packed = _changed()
         packed.compress(syntax, generate_instance_uid=False)
         found[syntax.name.split(" ")[0] + syntax[-3:]] = dicom_factory.encoded(packed)
-    for name, bits in {"low": (12, 11), "high": (12, 15), "odd": (10, 12)}.items():
+    for name, bits in {"low": (12, 11), "high": (12, 15), "odd": (10, 12), "few": (8, 7)}.items():
         stored, high = bits
         packed = _changed()
         packed.compress(JPEG2000Lossless, generate_instance_uid=False)
@@ -45,6 +45,11 @@ def seeds() -> dict[str, bytes]:
         found[f"words {name}"] = dicom_factory.encoded(_changed(BitsStored=stored, HighBit=high))
     found["undeclared"] = _SOUND[1].replace(b"Secretname^Test", "Sécretnäm^Tes".encode())
     found["unplaced"] = _SOUND[1].replace(b"1.5\\1.25", b"1,5\\1,25")
+    found["colours"] = dicom_factory.encoded(_changed(SamplesPerPixel=3))
+    found["unsigned"] = dicom_factory.encoded(_changed(PixelRepresentation=0, BitsStored=12))
+    real = _changed(FloatPixelData=bytes(4 * 34 * 33))
+    del real.PixelData
+    found["real numbers"] = dicom_factory.encoded(real)
     found["stub"] = bytes(128) + b"DICM"
     implicit = _changed()
     implicit.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian

@@ -57,6 +57,8 @@ def seeds() -> dict[str, bytes]:
         "muse whole": factory.muse(counts),
         "muse gbk": factory.muse(few, encoding="GBK", note="窦性"),
         "philips": factory.philips(few),
+        "philips time in date": factory.philips(few, day="2024-02-28T10:45:12", clock=""),
+        "aecg Z": factory.aecg(few, low="20240228104512Z", head="20240228104512Z"),
         "philips whole": factory.philips(counts, pulse_mv=1.0).decode("utf-16").encode(),
         "philips xli": xli.encode("utf-16"),
         "muse bad time": factory.muse(few, clock="25:61:00"),

@@ -58,6 +58,8 @@ def seeds() -> dict[str, bytes]:
         ("two dates", f"{short}# ECG date: 2020-01-01\n"),
         ("lead names", re.sub(r"(?m) 0 0 0 0 (\S+)$", r" 0 0 0 0 MDC_ECG_LEAD_\1", short)),
         ("mark", f"\ufeff{short}"),
+        ("capitals", short.replace("rec.dat 16", "REC.DAT 16")),
+        ("units behind names", re.sub(r"(?m) 0 0 0 0 (\S+)$", r" 0 0 0 0 \1 (mV)", short)),
     ):
         parts[kind] = (text, plain[:960])
     nines = "9" * 30

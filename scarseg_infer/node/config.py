@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
 from scarseg_infer.node.dicom.tls import Tls, server_context
+from scarseg_infer.node.dicomweb.peer import WebPeer
 from scarseg_infer.node.toml_file import (
     Address,
     AeTitle,
@@ -214,15 +215,32 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     study: StudyRules = StudyRules()
     tls: Tls | None = None
     peers: tuple[Peer, ...] = ()
+    dicomweb: tuple[WebPeer, ...] = ()
     send: Sending = Sending()
     status: StatusPage = StatusPage()
     model: ModelChoice = ModelChoice()
     ecg_query: EcgArchive | None = None
 
     @property
+    def receivers(self) -> list[str]:
+        """Names of all that get results."""
+        return [peer.name for peer in (*self.peers, *self.storing)]
+
+    @property
+    def storing(self) -> list[WebPeer]:
+        """DICOMweb servers that get results."""
+        return [server for server in self.dicomweb if server.results]
+
+    @property
+    def ecg_server(self) -> WebPeer | None:
+        """The DICOMweb server that is asked for ECGs."""
+        return next((server for server in self.dicomweb if server.ecgs != "never"), None)
+
+    @property
     def summary(self) -> str:
         """The main values in one line."""
-        peers = f"{len(self.peers)} peer{'' if len(self.peers) == 1 else 's'}"
+        count = len(self.receivers)
+        peers = f"{count} peer{'' if count == 1 else 's'}"
         http = f"on port {self.status.port}" if self.status.on else "off"
         where = f"[{self.node.address}]" if ":" in self.node.address else self.node.address
         tls = " with TLS" if self.tls else ""
@@ -234,9 +252,12 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def warning(self) -> str | None:
         """Settings that are allowed but hardly meant."""
-        if self.peers or self.status.api:
+        if self.receivers or self.status.api:
             return None
-        return "no [[peers]], and status.api is not true: nobody gets the results"
+        return (
+            "no [[peers]], no [[dicomweb]] that gets results, and status.api is not true: nobody "
+            "gets the results"
+        )
 
 
 def read_config(path: Path) -> Config:
@@ -277,6 +298,7 @@ def _check_together(found: Config) -> None:
     if status.on and status.port == node.port and (everywhere or node.address == status.address):
         wrong("status.port", "is also node.port")
     _check_peers(found, everywhere)
+    _check_servers(found)
 
 
 def _check_peers(found: Config, everywhere: bool) -> None:
@@ -295,3 +317,18 @@ def _check_peers(found: Config, everywhere: bool) -> None:
             raise UsageError(f"peer {peer.name} is this node itself", "Correct its host or port")
     if source and source.retrieve == "move" and source.ae_title not in found.callers.ae_titles:
         wrong("ecg_query.retrieve", "is move, but its ae_title is none of [callers]")
+
+
+def _check_servers(found: Config) -> None:
+    names = [peer.name for peer in (*found.peers, *found.dicomweb)]
+    asked = found.ecg_query is not None
+    for number, server in enumerate(found.dicomweb, 1):
+        key = f"dicomweb[{number}]"
+        if server.name in names[: len(found.peers) + number - 1]:
+            wrong(f"{key}.name", "is that of another peer")
+        if server.ecgs != "never" and asked:
+            wrong(f"{key}.ecgs", "asks for ECGs, but another archive is asked for them already")
+        asked = asked or server.ecgs != "never"
+        if not server.results and server.ecgs == "never":
+            wrong(f"{key}.results", "is false and ecgs is never: the server is not used")
+        server.check(key)

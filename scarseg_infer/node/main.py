@@ -21,6 +21,7 @@ from scarseg_runtime.version import __version__
 
 if TYPE_CHECKING:
     from scarseg_infer.node.config import Config
+    from scarseg_infer.node.ecg_source import EcgSource
     from scarseg_infer.node.log import Log
     from scarseg_infer.segmenter import Segmenter
 
@@ -56,23 +57,38 @@ class Node:
         self._queue, self._outbox = Queue(self._storage), Outbox(self._storage)
         self._recover()
         self._receiver = Receiver(config, self._storage, self._queue, self._counters, log)
-        fetch = None
-        if config.ecg_query:
-            from scarseg_infer.node.dicom.query import EcgQuery
-
-            fetch = EcgQuery(
-                config, config.ecg_query, self._queue, self._counters, log,
-                self._receiver.has_room, self._stopping,
-            ).fetch  # fmt: skip
+        source = self._ecg_source()
+        fetch = source.fetch if source else None
         self._worker = Worker(config, self._storage, segmenter, self._counters, log, fetch)
         jobs = {"work": self._worker.run} | {
             f"send {peer.name}": Sender(config, peer, self._outbox, self._counters, log).run
             for peer in config.peers
         }
+        if config.storing:
+            from scarseg_infer.node.dicomweb.send import WebSender
+
+            jobs |= {
+                f"send {peer.name}": WebSender(config, peer, self._outbox, self._counters, log).run
+                for peer in config.storing
+            }
         self._threads = [
             threading.Thread(target=job, args=(self._stopping,), name=name, daemon=True)
             for name, job in jobs.items()
         ]
+
+    def _ecg_source(self) -> EcgSource | None:
+        """What asks another system for ECGs."""
+        config, rest = self._config, (self._queue, self._counters, self._log)
+        limits = (self._receiver.has_room, self._stopping)
+        if config.ecg_query:
+            from scarseg_infer.node.dicom.query import EcgQuery
+
+            return EcgQuery(config, config.ecg_query, *rest, *limits)
+        if config.ecg_server:
+            from scarseg_infer.node.dicomweb.query import WebEcgQuery
+
+            return WebEcgQuery(config, config.ecg_server, *rest, *limits)
+        return None
 
     def run(self, stop: threading.Event) -> bool:
         """Serve until ``stop`` is set, then end in order; the same, returning False, where a
@@ -94,7 +110,7 @@ class Node:
             thread.start()
         self._log.write(
             "started", version=__version__, ae_title=config.node.ae_title, port=config.node.port,
-            tls=bool(config.tls), peers=len(config.peers),
+            tls=bool(config.tls), peers=len(config.receivers),
             status_port=config.status.port if config.status.on else None,
             api=config.status.api,
         )  # fmt: skip
@@ -141,7 +157,7 @@ class Node:
     def _recover(self) -> None:
         leftovers = self._storage.remove_leftovers()
         missing = self._queue.after_restart()
-        removed = self._outbox.after_restart([peer.name for peer in self._config.peers])
+        removed = self._outbox.after_restart(self._config.receivers)
         self._log.write("recovered", leftovers=leftovers, missing_files=missing)
         for peer, count in removed.items():
             self._counters.add("deliveries_removed_total", count, peer=peer)
@@ -239,10 +255,10 @@ def run() -> None:
 
 
 def _quiet() -> None:
-    """Silence the DICOM libraries for good: what they say quotes headers. This is an application,
-    so unlike in the library nothing has to be restored."""
+    """Silence the DICOM and HTTP libraries for good: what they say quotes headers and addresses.
+    This is an application, so unlike in the library nothing has to be restored."""
     warnings.simplefilter("ignore")
-    for name in ("pydicom", "pynetdicom"):
+    for name in ("pydicom", "pynetdicom", "dicomweb_client", "urllib3", "python_multipart"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.CRITICAL + 1)
         logger.propagate = False

@@ -142,8 +142,8 @@ def _in_words(text: str, document: Mapping[str, Any], kind: type[msgspec.Struct]
     if found := re.match(r"Expected `(\w+)( \| \w+)*`( >= \S+| <= \S+| of length >= \d+)?", what):
         if found[1] == "object":
             return UsageError(f"[{key}] is not a table", f"Write [{key}] on a line of its own")
-        if key == "peers":
-            return UsageError("[peers] is not a list of tables", "Write [[peers]]")
+        if key in ("peers", "dicomweb"):
+            return UsageError(f"[{key}] is not a list of tables", f"Write [[{key}]]")
         if found[1] == "array" and found[3]:
             what = "must not be empty"
         else:

@@ -182,8 +182,8 @@ class Worker:
         out = folder / "results"
         written = write_all(result, out, overwrite=False, only=[*self._config.send.objects, "json"])
         files = [_described(name, written[name]) for name in self._config.send.objects]
-        peers = [peer.name for peer in self._config.peers]
-        if not self._outbox.publish(study, out, files, peers, inputs, with_ecg=bool(ecg)):
+        receivers = self._config.receivers
+        if not self._outbox.publish(study, out, files, receivers, inputs, with_ecg=bool(ecg)):
             self._log.write("study_grew", study=study.id)
             return
         seconds = time.monotonic() - start

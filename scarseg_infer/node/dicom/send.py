@@ -1,9 +1,7 @@
-"""Sending results to peers, again and again until each has acknowledged them."""
+"""Sending results to peers by C-STORE."""
 
 from __future__ import annotations
 
-import random
-import sqlite3
 import threading
 from typing import Final
 
@@ -15,9 +13,9 @@ from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.dicom.client import Client, NoAssociationError
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.queue.outbox import Delivery, Outbox
+from scarseg_infer.node.sender import PeerSender
 from scarseg_infer.study.dicom.parse import PARSE_ERRORS
 
-POLL_S: Final = 0.2
 _WARNING: Final = range(0xB000, 0xC000)
 """Stored, with something to say about it (PS3.4, B.2.3)."""
 _DUPLICATE: Final = 0x0111
@@ -25,8 +23,8 @@ _DUPLICATE: Final = 0x0111
 acknowledgement was lost."""
 
 
-class Sender:
-    """Sends what waits for one peer, in a thread of its own: a peer that is down delays no other.
+class Sender(PeerSender):
+    """Sends what waits for one peer; see :class:`PeerSender`.
 
     Raises:
         UsageError: the TLS files do not fit.
@@ -35,21 +33,8 @@ class Sender:
     def __init__(
         self, config: Config, peer: Peer, outbox: Outbox, counters: Counters, log: Log
     ) -> None:
-        self._config, self._peer, self._outbox = config, peer, outbox
-        self._counters, self._log = counters, log
+        super().__init__(config, peer.name, outbox, counters, log)
         self._client = Client(config, peer)
-
-    def run(self, stop: threading.Event) -> None:
-        """Send until told to stop; an object being sent is finished first."""
-        while not stop.is_set():
-            try:
-                waiting = self._outbox.due(self._peer.name)
-                if waiting:
-                    self._send(waiting, stop)
-            except (OSError, sqlite3.Error, RuntimeError) as error:
-                self._log.write("send_failed", peer=self._peer.name, reason=type(error).__name__)
-                stop.wait(self._config.send.retry_s)
-            stop.wait(POLL_S)
 
     def _send(self, waiting: list[Delivery], stop: threading.Event) -> None:
         classes = sorted({delivery.sop_class for delivery in waiting})
@@ -62,7 +47,7 @@ class Sender:
             for delivery in waiting:
                 if stop.is_set():
                     return
-                if not self._outbox.waits(delivery, self._peer.name):
+                if not self._still_waits(delivery):
                     continue
                 if not association.is_established:
                     self._failed_one(delivery, "association lost")
@@ -85,27 +70,6 @@ class Sender:
             return
         code = getattr(status, "Status", None)
         if code in (0, _DUPLICATE) or code in _WARNING:
-            self._outbox.sent(delivery, self._peer.name)
-            self._counters.add("objects_sent_total", peer=self._peer.name)
-            self._log.write(
-                "sent", study=delivery.study, object=delivery.name, peer=self._peer.name
-            )
+            self._sent(delivery)
         else:
             self._failed_one(delivery, "no answer" if code is None else f"status 0x{code:04X}")
-
-    def _failed_one(self, delivery: Delivery, why: str) -> None:
-        self._failed([delivery], why, study=delivery.study, object=delivery.name)
-
-    def _failed(self, deliveries: list[Delivery], why: str, **which: str | int) -> None:
-        """Wait twice as long each time, a little less or more so that nodes keep out of step."""
-        rules = self._config.send
-        attempts = min(delivery.attempts for delivery in deliveries)
-        seconds = min(rules.retry_s * 2.0 ** min(attempts, 30), rules.retry_max_s)
-        seconds *= random.uniform(0.8, 1.0)
-        for delivery in deliveries:
-            self._outbox.refused(delivery, self._peer.name, seconds, why)
-        self._counters.add("send_failures_total", peer=self._peer.name)
-        self._log.write(
-            "send_postponed", peer=self._peer.name, objects=len(deliveries), reason=why,
-            seconds=round(seconds, 1), **which,
-        )  # fmt: skip

@@ -173,7 +173,8 @@ class DicomWeb:
             try:
                 answers = ask()
             except HTTPError as error:  # the text has the address, and so the identifier, in it
-                raise refused(error.response.status_code) from None
+                response = error.response
+                raise refused(0 if response is None else response.status_code) from None
             except (ValueError, RecursionError):  # no JSON
                 raise DicomWebError(CUT_SHORT) from None
         if not isinstance(answers, list) or len(answers) > MAX_ANSWERS:

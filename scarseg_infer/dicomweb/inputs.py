@@ -86,10 +86,11 @@ def address(url: str, options: argparse.Namespace) -> Address:
     """
     try:
         uri = URI.from_string(checked_url(url))
-        if uri.type not in (URIType.STUDY, URIType.SERIES, URIType.INSTANCE):
-            raise ValueError("names no study")
+        study_uid = uri.study_instance_uid
+        if study_uid is None or uri.type is URIType.FRAME:
+            raise ValueError("names no objects")
         if uri.suffix is not None:
-            raise ValueError("names no objects, but what is made of them")
+            raise ValueError("names what is made of objects")
         base = checked_url(uri.base_url)
     except ValueError:  # the text of URI quotes it
         raise UsageError(
@@ -106,7 +107,7 @@ def address(url: str, options: argparse.Namespace) -> Address:
     if options.web_timeout is not None:
         server = replace(server, timeout_s=options.web_timeout)
     server.check()
-    return Address(server, uri.study_instance_uid, uri.series_instance_uid, uri.sop_instance_uid)
+    return Address(server, study_uid, uri.series_instance_uid, uri.sop_instance_uid)
 
 
 def _fetch_study(place: Address, files: FetchedFiles) -> bool:

@@ -55,7 +55,8 @@ class WebServer:
             )
         if bool(self.certificate) != bool(self.key):
             raise UsageError("a client certificate needs its key, and a key its certificate")
-        self.tls()
+        if urlsplit(self.url).scheme == "https" or self.ca or self.certificate:
+            self.tls()
         try:
             if login := self.login():
                 login.header()

@@ -7,6 +7,7 @@ the environment, and waits anew for every byte. None of that happens here.
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPException
@@ -64,8 +65,12 @@ class BoundedSession(requests.Session):
         self.auth = server.login()
         self.headers["User-Agent"] = f"scarseg-infer/{__version__}"
         self.headers["Accept-Encoding"] = "identity"
-        self.mount("http://", _Adapter(server, self._opened))
-        self.mount("https://", _Adapter(server, self._opened))
+        secure = server.url.startswith("https:")
+        self.adapters.clear()  # requests' own would take addresses of another scheme
+        self.mount(
+            "https://" if secure else "http://",
+            _Adapter(server.tls() if secure else None, self._opened),
+        )
 
     def hang_up(self) -> None:
         """Close the connection, or the one that is still to be opened. From any thread."""
@@ -127,8 +132,10 @@ class BoundedSession(requests.Session):
 class _Adapter(HTTPAdapter):
     """Connections whose TLS is ours and that tell of their sockets."""
 
-    def __init__(self, server: WebServer, opened: Callable[[socket.socket], socket.socket]) -> None:
-        self._tls, self._pools = server.tls(), _pools(opened)
+    def __init__(
+        self, tls: ssl.SSLContext | None, opened: Callable[[socket.socket], socket.socket]
+    ) -> None:
+        self._tls, self._pools = tls, _pools(opened)
         super().__init__(pool_connections=1, pool_maxsize=1)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:

@@ -16,6 +16,7 @@ _TALKATIVE_LOGGERS: Final = (
     "nibabel.global",
     "dicomweb_client.web",
     "python_multipart.multipart",
+    "retrying",
     "urllib3.connection",
     "urllib3.connectionpool",
     "urllib3.poolmanager",

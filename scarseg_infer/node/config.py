@@ -224,7 +224,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def receivers(self) -> list[str]:
         """Names of all that get results."""
-        return [peer.name for peer in (*self.peers, *self.storing)]
+        return [peer.name for peer in self.peers] + [server.name for server in self.storing]
 
     @property
     def storing(self) -> list[WebPeer]:
@@ -320,12 +320,13 @@ def _check_peers(found: Config, everywhere: bool) -> None:
 
 
 def _check_servers(found: Config) -> None:
-    names = [peer.name for peer in (*found.peers, *found.dicomweb)]
+    names = [peer.name for peer in found.peers]
     asked = found.ecg_query is not None
     for number, server in enumerate(found.dicomweb, 1):
         key = f"dicomweb[{number}]"
-        if server.name in names[: len(found.peers) + number - 1]:
+        if server.name in names:
             wrong(f"{key}.name", "is that of another peer")
+        names.append(server.name)
         if server.ecgs != "never" and asked:
             wrong(f"{key}.ecgs", "asks for ECGs, but another archive is asked for them already")
         asked = asked or server.ecgs != "never"

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _PACKAGES: Final = ("pynetdicom", "msgspec")
 """Packages of the extra ``node``. Asked for before the configuration is read: what that says of
 another extra would lead only half of the way."""
+_TALKATIVE: Final = (
+    "pydicom", "pynetdicom", "dicomweb_client", "retrying", "urllib3", "python_multipart",
+)  # fmt: skip
 STOP_S: Final = 20.0
 """For running associations, and again for objects being sent, after a signal to stop: less in all
 than what systemd and container engines are told to wait in ``deploy/``."""
@@ -258,7 +261,7 @@ def _quiet() -> None:
     """Silence the DICOM and HTTP libraries for good: what they say quotes headers and addresses.
     This is an application, so unlike in the library nothing has to be restored."""
     warnings.simplefilter("ignore")
-    for name in ("pydicom", "pynetdicom", "dicomweb_client", "urllib3", "python_multipart"):
+    for name in _TALKATIVE:
         logger = logging.getLogger(name)
         logger.setLevel(logging.CRITICAL + 1)
         logger.propagate = False

@@ -94,14 +94,7 @@ class DicomWeb:
                 search_filters=filters, fields=["StudyDate", "StudyTime"], limit=MAX_ANSWERS
             )
         )
-        # A server that ignores the modality gives all studies, perhaps with what is in each.
-        found = [
-            (_text(item, _DATE) + _text(item, _TIME), _text(item, _STUDY_UID))
-            for item in answers
-            if not (told := _text(item, _MODALITIES)) or "ECG" in told.split("\\")
-        ]
-        found.sort(key=lambda item: item[0], reverse=True)
-        return [uid for _, uid in found if _is_uid(uid)]
+        return ecg_studies_in(answers)
 
     def ecg_series(self, study_uid: str) -> list[str]:
         """UIDs of the series of a study that hold ECGs (QIDO-RS); raises as :meth:`ecg_studies`."""
@@ -110,11 +103,7 @@ class DicomWeb:
                 study_uid, search_filters={"Modality": "ECG"}, limit=MAX_ANSWERS
             )
         )
-        # A server that ignores the modality answers with all series.
-        uids = [
-            _text(item, _SERIES_UID) for item in answers if _text(item, _MODALITY) in ("ECG", "")
-        ]
-        return [uid for uid in uids if _is_uid(uid)]
+        return ecg_series_in(answers)
 
     def objects(
         self, study_uid: str, series_uid: str | None = None, sop_uid: str | None = None
@@ -165,7 +154,7 @@ class DicomWeb:
             )
             with response:
                 answer = response.content
-        _check_stored(response.status_code, media_type(response), answer, sop_uid)
+        check_stored(response.status_code, media_type(response), answer, sop_uid)
 
     def _found(self, ask: Callable[[], Any]) -> list[dict[str, Any]]:
         self._session.answer_bytes = MAX_ANSWER_BYTES
@@ -177,15 +166,39 @@ class DicomWeb:
                 raise refused(0 if response is None else response.status_code) from None
             except (ValueError, RecursionError):  # no JSON
                 raise DicomWebError(CUT_SHORT) from None
-        if not isinstance(answers, list) or len(answers) > MAX_ANSWERS:
-            raise DicomWebError(CUT_SHORT)
-        return [item for item in answers if isinstance(item, dict)]
+        return listed(answers)
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
         """Ends what is inside when the limits are reached, and hears nothing of what it says."""
         with quiet_readers(), self._control.stopping(self._session.hang_up):
             yield
+
+
+def listed(answers: Any) -> list[dict[str, Any]]:
+    """The items of an answer to a search. Raises DicomWebError where it is no list of some."""
+    if not isinstance(answers, list) or len(answers) > MAX_ANSWERS:
+        raise DicomWebError(CUT_SHORT)
+    return [item for item in answers if isinstance(item, dict)]
+
+
+def ecg_studies_in(answers: list[dict[str, Any]]) -> list[str]:
+    """UIDs of the studies with an ECG among answers in DICOM JSON (PS3.18, F), newest first."""
+    # A server that ignores the modality gives all studies, perhaps with what is in each.
+    found = [
+        (_text(item, _DATE) + _text(item, _TIME), _text(item, _STUDY_UID))
+        for item in answers
+        if not (told := _text(item, _MODALITIES)) or "ECG" in told.split("\\")
+    ]
+    found.sort(key=lambda item: item[0], reverse=True)
+    return [uid for _, uid in found if _is_uid(uid)]
+
+
+def ecg_series_in(answers: list[dict[str, Any]]) -> list[str]:
+    """UIDs of the series with ECGs among answers in DICOM JSON."""
+    # A server that ignores the modality answers with all series.
+    uids = [_text(item, _SERIES_UID) for item in answers if _text(item, _MODALITY) in ("ECG", "")]
+    return [uid for uid in uids if _is_uid(uid)]
 
 
 def _whole(chunks: Iterator[bytes], limit: int) -> bytes | None:
@@ -197,7 +210,7 @@ def _whole(chunks: Iterator[bytes], limit: int) -> bytes | None:
     return bytes(data)
 
 
-def _check_stored(status: int, kind: str, answer: bytes, sop_uid: str) -> None:
+def check_stored(status: int, kind: str, answer: bytes, sop_uid: str) -> None:
     """Look for our object in the answer to STOW-RS (PS3.18, 10.5.3). Raises DicomWebError."""
     try:
         told = json.loads(answer) if kind in JSON_TYPES else None

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scarseg_infer.dicomweb import errors
-from scarseg_infer.dicomweb.client import DicomWeb, _check_stored
+from scarseg_infer.dicomweb.client import DicomWeb, check_stored
 from scarseg_infer.dicomweb.errors import DicomWebError
 from scarseg_infer.dicomweb.multipart import boundary_of, parts
 from scarseg_infer.dicomweb.server import WebServer, checked_url
@@ -369,7 +369,7 @@ NESTED = st.recursive(
 @given(NESTED, st.sampled_from([200, 202, 400, 409, 500]))
 def test_no_answer_but_one_with_the_uid_confirms(told: Any, status: int) -> None:
     try:
-        _check_stored(status, JSON, json.dumps(told).encode(), "1.2.3")
+        check_stored(status, JSON, json.dumps(told).encode(), "1.2.3")
     except DicomWebError:
         return
     assert "1.2.3" in json.dumps(told) or (0x0111 == 273 and "273" in json.dumps(told))

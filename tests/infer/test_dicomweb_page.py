@@ -28,7 +28,7 @@ def test_trying_it_with_orthanc(
         assert port in commands
         commands = commands.replace(port, str(free))
     commands = commands.replace("scarseg-infer ", f"{sys.executable} -m scarseg_infer.cli ")
-    commands = commands.replace("python ", f"{sys.executable} ")
+    commands = commands.replace("python -c", f"{sys.executable} -c")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "runtime")])}
     done = subprocess.run(
         ["bash", "-ec", f"trap 'kill %1; wait' EXIT\n{commands}"],

@@ -224,7 +224,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def receivers(self) -> list[str]:
         """Names of all that get results."""
-        return [peer.name for peer in self.peers] + [server.name for server in self.storing]
+        peers = [str(peer.name) for peer in self.peers]
+        return peers + [str(server.name) for server in self.storing]
 
     @property
     def storing(self) -> list[WebPeer]:

@@ -1,4 +1,4 @@
-"""What may be wrong with a DICOMweb server, in words of ours: its own may name a patient."""
+"""Faults of a DICOMweb server, in words of ours: its own may name a patient."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def fetched(
 
 
 def address(url: str, options: argparse.Namespace) -> Address:
-    """What an address and the options name.
+    """Server and UIDs that an address and the options name.
 
     Raises:
         UsageError: it is none of DICOMweb, or the files for it cannot be used.

@@ -64,7 +64,7 @@ class WebServer:
             raise UsageError(error.what, error.advice) from error
 
     def login(self) -> FileAuth | None:
-        """What puts the login into requests; None where there is none."""
+        """Authentication that puts the login into requests; None where there is none."""
         if self.token_file:
             return FileAuth(self.token_file, bearer=True)
         return FileAuth(self.login_file, bearer=False) if self.login_file else None

@@ -42,7 +42,7 @@ MAX_ANSWER_BYTES: Final = 4 << 20
 JSON_TYPES: Final = ("application/dicom+json", "application/json")
 DICOM_TYPES: Final = ("multipart/related", "application/dicom")
 _FAILURES: Final = (HTTPError, HTTPException, OSError, ValueError, AttributeError)
-"""What requests, urllib3 and http.client raise, also where the connection is closed under them."""
+"""Raised by requests, urllib3 and http.client, also where the connection is closed under them."""
 
 
 class BoundedSession(requests.Session):
@@ -230,7 +230,7 @@ def media_type(response: requests.Response) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """What a failed request failed of, by the errors that one wraps in the other."""
+    """Cause of a failed request, by the errors that one wraps in the other."""
     seen: list[BaseException] = []
     queue: list[Any] = [error]
     while queue and len(seen) < 20:

@@ -80,7 +80,7 @@ class Node:
         ]
 
     def _ecg_source(self) -> EcgSource | None:
-        """What asks another system for ECGs."""
+        """The source that asks another system for ECGs; None where none is configured."""
         config, rest = self._config, (self._queue, self._counters, self._log)
         limits = (self._receiver.has_room, self._stopping)
         if config.ecg_query:

@@ -36,7 +36,7 @@ class WebPeer(Struct, frozen=True, forbid_unknown_fields=True):
     """``[[dicomweb]]``: one server."""
 
     name: Text
-    """How logs and metrics call it."""
+    """Its name in logs and metrics."""
     url: Url
     results: bool = True
     """Does it get results, by STOW-RS?"""

@@ -15,7 +15,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constr
 SHIPPED_TESTS = $(wildcard tests/runtime tests/infer tests/node tests/cohort tests/fuzz tests/test_*.py) \
     --ignore=tests/node/test_openapi.py
 # What the bill of materials is of: all that is deployed without a GPU; tensorrt-rtx … may be added.
-SBOM_EXTRAS ?= openvino,compressed,ecg-formats,pdf,node,cohort
+SBOM_EXTRAS ?= openvino,compressed,ecg-formats,pdf,node,dicomweb,cohort
 
 # Tests at a time. More than there are cores make no test faster.
 JOBS ?= 2

@@ -11,6 +11,7 @@ from scarseg_infer.result import GapSource as GapSource
 from scarseg_infer.result import ModelUse as ModelUse
 from scarseg_infer.result import ScarResult as ScarResult
 from scarseg_infer.segmenter import Segmenter as Segmenter
+from scarseg_infer.study.files import StudyFiles as StudyFiles
 from scarseg_infer.study.files import Watch as Watch
 from scarseg_infer.study.from_arrays import stack_from_arrays as stack_from_arrays
 from scarseg_infer.study.geometry.orientation import DisplayTransform as DisplayTransform

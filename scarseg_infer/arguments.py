@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from scarseg_infer.ecg.record import EcgRecord
+from scarseg_infer.study.files import StudyFiles
 from scarseg_infer.study.series_verdict import PreferredKind
 from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.errors import UsageError
@@ -43,10 +44,11 @@ def check_choice(series: object, prefer: object) -> None:
 
 def check_inputs(study: object, ecg: object, series: object = None) -> None:
     """Check that they can be a study, its ECG and a series of it. Raises UsageError."""
-    if not isinstance(study, LgeStack):
+    if isinstance(study, LgeStack):
+        if series is not None:
+            raise UsageError("a stack has no series to choose from", "Leave the series out")
+    elif not isinstance(study, StudyFiles):
         as_path(study, "study", "Pass one, or a stack that stack_from_arrays made")
-    elif series is not None:
-        raise UsageError("a stack has no series to choose from", "Leave the series out")
     if ecg is not None and not isinstance(ecg, EcgRecord):
         as_path(ecg, "ECG", "Pass one, or an EcgRecord")
 

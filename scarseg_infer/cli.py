@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from scarseg_infer.host.stop import EXIT_CODE as TERMINATED
 from scarseg_infer.host.stop import Sigterm
@@ -45,11 +46,12 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = arguments.add_argument
-    add("study", nargs="?", metavar="STUDY", type=Path,
-        help="DICOM folder, zip of one, or NIfTI file")  # fmt: skip
-    add("ecg", nargs="?", metavar="ECG", type=Path,
+    add("study", nargs="?", metavar="STUDY", type=_place,
+        help="DICOM folder, zip of one, NIfTI file, or https://server/…/studies/UID")  # fmt: skip
+    add("ecg", nargs="?", metavar="ECG", type=_place,
         help="WFDB record (.dat, .hea), DICOM, Philips or GE MUSE XML, HL7 aECG, SCP-ECG or EDF "
-        "file (default: the ECG in the study folder, if there is one)")  # fmt: skip
+        "file, or an address as of STUDY (default: the ECG in the study folder, if there is one; "
+        "with an address the newest of the patient on the server)")  # fmt: skip
     add("-o", "--out", metavar="OUT", type=Path,
         help=f"folder for the results (default: {DEFAULT_OUT})")  # fmt: skip
     add("--gap-days", metavar="N", type=float,
@@ -79,11 +81,46 @@ def parser() -> argparse.ArgumentParser:
     add("--overwrite", action="store_true", help="replace the results in an existing OUT")
     add("--demo", action="store_true",
         help="run on the bundled synthetic study and ECG instead of STUDY and ECG")  # fmt: skip
+    add_web_options(arguments)
     loudness = arguments.add_mutually_exclusive_group()
     loudness.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
     loudness.add_argument("-v", "--verbose", action="store_true", help="print stage timings too")
     add("--version", action="version", version=f"%(prog)s {__version__}")
     return arguments
+
+
+def add_web_options(arguments: argparse.ArgumentParser) -> None:
+    """Add what only matters where STUDY or ECG is an address."""
+    web = arguments.add_argument_group("where STUDY or ECG is an address (extra dicomweb)")
+    add = web.add_argument
+    add("--token-file", metavar="FILE", type=Path, help="file with a bearer token")
+    add("--login-file", metavar="FILE", type=Path, help="file with user:password")
+    add("--ca-file", metavar="FILE", type=Path,
+        help="authority that signs the server's certificate (default: the system's)")  # fmt: skip
+    add("--client-certificate", metavar="FILE", type=Path, help="shown to the server")
+    add("--client-key", metavar="FILE", type=Path, help="of the client certificate, no password")
+    add("--web-timeout", metavar="S", type=float,
+        help="seconds of silence after which the server is given up (default: 60)")  # fmt: skip
+
+
+def _place(text: str) -> str | Path:
+    """An address as it is, everything else as a path."""
+    return text if text.lower().startswith(("http://", "https://")) else Path(text)
+
+
+@contextmanager
+def _inputs(arguments: argparse.Namespace) -> Iterator[tuple[Any, Any]]:
+    """Study and ECG, fetched where they are addresses."""
+    if not any(isinstance(place, str) for place in (arguments.study, arguments.ecg)):
+        yield arguments.study, arguments.ecg
+        return
+    from scarseg_infer.dicomweb.extra import check_installed
+
+    check_installed()
+    from scarseg_infer.dicomweb.inputs import fetched
+
+    with fetched(arguments.study, arguments.ecg, arguments) as found:
+        yield found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -171,7 +208,10 @@ def _list_series(arguments: argparse.Namespace) -> None:
 
     if arguments.study is None:
         raise UsageError("no study was given", "Name a DICOM folder or a zip of one")
-    for verdict in list_series(arguments.study, arguments.prefer):
+    arguments.ecg = arguments.ecg or Path()  # none is looked for
+    with _inputs(arguments) as (study, _):
+        verdicts = list_series(study, arguments.prefer)
+    for verdict in verdicts:
         print(
             f"{'*' if verdict.chosen else ' '} {verdict.number:3}  {verdict.slices:3} slices  "
             f"{verdict.orientation:18} {verdict.kind:12} {verdict.description!r}: {verdict.reason}"
@@ -193,11 +233,12 @@ def _segment_study(arguments: argparse.Namespace, out: Path) -> None:
         arguments.model, provider=arguments.provider, precision=arguments.precision,
         threads=arguments.threads, background=True,
     )  # fmt: skip
-    result = segmenter.run(
-        arguments.study, arguments.ecg, gap_days=arguments.gap_days,
-        series=arguments.series, prefer=arguments.prefer,
-        allow_identity_mismatch=arguments.allow_identity_mismatch,
-    )  # fmt: skip
+    with _inputs(arguments) as (study, ecg):
+        result = segmenter.run(
+            study, ecg, gap_days=arguments.gap_days,
+            series=arguments.series, prefer=arguments.prefer,
+            allow_identity_mismatch=arguments.allow_identity_mismatch,
+        )  # fmt: skip
     paths = result.write(out, overwrite=arguments.overwrite, only=only)
     results_are_there()
     if arguments.quiet:

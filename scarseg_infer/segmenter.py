@@ -29,6 +29,7 @@ from scarseg_infer.models import model_path
 from scarseg_infer.pipeline import quantified, run_network, use_of
 from scarseg_infer.read_ahead import Pair, ReadAhead, ReadPair, run_pairs
 from scarseg_infer.result import ModelUse, ScarResult
+from scarseg_infer.study.files import StudyFiles
 from scarseg_infer.study.read import study_stack
 from scarseg_infer.study.series_verdict import PreferredKind
 from scarseg_infer.study.stack import LgeStack
@@ -136,7 +137,7 @@ class Segmenter:
 
     def run(
         self,
-        study: str | Path | LgeStack,
+        study: str | Path | StudyFiles | LgeStack,
         ecg: str | Path | EcgRecord | None = None,
         *,
         gap_days: float | None = None,
@@ -150,9 +151,10 @@ class Segmenter:
         """Segment one study. May be called from several threads at once.
 
         Args:
-            study: a DICOM folder, a zip of one, a NIfTI file, or a stack.
+            study: a DICOM folder, a zip of one, a NIfTI file, DICOM files that a host holds (an
+                object as :class:`scarseg_infer.StudyFiles`), or a stack.
             ecg: a file that :func:`scarseg_infer.read_ecg` reads, or a record. None: the newest
-                DICOM ECG in the study folder, if it holds one.
+                DICOM ECG among the files of the study, if there is one.
             gap_days: days between ECG and MRI, used where the files' own dates do not tell.
                 What is unknown, negative or not finite gives the ECG no weight.
             series, prefer: which series of a DICOM study; see :func:`scarseg_infer.read_study`.

@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,13 +101,60 @@ def make_commands(tmp_path: Path) -> Callable[[str], list[str]]:
 @pytest.fixture(scope="session")
 def free_ports() -> Callable[[int], list[int]]:
     """The function of ``ports.py`` beside this file, which pytest does not put on the path."""
-    spec = importlib.util.spec_from_file_location("ports", Path(__file__).with_name("ports.py"))
+    found: Callable[[int], list[int]] = _beside("ports").free_ports
+    return found
+
+
+@pytest.fixture(scope="session")
+def web_peers() -> ModuleType:
+    """The module ``web_peers.py`` beside this file."""
+    return _beside("web_peers")
+
+
+@pytest.fixture(scope="module")
+def orthanc_web(
+    web_peers: ModuleType,
+    program: Callable[[str, str], str],
+    free_ports: Callable[[int], list[int]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Any]:
+    """An Orthanc that speaks DICOMweb, started."""
+    orthanc = program("Orthanc", "orthanc")
+    if web_peers.plugin() is None:
+        message = "Orthanc's DICOMweb plugin is not installed (Debian: orthanc-dicomweb)"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    folder = tmp_path_factory.mktemp("orthanc-web")
+    found = web_peers.Orthanc(orthanc, folder, *free_ports(2))
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def web_server(
+    web_peers: ModuleType, free_ports: Callable[[int], list[int]]
+) -> Iterator[Callable[..., Any]]:
+    """Starts servers that answer as a script says."""
+    servers: list[Any] = []
+
+    def start(script: Any, tls: Any = None) -> Any:
+        whole = script if callable(script) else lambda _: [script]
+        servers.append(web_peers.ScriptedServer(*free_ports(1), whole, tls))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def _beside(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look themselves up there
     spec.loader.exec_module(module)
-    found: Callable[[int], list[int]] = module.free_ports
-    return found
+    return module
 
 
 @pytest.fixture(scope="session")

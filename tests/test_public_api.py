@@ -25,8 +25,9 @@ NAMES = {
     "EcgQuality", "EcgRecord", "EcgSource", "EcgUse", "GapSource", "ImageKind", "LEADS", "Label",
     "LeadQuality", "LgeStack", "ModelError", "ModelUse", "OutputError", "Pair", "PreferredKind",
     "Progress", "ProviderError", "Quantities", "RunTimeoutError", "ScarResult", "ScarsegError",
-    "SegmentQuantities", "Segmenter", "SeriesVerdict", "Stage", "StudyError", "UsageError", "Watch",
-    "Zones", "__version__", "list_series", "read_ecg", "read_study", "stack_from_arrays",
+    "SegmentQuantities", "Segmenter", "SeriesVerdict", "Stage", "StudyError", "StudyFiles",
+    "UsageError", "Watch", "Zones", "__version__", "list_series", "read_ecg", "read_study",
+    "stack_from_arrays",
 }  # fmt: skip
 
 PARAMETERS = {

@@ -12,6 +12,8 @@ from scarseg_infer.ecg.record import EcgRecord, analysed, checked
 from scarseg_infer.host.quiet import quiet_readers
 from scarseg_infer.result import EcgUse
 from scarseg_infer.study.dicom.parse import text
+from scarseg_infer.study.dicom.patient_id import normal
+from scarseg_infer.study.files import StudyFiles
 from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.ecg.quality import EcgQuality, assess
 from scarseg_runtime.errors import EcgError
@@ -56,7 +58,7 @@ class EcgEvidence:
 
 
 def search_for(
-    study: str | Path | LgeStack, ecg: str | Path | EcgRecord | None
+    study: str | Path | StudyFiles | LgeStack, ecg: str | Path | EcgRecord | None
 ) -> EcgSearch | None:
     """Search that has to see the files of the study while they are read: None where an ECG is
     named, or the study is no file."""
@@ -136,8 +138,7 @@ def check_identity(
 ) -> str | None:
     """Compare the patient identifiers of MRI and ECG, which are never quoted.
 
-    They are compared without surrounding space and letter case. Leading zeros count: in some
-    hospitals 0123 and 123 are two patients.
+    They are compared as :func:`~scarseg_infer.study.dicom.patient_id.normal` makes them.
 
     Args:
         mri_patient_id: PatientID of the MRI; None or blank where it has none.
@@ -151,7 +152,7 @@ def check_identity(
     Raises:
         EcgError: both have one and they differ.
     """
-    mri, ecg = _normal(mri_patient_id), _normal(record.patient_id)
+    mri, ecg = normal(mri_patient_id), normal(record.patient_id)
     if not mri or not ecg or mri == ecg:
         return None
     if allow_mismatch:
@@ -160,8 +161,3 @@ def check_identity(
         "ECG and MRI carry different patient identifiers",
         "Check that both files are of this patient; if they are, pass --allow-identity-mismatch",
     )
-
-
-def _normal(patient_id: str | None) -> str:
-    text = (patient_id or "").strip().casefold()
-    return text if any(character.isalnum() for character in text) else ""

@@ -1,4 +1,4 @@
-"""Keeping other people's file libraries from talking: their messages quote header values."""
+"""Keeping other people's libraries from talking: their messages quote headers and addresses."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ _TALKATIVE_LOGGERS: Final = (
     "pydicom.pixels.decoders.base",
     "pydicom.pixels.utils",
     "nibabel.global",
+    "dicomweb_client.web",
+    "python_multipart.multipart",
+    "retrying",
+    "urllib3.connection",
+    "urllib3.connectionpool",
+    "urllib3.poolmanager",
+    "urllib3.response",
+    "urllib3.util.retry",
 )
 """A filter on a logger is not asked for what its children say."""
 
@@ -47,7 +55,8 @@ _readers = 0
 
 @contextmanager
 def quiet_readers() -> Iterator[list[str]]:
-    """Silence warnings and loggers of the DICOM and NIfTI libraries in this thread while inside.
+    """Silence warnings and loggers of the DICOM, NIfTI and HTTP libraries in this thread while
+    inside.
 
     pydicom quotes the offending value in its warnings, and a value of a header may identify
     the patient; nibabel prints header problems to stderr by itself. What we find wrong we say

@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
 from scarseg_infer.node.dicom.tls import Tls, server_context
+from scarseg_infer.node.dicomweb.peer import WebPeer
 from scarseg_infer.node.hl7.peer import Hl7Peer
 from scarseg_infer.node.toml_file import (
     Address,
@@ -215,6 +216,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     study: StudyRules = StudyRules()
     tls: Tls | None = None
     peers: tuple[Peer, ...] = ()
+    dicomweb: tuple[WebPeer, ...] = ()
     hl7: tuple[Hl7Peer, ...] = ()
     send: Sending = Sending()
     status: StatusPage = StatusPage()
@@ -224,12 +226,23 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def receivers(self) -> list[str]:
         """Names of all that get results as objects."""
-        return [str(peer.name) for peer in self.peers]
+        peers = [str(peer.name) for peer in self.peers]
+        return peers + [str(server.name) for server in self.storing]
 
     @property
     def message_receivers(self) -> list[str]:
         """Names of all that get results as HL7 messages."""
         return [str(peer.name) for peer in self.hl7]
+
+    @property
+    def storing(self) -> list[WebPeer]:
+        """DICOMweb servers that get results."""
+        return [server for server in self.dicomweb if server.results]
+
+    @property
+    def ecg_server(self) -> WebPeer | None:
+        """The DICOMweb server that is asked for ECGs."""
+        return next((server for server in self.dicomweb if server.ecgs != "never"), None)
 
     @property
     def summary(self) -> str:
@@ -249,7 +262,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         """Settings that are allowed but hardly meant."""
         if self.receivers or self.message_receivers or self.status.api:
             return None
-        return "no [[peers]] or [[hl7]], and status.api is not true: nobody gets the results"
+        return (
+            "no [[peers]] or [[hl7]], no [[dicomweb]] that gets results, and status.api is not "
+            "true: nobody gets the results"
+        )
 
 
 def read_config(path: Path) -> Config:
@@ -290,6 +306,7 @@ def _check_together(found: Config) -> None:
     if status.on and status.port == node.port and (everywhere or node.address == status.address):
         wrong("status.port", "is also node.port")
     _check_peers(found, everywhere)
+    _check_servers(found)
     _check_message_peers(found)
 
 
@@ -311,8 +328,24 @@ def _check_peers(found: Config, everywhere: bool) -> None:
         wrong("ecg_query.retrieve", "is move, but its ae_title is none of [callers]")
 
 
+def _check_servers(found: Config) -> None:
+    names = [peer.name for peer in found.peers]
+    asked = found.ecg_query is not None
+    for number, server in enumerate(found.dicomweb, 1):
+        key = f"dicomweb[{number}]"
+        if server.name in names:
+            wrong(f"{key}.name", "is that of another peer")
+        names.append(server.name)
+        if server.ecgs != "never" and asked:
+            wrong(f"{key}.ecgs", "asks for ECGs, but another archive is asked for them already")
+        asked = asked or server.ecgs != "never"
+        if not server.results and server.ecgs == "never":
+            wrong(f"{key}.results", "is false and ecgs is never: the server is not used")
+        server.check(key)
+
+
 def _check_message_peers(found: Config) -> None:
-    names = list(found.receivers)
+    names = [str(peer.name) for peer in (*found.peers, *found.dicomweb)]
     for number, peer in enumerate(found.hl7, 1):
         if peer.tls and not found.tls:
             wrong(f"hl7[{number}].tls", "is true, but there is no [tls] with the files for it")

@@ -21,12 +21,16 @@ from scarseg_runtime.version import __version__
 
 if TYPE_CHECKING:
     from scarseg_infer.node.config import Config
+    from scarseg_infer.node.ecg_source import EcgSource
     from scarseg_infer.node.log import Log
     from scarseg_infer.segmenter import Segmenter
 
 _PACKAGES: Final = ("pynetdicom", "msgspec")
 """Packages of the extra ``node``. Asked for before the configuration is read: what that says of
 another extra would lead only half of the way."""
+_TALKATIVE: Final = (
+    "pydicom", "pynetdicom", "dicomweb_client", "retrying", "urllib3", "python_multipart",
+)  # fmt: skip
 STOP_S: Final = 20.0
 """For running associations, and again for objects being sent, after a signal to stop: less in all
 than what systemd and container engines are told to wait in ``deploy/``."""
@@ -56,14 +60,8 @@ class Node:
         self._queue, self._outbox = Queue(self._storage), Outbox(self._storage)
         self._recover()
         self._receiver = Receiver(config, self._storage, self._queue, self._counters, log)
-        fetch = None
-        if config.ecg_query:
-            from scarseg_infer.node.dicom.query import EcgQuery
-
-            fetch = EcgQuery(
-                config, config.ecg_query, self._queue, self._counters, log,
-                self._receiver.has_room, self._stopping,
-            ).fetch  # fmt: skip
+        source = self._ecg_source()
+        fetch = source.fetch if source else None
         self._worker = Worker(config, self._storage, segmenter, self._counters, log, fetch)
         jobs = {"work": self._worker.run} | {
             f"send {peer.name}": Sender(config, peer, self._outbox, self._counters, log).run
@@ -76,10 +74,31 @@ class Node:
                 f"send {peer.name}": Hl7Sender(config, peer, self._outbox, self._counters, log).run
                 for peer in config.hl7
             }
+        if config.storing:
+            from scarseg_infer.node.dicomweb.send import WebSender
+
+            jobs |= {
+                f"send {peer.name}": WebSender(config, peer, self._outbox, self._counters, log).run
+                for peer in config.storing
+            }
         self._threads = [
             threading.Thread(target=job, args=(self._stopping,), name=name, daemon=True)
             for name, job in jobs.items()
         ]
+
+    def _ecg_source(self) -> EcgSource | None:
+        """The source that asks another system for ECGs; None where none is configured."""
+        config, rest = self._config, (self._queue, self._counters, self._log)
+        limits = (self._receiver.has_room, self._stopping)
+        if config.ecg_query:
+            from scarseg_infer.node.dicom.query import EcgQuery
+
+            return EcgQuery(config, config.ecg_query, *rest, *limits)
+        if config.ecg_server:
+            from scarseg_infer.node.dicomweb.query import WebEcgQuery
+
+            return WebEcgQuery(config, config.ecg_server, *rest, *limits)
+        return None
 
     def run(self, stop: threading.Event) -> bool:
         """Serve until ``stop`` is set, then end in order; the same, returning False, where a
@@ -247,10 +266,10 @@ def run() -> None:
 
 
 def _quiet() -> None:
-    """Silence the DICOM libraries for good: what they say quotes headers. This is an application,
-    so unlike in the library nothing has to be restored."""
+    """Silence the DICOM and HTTP libraries for good: what they say quotes headers and addresses.
+    This is an application, so unlike in the library nothing has to be restored."""
     warnings.simplefilter("ignore")
-    for name in ("pydicom", "pynetdicom"):
+    for name in _TALKATIVE:
         logger = logging.getLogger(name)
         logger.setLevel(logging.CRITICAL + 1)
         logger.propagate = False

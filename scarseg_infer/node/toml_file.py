@@ -142,7 +142,7 @@ def _in_words(text: str, document: Mapping[str, Any], kind: type[msgspec.Struct]
     if found := re.match(r"Expected `(\w+)( \| \w+)*`( >= \S+| <= \S+| of length >= \d+)?", what):
         if found[1] == "object":
             return UsageError(f"[{key}] is not a table", f"Write [{key}] on a line of its own")
-        if key in ("peers", "hl7"):
+        if key in ("peers", "dicomweb", "hl7"):
             return UsageError(f"[{key}] is not a list of tables", f"Write [[{key}]]")
         if found[1] == "array" and found[3]:
             what = "must not be empty"

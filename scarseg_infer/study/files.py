@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from scarseg_infer.host.quiet import loud_host
 from scarseg_runtime.errors import StudyError
@@ -28,8 +28,12 @@ Watch = Callable[[float], None]
 """Told how much of a study has been read, from 0 to 1; what it raises ends the reading."""
 
 
+@runtime_checkable
 class StudyFiles(Protocol):
-    """Files in name order, read one at a time so that memory stays bounded."""
+    """DICOM files of a study in a fixed order, read one at a time so that memory stays bounded.
+
+    A host that has them elsewhere than in a folder, in memory perhaps, passes an object of its own.
+    """
 
     def __len__(self) -> int:
         """Number of files."""

@@ -55,14 +55,14 @@ def read_study(
 
 
 def _read(
-    path: Path,
+    path: Path | StudyFiles,
     series: str | int | None,
     prefer: PreferredKind,
     watch: Watch | None,
     look: Look | None,
 ) -> LgeStack:
     check_choice(series, prefer)
-    if not _is_nifti(path):
+    if isinstance(path, StudyFiles) or not _is_nifti(path):
         from scarseg_infer.study.dicom.read import read_dicom
 
         with _opened(path) as opened:
@@ -81,7 +81,7 @@ def _read(
 
 
 def study_stack(
-    study: str | Path | LgeStack,
+    study: str | Path | StudyFiles | LgeStack,
     series: str | int | None,
     prefer: PreferredKind,
     watch: Watch,
@@ -93,30 +93,33 @@ def study_stack(
         look: shown every file of a DICOM study.
     """
     if not isinstance(study, LgeStack):
-        return _read(as_path(study, "study"), series, prefer, watch, look)
+        place = study if isinstance(study, StudyFiles) else as_path(study, "study")
+        return _read(place, series, prefer, watch, look)
     check_stack(study)
     return study
 
 
-def list_series(path: str | Path, prefer: PreferredKind = "PSIR") -> list[SeriesVerdict]:
+def list_series(
+    path: str | Path | StudyFiles, prefer: PreferredKind = "PSIR"
+) -> list[SeriesVerdict]:
     """List what each series of a DICOM study is taken for, and which of them would be read.
 
     Args:
         path: a folder searched with all its subfolders for DICOM files, or a zip archive of
-            such a folder.
+            such a folder, or the files themselves.
         prefer: as in :func:`read_study`.
 
     Raises:
         StudyError: the study is missing, unreadable, of an unsupported type, or mixes patients.
         UsageError: an argument is of the wrong kind.
     """
-    path = as_path(path, "study")
+    place = path if isinstance(path, StudyFiles) else as_path(path, "study")
     check_choice(None, prefer)
-    if _is_nifti(path):
+    if not isinstance(place, StudyFiles) and _is_nifti(place):
         raise StudyError("a NIfTI file has no series to list", "Pass a DICOM study")
     from scarseg_infer.study.dicom.read import list_dicom_series
 
-    with _opened(path) as files:
+    with _opened(place) as files:
         return list_dicom_series(files, prefer)
 
 
@@ -128,12 +131,15 @@ def _is_nifti(path: Path) -> bool:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[StudyFiles]:
-    """The files of a folder or zip archive.
+def _opened(path: Path | StudyFiles) -> Iterator[StudyFiles]:
+    """The files of a folder or zip archive, or those that are given.
 
     Raises:
         StudyError: the path is neither, or cannot be read.
     """
+    if isinstance(path, StudyFiles):
+        yield path
+        return
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
         is_zip = is_file and is_archive(path)

@@ -34,6 +34,7 @@ PLACE: Final = Path(__file__).resolve().parent
 ROOT: Final = PLACE.parents[1]
 INSTRUMENTED: Final = (
     "scarseg_infer", "scarseg_runtime", "pydicom", "nibabel", "ecgdatakit", "wfdb",
+    "python_multipart",
 )  # fmt: skip
 _TABLES: Final = (
     "pydicom._dicom_dict", "pydicom._private_dict", "pydicom._uid_dict", "pydicom.sr._cid_dict",

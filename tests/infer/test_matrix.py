@@ -224,6 +224,26 @@ def test_a_whole_export_folder_is_sorted_out(
         assert document["quantities"]["scar_ml"] == pytest.approx(plain.quantities.scar_ml)
 
 
+def test_dicomweb_gives_the_same_scar(
+    segmenter: Segmenter, plain: ScarResult, orthanc_web: Any, tmp_path: Path, verify_dicom: Verify
+) -> None:
+    """A study by its address on a real archive, which has it in another order."""
+    from scarseg_infer.cli import parser
+    from scarseg_infer.dicomweb.inputs import fetched
+
+    files = sorted(DEMO_STUDY.glob("*.dcm"), reverse=True)
+    orthanc_web.upload(*(path.read_bytes() for path in (DEMO_ECG.with_name("twin.dcm"), *files)))
+    uid = pydicom.dcmread(files[0]).StudyInstanceUID
+    options = parser().parse_args(
+        [f"{orthanc_web.url}/studies/{uid}", "--login-file", str(orthanc_web.login_file)]
+    )
+    with fetched(options.study, None, options) as (study, ecg):
+        result = segmenter.run(study, ecg)
+    same_heart(result, plain)
+    assert result.ecg.source == "dicom"
+    valid_outputs(result, tmp_path / "out", verify_dicom)
+
+
 def test_nifti_gives_the_same_scar(
     segmenter: Segmenter, plain: ScarResult, tmp_path: Path, verify_dicom: Verify
 ) -> None:

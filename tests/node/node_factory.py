@@ -152,11 +152,19 @@ class Node:
         return [event for line in lines if line if (event := json.loads(line))["event"] == name]
 
 
-def make_node(folder: Path, peers: Iterable[str] = (), *, api: bool = False, **tables: str) -> Node:
+def make_node(
+    folder: Path,
+    peers: Iterable[str] = (),
+    *,
+    servers: Iterable[str] = (),
+    api: bool = False,
+    **tables: str,
+) -> Node:
     """Configure a node; ``tables`` replaces the contents of tables of its configuration.
 
     Args:
         peers: contents of [[peers]] tables.
+        servers: of [[dicomweb]] tables.
     """
     port, status = free_ports(2)
     contents = {
@@ -170,6 +178,7 @@ def make_node(folder: Path, peers: Iterable[str] = (), *, api: bool = False, **t
     } | tables
     text = "".join(f"[{name}]\n{body}\n" for name, body in contents.items())
     text += "".join(f"[[peers]]\n{peer}\n" for peer in peers)
+    text += "".join(f"[[dicomweb]]\n{server}\n" for server in servers)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "node.toml").write_text(text)
     return Node(folder, port, status)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from pydicom import Dataset
@@ -33,10 +32,20 @@ from scarseg_infer.node.dicom.receive import (
     SUCCESS,
     arrival_from,
 )
+from scarseg_infer.node.ecg_source import (
+    BROKEN,
+    FOUND,
+    MAX_ANSWERS,
+    MAX_QUERY_BYTES,
+    MAX_STUDIES,
+    NONE,
+    QUERY_S,
+    EcgSource,
+)
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.pair import has_ecg
 from scarseg_infer.node.queue.received import Arrival, Queue, Study
-from scarseg_infer.study.dicom.parse import PARSE_ERRORS, parse, text
+from scarseg_infer.study.dicom.parse import PARSE_ERRORS, text
 from scarseg_runtime.errors import RunTimeoutError
 from scarseg_runtime.run_control import CancelSignal, RunControl
 
@@ -44,17 +53,6 @@ _FIND: Final = StudyRootQueryRetrieveInformationModelFind
 _GET: Final = StudyRootQueryRetrieveInformationModelGet
 _MOVE: Final = StudyRootQueryRetrieveInformationModelMove
 _PENDING: Final = (0xFF00, 0xFF01)
-MAX_STUDIES: Final = 3
-"""Newest studies with an ECG that are looked into, until one gives an ECG."""
-QUERY_S: Final = 300.0
-"""For all that is asked for one study: an archive that goes on answering holds up all studies."""
-MAX_ANSWERS: Final = 1000
-"""To one question, and ECGs taken: no patient has as many."""
-MAX_QUERY_BYTES: Final = 64 << 20
-"""Of all that the archive sends for one study, which is kept in memory: ECGs of 10 s take 100 kB to
-1 MB each."""
-_BROKEN: Final = "broken off"
-"""It broke, has no context for what is asked, answers oddly, too much or without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +66,8 @@ class _Inquiry:
     arrivals: list[Arrival] = field(default_factory=list)
 
 
-class EcgQuery:
-    """Fetches ECGs into the queue, where they are found like those that were sent to the node.
+class EcgQuery(EcgSource):
+    """Fetches ECGs from an archive; see :class:`EcgSource`.
 
     Args:
         has_room: is there room on the disk for so many bytes?
@@ -89,55 +87,32 @@ class EcgQuery:
         has_room: Callable[[int], bool],
         stop: CancelSignal,
     ) -> None:
-        self._config, self._archive, self._queue = config, archive, queue
-        self._counters, self._log = counters, log
+        super().__init__(queue, counters, log, always=archive.when == "always")
+        self._config = config
         self._has_room, self._stop = has_room, stop
         self._client = Client(config, archive.peer)
         # No ECG that can be read is larger, whatever is allowed to images.
         self._moves = archive.retrieve == "move"
         self._object_bytes = min(config.limits.object_bytes, MAX_ECG_BYTES)
 
-    def fetch(self, study: Study) -> None:
-        """Look for an ECG of the study's patient, if none was received or it is always to be done.
-
-        That there is none, or that the archive does not answer, is no reason not to process the
-        images: it is logged and counted.
-
-        Raises:
-            CancelledError: the node stops.
-            OSError, sqlite3.Error: the disk fails.
-        """
-        if has_ecg(self._queue, study) and self._archive.when != "always":
-            return
-        outcome = self._outcome(study)
-        self._counters.add("ecg_queries_total", outcome=outcome)
-        self._log.write("ecg_query", study=study.id, outcome=outcome)
-
-    def _outcome(self, study: Study) -> str:
-        if not study.patient:
-            return "no identifier"
-        patient_id = _patient_id(self._queue.images(study))
-        # Wildcards would match other patients (PS3.4, C.2.2.2.4), and what ASCII lacks becomes one
-        # on its way, as a query without character set has no other sign for it.
-        if not patient_id.isascii() or any(character in patient_id for character in "*?\\"):
-            return "no identifier"
+    def _asked(self, study: Study, patient_id: str) -> str:
         inquiry = _Inquiry(
             study, patient_id, RunControl(self._stop, QUERY_S),
             OutgoingLimits(self._object_bytes, MAX_QUERY_BYTES),
         )  # fmt: skip
         try:
             with inquiry.control.stopping(inquiry.limits.hang_up):
-                return self._asked(inquiry)
+                return self._connected(inquiry)
         except RunTimeoutError:
-            return _BROKEN
+            return BROKEN
         except NoAssociationError as failure:
             return str(failure)
 
-    def _asked(self, inquiry: _Inquiry) -> str:
+    def _connected(self, inquiry: _Inquiry) -> str:
         association = self._associate(inquiry)
         try:
             outcome = self._look(association, inquiry)
-            if outcome == _BROKEN and association.is_established:
+            if outcome == BROKEN and association.is_established:
                 association.abort()  # it may be in the middle of an answer
             return outcome
         finally:
@@ -148,7 +123,7 @@ class EcgQuery:
         try:
             uids = self._newest_studies(association, inquiry)[:MAX_STUDIES]
         except PARSE_ERRORS:
-            return _BROKEN
+            return BROKEN
         for uid in uids:
             moved, broken = 0, False
             try:
@@ -156,15 +131,12 @@ class EcgQuery:
                 moved = sum([self._retrieve(association, inquiry, uid, item) for item in series])
             except PARSE_ERRORS:
                 broken = True  # by an ECG that is too long, perhaps, after others that are not
-            kept = [item for item in inquiry.arrivals if item.patient == inquiry.study.patient]
-            for item in kept:
-                inquiry.control.check()
-                self._queue.add(item)  # a disk that fails is no fault of the archive's
+            kept = self._keep(inquiry.arrivals, inquiry.study, inquiry.control)
             if kept or (moved and has_ecg(self._queue, inquiry.study)):
-                return "found"
+                return FOUND
             if broken:
-                return _BROKEN
-        return "none"
+                return BROKEN
+        return NONE
 
     def _associate(self, inquiry: _Inquiry) -> Association:
         # With C-MOVE they come in by an association of the archive's own.
@@ -259,9 +231,3 @@ def _bounded(answers: Iterable[Any], inquiry: _Inquiry) -> Iterator[Any]:
         if number >= MAX_ANSWERS:
             raise RuntimeError("no end of answers")
         yield answer
-
-
-def _patient_id(images: list[Path]) -> str:
-    """As it stands in the images: the queue's has lost its letter case."""
-    header = parse(images[0].read_bytes(), ["PatientID"])
-    return text(header, "PatientID").strip()

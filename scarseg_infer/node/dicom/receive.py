@@ -43,7 +43,9 @@ from scarseg_infer.node.queue.steps import Steps
 from scarseg_infer.node.queue.storage import Storage
 from scarseg_infer.study.dicom.charset import settle_character_set
 from scarseg_infer.study.dicom.frames import ENHANCED_CLASSES
-from scarseg_infer.study.dicom.parse import PARSE_ERRORS, parse, text
+from scarseg_infer.study.dicom.header import looks_like_dicom
+from scarseg_infer.study.dicom.parse import PARSE_ERRORS, parse, salvage, text
+from scarseg_infer.study.dicom.patient_id import normal
 from scarseg_runtime.errors import UsageError
 
 IMAGE_CLASSES: Final = (MRImageStorage, *ENHANCED_CLASSES)
@@ -247,7 +249,6 @@ def arrival_of(header: Dataset, data: bytes, announced: tuple[str, str]) -> Arri
     if (sop_class, sop_uid) != announced or not is_usable_uid(sop_uid) or not study_uid:
         return None
     kind: Kind = "ecg" if sop_class in ECG_CLASSES else "image"
-    patient = text(header, "PatientID").strip().casefold()
     taken = text(header, "AcquisitionDateTime")
     for event in ("Acquisition", "Series", "Study"):
         taken = taken or text(header, f"{event}Date") + text(header, f"{event}Time")
@@ -255,12 +256,33 @@ def arrival_of(header: Dataset, data: bytes, announced: tuple[str, str]) -> Arri
         sop_uid=sop_uid,
         study_uid=study_uid,
         kind=kind,
-        patient=patient if any(character.isalnum() for character in patient) else "",
+        patient=normal(text(header, "PatientID")),
         issuer=text(header, "IssuerOfPatientID").strip().casefold(),
         taken=taken,
         file=data,
         start=_dataset_start(data),
     )
+
+
+def arrival_in_file(data: bytes | None) -> Arrival | None:
+    """A DICOM file as if it had come by C-STORE; None for anything but MR images and ECGs.
+
+    Of a file that does not parse as a whole its header counts: whoever reads the study knows
+    whether it is a slice that is missed.
+    """
+    if not data or not looks_like_dicom(data):
+        return None
+    try:
+        header: Dataset = parse(data, HEADER)
+    except PARSE_ERRORS:
+        header = salvage(data, HEADER)
+    try:
+        sop_class = text(header, "SOPClassUID")
+        if sop_class not in (*IMAGE_CLASSES, *ECG_CLASSES):
+            return None
+        return arrival_of(header, data, (sop_class, text(header, "SOPInstanceUID")))
+    except PARSE_ERRORS:
+        return None
 
 
 def _dataset_start(data: bytes) -> int:

@@ -24,17 +24,16 @@ from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import Any, Final
 
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
 
-from scarseg_infer.ecg.dicom import ECG_CLASSES
-from scarseg_infer.node.dicom.receive import HEADER, IMAGE_CLASSES, arrival_of
+from scarseg_infer.node.dicom.receive import IMAGE_CLASSES, arrival_in_file
 from scarseg_infer.node.http.answer import Answer, Request, Routes, document, problem
 from scarseg_infer.node.queue.outbox import RESULT_JSON
 from scarseg_infer.node.queue.received import Arrival, Queue
 from scarseg_infer.node.queue.storage import Storage
 from scarseg_infer.study.archive import ArchiveFiles, open_archive
 from scarseg_infer.study.dicom.header import looks_like_dicom
-from scarseg_infer.study.dicom.parse import PARSE_ERRORS, parse, salvage, sop_class_of, text
+from scarseg_infer.study.dicom.parse import sop_class_of
 from scarseg_infer.study.files import MAX_FILE_BYTES
 from scarseg_runtime.errors import StudyError
 
@@ -255,27 +254,6 @@ def announced_length(headers: Message) -> int | Answer:
     if len(lengths[0]) > _DIGITS or int(lengths[0]) > MAX_BODY_BYTES:
         return problem(413, f"At most {MAX_BODY_BYTES >> 20} MB are taken.")
     return int(lengths[0])
-
-
-def arrival_in_file(data: bytes | None) -> Arrival | None:
-    """A DICOM file as if it had come by C-STORE; None for anything but MR images and ECGs.
-
-    Of a file that does not parse as a whole its header counts: whoever reads the study knows
-    whether it is a slice that is missed.
-    """
-    if not data or not looks_like_dicom(data):
-        return None
-    try:
-        header: Dataset = parse(data, HEADER)
-    except PARSE_ERRORS:
-        header = salvage(data, HEADER)
-    try:
-        sop_class = text(header, "SOPClassUID")
-        if sop_class not in (*IMAGE_CLASSES, *ECG_CLASSES):
-            return None
-        return arrival_of(header, data, (sop_class, text(header, "SOPInstanceUID")))
-    except PARSE_ERRORS:
-        return None
 
 
 def _is_image(data: bytes) -> bool:

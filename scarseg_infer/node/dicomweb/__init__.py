@@ -1,0 +1,1 @@
+"""Servers that the node sends results to and asks for ECGs by DICOMweb."""

@@ -110,8 +110,8 @@ class GpuSession:
         assert self._up is not None
         pinned, device = self._up
         start = time.perf_counter()
-        for place, value in zip(pinned, inputs.values(), strict=True):
-            np.copyto(place.numpy(), value)
+        for place, array in zip(pinned, inputs.values(), strict=True):
+            np.copyto(place.numpy(), array)
         marks = [self._timing.mark()]
         for target, place in zip(device, pinned, strict=True):
             target.copy_(place, non_blocking=True)

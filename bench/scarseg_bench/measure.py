@@ -55,7 +55,6 @@ class Budget:
             return longest
         return min(longest, max(10.0, self._end + RESERVE_S - self._clock()))
 
-    @property
     def over(self) -> str | None:
         """Reason that nothing more is begun, or None."""
         return self._text if self._end is not None and self._clock() >= self._end else None
@@ -92,7 +91,7 @@ def _cold_scope(base: Row, others: list[Row], settings: Settings, load: Load) ->
     runners = {id(row): ColdStart(row) for row in (base, *others)}
     _scope(base, others, lambda row: runners[id(row)], COLD_PLAN, settings.budget, load)
     for row in (base, *others):
-        if row.rounds and row.error is None and settings.budget.over is None:
+        if row.rounds and row.error is None and settings.budget.over() is None:
             row.peak_rss_mb = runners[id(row)].peak_rss_mb()
 
 
@@ -131,8 +130,8 @@ def _scope(
         facts: asks a runner for what else its row knows, given the reference's outputs (None for
             the reference itself), and gives its outputs.
     """
-    if budget.over is not None:
-        _give_up((base, *others), budget.over)
+    if budget.over() is not None:
+        _give_up((base, *others), budget.over())
         return
     try:
         reference = opened(base)
@@ -142,8 +141,8 @@ def _scope(
         _give_up((base, *others), f"PyTorch, which all are compared with: {error}")
         return
     for row in others:
-        if budget.over is not None:
-            row.error = budget.over
+        if budget.over() is not None:
+            row.error = budget.over()
             continue
         try:
             runner = opened(row)

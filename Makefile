@@ -32,7 +32,7 @@ OMP_NUM_THREADS=1 $(1) -m pytest -n $(JOBS) --dist loadfile --durations=10 -m "s
 $(1) -m pytest --durations=10 -m "slow and serial" $(2)
 endef
 
-.PHONY: demo test test-slow test-all test-lowest test-gpu bench docs sbom lint format clean
+.PHONY: demo test test-slow test-all test-lowest test-gpu bench docs web sbom lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/scarseg-infer --demo
@@ -66,6 +66,11 @@ bench: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m mkdocs build --strict
+
+# One static page for a browser, build/scarseg.html; needs Node 20 with npm. Their packages stay in build/web.
+web: $(VENV)/.installed
+	@mkdir -p build
+	$(BIN)/scarseg-web --work build/web -o build/scarseg.html
 
 # Of what is installed for deployment, in an environment that holds nothing else, not even pip.
 sbom: $(VENV)/.installed-test

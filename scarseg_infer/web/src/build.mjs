@@ -1,14 +1,15 @@
 // Builds the page: node build.mjs CONFIG. The command scarseg-web writes CONFIG, a JSON file with
 // `version`, `rules` (series_rules.toml), `assets` (folder of the report page), `model` (ONNX file),
-// `page` (HTML file to write) and, for tests, `core` (module to write for Node).
+// `demo` (folder of the simulated patient), `page` (HTML file to write) and, for tests, `core` (module to write for Node).
 
 import { createHash } from "node:crypto";
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, readdir, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
+import { zipSync } from "fflate";
 import { parse } from "smol-toml";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -55,15 +56,26 @@ const packed = (bytes) => gzipSync(bytes, { level: 9 }).toString("base64");
 
 if (config.core) await writeFile(config.core, await bundle("core/index.ts", { minify: false }));
 
+// Of the two forms of the ECG the WFDB record.
+async function demoFiles() {
+  const names = (await readdir(config.demo, { recursive: true })).sort();
+  const used = names.filter((name) => /lge\d+\.dcm$|\.(hea|dat)$/.test(name));
+  return Promise.all(used.map(async (name) => [name.replaceAll("\\", "/"), await readFile(path.join(config.demo, name))]));
+}
+
 if (config.page) {
   const dist = path.dirname(createRequire(import.meta.url).resolve("onnxruntime-web/wasm"));
   const part = (name) => readFile(path.join(dist, name));
   const script = inert(await bundle("page/main.ts", { format: "iife" }));
   const data = {
-    worker: Buffer.from(await bundle("page/worker.ts")),
+    worker: Buffer.from(await bundle("page/worker.ts", {
+      // A page that was opened as a file may start classic workers only.
+      format: "iife", define: { "import.meta.url": "self.location.href" },
+    })),
     loader: await part("ort-wasm-simd-threaded.mjs"),
     wasm: await part("ort-wasm-simd-threaded.wasm"),
     model: await readFile(config.model),
+    demo: Buffer.from(zipSync(Object.fromEntries(await demoFiles()), { level: 0, mtime: new Date(Date.UTC(1980, 0, 1)) })),
   };
   const policy = [
     "default-src 'none'",

@@ -50,7 +50,7 @@ function segmentWords(segment: SegmentQuantities): string {
 function wedge(segment: SegmentQuantities, belief: number | null): string {
   const { number } = segment;
   const [inner, outer, start, end] = wedgeOf(number);
-  const middle = (((start + end) / 2) * Math.PI) / 180;
+  const middle = ((start + end) / 2) * (Math.PI / 180);
   const reach = inner ? ((inner + outer) / 2) * RADIUS : 0;
   const x = fixed(reach * Math.cos(middle), 1), y = -reach * Math.sin(middle);
   const measures: [string, number | null][] = [
@@ -75,7 +75,7 @@ function outline(number: number): string {
     return `M${r} 0A${r} ${r} 0 1 0 -${r} 0A${r} ${r} 0 1 0 ${r} 0Z`;
   }
   const at = (radius: number, angle: number): string => {
-    const turn = (angle * Math.PI) / 180;
+    const turn = angle * (Math.PI / 180);
     return `${fixed(radius * RADIUS * Math.cos(turn), 2)} ${fixed(-radius * RADIUS * Math.sin(turn), 2)}`;
   };
   const out = general(outer * RADIUS), into = general(inner * RADIUS);

@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
         help="page to write (default: scarseg.html)")  # fmt: skip
     add("--model", metavar="FILE", type=Path, help="model file (default: the reference model)")
     add("--work", metavar="FOLDER", type=Path,
-        help="keep npm's packages here for the next time (default: a folder that is removed)")  # fmt: skip
+        help="keep npm's packages here (default: a folder that is removed)")  # fmt: skip
     add("--version", action="version", version=f"%(prog)s {__version__}")
     return arguments
 

@@ -41,5 +41,5 @@ function wordsOf({ quantities, warnings }: Result): string {
   const share = quantities.scar_percent_of_lv_mass;
   const scar = share === null ? "No left ventricle was found."
     : `Scar ${quantities.scar_ml.toFixed(1)} mL, ${share.toFixed(1)} % of LV mass.`;
-  return `${scar} ${warnings.length ? `${warnings.length} warnings.` : "No warnings."}`;
+  return `${scar} ${!warnings.length ? "No warnings." : warnings.length === 1 ? "1 warning." : `${warnings.length} warnings.`}`;
 }

@@ -1,4 +1,4 @@
-"""The page in a real browser: what a user drops, sees, hears of errors, and what leaves: nothing."""
+"""The page in a real browser: what a user drops and sees, errors, and that nothing leaves it."""
 
 from __future__ import annotations
 

@@ -80,6 +80,7 @@ function fail(what: string, advice: string): void {
     Object.assign(document.createElement("p"), { className: kind, textContent: `${text[0]!.toUpperCase()}${text.slice(1)}.` }));
   error.replaceChildren(...words);
   error.hidden = false;
+  error.scrollIntoView({ block: "nearest" });
 }
 
 function show({ html, json, words }: Extract<FromWorker, { kind: "result" }>): void {
@@ -117,7 +118,7 @@ function hold(kind: "study" | "ecg", files: Held[]): void {
   const count = files.length;
   const bytes = files.reduce((total, { file }) => total + file.size, 0);
   by(`${kind}-held`).textContent = !count ? "Nothing chosen."
-    : `${count} ${count === 1 ? "file" : "files"}, ${(bytes / 2 ** 20).toFixed(1)} MB.`;
+    : `${count} ${count === 1 ? "file" : "files"}, ${bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`}.`;
   by(`zone-${kind}`).classList.toggle("full", count > 0);
   start.disabled = !held.study.length;
   clear.disabled = !held.study.length && !held.ecg.length;

@@ -3,6 +3,7 @@
 
 import { CAVITY, SCAR, SEGMENT_COUNT, isWall, type Labels, type Pixels } from "../contract";
 import { percentile, turnOf } from "../numbers";
+import { cut, heartBox } from "../window";
 import { SEGMENT_NAMES } from "./atlas";
 import { withDarkCores, type Mask } from "./components";
 import { MYOCARDIUM_G_PER_ML, voxelMl } from "./quantities";
@@ -40,9 +41,11 @@ export interface Characteristics {
 }
 
 export function characterise(
-  pixels: Pixels, labels: Labels, segments: Labels, spacing: readonly [number, number],
+  allPixels: Pixels, allLabels: Labels, allSegments: Labels, spacing: readonly [number, number],
   heights: readonly number[],
 ): Characteristics {
+  const box = heartBox(allLabels);
+  const pixels = cut(allPixels, box), labels = cut(allLabels, box), segments = cut(allSegments, box);
   const wall = new Float64Array(SEGMENT_COUNT + 1), scarred = wall.slice();
   labels.data.forEach((label, i) => {
     if (!isWall(label)) return;
@@ -76,7 +79,8 @@ export function characterise(
 /** Sentences on what cannot be given of a stack with a ventricle, and why. */
 export function thresholdDoubts(pixels: Pixels, labels: Labels, volume: readonly number[]): string[] {
   if (!labels.data.some(isWall)) return [];
-  const rules = new Rules(pixels, labels, volume);
+  const box = heartBox(labels);
+  const rules = new Rules(cut(pixels, box), cut(labels, box), volume);
   if (rules.remote === null)
     return ["No remote (healthy) wall was found: scar and grey zone by signal thresholds and " +
       "microvascular obstruction cannot be given."];

@@ -2,6 +2,7 @@
  * scarseg_runtime/quantify/components.py. Voxels connect through faces. */
 
 import { SCAR, VIABLE, isVentricle, isWall, type Labels, type Shape } from "../contract";
+import { cut, heartBox, paste } from "../window";
 
 export type Mask = Uint8Array;
 
@@ -59,9 +60,9 @@ export function neighbours(at: number, [, rows, columns]: Shape): [number, numbe
 
 /** Labels with one left ventricle without holes, and without scar specks below `minScarMl`;
  * `voxelMl` is that of a voxel in each slice. */
-export function cleanLabels(labels: Labels, minScarMl: number, voxelMl: ArrayLike<number>): Labels {
-  const { shape } = labels;
-  const data = labels.data.slice();
+export function cleanLabels(whole: Labels, minScarMl: number, voxelMl: ArrayLike<number>): Labels {
+  const box = heartBox(whole);
+  const { data, shape } = cut(whole, box);
   const ventricle = data.map((label) => Number(isVentricle(label)));
   const parts = components(ventricle, shape);
   if (parts.sizes.length > 1) {
@@ -83,7 +84,7 @@ export function cleanLabels(labels: Labels, minScarMl: number, voxelMl: ArrayLik
   counts.forEach((count, k) => count.forEach((n, slice) => { volumes[k]! += n * voxelMl[slice]!; }));
   for (let i = 0; i < data.length; i++)
     if (scar[i] && volumes[islands.of[i]!]! < minScarMl) data[i] = VIABLE;
-  return { data, shape };
+  return paste({ data, shape }, box, whole.shape);
 }
 
 /** Scar with what it encloses inside the wall of a slice. Where half of that is `healthy`, it is no

@@ -7,6 +7,7 @@ import { extremes, percentile } from "../numbers";
 import { sliceHeights } from "../quantify/quantities";
 import type { Result } from "../result";
 import { slicePositions } from "../study/stack";
+import { cut, type Window } from "../window";
 import { fixed, rint } from "../words";
 
 const MAX_VOXELS = 700_000;
@@ -14,9 +15,6 @@ const MARGINS_MM = [45, 18] as const;
 const MARGIN_MM = 18;
 const MAX_CROPPED_VOXELS = 2_500_000;
 const CODES = 65_535;
-
-/** First and last + 1 row, first and last + 1 column. */
-type Window = [[number, number], [number, number]];
 
 /** Volumes as the browser needs them, in JSON values. */
 export function packedVolumes(result: Result): Record<string, unknown> {
@@ -54,19 +52,6 @@ export function packedVolumes(result: Result): Record<string, unknown> {
     segment_slices: segmentSlices(labels, imageOnly, segments, heights),
     start: startOf(labels, imageOnly, ventricle),
   };
-}
-
-function cut<T extends Uint8Array | Float32Array>({ data, shape }: { data: T; shape: Shape }, window: Window, every: number): { data: T; shape: Shape } {
-  const [down, across] = window.map(([first, last]) => {
-    const found: number[] = [];
-    for (let at = first; at < last; at += every) found.push(at);
-    return found;
-  }) as [number[], number[]];
-  const found = new (data.constructor as new (n: number) => T)(shape[0] * down.length * across.length);
-  let at = 0;
-  for (let s = 0; s < shape[0]; s++)
-    for (const row of down) for (const column of across) found[at++] = data[(s * shape[1] + row) * shape[2] + column]!;
-  return { data: found, shape: [shape[0], down.length, across.length] };
 }
 
 /** Codes 0–65535 of pixels of any scale, and offset and step that lead back. */

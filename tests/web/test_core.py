@@ -277,7 +277,9 @@ def _comparable(report: str) -> list[str]:
         re.compile(r"<dt>(?:Made|Ran on)</dt><dd>.*?</dd>"),
     ):  # fmt: skip
         report = pattern.sub("", report)
-    return report.replace('"-0.0"', '"0.0"').replace(">", ">\n").splitlines()
+    # 44.0 in Python is 44 in JavaScript, and -0.0 is 0.
+    plain = re.sub(r"-?\d+\.\d+", lambda found: f"{float(found[0]) + 0.0:g}", report)
+    return plain.replace(">", ">\n").splitlines()
 
 
 def _each(change: Callable[[pydicom.FileDataset, int], None]) -> Callable[[Path], None]:
@@ -298,9 +300,13 @@ def _reversed(folder: Path) -> None:
 def _big_endian(folder: Path) -> None:
     for path in folder.iterdir():
         image = pydicom.dcmread(path)
-        image.PixelData = image.pixel_array.astype(f">u{image.BitsAllocated // 8}").tobytes()
-        image.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
-        image.save_as(path, implicit_vr=False, little_endian=False)
+        pixels = image.pixel_array.astype(f">u{image.BitsAllocated // 8}").tobytes()
+        list(image.iterall())  # converts every value, so that a new dataset may hold it
+        copy = pydicom.Dataset()
+        copy.update(image)
+        copy.PixelData, copy.file_meta = pixels, image.file_meta
+        copy.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        copy.save_as(path, implicit_vr=False, little_endian=False, enforce_file_format=True)
 
 
 _rle = _each(lambda image, _: image.compress(RLELossless))

@@ -12,7 +12,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constr
 
 # What the tests of the shipped packages are, beside those that need torch. Not test_openapi.py: the
 # schemathesis that passes it, a tool of the tests, needs newer tools than the lowest of the others.
-SHIPPED_TESTS = $(wildcard tests/runtime tests/infer tests/node tests/cohort tests/fuzz tests/test_*.py) \
+SHIPPED_TESTS = $(wildcard tests/runtime tests/infer tests/node tests/cohort tests/web tests/fuzz tests/test_*.py) \
     --ignore=tests/node/test_openapi.py
 # What the bill of materials is of: all that is deployed without a GPU; tensorrt-rtx … may be added.
 SBOM_EXTRAS ?= openvino,compressed,ecg-formats,pdf,node,dicomweb,cohort
@@ -32,7 +32,7 @@ OMP_NUM_THREADS=1 $(1) -m pytest -n $(JOBS) --dist loadfile --durations=10 -m "s
 $(1) -m pytest --durations=10 -m "slow and serial" $(2)
 endef
 
-.PHONY: demo test test-slow test-all test-lowest test-gpu bench docs sbom lint format clean
+.PHONY: demo test test-slow test-all test-lowest test-gpu bench docs web sbom lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/scarseg-infer --demo
@@ -66,6 +66,11 @@ bench: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m mkdocs build --strict
+
+# One static page for a browser, build/scarseg.html; needs Node 20 with npm. Their packages stay in build/web.
+web: $(VENV)/.installed
+	@mkdir -p build
+	$(BIN)/scarseg-web --work build/web -o build/scarseg.html
 
 # Of what is installed for deployment, in an environment that holds nothing else, not even pip.
 sbom: $(VENV)/.installed-test

@@ -35,6 +35,7 @@ PARSERS: Final = {
     "scarseg-infer": "scarseg_infer.cli",
     "scarseg-node": "scarseg_infer.node.main",
     "scarseg-cohort": "scarseg_infer.cohort.main",
+    "scarseg-web": "scarseg_infer.web.build",
     "scarseg-export": "scarseg_export.cli",
     "scarseg-bench": "scarseg_bench.cli",
 }

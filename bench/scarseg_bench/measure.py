@@ -130,8 +130,8 @@ def _scope(
         facts: asks a runner for what else its row knows, given the reference's outputs (None for
             the reference itself), and gives its outputs.
     """
-    if budget.over() is not None:
-        _give_up((base, *others), budget.over())
+    if reason := budget.over():
+        _give_up((base, *others), reason)
         return
     try:
         reference = opened(base)
@@ -141,8 +141,8 @@ def _scope(
         _give_up((base, *others), f"PyTorch, which all are compared with: {error}")
         return
     for row in others:
-        if budget.over() is not None:
-            row.error = budget.over()
+        if reason := budget.over():
+            row.error = reason
             continue
         try:
             runner = opened(row)

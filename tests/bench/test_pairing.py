@@ -159,12 +159,12 @@ def test_a_reference_that_fails_leaves_nothing_to_compare_with() -> None:
 def test_nothing_is_begun_when_time_is_over() -> None:
     now = [0.0]
     budget = Budget(4.0, lambda: now[0])
-    assert budget.over is None
+    assert budget.over() is None
     now[0] = 4 * 60 - measuring.RESERVE_S
-    assert "--minutes 4" in str(budget.over)
+    assert "--minutes 4" in str(budget.over())
     assert budget.patience_s(600.0) == measuring.RESERVE_S
     assert Budget(None).patience_s(600.0) == 600.0
-    assert Budget(None, lambda: 1e9).over is None
+    assert Budget(None, lambda: 1e9).over() is None
     rows = [Row(NETWORK, REFERENCE, ""), Row(NETWORK, "cpu", "fp32")]
     _scope(rows[0], rows[1:], Any, PLAN, budget, World().load())  # type: ignore[arg-type]
     assert all("--minutes 4" in str(row.error) for row in rows)

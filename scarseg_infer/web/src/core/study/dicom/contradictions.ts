@@ -1,0 +1,68 @@
+/** Attributes that say of the place of images otherwise than what is used:
+ * scarseg_infer/study/dicom/contradictions.py. */
+
+import { medianStep, normalOf } from "../../geometry/plane";
+import { dot, type Vector } from "../../geometry/vectors";
+import { fixed } from "../../words";
+import type { Header } from "./parse";
+import type { SliceGroup } from "./series";
+
+const LETTERS: Record<string, Vector> = {
+  L: [1, 0, 0], R: [-1, 0, 0], P: [0, 1, 0], A: [0, -1, 0], H: [0, 0, 1], F: [0, 0, -1],
+};
+const OPPOSITE = -0.17;
+const SAME_STEP = 0.1;
+
+/** What makes doubtful how the heart lies, and what else there is to warn of. */
+export function contradictions(headers: readonly Header[], group: SliceGroup): { doubtful: string[]; odd: string[] } {
+  const doubtful: string[] = [];
+  if (headers.some((header) => isTurned(header, group)))
+    doubtful.push("PatientOrientation contradicts ImageOrientationPatient: which wall is which is taken as unknown.");
+  if (isReordered(headers))
+    doubtful.push("SliceLocation orders the slices otherwise than ImagePositionPatient, which was used: how the heart lies is taken as unknown.");
+  return { doubtful, odd: [...frames(group), ...steps(headers, group), ...aspect(headers, group)] };
+}
+
+function isTurned(header: Header, group: SliceGroup): boolean {
+  const said = header.text("PatientOrientation").toUpperCase().split("\\");
+  if (said.length !== 2) return false;
+  const { rowDirection, columnDirection } = group.first.plane;
+  return [rowDirection, columnDirection].some((direction, i) =>
+    [...said[i]!.trim()].some((letter) => letter in LETTERS && dot(LETTERS[letter]!, direction) < OPPOSITE));
+}
+
+function isReordered(headers: readonly Header[]): boolean {
+  const known = headers.flatMap((header) => header.number("SliceLocation") ?? []);
+  if (known.length < headers.length || new Set(known).size < known.length) return false;
+  const differences = known.slice(1).map((value, i) => value - known[i]!);
+  return differences.some((step) => step > 0) && differences.some((step) => step < 0);
+}
+
+function frames(group: SliceGroup): string[] {
+  const count = new Set(group.slices.map((header) => header.frameUid).filter(Boolean)).size;
+  if (count < 2) return [];
+  return [`The slices have ${count} frames of reference (FrameOfReferenceUID): where they lie in relation to each ` +
+    "other is not known; volumes use the positions as they stand."];
+}
+
+function steps(headers: readonly Header[], group: SliceGroup): string[] {
+  const said = new Set(headers.flatMap((header) => header.number("SpacingBetweenSlices") ?? []));
+  const normal = normalOf(group.first.plane);
+  const positions = group.slices.map((header) => dot(header.plane.origin, normal));
+  if (said.size !== 1 || positions.length < 2) return [];
+  const claimed = Math.abs([...said][0]!);
+  if (claimed === 0) return [];
+  const usual = medianStep(positions);
+  const gap = claimed + (group.first.sliceThicknessMm ?? 0);
+  if ([claimed, gap].some((step) => Math.abs(step - usual) <= SAME_STEP * usual)) return [];
+  return [`SpacingBetweenSlices says ${fixed(claimed, 1)} mm, the positions of the slices ${fixed(usual, 1)} mm: ` +
+    "volumes use the positions."];
+}
+
+function aspect(headers: readonly Header[], group: SliceGroup): string[] {
+  const ratio = headers[0]!.numbers("PixelAspectRatio", 2);
+  const [rows, columns] = group.first.plane.spacing;
+  if (!ratio || Math.min(...ratio) <= 0) return [];
+  if (Math.abs(ratio[0]! / ratio[1]! - rows / columns) <= (SAME_STEP * rows) / columns) return [];
+  return ["PixelAspectRatio contradicts PixelSpacing, which was used: check that the heart is not stretched in the pictures."];
+}

@@ -1,0 +1,44 @@
+/** The rules by which series are told apart: series_rules.toml of the command line, turned into JSON
+ * when the page is built. */
+
+import table from "virtual:series_rules";
+import type { ImageKind } from "../stack";
+
+export interface Clue { points: number; says: string }
+interface Pattern { words: RegExp | null; tokens: Set<string> }
+interface Written { words?: string[]; tokens?: string[] }
+
+/** Text as rules compare it: lower case, without accents. */
+export const fold = (text: string): string =>
+  text.toLowerCase().replace(/ß/g, "ss").normalize("NFKD").replace(/\p{Mn}/gu, "");
+
+function pattern({ words = [], tokens = [] }: Written): Pattern {
+  const folded = words.map(fold).join("|");
+  return { words: folded ? new RegExp(`(?<![a-z])(?:${folded})`) : null, tokens: new Set(tokens) };
+}
+
+const named = (found: Pattern, names: string): boolean => found.words?.test(names) ?? false;
+const coded = (found: Pattern, tokens: readonly string[]): boolean => tokens.some((token) => found.tokens.has(token));
+
+export const LEAST_SCORE: number = table.least_score;
+export const FACTS: Record<string, Clue> = table.facts;
+const NO_AGENT = new Set<string>(table.contrast_agent.absent);
+const SIGNS = new Map(table.sign.map((sign) => [sign.id, { clue: { points: sign.points, says: sign.says }, pattern: pattern(sign) }]));
+const KINDS = table.kind.map((kind) => [kind.name as ImageKind, pattern(kind)] as const);
+
+export const clueOf = (sign: string): Clue => SIGNS.get(sign)!.clue;
+export const isNoAgent = (agent: string): boolean => NO_AGENT.has(agent);
+
+/** Ids of the signs that a series of these folded names and tokens bears. */
+export const signsOf = (names: string, tokens: readonly string[]): string[] =>
+  [...SIGNS].filter(([, sign]) => named(sign.pattern, names) || coded(sign.pattern, tokens)).map(([id]) => id);
+
+export const namedKind = (names: string): ImageKind =>
+  KINDS.find(([, found]) => named(found, names))?.[0] ?? "unknown type";
+
+/** Tokens are coded by the scanner, names typed by staff: names decide where tokens do not. */
+export function kindOf(names: string, tokens: readonly string[]): ImageKind {
+  const found = [...new Set(KINDS.filter(([, kind]) => coded(kind, tokens)).map(([name]) => name))];
+  const byName = namedKind(names);
+  return found.length === 1 || (found.length && !found.includes(byName)) ? found[0]! : byName;
+}

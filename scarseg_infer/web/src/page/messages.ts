@@ -1,0 +1,18 @@
+/** What the page and its worker say to each other. */
+
+import type { Request, Stage } from "../core/index";
+
+export interface Parts {
+  loader: Uint8Array;
+  wasm: Uint8Array;
+  model: Uint8Array;
+  threads: number;
+}
+
+export type ToWorker = { kind: "load"; parts: Parts } | { kind: "segment"; request: Request };
+
+export type FromWorker =
+  | { kind: "ready"; engine: string }
+  | { kind: "progress"; stage: Stage; share: number }
+  | { kind: "result"; html: string; json: string; words: string }
+  | { kind: "error"; what: string; advice: string };

@@ -1,0 +1,110 @@
+"""Fixtures for the page in the browser: its build, and its core in Node beside Python."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from scarseg_infer import Segmenter
+from scarseg_infer.models import model_path
+from scarseg_infer.web.build import install, write_bundle
+
+RUNNER = Path(__file__).with_name("run_core.mjs")
+
+
+@dataclass
+class Web:
+    """A folder with the installed source, and what was built in it."""
+
+    folder: Path
+    page: Path
+    core: Path
+
+
+@pytest.fixture(scope="session")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """Packages from npm, the page, and its core as a module."""
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            message = f"{program} is not installed (Debian: npm)"
+            pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    folder = tmp_path_factory.mktemp("web")
+    found = Web(folder, folder / "scarseg.html", folder / "core.mjs")
+    install(folder)
+    write_bundle(folder, None, {"page": str(found.page), "core": str(found.core)})
+    yield found
+    shutil.rmtree(folder / "node_modules")
+
+
+@dataclass
+class Answer:
+    """Document of a result, or the error; its volumes by name, and the report."""
+
+    document: dict[str, Any]
+    volumes: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    report: str = ""
+
+    @property
+    def error(self) -> str | None:
+        return self.document.get("error")
+
+
+Files = Sequence[tuple[str, Path]]
+"""Where a file lies within what is dropped, and where on disk."""
+RunCore = Callable[[Sequence[tuple[Files, Files, float | None]]], list[Answer]]
+
+
+@pytest.fixture(scope="session")
+def run_core(web: Web, tmp_path_factory: pytest.TempPathFactory) -> RunCore:
+    """Runs cases through the page's core in Node, in one process."""
+    ort = web.folder / "node_modules" / "onnxruntime-web" / "dist" / "ort.node.min.mjs"
+
+    def run(cases: Sequence[tuple[Files, Files, float | None]]) -> list[Answer]:
+        folder = tmp_path_factory.mktemp("core")
+        jobs = [
+            {
+                "study": [[name, str(path)] for name, path in study],
+                "ecg": [[name, str(path)] for name, path in ecg],
+                "gapDays": gap_days,
+                "out": str(folder / str(index)),
+            }
+            for index, (study, ecg, gap_days) in enumerate(cases)
+        ]
+        (folder / "jobs.json").write_text(json.dumps(jobs))
+        with model_path(None) as model:
+            command = ["node", RUNNER, web.core, ort, model, folder / "jobs.json"]
+            done = subprocess.run(
+                [str(part) for part in command], capture_output=True, text=True, check=False,
+                timeout=800,
+            )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stdout == ""
+        return [_answer(folder / str(index)) for index in range(len(cases))]
+
+    return run
+
+
+def _answer(out: Path) -> Answer:
+    document = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+    if "error" in document:
+        return Answer(document)
+    shape = [document["input"][key] for key in ("slices", "rows", "columns")]
+    volumes = np.fromfile(out.with_suffix(".bin"), np.uint8).reshape(3, *shape)
+    names = ("labels", "image_only_labels", "segments")
+    report = out.with_suffix(".html").read_text(encoding="utf-8")
+    return Answer(document, dict(zip(names, volumes, strict=True)), report)
+
+
+@pytest.fixture(scope="session")
+def segmenter() -> Segmenter:
+    return Segmenter.from_model(provider="cpu")

@@ -1,0 +1,391 @@
+"""The page's core against Python: the same files give the same labels, numbers, words and errors.
+
+The core runs in Node on onnxruntime-web's WebAssembly, with the model file that the browser gets.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shutil
+import struct
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jsonschema
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import ExplicitVRBigEndian, JPEG2000Lossless, RLELossless
+
+from scarseg_infer import Segmenter
+from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
+from scarseg_infer.write.json import result_document
+from scarseg_infer.write.report.page import page_html
+from scarseg_runtime.errors import ScarsegError
+
+pytestmark = pytest.mark.slow
+SCHEMA = Path(__file__).parents[2] / "scarseg_infer" / "schema" / "result.schema.json"
+NEAR = 1e-3
+"""Relative difference of quantities that is allowed, 0.1 %."""
+LAST_DIGIT = 2e-6
+"""Of values rounded to six digits."""
+
+
+RunCore = Callable[[Sequence["Case"]], list[Any]]
+
+
+class Case(NamedTuple):
+    """What is dropped: files by their path within it."""
+
+    study: Sequence[tuple[str, Path]]
+    ecg: Sequence[tuple[str, Path]] = ()
+    gap_days: float | None = None
+
+
+def files_in(folder: Path) -> list[tuple[str, Path]]:
+    return [
+        (path.relative_to(folder).as_posix(), path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    ]
+
+
+def wfdb_files(header: Path) -> list[tuple[str, Path]]:
+    """A record as a user drops it: all files of its name."""
+    return [(path.name, path) for path in sorted(header.parent.glob(f"{header.stem}.*"))]
+
+
+@pytest.fixture(scope="module")
+def demo_case() -> Case:
+    ecg = [(path.name, path) for path in (DEMO_ECG, DEMO_ECG.with_suffix(".dat"))]
+    return Case(files_in(DEMO_STUDY), ecg)
+
+
+def differences(one: Any, other: Any, place: str = "") -> list[str]:
+    """Where two documents differ; numbers by more than ``NEAR``."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        found = [] if list(one) == list(other) else [f"{place}: keys {set(one) ^ set(other)}"]
+        return found + [
+            line
+            for key in one.keys() & other.keys()
+            for line in differences(one[key], other[key], f"{place}/{key}")
+        ]
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = enumerate(zip(one, other, strict=True))
+        return [line for i, pair in pairs for line in differences(*pair, f"{place}[{i}]")]
+    if _is_number(one) and _is_number(other):
+        near = abs(one - other) <= max(NEAR * abs(one), LAST_DIGIT)
+    else:
+        near = one == other
+    return [] if near else [f"{place}: {one!r} against {other!r}"]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_alike(answer: Any, segmenter: Segmenter, *arguments: Any, **options: Any) -> None:
+    """The answer is that of Python for the same files."""
+    assert answer.error is None, answer.error
+    result = segmenter.run(*arguments, **options)
+    for name, volume in answer.volumes.items():
+        assert np.array_equal(volume, getattr(result, name)), name
+    expected = json.loads(json.dumps(result_document(result)))
+    for document in (expected, answer.document):
+        jsonschema.validate(document, json.loads(SCHEMA.read_text(encoding="utf-8")))
+    own = answer.document | {"timings_ms": {}, "created_utc": ""}
+    own["model"] = own["model"] | {"provider": "cpu"}
+    assert answer.document["model"]["provider"] == "wasm"
+    assert answer.document["timings_ms"].keys() <= expected["timings_ms"].keys()
+    assert differences(expected | {"timings_ms": {}, "created_utc": ""}, own) == []
+
+
+def test_the_demo_study_with_both_forms_of_its_ecg(
+    run_core: RunCore, segmenter: Segmenter, demo_case: Case
+) -> None:
+    dicom = DEMO_ECG.with_name("twin.dcm")
+    cases = [demo_case, demo_case._replace(ecg=[("twin.dcm", dicom)]), demo_case._replace(ecg=())]
+    for answer, ecg in zip(run_core(cases), (DEMO_ECG, dicom, None), strict=True):
+        check_alike(answer, segmenter, DEMO_STUDY, ecg)
+
+
+def test_real_ecgs(
+    run_core: RunCore, segmenter: Segmenter, demo_case: Case, shared_data: Path
+) -> None:
+    headers = [
+        *sorted((shared_data / "ecg").glob("*/*.hea")),
+        *sorted((shared_data / "ptbxl").rglob("*.hea"))[::400],
+    ]
+    cases = [demo_case._replace(ecg=wfdb_files(header), gap_days=3.0) for header in headers]
+    for answer, header in zip(run_core(cases), headers, strict=True):
+        _same_or_refused(answer, segmenter, DEMO_STUDY, header, gap_days=3.0)
+
+
+def test_real_images(run_core: RunCore, segmenter: Segmenter, shared_data: Path) -> None:
+    images = sorted((shared_data / "lge-real").glob("*_image.nii.gz"))
+    images += sorted((shared_data / "lge-validation").glob("*image*.nii.gz"))[:2]
+    assert images
+    answers = run_core([Case([("lge.nii.gz", image)]) for image in images])
+    for answer, image in zip(answers, images, strict=True):
+        check_alike(answer, segmenter, image)
+
+
+def test_studies_of_the_twin(
+    run_core: RunCore, segmenter: Segmenter, demo_case: Case, tmp_path: Path
+) -> None:
+    """Series that a scanner mixes: names, kinds, order and encodings of the demo changed."""
+    makers: dict[str, Callable[[Path], None]] = {
+        "reversed": _reversed, "big endian": _big_endian, "rle": _rle, "turned": _turned,
+        "with a localiser": _with_localiser, "missing slice": _missing_slice,
+    }  # fmt: skip
+    folders = []
+    for name, make in makers.items():
+        folder = tmp_path / name
+        shutil.copytree(DEMO_STUDY, folder)
+        make(folder)
+        folders.append(folder)
+    cases = [Case(files_in(folder), demo_case.ecg) for folder in folders]
+    for answer, folder in zip(run_core(cases), folders, strict=True):
+        check_alike(answer, segmenter, folder, DEMO_ECG)
+
+
+def test_refused_as_python_refuses(
+    run_core: RunCore, segmenter: Segmenter, shared_data: Path, tmp_path: Path
+) -> None:
+    folders = {"cine": shared_data / "cine-study"}
+    for name, change in _REFUSED.items():
+        folders[name] = tmp_path / name
+        shutil.copytree(DEMO_STUDY, folders[name])
+        change(folders[name])
+    answers = run_core([Case(files_in(folder)) for folder in folders.values()])
+    for answer, (name, folder) in zip(answers, folders.items(), strict=True):
+        with pytest.raises(ScarsegError) as raised:
+            segmenter.run(folder)
+        assert answer.error is not None, name
+        # Advice may name an option of the command line, what is wrong may not differ.
+        assert answer.error.startswith(_first_clause(raised.value.what)), name
+
+
+def test_what_the_page_does_not_read_it_says(
+    run_core: RunCore, demo_case: Case, shared_data: Path, tmp_path: Path
+) -> None:
+    compressed = tmp_path / "compressed"
+    shutil.copytree(DEMO_STUDY, compressed)
+    for path in compressed.iterdir():
+        image = pydicom.dcmread(path)
+        image.compress(JPEG2000Lossless)
+        image.save_as(path)
+    philips = sorted((shared_data / "ecg" / "philips").glob("*.xml"))[0]
+    text = tmp_path / "letter.txt"
+    text.write_text("Dear colleague")
+    lonely = [(DEMO_ECG.with_suffix(".dat").name, DEMO_ECG.with_suffix(".dat"))]
+    labels = shared_data / "lge-real" / "positive_labels.nii.gz"
+    cases = {
+        "no decoder": Case(files_in(compressed)),
+        "format of a vendor": demo_case._replace(ecg=[("ecg.xml", philips)]),
+        "no header": demo_case._replace(ecg=lonely),
+        "no DICOM image": Case([("letter.txt", text)]),
+        "map of labels": Case([("labels.nii.gz", labels)]),
+        "is missing": demo_case._replace(ecg=[(DEMO_ECG.name, DEMO_ECG)]),
+    }
+    for answer, words in zip(run_core(list(cases.values())), cases, strict=True):
+        assert answer.error is not None
+        assert words in answer.error
+        assert "letter" not in answer.error
+
+
+def test_a_zip_is_as_good_as_its_folder(
+    run_core: RunCore, segmenter: Segmenter, demo_case: Case, tmp_path: Path
+) -> None:
+    packed = tmp_path / "all.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, path in files_in(DEMO_STUDY):
+            archive.write(path, f"study/{name}")
+    [answer] = run_core([Case([("all.zip", packed)], demo_case.ecg)])
+    check_alike(answer, segmenter, DEMO_STUDY, DEMO_ECG)
+
+
+def test_the_report_is_that_of_the_product(
+    run_core: RunCore, segmenter: Segmenter, demo_case: Case
+) -> None:
+    [answer] = run_core([demo_case])
+    expected = page_html(segmenter.run(DEMO_STUDY, DEMO_ECG))
+    own, theirs = (_comparable(text) for text in (answer.report, expected))
+    assert own == theirs
+    packed = [json.loads(_DATA.search(text)[1])["volumes"] for text in (answer.report, expected)]  # type: ignore[index]
+    assert differences(packed[1], packed[0]) == []
+
+
+def test_damaged_files_end_in_an_error(run_core: RunCore, demo_case: Case, tmp_path: Path) -> None:
+    """Cut, flipped and inflated: every file gives a result or an error of ours."""
+    generator = np.random.default_rng(7)
+    cases = []
+    image = Path(demo_case.study[4][1])
+    sources = [("image.dcm", image), ("twin.dcm", DEMO_ECG.with_name("twin.dcm")), *demo_case.ecg]
+    for number in range(40):
+        name, source = sources[number % len(sources)]
+        data = bytearray(source.read_bytes())
+        for _ in range(int(generator.integers(1, 40))):
+            data[int(generator.integers(min(len(data), 4000)))] = int(generator.integers(256))
+        if number % 3 == 0:
+            del data[int(generator.integers(len(data))) :]
+        path = tmp_path / f"{number}-{name}"
+        path.write_bytes(data)
+        if name == "image.dcm":
+            cases.append(Case([(name, path)]))
+        else:
+            others = [pair for pair in demo_case.ecg if pair[0] != name and name != "twin.dcm"]
+            cases.append(Case([("image.nii", path)], [(name, path), *others]))
+    bomb = tmp_path / "bomb.nii.gz"
+    with gzip.open(bomb, "wb") as file:
+        for _ in range(600):
+            file.write(bytes(2**20))
+    cases.append(Case([("bomb.nii.gz", bomb)]))
+    answers = run_core(cases)
+    assert answers[-1].error is not None
+    assert "expands to more than 512 MB" in answers[-1].error
+    refused = [answer.error for answer in answers[:-1] if answer.error is not None]
+    assert len(refused) > len(answers) // 2
+    assert not any(re.search(r"\.dcm|\.hea|tmp", error) for error in refused)
+
+
+def _same_or_refused(answer: Any, segmenter: Segmenter, *arguments: Any, **options: Any) -> None:
+    try:
+        segmenter.run(*arguments, **options)
+    except ScarsegError as error:
+        assert answer.error is not None
+        assert answer.error.startswith(_first_clause(error.what))
+    else:
+        check_alike(answer, segmenter, *arguments, **options)
+
+
+def _first_clause(what: str) -> str:
+    return what.partition("; besides")[0]
+
+
+_DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.S)
+
+
+def _comparable(report: str) -> list[str]:
+    """Its elements, without what is of the run itself and without embedded volumes."""
+    for pattern in (
+        _DATA, re.compile(r"<caption>Wall time</caption>.*?</table>", re.S),
+        re.compile(r"<dt>(?:Made|Ran on)</dt><dd>.*?</dd>"),
+    ):  # fmt: skip
+        report = pattern.sub("", report)
+    # 44.0 in Python is 44 in JavaScript, and -0.0 is 0.
+    plain = re.sub(r"-?\d+\.\d+", lambda found: f"{float(found[0]) + 0.0:g}", report)
+    return plain.replace(">", ">\n").splitlines()
+
+
+def _each(change: Callable[[pydicom.FileDataset, int], None]) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        for index, path in enumerate(sorted(folder.iterdir())):
+            image = pydicom.dcmread(path)
+            change(image, index)
+            image.save_as(path)
+
+    return make
+
+
+def _reversed(folder: Path) -> None:
+    for index, path in enumerate(sorted(folder.iterdir(), reverse=True)):
+        path.rename(folder / f"z{index:03}.dcm")
+
+
+def _big_endian(folder: Path) -> None:
+    for path in folder.iterdir():
+        image = pydicom.dcmread(path)
+        pixels = image.pixel_array.astype(f">u{image.BitsAllocated // 8}").tobytes()
+        list(image.iterall())  # converts every value, so that a new dataset may hold it
+        copy = pydicom.Dataset()
+        copy.update(image)
+        copy.PixelData, copy.file_meta = pixels, image.file_meta
+        copy.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        copy.save_as(path, implicit_vr=False, little_endian=False, enforce_file_format=True)
+
+
+_rle = _each(lambda image, _: image.compress(RLELossless))
+
+
+@_each
+def _turned(image: pydicom.FileDataset, _: int) -> None:
+    """Rows and columns exchanged, and the columns counted from the other end."""
+    pixels = image.pixel_array.T[::-1].copy()
+    row, column = np.split(np.array(image.ImageOrientationPatient, float), 2)
+    start = np.array(image.ImagePositionPatient, float)
+    start += row * float(image.PixelSpacing[1]) * (image.Columns - 1)
+    image.PixelData = pixels.tobytes()
+    image.Rows, image.Columns = pixels.shape
+    image.PixelSpacing = list(image.PixelSpacing)[::-1]
+    image.ImagePositionPatient = [f"{value:.6f}" for value in start]
+    image.ImageOrientationPatient = [f"{value:.6f}" for value in (*column, *-row)]
+
+
+def _with_localiser(folder: Path) -> None:
+    for index, path in enumerate(sorted(folder.iterdir())[:3]):
+        image = pydicom.dcmread(path)
+        image.SeriesDescription, image.ProtocolName = "localizer", ""
+        image.SeriesInstanceUID += ".9"
+        image.SOPInstanceUID += ".9"
+        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+        image.save_as(folder / f"loc{index}.dcm")
+
+
+def _missing_slice(folder: Path) -> None:
+    sorted(folder.iterdir())[4].unlink()
+
+
+@_each
+def _no_spacing(image: pydicom.FileDataset, _: int) -> None:
+    del image.PixelSpacing
+
+
+@_each
+def _two_patients(image: pydicom.FileDataset, index: int) -> None:
+    image.PatientID = f"A{index % 2}"
+
+
+@_each
+def _perfusion(image: pydicom.FileDataset, _: int) -> None:
+    image.SeriesDescription, image.ProtocolName, image.SequenceName = "stress perfusion", "", ""
+    image.ImageType = ["ORIGINAL", "PRIMARY", "M"]
+    if "InversionTime" in image:
+        del image.InversionTime
+
+
+@_each
+def _axial(image: pydicom.FileDataset, index: int) -> None:
+    image.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    image.ImagePositionPatient = [0, 0, 10 * index]
+
+
+@_each
+def _wrong_scale(image: pydicom.FileDataset, _: int) -> None:
+    image.RescaleSlope, image.RescaleIntercept = "1e9", "0"
+
+
+@_each
+def _contradiction(image: pydicom.FileDataset, _: int) -> None:
+    image.BitsStored, image.HighBit = 20, 19
+
+
+def _cut_short(folder: Path) -> None:
+    path = sorted(folder.iterdir())[3]
+    path.write_bytes(path.read_bytes()[:-5000])
+
+
+def _nonsense(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.write_bytes(struct.pack("<I", 7) * 100)
+
+
+_REFUSED: dict[str, Callable[[Path], None]] = {
+    "no spacing": _no_spacing, "two patients": _two_patients, "perfusion": _perfusion,
+    "axial": _axial, "wrong scale": _wrong_scale, "contradiction": _contradiction,
+    "cut short": _cut_short, "nonsense": _nonsense,
+}  # fmt: skip

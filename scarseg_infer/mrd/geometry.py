@@ -25,6 +25,7 @@ LEAST_COSINE: Final = 0.999
 """Between the slice direction of a volume and the normal of its slices: sheared ones are none."""
 
 
+@np.errstate(all="ignore")  # what is infinite or far too large ends in a fault
 def plane_in(
     head: Any, row_dir: ArrayLike | None, column_dir: ArrayLike | None, z: int = 0
 ) -> tuple[SlicePlane | None, str]:

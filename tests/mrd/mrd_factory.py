@@ -1,6 +1,6 @@
 """What the tests of the MRD server talk with: its client is the protocol's own Python package.
 
-The twin study of the package is sent as a scanner would. Geometry is worked out of the DICOM headers
+The twin study is sent as a scanner would. Geometry is worked out of the DICOM headers
 here, not by code of ours.
 """
 
@@ -15,7 +15,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -108,10 +110,14 @@ def other_series(series: int = 2) -> list[ismrmrd.Image]:
     """A cine of the same slices: three phases of each."""
     return [
         mrd_image(
-            dataset, series=series, name="cine short axis", phase=phase,
-            image_type=ismrmrd.IMTYPE_MAGNITUDE, physiology_time_stamp=(phase * 40, 0, 0),
+            dataset,
+            series=series,
+            name="cine short axis",
+            phase=phase,
+            image_type=ismrmrd.IMTYPE_MAGNITUDE,
+            physiology_time_stamp=(phase * 40, 0, 0),
             pixels=dataset.pixel_array[::-1],
-        )  # fmt: skip
+        )
         for dataset in twin_datasets()
         for phase in range(3)
     ]
@@ -176,11 +182,10 @@ class Client:
 
     def cut(self) -> None:
         """End the connection as it stands."""
-        for end in (self._out.close, self.socket.close):
-            try:
+        shut = partial(self.socket.shutdown, socket.SHUT_RDWR)  # the reader holds it open, too
+        for end in (shut, self._out.close, self.socket.close):
+            with suppress(OSError):
                 end()
-            except OSError:
-                continue
 
     def _read(self) -> None:
         try:

@@ -114,16 +114,16 @@ def test_out_of_order_with_another_series_between(
     assert {one.image_series_index for one in answer.made("scar_labels")} == {2}
 
 
-def test_magnitude_beside_psir(
-    server: Any, mrd_factory: ModuleType, by_dicom: ScarResult
-) -> None:
+def test_magnitude_beside_psir(server: Any, mrd_factory: ModuleType, by_dicom: ScarResult) -> None:
     """Both reconstructions of every slice, in one series: PSIR is read, or what is preferred."""
     psir = mrd_factory.twin_images(name="LGE short axis")
     dull = [
         mrd_factory.mrd_image(
-            dataset, name="LGE short axis", image_type=ismrmrd.IMTYPE_MAGNITUDE,
+            dataset,
+            name="LGE short axis",
+            image_type=ismrmrd.IMTYPE_MAGNITUDE,
             pixels=(dataset.pixel_array[:, ::-1] // 2).astype(np.uint16),
-        )  # fmt: skip
+        )
         for dataset in mrd_factory.twin_datasets()
     ]
     both = [image for pair in zip(dull, psir, strict=True) for image in pair]
@@ -167,6 +167,7 @@ def test_floating_and_complex_images(
     server: Any, mrd_factory: ModuleType, by_dicom: ScarResult
 ) -> None:
     """PSIR as complex numbers whose real part is the image, and as float32: the same heart."""
+
     def images(make: Any, image_type: int) -> list[Any]:
         return [
             mrd_factory.mrd_image(
@@ -268,5 +269,7 @@ def test_overlay_shows_the_scar(server: Any, mrd_factory: ModuleType, tmp_path: 
         wall = np.isin(labels.data[0, 0], (Label.LV_CAVITY, Label.VIABLE_MYOCARDIUM, Label.SCAR))
         grey = colours[~wall]
         assert (grey[:, 0] == grey[:, 1]).all() and (grey[:, 1] == grey[:, 2]).all()
-        PillowImage.fromarray(colours.astype(np.uint8)).save(tmp_path / f"{overlay.image_index}.png")
+        PillowImage.fromarray(colours.astype(np.uint8)).save(
+            tmp_path / f"{overlay.image_index}.png"
+        )
     assert seen > 100

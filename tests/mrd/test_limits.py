@@ -83,9 +83,7 @@ def test_memory_grows_with_what_comes_not_with_what_is_announced() -> None:
 
 
 @given(
-    st.lists(
-        st.sampled_from(["image", "text", "array", "waveform", "acquisition"]), max_size=5
-    ),
+    st.lists(st.sampled_from(["image", "text", "array", "waveform", "acquisition"]), max_size=5),
     st.randoms(use_true_random=False),
 )
 def test_messages_are_cut_as_the_package_cuts_them(kinds: list[str], chance: Any) -> None:
@@ -134,7 +132,6 @@ def test_a_connection_cut_in_the_middle(server: Any, mrd_factory: ModuleType) ->
         client.send(mrd_factory.header())
         client.send_bytes(data.getvalue()[: int(share * len(data.getvalue()))])
         broken = len(server.events("session_broken"))
-        client.socket.shutdown(socket.SHUT_RDWR)
         client.cut()
         server.wait_for(lambda n=broken: len(server.events("session_broken")) > n)
     assert len(server.events("session_done")) == before
@@ -184,9 +181,7 @@ def test_silence_is_ended_and_the_next_is_served(mrd_factory: ModuleType, tmp_pa
         server.kill()
 
 
-def test_two_scanners_at_once(
-    server: Any, mrd_factory: ModuleType, by_dicom: Any
-) -> None:
+def test_two_scanners_at_once(server: Any, mrd_factory: ModuleType, by_dicom: Any) -> None:
     """Messages of both arrive in turns; each gets its own study back."""
     clients = [mrd_factory.Client(server.port) for _ in range(2)]
     studies = [mrd_factory.twin_images(name=LGE), mrd_factory.twin_images(name=LGE, series=7)[::-1]]

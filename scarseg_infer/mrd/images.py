@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scarseg_infer.mrd.geometry import plane_in
 from scarseg_infer.mrd.header import Measurement
 from scarseg_infer.mrd.messages import Message
+from scarseg_infer.mrd.minihead import with_minihead
 from scarseg_infer.mrd.xml import root_of
 from scarseg_infer.study.dicom.header import SliceHeader
 from scarseg_infer.study.dicom.rules import fold, series_rules
@@ -137,11 +138,12 @@ def slice_headers(
     """
     head = image.head
     series = int(head.image_series_index)
-    own = " ".join(value for key in _NAMES for value in image.attributes.get(key, ()))
+    said = with_minihead(image.attributes)
+    own = " ".join(value for key in _NAMES for value in said.get(key, ()))
     # A description of its own replaces that of the measurement in DICOM, too.
     description = own or measurement.description
     names = fold(" ".join((description, measurement.protocol, measurement.sequence)))
-    tokens = _tokens(image)
+    tokens = _tokens(int(head.image_type), said)
     stamp = int(head.acquisition_time_stamp)
     volume = image.slices > 1
     height = float(head.field_of_view[2]) / max(image.slices, 1)
@@ -198,11 +200,11 @@ def _attributes(xml: bytes) -> dict[str, tuple[str, ...]] | None:
     }
 
 
-def _tokens(image: StreamImage) -> tuple[str, ...]:
+def _tokens(image_type: int, said: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """What kind of image it is, in DICOM's words."""
-    found = [_TOKENS[image.head.image_type]] if image.head.image_type in _TOKENS else []
+    found = [_TOKENS[image_type]] if image_type in _TOKENS else []
     for name in _TYPES:
-        for value in image.attributes.get(name, ()):
+        for value in said.get(name, ()):
             found += value.upper().split("\\")
     return tuple(dict.fromkeys(token.strip() for token in found if token.strip()))
 

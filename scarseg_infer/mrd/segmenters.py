@@ -66,13 +66,14 @@ class Segmenters:
         try:
             return self.get(provider).run(stack, record, **limits)
         except (ModelError, ProviderError) as error:
-            if self._on_cpu(provider) or not ran_out_of_memory(error):
+            used = self._used(provider)
+            if used == "cpu" or not ran_out_of_memory(error):
                 raise
-        name = self.provider if provider == AS_STARTED else provider
-        warned = replace(stack, warnings=(FELL_BACK.format(provider=name), *stack.warnings))
+        warned = replace(stack, warnings=(FELL_BACK.format(provider=used), *stack.warnings))
         return self.get("cpu").run(warned, record, **limits)
 
-    def _on_cpu(self, provider: str) -> bool:
+    def _used(self, provider: str) -> str:
+        """The provider that a session's choice stands for, as far as that is known."""
         name = self.provider if provider == AS_STARTED else provider
         loaded = self._loaded.get(name)  # not there where loading is what failed
-        return name == "cpu" or (loaded is not None and loaded.model_use().provider == "cpu")
+        return loaded.model_use().provider if loaded else name

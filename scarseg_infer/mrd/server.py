@@ -67,20 +67,30 @@ class Server:
     def _welcome(self, client: socket.socket) -> None:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         if len(self._threads) >= self._most:
-            self._shared.log.write("session_refused", reason="busy")
-            with suppress(OSError), client:
-                client.settimeout(_POLL_S)
-                client.sendall(text_message(_BUSY) + CLOSE)
-                client.shutdown(socket.SHUT_WR)
+            self._refuse(client, "busy")
             return
         self._count += 1
         thread = threading.Thread(
             target=self._serve, args=(client, self._count), name=f"session {self._count}",
             daemon=True,
         )  # fmt: skip
-        self._threads.append(thread)
-        thread.start()
+        try:
+            thread.start()
+            self._threads.append(thread)
+        except RuntimeError:  # the system gives no more threads
+            self._refuse(client, "no thread")
+
+    def _refuse(self, client: socket.socket, reason: str) -> None:
+        self._shared.log.write("session_refused", reason=reason)
+        with suppress(OSError), client:
+            client.settimeout(_POLL_S)
+            client.sendall(text_message(_BUSY) + CLOSE)
+            client.shutdown(socket.SHUT_WR)
 
     def _serve(self, client: socket.socket, number: int) -> None:
-        connection = Connection(client, self._shared.limits, self._shared.stop)
+        try:
+            connection = Connection(client, self._shared.limits, self._shared.stop)
+        except RuntimeError:
+            self._refuse(client, "no thread")
+            return
         Session(number, connection, self._shared).run()

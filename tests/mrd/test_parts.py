@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,29 @@ def test_directions_of_the_pixels_win_over_those_of_the_acquisition(
     assert plain is not None
     assert np.allclose(turned.row_direction, plain.column_direction)
     assert np.allclose(turned.normal, plain.normal)
+
+
+MINI_HEAD = """<XProtocol> { <ParamString."SequenceDescription"> { "LGE_sax" }
+<ParamString."ImageTypeValue3"> { "M" } <ParamArray."ImageTypeValue4">
+{ <DefaultSize> 1 { "NORM" } { "PSIR" } } <ParamString."PatientName"> { "SECRET" } }"""
+
+
+def test_a_scanner_s_own_words_tell_the_kind_of_image(mrd_factory: ModuleType) -> None:
+    """PSIR that calls itself magnitude in MRD, and PSIR in its mini header only."""
+    from scarseg_infer.mrd.header import Measurement
+    from scarseg_infer.mrd.images import slice_headers, stream_image
+    from scarseg_infer.mrd.messages import Kind, Message
+
+    image = mrd_factory.twin_images(image_type=ismrmrd.IMTYPE_MAGNITUDE)[0]
+    kinds = []
+    for encoded in ("", "no base64!", base64.b64encode(MINI_HEAD.encode()).decode()):
+        image.meta = ismrmrd.Meta(IceMiniHead=encoded)
+        (found,) = slice_headers(
+            stream_image(Message(Kind.IMAGE, b"\xfe\x03" + image.to_bytes()), 0), Measurement(), {}
+        )
+        kinds.append((found.image_kind, found.description))
+        assert "SECRET" not in repr(found)
+    assert kinds == [("magnitude", ""), ("magnitude", ""), ("PSIR", "LGE_sax")]
 
 
 OPTIONS = {

@@ -97,6 +97,8 @@ class Connection:
             while self._waiting_bytes:
                 self._check(None)
                 self._changed.wait(_POLL_S)
+            if self._broken:  # what waited last was not taken
+                raise StreamError(self._broken)
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
             self._drain()

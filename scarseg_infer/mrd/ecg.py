@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from scarseg_infer.ecg.evidence import comparable_id
 from scarseg_infer.ecg.read import read_ecg
 from scarseg_infer.ecg.record import MAX_ECG_BYTES, EcgRecord
 from scarseg_infer.mrd.header import Measurement
+from scarseg_infer.study.dicom.patient_id import normal
 from scarseg_runtime.errors import EcgError
 
 MAX_FILES: Final = 200
@@ -20,11 +20,24 @@ _WITHOUT_PATIENT: Final = (".dat", ".hea", ".atr", ".xws")
 """Parts of WFDB records, which name no patient."""
 
 
+class Archive(Protocol):
+    """What can be asked for ECGs, as :class:`scarseg_infer.mrd.archive.ArchiveQuery`."""
+
+    def newest(self, patient_id: str) -> EcgRecord | None:
+        """The newest ECG of a patient; None where there is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class EcgShelf:
-    """Where ECGs lie: a file, a folder, or nowhere (None)."""
+    """Where ECGs lie.
 
-    path: Path | None
+    Attributes:
+        path: a file, a folder, or nowhere (None).
+        archive: asked where no file was named and the folder has none of the patient.
+    """
+
+    path: Path | None = None
+    archive: Archive | None = None
 
     def find(self, measurement: Measurement, name: str) -> tuple[EcgRecord | None, tuple[str, ...]]:
         """The ECG for a measurement, and what to say of it.
@@ -35,16 +48,20 @@ class EcgShelf:
 
         Raises:
             EcgError: the file that was named is not there, or no ECG can be read from it.
+            CancelledError: the server stops.
         """
-        if self.path is None:
-            if name:
-                raise EcgError("no ECG was found by its name", "Start scarseg-mrd with --ecg")
-            return None, ()
-        if not self.path.is_dir():
-            return read_ecg(self.path), ()
+        folder = self.path if self.path is not None and self.path.is_dir() else None
         if name:
-            return read_ecg(self._named(self.path, name)), ()
-        return self._of_patient(self.path, measurement)
+            if folder is None:
+                raise EcgError(
+                    "no ECG was found by its name", "Start scarseg-mrd with --ecg and a folder"
+                )
+            return read_ecg(self._named(folder, name)), ()
+        if self.path is not None and folder is None:
+            return read_ecg(self.path), ()
+        if folder is None and self.archive is None:
+            return None, ()
+        return self._of_patient(folder, measurement)
 
     @staticmethod
     def _named(folder: Path, name: str) -> Path:
@@ -54,15 +71,19 @@ class EcgShelf:
         return folder / name
 
     def _of_patient(
-        self, folder: Path, measurement: Measurement
+        self, folder: Path | None, measurement: Measurement
     ) -> tuple[EcgRecord | None, tuple[str, ...]]:
-        patient = comparable_id(measurement.patient_id)
+        patient = normal(measurement.patient_id)
         if not patient:
             return None, ("The scanner names no patient: no ECG was looked for.",)
-        found = [one for one in _records(folder) if comparable_id(one.patient_id) == patient]
-        if not found:
-            return None, ("There is no ECG of the patient in the folder of ECGs.",)
-        return max(found, key=_when), ()
+        lying = _records(folder) if folder else ()
+        found = [one for one in lying if normal(one.patient_id) == patient]
+        if found:
+            return max(found, key=_when), ()
+        record = self.archive.newest(measurement.patient_id) if self.archive else None
+        if record is not None:
+            return record, ()
+        return None, ("No ECG of the patient was found.",)
 
 
 def _when(record: EcgRecord) -> datetime:

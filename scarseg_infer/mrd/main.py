@@ -6,17 +6,19 @@ import argparse
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from scarseg_infer.host.quiet import silence_libraries
 from scarseg_runtime.errors import ScarsegError, UsageError
 from scarseg_runtime.install import install_command
 from scarseg_runtime.providers.registry import PRECISIONS, PROVIDERS
 from scarseg_runtime.version import __version__
 
+_QUERY_PACKAGES: Final = ("pynetdicom", "msgspec")
+"""What the extra ``node`` brings."""
 _PORT: Final = 9002
 """The port that MRD names."""
 
@@ -34,6 +36,8 @@ def parser() -> argparse.ArgumentParser:
     add("--port", type=_whole(1, 65535), default=_PORT, help="default: %(default)s")
     add("--ecg", type=Path, metavar="PATH", help="an ECG for every session, or a folder in which "
         "the newest of the same patient is looked for")  # fmt: skip
+    add("--ecg-query", type=Path, metavar="NODE.toml", help="configuration of scarseg-node: its "
+        "[ecg_query] is asked for an ECG where --ecg has none of the patient")  # fmt: skip
     add("--model", type=Path, metavar="FILE", help="default: the model that is shipped")
     add("--provider", choices=("auto", *(one.name for one in PROVIDERS)), default="auto",
         help="default: the best that runs here")  # fmt: skip
@@ -63,9 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if find_spec("ismrmrd") is None:
         sys.stderr.write(f"scarseg-mrd: ismrmrd is missing. {install_command('mrd')}\n")
         return UsageError.exit_code
-    warnings.simplefilter("ignore")  # an application: what libraries warn of may quote a header
+    silence_libraries()
     try:
-        _check_ecg(arguments.ecg)
+        _check_ecg(arguments)
         if arguments.check:
             sys.stdout.write(f"ok: model on {_model_on(arguments)}\n")
             return 0
@@ -90,7 +94,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from scarseg_infer.mrd.session import Shared
     from scarseg_infer.node.log import Log
 
-    warnings.simplefilter("ignore")  # ismrmrd sets its own while it is imported
+    silence_libraries()  # ismrmrd sets filters of its own while it is imported
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -102,13 +106,19 @@ def _serve(arguments: argparse.Namespace) -> int:
         message_bytes=arguments.message_mb << 20, session_bytes=arguments.session_mb << 20,
         idle_s=arguments.idle_s, session_s=arguments.session_s, run_s=arguments.timeout_s,
     )  # fmt: skip
-    shared = Shared(segmenters, EcgShelf(arguments.ecg), limits, log, stop)
+    archive = None
+    if arguments.ecg_query is not None:
+        from scarseg_infer.mrd.archive import ArchiveQuery
+
+        archive = ArchiveQuery(arguments.ecg_query, log, stop)
+    shared = Shared(segmenters, EcgShelf(arguments.ecg, archive), limits, log, stop)
     server = Server(shared, arguments.address, arguments.port, arguments.sessions)
     segmenter = segmenters.get()
     segmenter.warm_up()
     log.write(
         "started", version=__version__, port=arguments.port,
         provider=segmenter.model_use().provider, ecg=arguments.ecg is not None,
+        ecg_query=archive is not None,
     )  # fmt: skip
     server.run()
     log.write("stopped")
@@ -128,11 +138,20 @@ def _model_on(arguments: argparse.Namespace) -> str:
     return f"{chosen.provider.name} {chosen.precision}"
 
 
-def _check_ecg(path: Path | None) -> None:
-    if path is None or path.exists():
-        return
-    if not any(path.with_suffix(suffix).exists() for suffix in (".hea", ".dat")):
+def _check_ecg(arguments: argparse.Namespace) -> None:
+    """Raises UsageError where what is to give ECGs is not there."""
+    path = arguments.ecg
+    names = [] if path is None else [path, path.with_suffix(".hea"), path.with_suffix(".dat")]
+    if names and not any(name.exists() for name in names):  # a WFDB record has a name without any
         raise UsageError("--ecg is neither a file nor a folder", "Correct its path")
+    if arguments.ecg_query is None:
+        return
+    if missing := next((name for name in _QUERY_PACKAGES if find_spec(name) is None), None):
+        raise UsageError(f"--ecg-query needs {missing}", install_command("node"))
+    from scarseg_infer.mrd.archive import archive_in
+    from scarseg_infer.node.config import read_config
+
+    archive_in(read_config(arguments.ecg_query))
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:

@@ -166,7 +166,7 @@ def test_the_ecg_of_the_patient_is_found(tmp_path: Path) -> None:
     record, _ = shelf.find(Measurement(patient_id=" twin-55 "), "")
     assert record is not None
     assert record.source == "dicom"
-    for patient, says in (("TWIN-5", "no ECG of the patient"), ("", "names no patient")):
+    for patient, says in (("TWIN-5", "No ECG of the patient"), ("", "names no patient")):
         record, (warning,) = shelf.find(Measurement(patient_id=patient), "")
         assert record is None
         assert says in warning
@@ -176,9 +176,9 @@ def test_the_ecg_of_the_patient_is_found(tmp_path: Path) -> None:
     for name in ("../a.dcm", "/etc/hostname", "..", "c:a.dcm", "x\\a.dcm"):
         with pytest.raises(EcgError, match="not that of a file in the folder"):
             shelf.find(Measurement(), name)
-    assert EcgShelf(None).find(Measurement(), "") == (None, ())
+    assert EcgShelf().find(Measurement(), "") == (None, ())
     with pytest.raises(EcgError, match="--ecg"):
-        EcgShelf(None).find(Measurement(), "a.dcm")
+        EcgShelf().find(Measurement(), "a.dcm")
 
 
 def exhausted(text: str) -> ProviderError:

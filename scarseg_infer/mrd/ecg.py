@@ -39,6 +39,11 @@ class EcgShelf:
     path: Path | None = None
     archive: Archive | None = None
 
+    @property
+    def searches(self) -> bool:
+        """True where an ECG that nobody named is looked for by the patient."""
+        return self.archive is not None or (self.path is not None and self.path.is_dir())
+
     def find(self, measurement: Measurement, name: str) -> tuple[EcgRecord | None, tuple[str, ...]]:
         """The ECG for a measurement, and what to say of it.
 
@@ -80,7 +85,10 @@ class EcgShelf:
         found = [one for one in lying if normal(one.patient_id) == patient]
         if found:
             return max(found, key=_when), ()
-        record = self.archive.newest(measurement.patient_id) if self.archive else None
+        try:
+            record = self.archive.newest(measurement.patient_id) if self.archive else None
+        except OSError as error:
+            return None, (f"The archive was not asked for an ECG ({error.strerror}).",)
         if record is not None:
             return record, ()
         return None, ("No ECG of the patient was found.",)

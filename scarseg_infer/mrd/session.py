@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from scarseg_infer.ecg.evidence import check_identity
+from scarseg_infer.ecg.record import EcgRecord
 from scarseg_infer.host.crash_place import crash_place
 from scarseg_infer.mrd.connection import Connection, Limits
 from scarseg_infer.mrd.ecg import EcgShelf
@@ -20,8 +21,10 @@ from scarseg_infer.mrd.results import result_messages, text_message
 from scarseg_infer.mrd.segmenters import Segmenters
 from scarseg_infer.mrd.stack import lge_stack
 from scarseg_infer.node.log import Log
+from scarseg_infer.result import ScarResult
+from scarseg_infer.study.stack import LgeStack
 from scarseg_infer.write.words import RESEARCH_USE
-from scarseg_runtime.errors import ScarsegError, StudyError, UsageError
+from scarseg_runtime.errors import EcgError, ScarsegError, StudyError, UsageError
 from scarseg_runtime.run_control import CancelSignal
 
 CLOSE: Final = int(Kind.CLOSE).to_bytes(TYPE_BYTES, "little")
@@ -156,13 +159,14 @@ class Session:
         found = lge_stack(self._images, self.measurement, options.prefer)
         record, notes = shared.shelf.find(self.measurement, options.ecg)
         stack = replace(found.stack, warnings=(*found.stack.warnings, *notes))
-        if record is not None:
-            # The stack is one of arrays, which carry no identifier.
-            check_identity(self.measurement.patient_id, record, allow_mismatch=False)
-        result = shared.segmenters.run(
-            options.provider, stack, record,
-            gap_days=options.gapdays, cancel=shared.stop, timeout_s=shared.limits.run_s,
-        )  # fmt: skip
+        try:
+            result = self._segmented(stack, record)
+        except EcgError as error:
+            if options.ecg or not shared.shelf.searches:
+                raise
+            # Nobody named it: what was found must not cost what the image shows.
+            warning = f"An ECG of the patient was found and not used: {error.what}."
+            result = self._segmented(replace(stack, warnings=(*stack.warnings, warning)), None)
         shared.log.write(
             "session_done", session=self.number, slices=len(found.sources),
             provider=result.model.provider, ecg=result.ecg.given,
@@ -172,6 +176,15 @@ class Session:
             frozenset(image.number for image in found.sources),
             result_messages(result, found, options),
         )
+
+    def _segmented(self, stack: LgeStack, record: EcgRecord | None) -> ScarResult:
+        if record is not None:
+            # The stack is one of arrays, which carry no identifier.
+            check_identity(self.measurement.patient_id, record, allow_mismatch=False)
+        return self.shared.segmenters.run(
+            self.options.provider, stack, record, gap_days=self.options.gapdays,
+            cancel=self.shared.stop, timeout_s=self.shared.limits.run_s,
+        )  # fmt: skip
 
     def _release(self, used: frozenset[int]) -> None:
         """Send back what was held, in order, without images that the result is of."""

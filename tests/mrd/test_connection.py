@@ -7,11 +7,15 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pydicom
 import pytest
 from ismrmrd import ProtocolDeserializer, ProtocolSerializer
+
+from scarseg_infer.demo import DEMO_ECG
 
 Start = Callable[..., tuple[socket.socket, Any]]
 
@@ -118,29 +122,64 @@ def test_everything_arrives_in_order(start: Start) -> None:
     assert bytes(received) == b"".join(sent)
 
 
-def test_a_run_that_takes_too_long(start: Start, mrd_factory: ModuleType) -> None:
-    """What came is sent back, and the reason why there is no result."""
+def session(
+    start: Start, images: list[Any], head: Any = None, **shared: Any
+) -> tuple[list[Any], list[dict[str, Any]]]:
+    """What a session of its own answers, and its log."""
     from scarseg_infer.mrd.connection import Limits
     from scarseg_infer.mrd.ecg import EcgShelf
     from scarseg_infer.mrd.segmenters import Segmenters
     from scarseg_infer.mrd.session import Session, Shared
     from scarseg_infer.node.log import Log
 
-    log = io.StringIO()
-    limits = Limits(run_s=0.001)
-    stop = threading.Event()
-    shared = Shared(Segmenters(provider="cpu", threads=1), EcgShelf(None), limits, Log(log), stop)
+    log, stop = io.StringIO(), threading.Event()
+    given = {"shelf": EcgShelf(), "limits": Limits(), "log": Log(log), "stop": stop} | shared
     client, connection = start(stop)
-    session = threading.Thread(target=Session(1, connection, shared).run)
-    session.start()
+    served = Session(1, connection, Shared(Segmenters(provider="cpu", threads=1), **given))
+    thread = threading.Thread(target=served.run)
+    thread.start()
     with client.makefile("wb") as out, ProtocolSerializer(out) as serializer:
-        for image in mrd_factory.twin_images(name="LGE"):
-            serializer.serialize(image)
+        for item in (head, *images):
+            if item is not None:
+                serializer.serialize(item)
     with client.makefile("rb") as stream:
         items = list(ProtocolDeserializer(stream).deserialize())
     client.close()
-    session.join()
+    thread.join()
+    return items, [json.loads(line) for line in log.getvalue().splitlines()]
+
+
+def test_a_run_that_takes_too_long(start: Start, mrd_factory: ModuleType) -> None:
+    """What came is sent back, and the reason why there is no result."""
+    from scarseg_infer.mrd.connection import Limits
+
+    images = mrd_factory.twin_images(name="LGE")
+    items, events = session(start, images, limits=Limits(run_s=0.001))
     assert len(items) == 11
     assert "no result" in items[-1]
-    events = [json.loads(line)["event"] for line in log.getvalue().splitlines()]
-    assert events == ["session_started", "session_failed", "session_ended"]
+    said = [event["event"] for event in events]
+    assert said == ["session_started", "session_failed", "session_ended"]
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["found", "named"])
+def test_an_ecg_that_cannot_be_used(
+    start: Start, mrd_factory: ModuleType, tmp_path: Path, named: bool
+) -> None:
+    """Found by the patient's identifier it costs a warning; named, it costs the result."""
+    from scarseg_infer.mrd.ecg import EcgShelf
+
+    ecg = pydicom.dcmread(DEMO_ECG.with_suffix(".dcm"))
+    group = ecg.WaveformSequence[0]
+    group.WaveformData = bytes(len(group.WaveformData))
+    ecg.save_as(tmp_path / "flat.dcm")
+    shelf = EcgShelf(tmp_path / "flat.dcm" if named else tmp_path)
+    images = mrd_factory.twin_images(name="LGE")[3:7]
+    items, events = session(start, images, mrd_factory.header(), shelf=shelf)
+    said = [event["event"] for event in events]
+    if named:
+        assert "session_failed" in said
+        assert "no result: " in items[-1]
+    else:
+        assert "session_done" in said
+        assert "An ECG of the patient was found and not used: " in items[-1]
+    assert "TWIN" not in items[-1] and "TWIN" not in str(events)

@@ -18,7 +18,7 @@ from scarseg_infer.mrd.messages import Message, StreamError, read_message
 from scarseg_runtime.run_control import CancelSignal
 
 _POLL_S: Final = 0.2
-"""How soon a stop is noticed."""
+"""Time in which a stop is noticed."""
 _CHUNK: Final = 1 << 20
 _LAST_WORDS_S: Final = 5.0
 """For what the client still sends when the session has ended: closed with bytes unread, TCP would

@@ -21,7 +21,7 @@ _WITHOUT_PATIENT: Final = (".dat", ".hea", ".atr", ".xws")
 
 
 class Archive(Protocol):
-    """What can be asked for ECGs, as :class:`scarseg_infer.mrd.archive.ArchiveQuery`."""
+    """Source that can be asked for ECGs, as :class:`scarseg_infer.mrd.archive.ArchiveQuery`."""
 
     def newest(self, patient_id: str) -> EcgRecord | None:
         """The newest ECG of a patient; None where there is none."""
@@ -29,7 +29,7 @@ class Archive(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EcgShelf:
-    """Where ECGs lie.
+    """Places of ECGs.
 
     Attributes:
         path: a file, a folder, or nowhere (None).

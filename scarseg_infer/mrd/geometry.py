@@ -1,4 +1,4 @@
-"""Where an MRD image lies: its centre and axes → the plane of a slice as DICOM has it.
+"""Place of an MRD image: its centre and axes → the plane of a slice as DICOM has it.
 
 Frame: the patient's (LPS, mm). MRD gives the centre of the field of view, DICOM the centre of the
 first voxel. The field of view ends at the outer edges of the outermost voxels, so that the first

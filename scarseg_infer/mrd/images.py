@@ -201,7 +201,7 @@ def _attributes(xml: bytes) -> dict[str, tuple[str, ...]] | None:
 
 
 def _tokens(image_type: int, said: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """What kind of image it is, in DICOM's words."""
+    """Words of DICOM for the kind of image."""
     found = [_TOKENS[image_type]] if image_type in _TOKENS else []
     for name in _TYPES:
         for value in said.get(name, ()):
@@ -210,7 +210,7 @@ def _tokens(image_type: int, said: Mapping[str, tuple[str, ...]]) -> tuple[str, 
 
 
 def _moment(measurement: Measurement, stamp: int) -> datetime | None:
-    """When an image was taken, on the day of the measurement; None without a time stamp."""
+    """Time of an image, on the day of the measurement; None without a time stamp."""
     day = (measurement.acquired or _NO_DAY).replace(
         hour=0, minute=0, second=0, microsecond=0, tzinfo=None
     )

@@ -18,7 +18,7 @@ from scarseg_runtime.providers.registry import PRECISIONS, PROVIDERS
 from scarseg_runtime.version import __version__
 
 _QUERY_PACKAGES: Final = ("pynetdicom", "msgspec")
-"""What the extra ``node`` brings."""
+"""Packages of the extra ``node``."""
 _PORT: Final = 9002
 """The port that MRD names."""
 

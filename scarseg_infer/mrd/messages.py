@@ -39,7 +39,7 @@ TYPE_BYTES: Final = 2
 CONFIG_FILE_BYTES: Final = 1024
 IMAGE_HEADER_BYTES: Final = sizeof(ImageHeader)
 _ATTRIBUTES_AT: Final = TYPE_BYTES + IMAGE_HEADER_BYTES + 8
-"""Where the attributes of an image begin in its message, behind their length."""
+"""Offset of the attributes of an image in its message, behind their length."""
 MAX_TEXT_BYTES: Final = 16 << 20
 """Of a text, of the header and of an image's attributes: scanners send some hundred kilobytes."""
 DATA_BYTES: Final = {1: 2, 2: 2, 3: 4, 4: 4, 5: 4, 6: 8, 7: 8, 8: 16}
@@ -199,4 +199,4 @@ _REST: Final = {
     Kind.WAVEFORM: _waveform,
     Kind.NDARRAY: _ndarray,
 }
-"""What reads the rest of a message behind its type."""
+"""Readers of the rest of a message, behind its type."""

@@ -1,4 +1,4 @@
-"""What a Siemens scanner says of an image in its own words, beside the attributes of MRD.
+"""Words of a Siemens scanner about an image, beside the attributes of MRD.
 
 ``IceMiniHead`` is a text in base64, ``<ParamString."Name"> { "value" }`` and arrays of such values.
 Only what tells the kind of a series is looked for.

@@ -26,7 +26,7 @@ _MAX_TEXT: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What one session is to do. Names are those of the parameters.
+    """Choices of one session. Names are those of the parameters.
 
     Attributes:
         sendoriginal: the images of the stack that is read are sent back too; others always are.

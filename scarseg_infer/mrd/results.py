@@ -104,7 +104,7 @@ def _named(name: str, role: str, meaning: str) -> Attributes:
 
 
 def _quantities(result: ScarResult) -> Attributes:
-    """What was measured, the same in every image: no name, no identifier, no date."""
+    """Quantities of the result, the same in every image: no name, no identifier, no date."""
     whole = result.quantities
     burden = {one.number: one.burden for one in whole.segments}
     return {

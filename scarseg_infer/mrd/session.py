@@ -32,7 +32,7 @@ CLOSE: Final = int(Kind.CLOSE).to_bytes(TYPE_BYTES, "little")
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all sessions of a server use."""
+    """Things that all sessions of a server use."""
 
     segmenters: Segmenters
     shelf: EcgShelf
@@ -61,7 +61,7 @@ class Session:
     _count: int = 0
     _bytes: int = 0
     _misfit: ScarsegError | None = None
-    """Why there will be no result, though the session goes on."""
+    """Reason that there will be no result, though the session goes on."""
 
     def run(self) -> None:
         """Talk until the session ends."""
@@ -154,7 +154,7 @@ class Session:
             self.connection.put(message)
 
     def _computed(self) -> tuple[frozenset[int], Iterator[bytes]]:
-        """Which images the stack is of, by number, and the messages of its result."""
+        """Numbers of the images that the stack is of, and the messages of its result."""
         shared, options = self.shared, self.options
         found = lge_stack(self._images, self.measurement, options.prefer)
         record, notes = shared.shelf.find(self.measurement, options.ecg)

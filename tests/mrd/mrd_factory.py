@@ -1,4 +1,4 @@
-"""What the tests of the MRD server talk with: its client is the protocol's own Python package.
+"""Client of the tests of the MRD server: the protocol's own Python package.
 
 The twin study is sent as a scanner would. Geometry is worked out of the DICOM headers
 here, not by code of ours.
@@ -130,7 +130,7 @@ def options_text(**parameters: Any) -> str:
 
 @dataclass
 class Answer:
-    """What came back, in order."""
+    """Items that came back, in order."""
 
     items: list[Any] = field(default_factory=list)
     closed: bool = False

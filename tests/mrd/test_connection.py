@@ -73,7 +73,7 @@ def test_a_client_that_sends_byte_by_byte(start: Start) -> None:
 
 
 def test_a_client_that_takes_nothing(start: Start) -> None:
-    """What waits for it is bounded, and so is the time it waits."""
+    """Messages that wait for it are bounded, and so is the time."""
     _, connection = start(idle_s=0.5, session_bytes=1 << 20)
     held = 0
 
@@ -125,7 +125,7 @@ def test_everything_arrives_in_order(start: Start) -> None:
 def session(
     start: Start, images: list[Any], head: Any = None, **shared: Any
 ) -> tuple[list[Any], list[dict[str, Any]]]:
-    """What a session of its own answers, and its log."""
+    """Answer of a session of its own, and its log."""
     from scarseg_infer.mrd.connection import Limits
     from scarseg_infer.mrd.ecg import EcgShelf
     from scarseg_infer.mrd.segmenters import Segmenters
@@ -150,7 +150,7 @@ def session(
 
 
 def test_a_run_that_takes_too_long(start: Start, mrd_factory: ModuleType) -> None:
-    """What came is sent back, and the reason why there is no result."""
+    """Images are sent back, and the reason why there is no result."""
     from scarseg_infer.mrd.connection import Limits
 
     images = mrd_factory.twin_images(name="LGE")

@@ -211,7 +211,7 @@ def test_a_volume_comes_back_as_slices(
 
 
 def test_nothing_is_lost(server: Any, mrd_factory: ModuleType) -> None:
-    """What is not understood comes back as it was, in order; so does what makes no stack."""
+    """Messages not understood come back as they were, in order; so does a stack of none."""
     rng = np.random.default_rng(3)
     noise = rng.normal(size=(4, 32)) + 1j * rng.normal(size=(4, 32))
     acquisition = ismrmrd.Acquisition.from_array(noise.astype(np.complex64))

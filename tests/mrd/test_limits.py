@@ -1,4 +1,4 @@
-"""What is too large, too long, broken or too much ends one session, in order, and no other."""
+"""Streams too large, too long, broken or too many end one session, in order, and no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page says to try the server with, done as it stands there but for a free port."""
+"""The page's way to try the server, done as it stands there but for a free port."""
 
 from __future__ import annotations
 

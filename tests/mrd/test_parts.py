@@ -77,7 +77,7 @@ def test_an_image_that_lies_nowhere(fields: dict[str, Any], fault: str) -> None:
 def test_directions_of_the_pixels_win_over_those_of_the_acquisition(
     mrd_factory: ModuleType,
 ) -> None:
-    """Where the scanner has turned an image, ImageRowDir says so; readout stays as it was."""
+    """An image that the scanner has turned says so in ImageRowDir; readout stays as it was."""
     from scarseg_infer.mrd.geometry import plane_in
 
     head = mrd_factory.twin_images()[0].getHead()

@@ -1,4 +1,4 @@
-"""What is known of the stack that was chosen before its pixels are read, whatever it came in."""
+"""Facts about the stack that was chosen, before its pixels are read."""
 
 from __future__ import annotations
 

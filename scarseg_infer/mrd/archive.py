@@ -17,8 +17,9 @@ from scarseg_infer.ecg.record import EcgRecord
 from scarseg_infer.host.quiet import quiet_readers
 from scarseg_infer.node.config import Config, EcgArchive, read_config
 from scarseg_infer.node.counters import Counters
-from scarseg_infer.node.dicom.query import MAX_QUERY_BYTES, EcgQuery
-from scarseg_infer.node.http.api import arrival_in_file
+from scarseg_infer.node.dicom.query import EcgQuery
+from scarseg_infer.node.dicom.receive import arrival_in_file
+from scarseg_infer.node.ecg_source import MAX_QUERY_BYTES
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.pair import ecgs_for
 from scarseg_infer.node.queue.received import Queue

@@ -345,7 +345,8 @@ def _check_servers(found: Config) -> None:
 
 
 def _check_message_peers(found: Config) -> None:
-    names = [str(peer.name) for peer in (*found.peers, *found.dicomweb)]
+    names = [str(peer.name) for peer in found.peers]
+    names += [str(server.name) for server in found.dicomweb]
     for number, peer in enumerate(found.hl7, 1):
         if peer.tls and not found.tls:
             wrong(f"hl7[{number}].tls", "is true, but there is no [tls] with the files for it")

@@ -12,10 +12,10 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constr
 
 # What the tests of the shipped packages are, beside those that need torch. Not test_openapi.py: the
 # schemathesis that passes it, a tool of the tests, needs newer tools than the lowest of the others.
-SHIPPED_TESTS = $(wildcard tests/runtime tests/infer tests/node tests/cohort tests/web tests/fuzz tests/test_*.py) \
+SHIPPED_TESTS = $(wildcard tests/runtime tests/infer tests/node tests/mrd tests/cohort tests/web tests/fuzz tests/test_*.py) \
     --ignore=tests/node/test_openapi.py
 # What the bill of materials is of: all that is deployed without a GPU; tensorrt-rtx … may be added.
-SBOM_EXTRAS ?= openvino,compressed,ecg-formats,pdf,node,dicomweb,cohort
+SBOM_EXTRAS ?= openvino,compressed,ecg-formats,pdf,node,dicomweb,mrd,cohort
 
 # Tests at a time. More than there are cores make no test faster.
 JOBS ?= 2

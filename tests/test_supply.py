@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-DEPLOYED = ("openvino", "compressed", "ecg-formats", "pdf", "node", "dicomweb", "cohort")
+DEPLOYED = ("openvino", "compressed", "ecg-formats", "pdf", "node", "dicomweb", "mrd", "cohort")
 """Extras of what runs beside a scanner or on a cluster, without a GPU."""
 
 

@@ -127,3 +127,14 @@ def _put_first() -> None:
 def _warning_filters() -> list[Any]:
     """The list that ``warnings`` looks through; it has no call that takes such a filter."""
     return cast(list[Any], warnings.filters)
+
+
+def silence_libraries() -> None:
+    """Silence the DICOM libraries and all warnings for good: what they say quotes headers. For an
+    application of its own, where nothing has to be restored; a library uses
+    :func:`quiet_readers`."""
+    warnings.simplefilter("ignore")
+    for name in ("pydicom", "pynetdicom"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.CRITICAL + 1)
+        logger.propagate = False

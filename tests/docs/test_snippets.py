@@ -38,6 +38,7 @@ LANGUAGES = {"bash", "python", "toml", "text"}
 PARSERS = {
     "scarseg-infer": "scarseg_infer.cli",
     "scarseg-node": "scarseg_infer.node.main",
+    "scarseg-mrd": "scarseg_infer.mrd.main",
     "scarseg-cohort": "scarseg_infer.cohort.main",
     "scarseg-web": "scarseg_infer.web.build",
     "scarseg-export": "scarseg_export.cli",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +39,14 @@ def ecg_factory() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def mrd_factory() -> ModuleType:
+    """Images as a scanner streams them: the module in tests/mrd."""
+    if not os.environ.get("CI"):  # there what is missing is an error
+        pytest.importorskip("ismrmrd")
+    return _beside("../mrd/mrd_factory")
+
+
+@pytest.fixture(scope="session")
 def segmenter() -> Segmenter:
     """The shipped model on the CPU, loaded once. A test that closes one makes its own."""
     return Segmenter.from_model(provider="cpu")
@@ -49,10 +59,12 @@ def demo(segmenter: Segmenter) -> ScarResult:
 
 
 def _beside(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    path = (Path(__file__).parent / f"{name}.py").resolve()
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look themselves up there
     spec.loader.exec_module(module)
     return module
 

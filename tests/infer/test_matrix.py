@@ -262,6 +262,28 @@ def test_nifti_gives_the_same_scar(
     valid_messages(paths)
 
 
+def test_an_mrd_stream_gives_the_same_scar(
+    segmenter: Segmenter, plain: ScarResult, tmp_path: Path, mrd_factory: ModuleType
+) -> None:
+    """As ``scarseg-mrd`` reads it; tests/mrd has the sessions."""
+    from scarseg_infer.mrd.header import read_header
+    from scarseg_infer.mrd.images import stream_image
+    from scarseg_infer.mrd.messages import Kind, Message
+    from scarseg_infer.mrd.stack import lge_stack
+
+    sent = mrd_factory.twin_images(name="LGE PSIR short axis")[::-1]
+    images = [
+        stream_image(Message(Kind.IMAGE, b"\xfe\x03" + image.to_bytes()), number)
+        for number, image in enumerate(sent)
+    ]
+    header = read_header(mrd_factory.HEADER.format(patient="p", protocol="LGE").encode())
+    result = segmenter.run(lge_stack(images, header).stack, DEMO_ECG)
+    same_heart(result, plain)
+    assert result.ecg.gap_source == plain.ecg.gap_source
+    paths = result.write(tmp_path / "out", only=["all"])
+    assert set(paths) == set(NAMES) - set(DICOM_OBJECTS)
+
+
 @pytest.mark.parametrize("pattern", REAL_ECGS)
 def test_every_real_ecg_goes_all_the_way(
     segmenter: Segmenter, plain: ScarResult, shared_data: Path, tmp_path: Path, pattern: str,

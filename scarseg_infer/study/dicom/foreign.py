@@ -3,7 +3,7 @@ is read; of others one more or less must not end a study, so they are counted.""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -84,9 +84,12 @@ def left_out(
     headers: Sequence[SliceHeader],
     group: SliceGroup,
     superseded: Sequence[SliceHeader],
-    files: StudyFiles,
+    label: Callable[[SliceHeader], str],
 ) -> tuple[str, ...]:
     """Warnings that count what is not in the stack.
+
+    Args:
+        label: what to call an image in messages.
 
     Raises:
         StudyError: an image of its series does not say where it lies.
@@ -97,7 +100,7 @@ def left_out(
     for header in others:
         if header.plane is None and header.series_uid in series:
             raise StudyError(
-                f"{file_label(header.file_index, files)} belongs to the LGE series but does not "
+                f"{label(header)} belongs to the LGE series but does not "
                 f"say where it lies in the patient: {header.unplaced}",
                 "Export or copy the study again",
             )

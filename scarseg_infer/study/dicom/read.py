@@ -19,6 +19,7 @@ from scarseg_infer.study.dicom.charset import (
     settle_character_set,
 )
 from scarseg_infer.study.dicom.choose import Choice, choose
+from scarseg_infer.study.dicom.chosen import stack_warnings, thickness_mm
 from scarseg_infer.study.dicom.contradictions import contradictions
 from scarseg_infer.study.dicom.foreign import (
     Clash,
@@ -41,20 +42,12 @@ from scarseg_infer.study.dicom.pixels import slice_pixels
 from scarseg_infer.study.dicom.rank import Candidate, judge, orientation_of
 from scarseg_infer.study.dicom.series import (
     ADVICE,
-    MIN_STACK_SLICES,
     SliceGroup,
     group_slices,
     plane_of,
 )
 from scarseg_infer.study.dicom.time import acquisition_time
 from scarseg_infer.study.files import StudyFiles, file_label
-from scarseg_infer.study.geometry.orientation import SHORT_AXIS_TRUST_DEG, counted_from
-from scarseg_infer.study.geometry.slice_plane import (
-    MAX_SLICE_HEIGHT_MM,
-    MIN_SLICE_HEIGHT_MM,
-    step_warnings,
-)
-from scarseg_infer.study.geometry.straight_grid import beside_warnings
 from scarseg_infer.study.series_verdict import PreferredKind, SeriesVerdict
 from scarseg_infer.study.size import check_size
 from scarseg_infer.study.stack import LgeStack
@@ -110,7 +103,10 @@ def read_dicom(
             error = choice.error or StudyError("the study holds no stack of slices", ADVICE)
             raise _besides(error, scan.broken)
         unusable = check_broken(scan.broken, choice.chosen.group)
-        rest = left_out(headers, choice.chosen.group, choice.superseded, files)
+        rest = left_out(
+            headers, choice.chosen.group, choice.superseded,
+            lambda header: file_label(header.file_index, files),
+        )  # fmt: skip
         notes = (*notes, *unusable, *rest, *choice.notes)
         return _load(files, choice.chosen, notes)
 
@@ -289,7 +285,7 @@ def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStac
         origins_mm=np.array([plane_of(header).origin_mm for header in group.slices]),
         row_direction=np.array(plane.row_direction),
         column_direction=np.array(plane.column_direction),
-        slice_thickness_mm=_thickness_mm(group),
+        slice_thickness_mm=thickness_mm(group),
         source="dicom",
         orientation_known=not doubtful,
         acquired=acquired,
@@ -299,7 +295,7 @@ def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStac
         frame_numbers=tuple(header.frame for header in group.slices),
         warnings=(
             *notes,
-            *_stack_warnings(chosen),
+            *stack_warnings(chosen),
             *doubtful,
             *odd,
             *_loss(datasets),
@@ -357,35 +353,3 @@ def _scales(datasets: Sequence[Dataset]) -> tuple[str, ...]:
         f"Only {sum(given)} of {len(given)} slices have a RescaleSlope: the others are read as "
         "they are stored, and signals may not compare between slices.",
     )
-
-
-def _thickness_mm(group: SliceGroup) -> float | None:
-    thickness_mm = group.slices[0].slice_thickness_mm
-    low, high = MIN_SLICE_HEIGHT_MM, MAX_SLICE_HEIGHT_MM
-    if thickness_mm is not None and low <= thickness_mm <= high:
-        return thickness_mm
-    if group.position_count == 1:
-        raise StudyError("the only slice of the study has no usable slice thickness", ADVICE)
-    return None
-
-
-def _stack_warnings(chosen: Candidate) -> list[str]:
-    group = chosen.group
-    plane = plane_of(group.slices[0])
-    found = []
-    if not chosen.lge_marked:
-        found.append("Nothing in the study marks it as LGE: check that it is.")
-    if group.tilt_deg > SHORT_AXIS_TRUST_DEG:
-        found.append(
-            f"The slices are tilted by {group.tilt_deg:.0f}° against a usual short-axis view: "
-            "check the view, and base, apex and walls in the pictures."
-        )
-    if group.position_count == 1:
-        found.append("The study has a single slice: its height is the slice thickness.")
-    elif group.position_count < MIN_STACK_SLICES:
-        found.append(f"The study has only {group.position_count} slices.")
-    origins = np.array([plane_of(header).origin_mm for header in group.slices])
-    axes = np.array(plane.row_direction), np.array(plane.column_direction)
-    counted = counted_from(plane.normal)
-    found += step_warnings(origins @ plane.normal, counted)
-    return [*found, *beside_warnings(origins, axes, counted)]

@@ -83,8 +83,9 @@ def unit_axes(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Exactly orthogonal unit vectors from nearly orthogonal ones; None when they are not."""
     first, second = np.asarray(row, dtype=np.float64), np.asarray(column, dtype=np.float64)
-    lengths = float(np.linalg.norm(first)), float(np.linalg.norm(second))
-    errors = np.array([lengths[0] - 1, lengths[1] - 1, float(first @ second)])
+    with np.errstate(all="ignore"):  # of what is infinite or far too large
+        lengths = float(np.linalg.norm(first)), float(np.linalg.norm(second))
+        errors = np.array([lengths[0] - 1, lengths[1] - 1, float(first @ second)])
     if not (np.abs(errors) <= MAX_AXIS_ERROR).all():  # also for NaN
         return None
     first = first / lengths[0]

@@ -129,12 +129,12 @@ def _warning_filters() -> list[Any]:
     return cast(list[Any], warnings.filters)
 
 
-def silence_libraries() -> None:
-    """Silence the DICOM libraries and all warnings for good: what they say quotes headers. For an
-    application of its own, where nothing has to be restored; a library uses
+def silence_libraries(*names: str) -> None:
+    """Silence the loggers ``names`` and all warnings for good: what they say quotes headers and
+    addresses. For an application of its own, where nothing has to be restored; a library uses
     :func:`quiet_readers`."""
     warnings.simplefilter("ignore")
-    for name in ("pydicom", "pynetdicom"):
+    for name in names:
         logger = logging.getLogger(name)
         logger.setLevel(logging.CRITICAL + 1)
         logger.propagate = False

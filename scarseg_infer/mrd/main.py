@@ -19,6 +19,7 @@ from scarseg_runtime.version import __version__
 
 _QUERY_PACKAGES: Final = ("pynetdicom", "msgspec")
 """Packages of the extra ``node``."""
+_TALKATIVE: Final = ("pydicom", "pynetdicom")
 _PORT: Final = 9002
 """The port that MRD names."""
 
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if find_spec("ismrmrd") is None:
         sys.stderr.write(f"scarseg-mrd: ismrmrd is missing. {install_command('mrd')}\n")
         return UsageError.exit_code
-    silence_libraries()
+    silence_libraries(*_TALKATIVE)
     try:
         _check_ecg(arguments)
         if arguments.check:
@@ -94,7 +95,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from scarseg_infer.mrd.session import Shared
     from scarseg_infer.node.log import Log
 
-    silence_libraries()  # ismrmrd sets filters of its own while it is imported
+    silence_libraries(*_TALKATIVE)  # ismrmrd sets filters of its own while it is imported
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import signal
 import sys
 import threading
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from scarseg_infer.host.quiet import silence_libraries
 from scarseg_runtime.errors import ScarsegError, UsageError
 from scarseg_runtime.install import install_command
 from scarseg_runtime.version import __version__
@@ -183,7 +182,7 @@ def serve(config: Config, log: Log, stop: threading.Event) -> bool:
     """
     from filelock import FileLock, Timeout
 
-    _quiet()
+    silence_libraries(*_TALKATIVE)
     try:
         config.node.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = FileLock(config.node.data / "lock", timeout=0)
@@ -263,16 +262,6 @@ def run() -> None:
     from scarseg_runtime.console import run_console
 
     sys.exit(run_console("scarseg-node", main))
-
-
-def _quiet() -> None:
-    """Silence the DICOM and HTTP libraries for good: what they say quotes headers and addresses.
-    This is an application, so unlike in the library nothing has to be restored."""
-    warnings.simplefilter("ignore")
-    for name in _TALKATIVE:
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.CRITICAL + 1)
-        logger.propagate = False
 
 
 def _thread_hook(log: Log) -> Callable[[threading.ExceptHookArgs], None]:

@@ -20,9 +20,11 @@ XML_ALLOWED = {
     ("scarseg_infer/ecg/guards/xml.py", "xml.parsers"),
     ("scarseg_infer/ecg/vendor.py", "xml.etree.ElementTree.ParseError"),
     ("scarseg_infer/ecg/vendor_date.py", "xml.etree.ElementTree"),
+    ("scarseg_infer/mrd/xml.py", "xml.etree.ElementTree"),
     ("scarseg_infer/write/report/pdf.py", "xml.sax.saxutils.escape"),
 }
-"""The guard itself, an exception, dates of what the guard has passed, and the escaping of text."""
+"""The guards themselves, an exception, dates of what the first has passed, and the escaping of
+text."""
 CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "pty.spawn",
          "builtins.eval", "builtins.exec", "runpy.run_path"}  # fmt: skip
 

@@ -136,6 +136,7 @@ def test_the_lowest_releases_are_installed_and_run_all_tests_of_what_is_shipped(
 SKIPPED_AT_THE_LOWEST = {
     "tests/infer/test_page_browser.py": "playwright",
     "tests/runtime/test_tensorrt_build.py": "tensorrt_rtx",
+    "tests/web/test_page.py": "playwright",
 }
 """Test modules whose package ``make test-lowest`` does not install."""
 

@@ -10,12 +10,11 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
-from xml.etree import ElementTree
 
 from pydicom import Dataset
 
 from scarseg_infer.host.quiet import quiet_readers
-from scarseg_infer.mrd.xml import name_of, root_of
+from scarseg_infer.mrd.xml import Element, name_of, root_of
 from scarseg_infer.study.dicom.time import acquisition_time
 
 _DATE: Final = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})(?!\d)")
@@ -78,17 +77,17 @@ def read_header(xml: bytes) -> Measurement:
     )
 
 
-def _child(parent: ElementTree.Element, name: str) -> ElementTree.Element | None:
+def _child(parent: Element, name: str) -> Element | None:
     return next((one for one in parent if name_of(one) == name), None)
 
 
-def _children(root: ElementTree.Element, name: str) -> dict[str, str]:
+def _children(root: Element, name: str) -> dict[str, str]:
     """Texts of the children of an element, by name."""
     parent = _child(root, name)
     return {name_of(one): (one.text or "").strip() for one in (() if parent is None else parent)}
 
 
-def _numbers(parent: ElementTree.Element | None, name: str) -> tuple[float, ...]:
+def _numbers(parent: Element | None, name: str) -> tuple[float, ...]:
     found = []
     for one in () if parent is None else parent:
         if name_of(one) == name:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Final
 from xml.etree import ElementTree
 
+Element = ElementTree.Element
 _DECLARATIONS: Final = (b"<!DOCTYPE", b"<!ENTITY")
 MAX_ELEMENTS: Final = 200_000
 """Headers and attributes of scanners have some thousand."""
 
 
-def root_of(data: bytes) -> ElementTree.Element | None:
+def root_of(data: bytes) -> Element | None:
     """Root element of a document in UTF-8; None where it is damaged, brings declarations (what
     makes entities that grow, or names other files), or has far too many elements."""
     if any(word in data for word in _DECLARATIONS) or data.count(b"<") > 2 * MAX_ELEMENTS:
@@ -25,6 +26,6 @@ def root_of(data: bytes) -> ElementTree.Element | None:
         return None
 
 
-def name_of(element: ElementTree.Element) -> str:
+def name_of(element: Element) -> str:
     """Name of an element without its namespace."""
     return element.tag.rpartition("}")[2]

@@ -1,4 +1,4 @@
-"""Whose result it is and of which study, in plain texts: what SEG and SR carry, nothing else."""
+"""Patient and study of a result, in plain texts: what SEG and SR carry, nothing else."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def test_only_what_was_asked_for_is_measured(copy: Path) -> None:
 
 def test_rows_measured_elsewhere_are_kept_until_the_graph_changes(copy: Path) -> None:
     before = read_model_file(copy).metadata.verification["rows"]
-    assert set(before) == {"cpu fp32", "openvino bf16", "openvino fp32"}
+    assert {"cpu fp32", "openvino fp32"} <= set(before)  # BF16 where the exporting CPU had it
     write_table(copy, {"tensorrt-rtx fp32": {"passed": True}})
     rows = read_model_file(copy).metadata.verification["rows"]
     assert rows == before | {"tensorrt-rtx fp32": {"passed": True}}

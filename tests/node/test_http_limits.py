@@ -357,7 +357,8 @@ def test_files_of_a_result(node_factory: ModuleType, tmp_path: Path) -> None:
     finally:
         assert node.stop() == 0
     names = {path.removeprefix("/studies/1/"): data for path, data in fetched.items()}
-    assert sorted(names) == ["dicom-pdf", "pdf", "seg", "sr"]
+    assert sorted(names) == ["dicom-pdf", "fhir", "pdf", "seg", "sr"]
+    assert json.loads(names.pop("fhir"))["resourceType"] == "Bundle"
     pdf = names.pop("pdf")
     assert (pdf[:5], pdf.rstrip()[-5:]) == (b"%PDF-", b"%%EOF")
     objects = {name: pydicom.dcmread(BytesIO(data)) for name, data in names.items()}

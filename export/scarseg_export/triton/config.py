@@ -12,7 +12,7 @@ from scarseg_runtime.contract import TensorSpec
 Backend = Literal["onnxruntime", "tensorrt"]
 
 FILES: Final[Mapping[Backend, str]] = {"onnxruntime": "model.onnx", "tensorrt": "model.plan"}
-"""What each backend loads from the folder of a version."""
+"""File that each backend loads from the folder of a version."""
 SEGMENT_LABELS: Final = "aha-segments.txt"
 _BY_SEGMENT: Final = ("segment_burden", "ecg_segment_belief")
 """Outputs with one value a segment, which a classification request returns by name."""

@@ -1,4 +1,4 @@
-"""What a person has to know who sends studies to the server: README.md of a model repository."""
+"""README.md of a model repository: all that a person needs who sends studies to the server."""
 
 from __future__ import annotations
 

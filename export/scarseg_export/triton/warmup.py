@@ -12,7 +12,7 @@ from scarseg_export.twin.cohort import beats_of, sample_case
 from scarseg_runtime.preprocess import slice_levels
 
 FOLDER: Final = "warmup"
-"""Where Triton looks for the files that the configuration names."""
+"""Folder in which Triton looks for the files that the configuration names."""
 NAME: Final = "simulated study"
 Sizes = Mapping[str, int]
 """Of the dynamic axes S, H and W."""

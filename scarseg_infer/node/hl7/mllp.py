@@ -59,7 +59,7 @@ class Connection:
             raise NoAcknowledgementError("connection lost") from error
 
     def _answer(self, end: float) -> bytes:
-        """What stands between the next start and end; bytes before the start mean nothing."""
+        """Bytes between the next start and end; bytes before the start mean nothing."""
         found = self._rest
         while END not in found.partition(START)[2]:
             if len(found) > MAX_ANSWER:

@@ -25,10 +25,10 @@ class Processing(Choice):
 
 
 class Hl7Peer(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where messages go, and what stands in their MSH segment."""
+    """A receiver of messages, and what stands in their MSH segment."""
 
     name: Text
-    """How logs and metrics call it."""
+    """Name of it in logs and metrics."""
     host: Host
     port: Annotated[int, Meta(ge=1, le=65535)]
     tls: bool = False

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from scarseg_export.cli import main
-from scarseg_export.nnunet.folder import _labels, _read_toml
+from scarseg_export.nnunet.folder import _classes, _labels, _read_toml
 from scarseg_infer import Label, read_study
 from scarseg_infer.study.geometry.orientation import display_transform
 from scarseg_runtime.errors import OutputError, UsageError
@@ -57,7 +57,7 @@ def test_the_export_takes_what_is_written_beside(data_set: Path) -> None:
     dataset = json.loads((data_set / "dataset.json").read_text())
     assert dataset["numTraining"] == len(list((data_set / "imagesTr").iterdir()))
     entries = _read_toml(data_set / "classes.toml")
-    assert _labels(dataset, entries) == list(Label)
+    assert _labels(dataset, _classes(entries)) == list(Label)
     assert entries["licence"] == "Apache-2.0"
 
 

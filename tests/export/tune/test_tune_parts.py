@@ -197,8 +197,8 @@ def test_step_0_from_a_model_file_gives_its_answers(
         start = start_from(tmp_path / path)
         with torch.no_grad():
             found = start.net(*tensors)
-        # An untrained localiser sees an RV everywhere: how the crop is turned, and so where its edge
-        # lies, hangs on rounding.
+        # An untrained localiser sees an RV everywhere: how the crop is turned, and so where its
+        # edge lies, hangs on rounding.
         assert (served.labels == found[0].numpy()).mean() >= 0.995
         assert np.abs(served.scar_probability - found[1].numpy()).max() < 1e-2
         assert start.folded == path.endswith("onnx")

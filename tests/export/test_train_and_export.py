@@ -110,7 +110,7 @@ def test_the_graph_equals_pytorch_at_any_size(run: Path, model: Path, shape: tup
             torch.from_numpy(lge), torch.tensor([1.5, 1.3]), torch.from_numpy(levels),
             torch.from_numpy(beat), torch.tensor([20.0]), torch.tensor([1.0]),
         )  # fmt: skip
-    # After these few steps the localiser sees an RV everywhere, and in noise: how the crop is turned
+    # After these few steps the localiser sees an RV everywhere in noise: how the crop is turned
     # hangs on rounding. What is shipped is held to its gates by verification.
     assert (ours.labels == theirs[0].numpy()).mean() >= 0.995
     assert np.abs(ours.scar_probability - theirs[1].numpy()).max() < 5e-2

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from scarseg_export.net.fusion import Fusion, moved, unheard
 from scarseg_export.net.network import ScarNet, change_map
 from scarseg_export.net.seen import Seen
+from scarseg_export.net.time_weight import mix
 from scarseg_export.patients.load import OwnPatient
 from scarseg_export.score.arms import ATLAS, FUSED, IMAGE, UNPLACED, UNTIMED, Predictor
 from scarseg_export.score.case import Prediction
@@ -132,7 +133,7 @@ def _unplaced(model: FoldModel, seen: Seen, belief: Tensor, odd: Tensor, weight:
     ).view_as(seen.scar)
     image = net.ceiling(seen.scar)
     fused = torch.sigmoid(moved(image, change, odd, net.config.agreement_gate))
-    return weight[0] * fused + (1.0 - weight[0]) * torch.sigmoid(image)
+    return mix(weight, fused, torch.sigmoid(image))
 
 
 def _on_grid(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,22 @@ class Recipe:
         return dataclasses.asdict(self)
 
 
+@contextmanager
+def named_errors(kind: type) -> Iterator[None]:
+    """Raise UsageError that says what is wrong with the JSON that fills the dataclass ``kind``."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"the recipe cannot be read ({error.strerror})", "Check its path"
+        ) from error
+    except (ValueError, AttributeError) as error:
+        raise UsageError(f"the recipe is not a JSON object ({error})", "Correct it") from error
+    except TypeError as error:  # the message names the field
+        known = ", ".join(field.name for field in dataclasses.fields(kind))
+        raise UsageError(f"the recipe has an unknown field ({error})", f"Known: {known}") from error
+
+
 def load_recipe(path: Path | None) -> Recipe:
     """Recipe from a JSON file that may name any subset of the fields; defaults otherwise.
 
@@ -70,20 +88,11 @@ def load_recipe(path: Path | None) -> Recipe:
     """
     if path is None:
         return Recipe()
-    try:
+    with named_errors(Recipe):
         values = read_json(path)
         if not isinstance(values, dict):
             raise ValueError("not an object")
         return recipe_of(values)
-    except OSError as error:
-        raise UsageError(
-            f"the recipe cannot be read ({error.strerror})", "Check its path"
-        ) from error
-    except (ValueError, AttributeError) as error:
-        raise UsageError(f"the recipe is not a JSON object ({error})", "Correct it") from error
-    except TypeError as error:  # the message names the field
-        known = ", ".join(field.name for field in dataclasses.fields(Recipe))
-        raise UsageError(f"the recipe has an unknown field ({error})", f"Known: {known}") from error
 
 
 def recipe_of(values: dict[str, Any]) -> Recipe:

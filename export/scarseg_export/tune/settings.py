@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scarseg_export.train.recipe import Recipe, recipe_of
+from scarseg_export.train.recipe import Recipe, named_errors, recipe_of
 from scarseg_runtime.edited_text import read_json
 from scarseg_runtime.errors import UsageError
 
@@ -52,20 +52,11 @@ def load_settings(path: Path | None, **changes: Any) -> TuneSettings:
     Raises:
         UsageError: the file cannot be read or names an unknown field, or a value makes no sense.
     """
-    try:
+    with named_errors(TuneSettings):
         values = {} if path is None else read_json(path)
         recipe = {"cine_share": 0.0, "ecg_real_steps": 0, **values.pop("recipe", {})}
         values |= {name: value for name, value in changes.items() if value is not None}
         settings = TuneSettings(recipe=recipe_of(recipe), **values)
-    except OSError as error:
-        raise UsageError(
-            f"the recipe cannot be read ({error.strerror})", "Check its path"
-        ) from error
-    except (ValueError, AttributeError) as error:
-        raise UsageError(f"the recipe is not a JSON object ({error})", "Correct it") from error
-    except TypeError as error:  # the message names the field
-        known = ", ".join(found.name for found in dataclasses.fields(TuneSettings))
-        raise UsageError(f"the recipe has an unknown field ({error})", f"Known: {known}") from error
     if not 0.0 <= settings.twin_share < 1.0:
         raise UsageError("the share of the twin is not from 0 to below 1", "Check --twin-share")
     if settings.folds == 1 or not 0 <= settings.folds <= 50:

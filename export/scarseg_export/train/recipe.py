@@ -89,10 +89,15 @@ def load_recipe(path: Path | None) -> Recipe:
     if path is None:
         return Recipe()
     with named_errors(Recipe):
-        values = read_json(path)
-        if not isinstance(values, dict):
-            raise ValueError("not an object")
-        return recipe_of(values)
+        return recipe_of(json_object(path))
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object. Raises OSError, and ValueError where it does not."""
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise ValueError("not an object")
+    return values
 
 
 def recipe_of(values: dict[str, Any]) -> Recipe:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scarseg_export.train.recipe import Recipe, named_errors, recipe_of
-from scarseg_runtime.edited_text import read_json
+from scarseg_export.train.recipe import Recipe, json_object, named_errors, recipe_of
 from scarseg_runtime.errors import UsageError
 
 
@@ -53,7 +52,7 @@ def load_settings(path: Path | None, **changes: Any) -> TuneSettings:
         UsageError: the file cannot be read or names an unknown field, or a value makes no sense.
     """
     with named_errors(TuneSettings):
-        values = {} if path is None else read_json(path)
+        values = {} if path is None else json_object(path)
         recipe = {"cine_share": 0.0, "ecg_real_steps": 0, **values.pop("recipe", {})}
         values |= {name: value for name, value in changes.items() if value is not None}
         settings = TuneSettings(recipe=recipe_of(recipe), **values)

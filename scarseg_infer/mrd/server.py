@@ -16,6 +16,8 @@ from scarseg_runtime.errors import UsageError
 STOP_S: Final = 20.0
 """For sessions under way after a signal to stop: less than what container engines are told."""
 _POLL_S: Final = 0.2
+_GRACE_S: Final = 1.0
+"""For a session to end whose client has seen its end already, and comes with the next study."""
 _BUSY: Final = "scarseg-mrd: no result: as many sessions are under way as may be. Try again later."
 
 
@@ -65,8 +67,7 @@ class Server:
             thread.join(max(0.0, end - time.monotonic()))
 
     def _welcome(self, client: socket.socket) -> None:
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
-        if len(self._threads) >= self._most:
+        if not self._place_found():
             self._refuse(client, "busy")
             return
         self._count += 1
@@ -79,6 +80,17 @@ class Server:
             self._threads.append(thread)
         except RuntimeError:  # the system gives no more threads
             self._refuse(client, "no thread")
+
+    def _place_found(self) -> bool:
+        """Wait a moment for a place; false where there is none."""
+        end = time.monotonic() + _GRACE_S
+        while True:
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            if len(self._threads) < self._most:
+                return True
+            if time.monotonic() > end or self._shared.stop.is_set():
+                return False
+            time.sleep(0.02)
 
     def _refuse(self, client: socket.socket, reason: str) -> None:
         self._shared.log.write("session_refused", reason=reason)

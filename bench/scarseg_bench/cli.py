@@ -11,6 +11,8 @@ from typing import Any
 from scarseg_bench.cases import Case
 from scarseg_runtime.cores import usable_cores
 from scarseg_runtime.edited_text import read_json
+from scarseg_runtime.errors import OutputError, ScarsegError, UsageError
+from scarseg_runtime.version import __version__
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,22 +35,49 @@ def parser() -> argparse.ArgumentParser:
     add("--studies", type=int, help="in a row, for memory (default: with --full 100, else none)")
     add("--needs", action="store_true", help="say what it wants to find here, and end")
     add("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two bench.json side by side")
+    add("--version", action="version", version=f"%(prog)s {__version__}")
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     options = parser().parse_args(argv)
-    if options.compare:
-        from scarseg_bench.report import compare
+    try:
+        if options.compare:
+            print(_compared(*options.compare))
+        elif options.needs:
+            from scarseg_bench.needs import lines
 
-        print(compare(*map(read_json, options.compare)))
-        return 0
-    if options.needs:
-        from scarseg_bench.needs import lines
+            print("\n".join(lines()))
+        else:
+            _measure(options)
+    except ScarsegError as error:
+        print(f"scarseg-bench: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
 
-        print("\n".join(lines()))
-        return 0
+
+def _compared(before: Path, after: Path) -> str:
+    from scarseg_bench.report import compare
+
+    try:
+        return compare(read_json(before), read_json(after))
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        what = error.strerror if isinstance(error, OSError) else "not what --out writes"
+        raise UsageError(
+            f"what --compare names cannot be read ({what})", "Name two bench.json"
+        ) from error
+
+
+def _measure(options: argparse.Namespace) -> None:
+    """Run all, print the tables and write them where that was asked for."""
+    if options.out:  # before minutes of measuring
+        try:
+            options.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"the folder of --out cannot be made ({error.strerror})", "Choose another place"
+            ) from error
     document = run_all(options)
     from scarseg_bench.report import write
 
@@ -59,7 +88,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         write(options.out, document, text)
         results_are_there()
     print(text)
-    return 0
 
 
 def run_all(options: argparse.Namespace) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from scarseg_runtime.errors import OutputError
 
@@ -39,10 +39,11 @@ def run_console(name: str, main: Callable[[], int]) -> int:
         main: the command.
     """
     output, errors = sys.stdout, sys.stderr
-    guarded, guarded_errors = _Guarded(output), _Guarded(errors)
-    # None where a process has no such stream: print() then does nothing, and so do we.
-    sys.stdout = guarded if output is not None else output
-    sys.stderr = guarded_errors if errors is not None else errors
+    _open_missing()
+    guarded, guarded_errors = _Guarded(output or _nowhere()), _Guarded(errors or _nowhere())
+    # Also where a process has no such stream (``2>&-``): left None, print() sends what is for
+    # stderr to stdout, and write() fails.
+    sys.stdout, sys.stderr = guarded, guarded_errors
     try:
         try:
             code = main()
@@ -63,6 +64,22 @@ def run_console(name: str, main: Callable[[], int]) -> int:
         sys.stdout, sys.stderr = output, errors
         for stream in (guarded, guarded_errors):
             stream.let_go()
+
+
+def _open_missing() -> None:
+    """Lead descriptors 0 to 2 nowhere where they are closed: the next file or socket that is opened
+    would get their number, and what a library prints would land in it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            with suppress(OSError):
+                # The lowest number that is free is this one. Children get it too.
+                os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the life of the process
 
 
 class _Guarded:
@@ -87,8 +104,7 @@ class _Guarded:
             self.write(line)
 
     def flush(self) -> None:
-        if self._stream is not None:
-            self._try(lambda: self._stream.flush())
+        self._try(lambda: self._stream.flush())
 
     def let_go(self) -> None:
         """Send nowhere what a broken stream still holds: Python's end would try once more and give

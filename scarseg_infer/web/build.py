@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from scarseg_infer.models import model_path
+from scarseg_runtime.console import results_are_there
 from scarseg_runtime.errors import OutputError, ScarsegError, UsageError
 from scarseg_runtime.version import __version__
 
@@ -170,6 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ScarsegError as error:
         sys.stderr.write(f"scarseg-web: {error}\n")
         return error.exit_code
+    results_are_there()
     size = arguments.out.stat().st_size / 2**20
     sys.stdout.write(f"{arguments.out}: {size:.1f} MB. Open it in a browser.\n")
     return 0

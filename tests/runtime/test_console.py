@@ -82,3 +82,47 @@ def test_a_process_without_output_is_no_matter() -> None:
     code = GUARDED.replace("CODE", "0").replace("import sys", "import sys; sys.stdout = None")
     process = start(code, subprocess.DEVNULL)
     assert process.wait() == 0
+
+
+REFUSED = {
+    "scarseg-infer": (3, ["/dev/null/none"]), "scarseg-node": (2, ["/dev/null/none"]),
+    "scarseg-cohort": (2, ["/dev/null/none", "-o", "/dev/null/none"]),
+    "scarseg-mrd": (2, ["--check", "--ecg", "/dev/null/none"]),
+    "scarseg-web": (5, ["-o", "/dev/null/none", "--model", "/dev/null/none"]),
+    "scarseg-export": (5, ["inspect", "/dev/null/none"]),
+    "scarseg-bench": (2, ["--compare", "/dev/null/none", "/dev/null/none"]),
+}  # fmt: skip
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closes descriptors as a shell does")
+@pytest.mark.parametrize("script", sorted(SCRIPTS))
+def test_a_refusal_is_the_same_whatever_is_closed(script: str) -> None:
+    """Its exit code does not change, and what is for stderr never goes to stdout."""
+    module, function = SCRIPTS[script].split(":")
+    expected, words = REFUSED[script]
+    argv = [script, *words]
+    code = f"import sys; sys.argv = {argv}; from {module} import {function} as f; f()"
+    for closed in ("2>&-", "<&- >&- 2>&-"):
+        command = f'exec "$0" -c "$1" {closed}'
+        done = subprocess.run(["sh", "-c", command, sys.executable, code], capture_output=True)
+        assert (done.returncode, done.stdout, done.stderr) == (expected, b"", b"")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closes descriptors as a shell does")
+def test_files_do_not_get_the_numbers_of_closed_streams(tmp_path: Path) -> None:
+    """What a library prints by descriptor 2 would else land in the first file that is opened."""
+    code = f"""
+import os, subprocess, sys
+from scarseg_runtime.console import run_console
+def main():
+    with open({str(tmp_path / "result")!r}, "wb") as file:
+        os.write(2, b"a library talks")
+        subprocess.run(["sh", "-c", "echo a child talks; echo again >&2"])
+        print("words")
+        return file.fileno()
+sys.exit(run_console("scarseg-test", main))
+"""
+    command = 'exec "$0" -c "$1" <&- >&- 2>&-'
+    done = subprocess.run(["sh", "-c", command, sys.executable, code])
+    assert done.returncode > 2
+    assert (tmp_path / "result").read_bytes() == b""

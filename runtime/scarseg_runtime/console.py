@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, TextIO
 
 from scarseg_runtime.errors import OutputError
@@ -79,7 +80,7 @@ def _open_missing() -> None:
 
 
 def _nowhere() -> TextIO:
-    return open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the life of the process
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 class _Guarded:

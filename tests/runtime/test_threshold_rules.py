@@ -244,3 +244,19 @@ def test_blood_brighter_than_the_scar_does_not_set_its_maximum() -> None:
     pixels, wall, scar = layered((0.0, 1.0), half=True, blood=500.0, bright=200.0)
     found = fwhm(pixels, wall, 0.5, (100.0, 10.0), scar)
     assert (found & scar).sum() > 0.95 * scar.sum()
+
+
+@pytest.mark.parametrize("mean", [-5.0, 0.0, 3.0])
+def test_nulled_wall_that_is_cut_off_at_zero(mean: float) -> None:
+    """Half of its pixels are alike then: the noise of the others is not scar."""
+    y, x = np.mgrid[:96, :96] - 47.5
+    wall = np.broadcast_to((np.hypot(y, x) > 22) & (np.hypot(y, x) < 34), (5, 96, 96))
+    scar = wall & (np.abs(np.arctan2(y, x)) < 0.6)
+    noise = np.random.default_rng(3).normal(0, 10, wall.shape)
+    pixels = np.maximum(np.where(scar, 400.0, mean) + noise, 0.0).astype(np.float32)
+    healthy = pixels[wall & ~scar].astype(np.float64)
+    found = remote_statistics(pixels, wall, scar)
+    assert found == pytest.approx((healthy.mean(), healthy.std()), rel=0.1, abs=0.1)
+    called = n_sd(pixels, wall, 5, found)
+    assert called[scar].all()
+    assert called.sum() < 1.03 * scar.sum()

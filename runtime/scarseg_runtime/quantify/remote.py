@@ -119,12 +119,22 @@ def _darkest(pixels: Pixels, wall: Mask, inner: Mask, bright: float) -> Mask:
     chosen = kept.reshape(-1)[key]
     beyond = values - level[where[0]]  # slices may be of unlike brightness
     chosen &= beyond <= _end_of_darker_kind(beyond[chosen], uneven)
-    middle = float(np.median(values[chosen]))
-    robust = _MAD_TO_SD * float(np.median(np.abs(values[chosen] - middle)))
+    middle, robust = _robust_spread(values[chosen])
     if robust > 0.0:
         chosen &= np.abs(values - middle) <= OUTLIER_SD * robust
     remote[tuple(axis[chosen] for axis in where)] = True
     return remote
+
+
+def _robust_spread(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Median, and SD by the median distance from it; 0 where most are alike.
+
+    Pixels at the lowest value are left out of the distances: of nulled wall that is cut off at
+    zero half of them are, and what remains of the noise would be taken for outliers.
+    """
+    middle = float(np.median(values))
+    above = values[values > values.min()]
+    return middle, _MAD_TO_SD * float(np.median(np.abs(above - middle))) if above.size else 0.0
 
 
 def _end_of_darker_kind(values: NDArray[np.float64], least: float) -> float:

@@ -27,6 +27,7 @@ from scarseg_infer.ecg.channel_time import LEAST_SHARE, at_one_time, channel_del
 from scarseg_infer.ecg.lead_names import standard_lead
 from scarseg_infer.ecg.record import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, check_timing, checked
 from scarseg_infer.host.quiet import quiet_readers
+from scarseg_infer.study.dicom.charset import settle_character_set
 from scarseg_infer.study.dicom.parse import (
     PARSE_ERRORS,
     DeflatedError,
@@ -153,6 +154,7 @@ def _parse(data: bytes) -> FileDataset:
         )
     try:
         dataset = parse(data)
+        settle_character_set(dataset)  # as of the images, whose PatientID is compared with its
     except DeflatedError as error:
         raise EcgError(
             "the DICOM ECG is compressed as a whole (Deflated Explicit VR), which is not supported",

@@ -10,11 +10,14 @@ from types import ModuleType
 import pydicom
 import pytest
 
+from scarseg_infer.ecg.dicom import read_ecg_dicom
 from scarseg_infer.result import ScarResult
 from scarseg_infer.study.dicom.charset import TEXT_VRS
+from scarseg_infer.study.dicom.parse import text
 from scarseg_infer.study.read import list_series, read_study
 from scarseg_infer.write.dicom.seg import write_seg
 from scarseg_infer.write.dicom.sr import write_sr
+from scarseg_infer.write.identity import identity_of
 
 
 def write_study(
@@ -145,3 +148,82 @@ def test_declared_as_utf_8_and_none(
     assert any("byte by byte" in warning for warning in read_study(study).warnings)
     for path in results(study):
         assert raw(path, "PatientName") == name
+
+
+@pytest.mark.parametrize(
+    ("declared", "name"),
+    [
+        ("ISO 2022 IR 149", "Müller^Jörg".encode("latin-1")),
+        ("ISO_IR 13", "Müller^Jörg".encode("latin-1")),
+        ("ISO_IR 127", "Müller^Jörg".encode("latin-1")),
+        ("ISO 2022 IR 87", "山田^太郎".encode("shift_jis")),
+        ("\\ISO 2022 IR 87", "山田^太郎".encode()),
+        ("ISO 2022 IR 6\\ISO 2022 IR 58", "Müller^Jörg".encode("latin-1")),
+    ],
+)
+def test_declared_as_what_it_is_not(
+    tmp_path: Path,
+    dicom_factory: ModuleType,
+    results: Callable[[Path], list[Path]],
+    declared: str,
+    name: bytes,
+) -> None:
+    """As with UTF-8: decoding would leave marks in place of letters, in every output."""
+    study = tmp_path / "study"
+    write_study(study, dicom_factory, name, declared)
+    stack = read_study(study)
+    assert any("byte by byte" in warning for warning in stack.warnings)
+    for path in results(study):
+        assert raw(path, "PatientName") == name
+    who = identity_of(stack)
+    assert who is not None
+    assert who.name == ()  # of which FHIR and HL7 could only give a guess
+
+
+@pytest.mark.parametrize(
+    ("declared", "name"),
+    [
+        ("\\ISO 2022 IR 87", b"Yamada^Tarou=" + "山田^太郎".encode("iso2022_jp")),
+        ("GB18030", "王^小东".encode("gb18030")),
+        ("ISO_IR 166", "ทด".encode("iso8859_11")),
+        ("ISO 2022 IR 100", "Müller^Jörg".encode("latin-1")),
+    ],
+)
+def test_declared_sets_of_several_bytes_are_believed(
+    tmp_path: Path, dicom_factory: ModuleType, declared: str, name: bytes
+) -> None:
+    write_study(tmp_path, dicom_factory, name, declared)
+    stack = read_study(tmp_path)
+    assert not any("character set" in warning for warning in stack.warnings)
+    assert str(stack.datasets[0].PatientName)[-1] not in "\ufffd?"
+
+
+@pytest.mark.parametrize("declared", ["ISO_IR 100", "ISO_IR 144"])
+def test_utf_8_under_another_name_is_told(
+    tmp_path: Path,
+    dicom_factory: ModuleType,
+    results: Callable[[Path], list[Path]],
+    declared: str,
+) -> None:
+    """The archive shows the same letters for the images: results go beside them."""
+    study = tmp_path / "study"
+    write_study(study, dicom_factory, "Müller^Jörg".encode(), declared)
+    assert any("as declared" in warning for warning in read_study(study).warnings)
+    shown = str(pydicom.dcmread(next(study.iterdir())).PatientName)
+    for path in results(study):
+        assert str(pydicom.dcmread(path).PatientName) == shown
+
+
+def test_an_ecg_names_its_patient_as_the_images_do(
+    tmp_path: Path, dicom_factory: ModuleType, ecg_factory: ModuleType
+) -> None:
+    """Both undeclared in UTF-8: one patient."""
+    ecg = ecg_factory.dicom(ecg_factory.multiplex_group(ecg_factory.counts()))
+    ecg.PatientID = "X" * 8
+    data = ecg_factory.dicom_bytes(ecg)
+    images = dicom_factory.series(PatientID="X" * 8)
+    for path in dicom_factory.write(tmp_path, images):
+        path.write_bytes(path.read_bytes().replace(b"X" * 8, "MÜ-471 ".encode()))
+    record = read_ecg_dicom(data.replace(b"X" * 8, "MÜ-471 ".encode()))
+    assert record.patient_id == "MÜ-471"
+    assert text(read_study(tmp_path).datasets[0], "PatientID") == "MÜ-471"

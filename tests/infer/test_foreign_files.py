@@ -182,3 +182,51 @@ def test_a_slice_of_the_series_on_another_grid_is_named_as_such(
 def test_an_archive_in_the_folder_is_named(tmp_path: Path, refusal: Refusal, begins: bytes) -> None:
     (tmp_path / "study").write_bytes(begins + b"\0" * 600)
     assert "packed archive" in refusal(tmp_path)
+
+
+def turned(dataset: Any, degrees: float) -> Any:
+    """The image turned in its plane about its first pixel."""
+    row, column = np.reshape([float(x) for x in dataset.ImageOrientationPatient], (2, 3))
+    turn = np.radians(degrees)
+    axes = (row * np.cos(turn) + column * np.sin(turn), column * np.cos(turn) - row * np.sin(turn))
+    dataset.ImageOrientationPatient = [f"{x:.9f}" for axis in axes for x in axis]
+    return dataset
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_a_turned_slice_of_a_short_stack(
+    tmp_path: Path, dicom_factory: ModuleType, count: int
+) -> None:
+    """The larger part of a series is read, however few slices it has, and the rest is told."""
+    datasets = dicom_factory.series(dicom_factory.noise(count))
+    turned(datasets[1], 10.0)
+    dicom_factory.write(tmp_path, datasets)
+    stack = read_study(tmp_path)
+    assert len(stack.pixels) == count - 1
+    assert any("1 image of the LGE series, turned" in warning for warning in stack.warnings)
+
+
+def test_parts_of_a_series_that_are_equally_large(
+    tmp_path: Path, dicom_factory: ModuleType
+) -> None:
+    datasets = dicom_factory.series(dicom_factory.noise(6))
+    for dataset in datasets[3:]:
+        turned(dataset, 10.0)
+    dicom_factory.write(tmp_path, datasets)
+    with pytest.raises(
+        StudyError, match=r"turned, tilted .* 2 stacks \(of 3, 3 slices\).*--series"
+    ):
+        read_study(tmp_path)
+    assert len(read_study(tmp_path, series=2).pixels) == 3
+
+
+def test_another_view_in_the_same_series_is_no_other_series(
+    tmp_path: Path, dicom_factory: ModuleType
+) -> None:
+    datasets = dicom_factory.series(dicom_factory.noise(6))
+    row, column = np.reshape([float(x) for x in datasets[5].ImageOrientationPatient], (2, 3))
+    axes = np.concatenate([row, np.cross(row, column)])
+    datasets[5].ImageOrientationPatient = [f"{x:.9f}" for x in axes]
+    dicom_factory.write(tmp_path, datasets)
+    warnings = read_study(tmp_path).warnings
+    assert "1 image of the LGE series, of another view or kind, was left out." in warnings

@@ -35,10 +35,33 @@ NAMES = {"SeriesDescription": "PSIR_TFE_SA", "ProtocolName": "PSIR_TFE_SA"}
         ("psir_mag", ("NORM", "DIS2D"), "magnitude"),
         ("psir", (), "PSIR"),
         ("heart", ("OTHER",), "unknown type"),
+        # Spellings that are not listed: what scanners write, not what staff typed.
+        ("psir_sax", ("MAG_IR",), "magnitude"),
+        ("psir_sax", ("PSIR_MAG",), "magnitude"),
+        ("psir_sax", ("MAGNITUDE_IR", "NORM"), "magnitude"),
+        ("psir_sax", ("M_TFE",), "magnitude"),
+        ("psir_sax", ("PHASE_MAP",), "phase"),
+        ("psir_sax", ("IMAG_IR",), "phase"),
+        ("lge_mag", ("PSMDE",), "PSIR"),
+        ("lge_mag", ("CR_IR",), "PSIR"),
+        ("lge_mag", ("PHASE CORRECTED REAL",), "PSIR"),
+        ("lge_mag", ("PHASE_SENSITIVE",), "PSIR"),
+        ("lge_mag", ("PSIR_REAL", "NORM"), "PSIR"),
+        ("heart", ("REAL TIME",), "unknown type"),
+        ("heart", ("REALTIME", "T1 MAP", "DIS2D", "MAP", "IMAGE", "MPR", "ABSENT"), "unknown type"),
     ],
 )
 def test_codes_come_before_words(names: str, tokens: tuple[str, ...], kind: str) -> None:
     assert series_rules().kind_of(fold(names), tokens) == kind
+
+
+@pytest.mark.parametrize("image_type", [["MAG_IR"], ["ORIGINAL", "M"], ["DERIVED", "", "M"], ["M"]])
+def test_image_types_of_too_few_values(
+    tmp_path: Path, dicom_factory: ModuleType, image_type: list[str]
+) -> None:
+    """Whatever stands in front: the name alone would call it PSIR."""
+    dicom_factory.write(tmp_path, dicom_factory.series(ImageType=image_type, **NAMES))
+    assert read_study(tmp_path).image_kind == "magnitude"
 
 
 def write_both(

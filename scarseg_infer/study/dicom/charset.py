@@ -11,37 +11,47 @@ from collections.abc import Iterable
 from typing import Any, Final, Literal
 
 from pydicom import DataElement, Dataset
-from pydicom.charset import python_encoding
+from pydicom.charset import convert_encodings, decode_bytes, python_encoding
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag
+from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
 
-Declared = Literal["declared", "UTF-8", "unknown"]
-"""Ways to read texts: as declared (or in plain ASCII), as UTF-8 unasked, or byte by byte."""
+from scarseg_infer.host.quiet import quiet_readers
+
+Declared = Literal["declared", "doubtful", "UTF-8", "unknown"]
+"""Ways to read texts: as declared (or in plain ASCII), so too though they look like UTF-8, as UTF-8
+unasked, or byte by byte."""
 
 BYTE_BY_BYTE: Final = "latin-1"
 """Has a letter for every byte, and pydicom's default for texts without a character set."""
 UTF_8: Final = "ISO_IR 192"
 _CHARACTER_SET: Final = 0x00080005
 TEXT_VRS: Final = frozenset({"PN", "LO", "SH", "ST", "LT", "UC", "UT"})
+_PARTS_END: Final = TEXT_VR_DELIMS | PN_DELIMS | {ord("="), ord("\\")}
+"""Bytes after which the first of several character sets holds again (PS3.5, 6.1.2.5.3)."""
+_REPLACED: Final = "\ufffd"
+_SINGLE_BYTES: Final = frozenset(
+    f"ISO_IR {number}" for number in (100, 101, 109, 110, 126, 127, 138, 144, 148, 203)
+)
+"""Sets of one byte a letter in which hardly any text reads as UTF-8 by chance."""
 _PLAIN: Final = frozenset({"", "ISO_IR 6", "ISO 2022 IR 6"})
 _ESCAPE: Final = b"\x1b"  # begins ISO 2022 text in another character set
 
 
 def settle_character_set(dataset: Dataset) -> Declared:
-    """Declare, in place, the character set of a parsed header that does not do so itself, or that
-    says UTF-8 of what is none and would lose the letters that are not."""
+    """Declare, in place, the character set of a parsed header that does not do so itself, or whose
+    texts are not in the set that it declares: decoding would lose their letters."""
     terms = _terms(dataset) - _PLAIN
-    if terms and terms != {UTF_8}:
-        return "declared"
     found = [
         (tag, vr, value)
         for tag, vr, value in _texts(dataset)
         if not value.isascii() or _ESCAPE in value
     ]
-    if not found or (terms and all(_is_utf_8(value) for _, _, value in found)):
-        return "declared"
-    if not all(_is_utf_8(value) for _, _, value in found):
+    if not found or (terms and all(_decodes(value, dataset) for _, _, value in found)):
+        odd = found and terms <= _SINGLE_BYTES and all(_is_utf_8(value) for _, _, value in found)
+        return "doubtful" if odd else "declared"
+    if terms or not all(_is_utf_8(value) for _, _, value in found):
         if _CHARACTER_SET in dataset:
             del dataset[_CHARACTER_SET]
         for tag, vr, value in found:  # here, since pydicom takes escapes out
@@ -73,7 +83,24 @@ def character_set_warnings(settled: Iterable[Declared]) -> tuple[str, ...]:
             "The images do not say in which character set their texts are: they were read as "
             "UTF-8.",
         )
+    if "doubtful" in found:
+        return (
+            "The images declare a character set in which their texts make little sense, and which "
+            "read as UTF-8: results repeat names as declared.",
+        )
     return ()
+
+
+def _decodes(value: bytes, dataset: Dataset) -> bool:
+    """True where a text loses no letter in the declared character sets."""
+    if _terms(dataset) == {UTF_8}:
+        return _is_utf_8(value)
+    raw: Any = dataset.get_item(_CHARACTER_SET).value
+    terms: Any = raw.decode("ascii", "replace") if isinstance(raw, bytes) else raw
+    listed = terms.split("\\") if isinstance(terms, str) else list(terms)
+    with quiet_readers():
+        encodings = convert_encodings([str(term).strip(" \0") for term in listed])
+        return _REPLACED not in decode_bytes(value, encodings, _PARTS_END)
 
 
 def _is_utf_8(value: bytes) -> bool:

@@ -132,6 +132,8 @@ def _best(kept: Sequence[Candidate], choice: Choice) -> Candidate | None:
         best = list(kept)  # points for shape alone do not tell LGE from other stacks
     if len(best) == 1:
         return best[0]
+    if _parts_of_one_series(best):
+        return _largest_part(best, choice)
     last = _taken_last(best) if best[0].lge_marked else None
     if last is None:
         listed = _listed(best)
@@ -150,6 +152,31 @@ def _best(kept: Sequence[Candidate], choice: Choice) -> Candidate | None:
     for candidate in best:
         choice.reasons[candidate.number] = f"as good as number {last.number}, but taken before it"
     return last
+
+
+def _parts_of_one_series(best: Sequence[Candidate]) -> bool:
+    """True where candidates are one series whose slices do not lie on one grid."""
+    series = {(h.series_uid, h.image_kind) for c in best for h in c.group.slices}
+    grids = [plane_of(candidate.group.slices[0]) for candidate in best]
+    alone = all(not one.same_grid(two) for i, one in enumerate(grids) for two in grids[:i])
+    return len(series) == 1 and alone
+
+
+def _largest_part(best: Sequence[Candidate], choice: Choice) -> Candidate | None:
+    """The part with most slices; None where several are as large. The rest is told as left out."""
+    *_, second, first = sorted(best, key=lambda candidate: candidate.group.position_count)
+    if first.group.position_count > second.group.position_count:
+        return first
+    sizes = [str(candidate.group.position_count) for candidate in best[:_MOST_LISTED]]
+    listed = ", ".join(sizes if len(best) == len(sizes) else [*sizes, "…"])
+    choice.error = StudyError(
+        "the slices of the LGE series are turned, tilted or of another pixel size against each "
+        f"other: they make {len(best)} stacks (of {listed} slices), none of them the largest",
+        "Say which with --series (--list-series numbers them), or export parallel slices",
+    )
+    for candidate in best:
+        choice.reasons[candidate.number] = "as large as another part of its series"
+    return None
 
 
 def _taken_last(best: Sequence[Candidate]) -> Candidate | None:

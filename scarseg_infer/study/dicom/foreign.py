@@ -105,12 +105,16 @@ def left_out(
                 "Export or copy the study again",
             )
     apart = [h for h in others if h.series_uid in series and _on_another_grid(h, group)]
-    rest = [header for header in others if header not in apart]
+    same = [header for header in others if header.series_uid in series and header not in apart]
+    rest = [header for header in others if header.series_uid not in series]
     found = []
     if apart:
         of = "of the LGE series, turned, tilted or on another pixel grid than the others,"
         lost = were(len(apart), (f"image {of}", f"images {of}"), "left out").removesuffix(".")
         found.append(f"{lost}: volumes lack what {'it shows' if len(apart) == 1 else 'they show'}.")
+    if same:
+        of = "of the LGE series, of another view or kind,"
+        found.append(were(len(same), (f"image {of}", f"images {of}"), "left out"))
     if rest:
         count = len({(header.series_uid, header.image_kind) for header in rest})
         of = "of another series" if count == 1 else f"of {count} other series"

@@ -52,6 +52,7 @@ _ACQUISITION_KEYWORDS: Final = (
     "AcquisitionNumber",
     "TemporalPositionIdentifier",
 )
+_HOW_MADE: Final = {"", "ORIGINAL", "DERIVED", "MIXED", "PRIMARY", "SECONDARY"}
 MAX_MATRIX: Final = 4096
 """Rows or columns beyond this are damage, not an MR slice (LGE has at most some 512)."""
 _COUNTS: Final = {"PixelSpacing": 2, "ImagePositionPatient": 3, "ImageOrientationPatient": 6}
@@ -271,9 +272,10 @@ def _slice_header(dataset: Dataset, index: int, frame: int | None) -> SliceHeade
 
 
 def _tokens(dataset: Dataset) -> tuple[str, ...]:
-    """Words for the kind of image: ImageType after its first two values, which say how it was made,
-    and what an enhanced image says of its complex numbers (PS3.3 C.8.13.3.1)."""
-    tokens = text(dataset, "ImageType").upper().split("\\")[2:]
+    """Words for the kind of image: ImageType but for what says how it was made, usually its first
+    two values, and what an enhanced image says of its complex numbers (PS3.3 C.8.13.3.1)."""
+    values = text(dataset, "ImageType").upper().split("\\")
+    tokens = [value for i, value in enumerate(values) if i >= 2 or value not in _HOW_MADE]
     return (*tokens, *text(dataset, "ComplexImageComponent").upper().split())
 
 

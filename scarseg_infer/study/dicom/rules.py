@@ -43,6 +43,8 @@ class Pattern:
 
     words: re.Pattern[str] | None
     tokens: frozenset[str]
+    forms: re.Pattern[str] | None = None
+    """Spellings of tokens that are not listed."""
 
     def fits(self, names: str, tokens: Iterable[str]) -> bool:
         """True where folded ``names`` hold one of the words, or ``tokens`` one of the tokens."""
@@ -55,6 +57,10 @@ class Pattern:
     def coded(self, tokens: Iterable[str]) -> bool:
         """True where ``tokens`` hold one of the tokens."""
         return not self.tokens.isdisjoint(tokens)
+
+    def spelt(self, token: str) -> bool:
+        """True where a token that is not listed is one of the spellings."""
+        return bool(self.forms and self.forms.search(fold(token)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +83,20 @@ class SeriesRules:
         Tokens are coded by the scanner, names are typed by staff and shared by all that a protocol
         makes: names decide only where there are no tokens, or tokens of several kinds.
         """
-        coded = list(dict.fromkeys(name for name, found in self.kinds if found.coded(tokens)))
+        known = [name for name, found in self.kinds if found.coded(tokens)]
+        coded = list(dict.fromkeys(known + self._spelt(tokens)))
         named = self.named_kind(names)
         if len(coded) == 1 or (coded and named not in coded):
             return coded[0]
         return named
+
+    def _spelt(self, tokens: Sequence[str]) -> list[ImageKind]:
+        """Kinds by tokens that no kind lists, such as ``PSIR_MAG``: the first that fits each."""
+        found = []
+        for token in tokens:
+            if not any(kind.coded((token,)) for _, kind in self.kinds):
+                found += [name for name, kind in self.kinds if kind.spelt(token)][:1]
+        return found
 
     def named_kind(self, names: str) -> ImageKind:
         """The same by folded names alone."""
@@ -112,6 +127,9 @@ def _clue(table: dict[str, Any]) -> Clue:
 
 
 def _pattern(table: dict[str, Any]) -> Pattern:
-    words = [fold(word) for word in table.get("words", ())]
-    compiled = re.compile(f"(?<![a-z])(?:{'|'.join(words)})") if words else None
-    return Pattern(compiled, frozenset(table.get("tokens", ())))
+    tokens = frozenset(table.get("tokens", ()))
+    return Pattern(_one_of(table.get("words")), tokens, _one_of(table.get("forms")))
+
+
+def _one_of(words: Sequence[str] | None) -> re.Pattern[str] | None:
+    return re.compile(f"(?<![a-z])(?:{'|'.join(map(fold, words))})") if words else None

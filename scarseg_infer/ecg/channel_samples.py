@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.waveforms.numpy_handler import multiplex_array
 
+from scarseg_infer.ecg.stated import stated_number
 from scarseg_infer.study.dicom.parse import number, text
 from scarseg_runtime.errors import EcgError
 
 _COMPANDED: Final = ("MB", "AB")
+_FACTORS: Final = ("ChannelSensitivity", "ChannelSensitivityCorrectionFactor")
 _EXPORT_AGAIN: Final = "Export the ECG again"
 
 
@@ -38,11 +40,13 @@ def in_units(dataset: Dataset, index: int) -> NDArray[np.float64]:
         if "ChannelSensitivity" not in definition:  # of no unit, and left out later
             signals[:, channel] = words
             continue
-        sensitivity = _stated(definition, "ChannelSensitivity", 1.0)
-        factor = _stated(definition, "ChannelSensitivityCorrectionFactor", 1.0)
+        sensitivity, factor = (
+            1.0 if value is None else value
+            for value in (stated_number(definition, keyword) for keyword in _FACTORS)
+        )
         if sensitivity * factor == 0.0:
             raise EcgError("the DICOM ECG has a channel whose sensitivity is zero", _EXPORT_AGAIN)
-        baseline = _stated(definition, "ChannelBaseline", 0.0)
+        baseline = stated_number(definition, "ChannelBaseline") or 0.0
         signals[:, channel] = words * (sensitivity * factor) + baseline
     signals[_padded(item, raw)] = np.nan
     return signals
@@ -60,15 +64,6 @@ def _value_bits(words: NDArray[Any], stored: float | None) -> NDArray[Any]:
         )
     unused = room - int(stored)
     return np.asarray((words << unused) >> unused)  # shifts the sign in
-
-
-def _stated(definition: Dataset, keyword: str, absent: float) -> float:
-    if keyword not in definition or definition[keyword].is_empty:
-        return absent
-    value = number(definition, keyword)
-    if value is None:
-        raise EcgError(f"the DICOM ECG has a {keyword} that is no number", _EXPORT_AGAIN)
-    return value
 
 
 def _padded(item: Dataset, raw: NDArray[Any]) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from scarseg_infer.study.dicom.parse import number
+from scarseg_infer.ecg.stated import stated_number
 from scarseg_runtime.errors import EcgError
 
 SAME_SAMPLES: Final = 0.02
@@ -31,7 +31,7 @@ def channel_delay_s(channel: Dataset, rate_hz: float) -> float:
     Raises:
         EcgError: what should say that is no number, or its parts contradict each other.
     """
-    time_s, samples, offset_s = (_stated(channel, keyword) for keyword in _KEYWORDS)
+    time_s, samples, offset_s = (stated_number(channel, keyword) for keyword in _KEYWORDS)
     if time_s is not None and samples is not None and abs(time_s * rate_hz - samples) > 0.5:
         raise EcgError("the DICOM ECG gives two different time skews of a channel", _EXPORT_AGAIN)
     skew_s = time_s if time_s is not None else (samples or 0.0) / rate_hz
@@ -68,10 +68,3 @@ def at_one_time(
             second = signals[whole + 1 : whole + 1 + count, channel]
             moved[:, channel] = (1.0 - part) * first + part * second
     return moved
-
-
-def _stated(channel: Dataset, keyword: str) -> float | None:
-    value = number(channel, keyword)
-    if value is None and keyword in channel and channel.get_item(keyword).value:
-        raise EcgError("the DICOM ECG gives a time skew that is no number", _EXPORT_AGAIN)
-    return value

@@ -26,13 +26,13 @@ from scarseg_infer.ecg.channel_samples import in_units
 from scarseg_infer.ecg.channel_time import LEAST_SHARE, at_one_time, channel_delay_s
 from scarseg_infer.ecg.lead_names import standard_lead
 from scarseg_infer.ecg.record import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, check_timing, checked
+from scarseg_infer.ecg.stated import stated_number
 from scarseg_infer.host.quiet import quiet_readers
 from scarseg_infer.study.dicom.charset import settle_character_set
 from scarseg_infer.study.dicom.parse import (
     PARSE_ERRORS,
     DeflatedError,
     TooManyPartsError,
-    number,
     parse,
     text,
 )
@@ -195,7 +195,7 @@ def _groups(dataset: Dataset) -> Iterator[_Group]:
             signals_mv=signals_mv,
             lead_names=tuple(names[i] for i in kept),
             rate_hz=rate_hz,
-            offset_ms=number(item, "MultiplexGroupTimeOffset") or 0.0,
+            offset_ms=stated_number(item, "MultiplexGroupTimeOffset") or 0.0,
             averaged=averaged is not None,
         )
 
@@ -203,7 +203,7 @@ def _groups(dataset: Dataset) -> Iterator[_Group]:
 def _checked_rate(item: Dataset, channels: list[Dataset]) -> float:
     """The sampling rate of a multiplex group, whose sizes are checked before it is decoded."""
     count, samples = int(item.NumberOfWaveformChannels), int(item.NumberOfWaveformSamples)
-    rate_hz = number(item, "SamplingFrequency")
+    rate_hz = stated_number(item, "SamplingFrequency")
     if rate_hz is None or rate_hz <= 0.0:
         raise EcgError("the DICOM ECG gives no sampling rate", _EXPORT_AGAIN)
     if not 1 <= count <= MAX_CHANNELS or len(channels) != count or samples < 1:

@@ -48,6 +48,7 @@ _NAMES: Final = (
     "SeriesDescription", "SequenceDescription", "SeriesDescriptionAdditional",
     "SequenceDescriptionAdditional",
 )  # fmt: skip
+_DIRECTIONS: Final = ("ImageRowDir", "ImageColumnDir")
 _TYPES: Final = ("ImageType", "ImageTypeValue3", "ImageTypeValue4", "DataRole")
 _DTYPES: Final = {1: "<u2", 2: "<i2", 3: "<u4", 4: "<i4", 5: "<f4", 6: "<f8", 7: "<c8", 8: "<c16"}
 _NO_DAY: Final = datetime(2000, 1, 1)
@@ -89,7 +90,7 @@ class StreamImage:
         start = self.message.values_at + z * rows * columns * dtype.itemsize
         values: NDArray[Any] = np.frombuffer(self.message.raw, dtype, rows * columns, start)
         stored = _real(values.reshape(rows, columns), self.head.image_type)
-        slope, intercept = (self._number(f"Rescale{name}") for name in ("Slope", "Intercept"))
+        slope, intercept = (self._stated(f"Rescale{name}") for name in ("Slope", "Intercept"))
         found = rescaled(stored, 1.0 if slope is None else slope, intercept or 0.0)
         if found is None:
             raise StudyError(
@@ -100,11 +101,25 @@ class StreamImage:
 
     def vector(self, name: str) -> NDArray[np.float64] | None:
         """[3] of an attribute; None where it is not three numbers."""
+        words = " ".join(self.attributes.get(name, ())).replace("\\", " ").split()
         try:
-            found = np.array([float(value) for value in self.attributes.get(name, ())])
+            found = np.array([float(word) for word in words])
         except ValueError:
             return None
         return found if found.shape == (3,) else None
+
+    def is_no_vector(self, name: str) -> bool:
+        """True where an attribute says something, and not three numbers."""
+        return self.vector(name) is None and bool("".join(self.attributes.get(name, ())).strip())
+
+    def _stated(self, name: str) -> float | None:
+        found = self._number(name)
+        if found is None and "".join(self.attributes.get(name, ())).strip():
+            raise StudyError(
+                f"image {self.number + 1} of the session has a {name} that is no number",
+                "Check the reconstruction",
+            )
+        return found
 
     def _number(self, name: str) -> float | None:
         try:
@@ -148,9 +163,10 @@ def slice_headers(
     volume = image.slices > 1
     height = float(head.field_of_view[2]) / max(image.slices, 1)
     trigger = float(head.physiology_time_stamp[0]) * TICK_MS
+    directions = [image.vector(name) for name in _DIRECTIONS]
+    fault = next((f"{n} is not three numbers" for n in _DIRECTIONS if image.is_no_vector(n)), "")
     planes = [
-        plane_in(head, image.vector("ImageRowDir"), image.vector("ImageColumnDir"), z)
-        for z in range(image.slices)
+        (None, fault) if fault else plane_in(head, *directions, z) for z in range(image.slices)
     ]
     return [
         SliceHeader(

@@ -203,6 +203,7 @@ def test_a_turned_slice_of_a_short_stack(
     dicom_factory.write(tmp_path, datasets)
     stack = read_study(tmp_path)
     assert len(stack.pixels) == count - 1
+    assert all(verdict.reason for verdict in list_series(tmp_path))
     assert any("1 image of the LGE series, turned" in warning for warning in stack.warnings)
 
 

@@ -165,3 +165,11 @@ def test_a_refusal_claims_no_more_than_it_knows_and_has_a_way_out(
         assert "--series" in str(caught.value)
         stack = read_study(folder, series=1)
         assert any("read as told" in warning for warning in stack.warnings)
+
+
+def test_phase_images_alone_are_told(tmp_path: Path, dicom_factory: ModuleType) -> None:
+    phase = ["ORIGINAL", "PRIMARY", "P_IR", "P", "IR"]
+    dicom_factory.write(tmp_path, dicom_factory.series(ImageType=phase, SeriesDescription="LGE"))
+    stack = read_study(tmp_path)
+    assert stack.image_kind == "phase"
+    assert any("phase images, whose signal" in warning for warning in stack.warnings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -253,4 +254,27 @@ def test_a_single_slice_of_no_plausible_height(
 ) -> None:
     """Volumes grow with the height: a scar was once dropped as too small, without a word."""
     dicom_factory.write(tmp_path, dicom_factory.series(SliceThickness=thickness)[:1])
-    assert "no usable slice thickness" in refusal(tmp_path)
+    assert "no usable SliceThickness" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    ["InversionTime", "EchoTime", "TriggerTime", "SliceThickness", "SliceLocation",
+     "SpacingBetweenSlices"],
+)  # fmt: skip
+def test_a_number_with_a_decimal_comma_is_named_where_it_does_not_count(
+    tmp_path: Path, dicom_factory: ModuleType, keyword: str
+) -> None:
+    """Else it would be missing without a word, as an inversion time that tells LGE from others."""
+    for path in dicom_factory.write(tmp_path, dicom_factory.series(**{keyword: "8.0625"})):
+        path.write_bytes(path.read_bytes().replace(b"8.0625", b"8,0625"))
+    warnings = read_study(tmp_path).warnings
+    assert any(warning.startswith(f"{keyword} of the images") for warning in warnings)
+
+
+def test_the_height_of_a_single_slice_with_a_decimal_comma(
+    tmp_path: Path, dicom_factory: ModuleType, refusal: Refusal
+) -> None:
+    (path,) = dicom_factory.write(tmp_path, dicom_factory.series(SliceThickness="8.0625")[:1])
+    path.write_bytes(path.read_bytes().replace(b"8.0625", b"8,0625"))
+    assert re.search("SliceThickness .* decimal comma", refusal(tmp_path))

@@ -359,3 +359,20 @@ def test_two_dates_of_one_recording(ecg_factory: ModuleType) -> None:
     record = read_ecg_dicom(ecg_factory.dicom_bytes(dataset))
     assert record.recorded is None
     assert any("two different dates" in warning for warning in record.warnings)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "of_channel"),
+    [("SamplingFrequency", False), ("MultiplexGroupTimeOffset", False),
+     ("ChannelTimeSkew", True), ("ChannelBaseline", True), ("ChannelSensitivity", True)],
+)  # fmt: skip
+def test_a_number_with_a_decimal_comma_is_never_left_out(
+    ecg_factory: ModuleType, keyword: str, of_channel: bool
+) -> None:
+    """An offset that does not count moves a group of leads in time, without a word."""
+    group = ecg_factory.multiplex_group(ecg_factory.counts())
+    setattr(group.ChannelDefinitionSequence[0] if of_channel else group, keyword, "12.375")
+    data = ecg_factory.dicom_bytes(ecg_factory.dicom(group))
+    assert b"12.375" in data
+    with pytest.raises(EcgError, match=f"{keyword} that is no number"):
+        read_ecg_dicom(data.replace(b"12.375", b"12,375"))

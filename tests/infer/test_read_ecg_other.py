@@ -375,3 +375,20 @@ def test_a_prefixed_name_does_not_take_that_of_another_lead() -> None:
     assert standard_leads(("I", "ECG I", "Lead II", "V1 lead", "-aVR", "vx")) == (
         "I", "ECG I", "II", "V1 lead", "-aVR", "vx",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("written", "spoilt"),
+    [(b'value="5" unit="uV"', b'value="4,88" unit="uV"'), (b'value="5" unit="uV"', b'unit="uV"'),
+     (b'value="0" unit="uV"', b'value="0,5" unit="uV"'),
+     (b'value="0.002" unit="s"', b'value="0,002" unit="s"')],
+    ids=["scale", "no scale", "origin", "increment"],
+)  # fmt: skip
+def test_a_scale_of_an_aecg_that_is_no_number(
+    ecg_factory: ModuleType, written: bytes, spoilt: bytes
+) -> None:
+    """Taken for 1 it made voltages five times too low, without a word."""
+    data = ecg_factory.aecg(ecg_factory.counts())
+    assert written in data
+    with pytest.raises(EcgError, match="scale, origin or increment that is no number"):
+        read_ecg_other(data.replace(written, spoilt))

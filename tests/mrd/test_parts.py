@@ -265,3 +265,25 @@ def test_a_stack_that_is_no_lge(mrd_factory: ModuleType) -> None:
     assert head.inversion_times_ms == (300.0,)
     assert str(head.acquired) == "2024-03-04 10:30:00"
     assert "SECRET" not in repr(head)
+
+
+@pytest.mark.parametrize("name", ["ImageRowDir", "ImageColumnDir", "RescaleSlope"])
+def test_attributes_that_are_no_numbers(mrd_factory: ModuleType, name: str) -> None:
+    """With a decimal comma, for example: where they do not count, pixels or places are wrong."""
+    from scarseg_infer.mrd.header import Measurement
+    from scarseg_infer.mrd.images import slice_headers, stream_image
+    from scarseg_infer.mrd.messages import Kind, Message
+
+    image = mrd_factory.twin_images()[0]
+    row = "\\".join(f"{x:.12f}" for x in image.getHead().read_dir)  # as one text
+    for value, good in ((row if "Row" in name else "", True), ("1,5", False)):
+        image.meta = ismrmrd.Meta({name: value} if value else {})
+        found = stream_image(Message(Kind.IMAGE, b"\xfe\x03" + image.to_bytes()), 0)
+        (header,) = slice_headers(found, Measurement(), {})
+        if name == "RescaleSlope":
+            if not good:
+                with pytest.raises(StudyError, match="RescaleSlope that is no number"):
+                    found.pixels(0)
+        else:
+            assert (header.plane is not None) == good
+            assert header.unplaced == ("" if good else f"{name} is not three numbers")

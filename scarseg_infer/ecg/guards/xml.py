@@ -9,6 +9,7 @@ element tells the format. Python's expat opens no external file or address by it
 from __future__ import annotations
 
 import codecs
+import math
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -32,6 +33,8 @@ MAX_CHANNELS: Final = 64
 MAX_COMPRESSED_CHARS: Final = 1 << 17
 """Of compressed waveforms in base64: twelve leads of 11 s at 500 Hz take some 35 000."""
 
+_FACTORS: Final = ("scale", "origin", "increment")
+"""Elements of an aECG that change its samples, by ``value`` and ``unit``."""
 _CHANNEL_COUNTS: Final = ("numberchannelsallocated", "numberchannelsvalid")
 _BLANKS: Final = re.compile(r"\s+")
 # To be matched at the beginning alone: a search begins again at each of the blanks that it passed.
@@ -122,6 +125,11 @@ class _Guard:
         if self._compressed_at is None and any("compress" in key for key in attributes):
             self._compressed_at = self._depth
             self.compressed.append([])
+        if name.rpartition(":")[2] in _FACTORS and not _is_number(attributes):
+            raise EcgError(
+                "the ECG's XML has a scale, origin or increment that is no number (such as one "
+                "with a decimal comma)", "Export the ECG again",
+            )  # fmt: skip
         if name in _CHANNEL_COUNTS:
             self._count_at, self._count = self._depth, ""
 
@@ -157,6 +165,16 @@ class _Guard:
 def _refuse(hostile: bool) -> None:
     if hostile:
         raise EcgError(*_HOSTILE)
+
+
+def _is_number(attributes: dict[str, str]) -> bool:
+    """False where a value that has a unit is missing or no number: the library would take 1."""
+    if "unit" not in attributes:
+        return True
+    try:
+        return math.isfinite(float(attributes["value"]))
+    except (KeyError, ValueError):
+        return False
 
 
 def _number(text: str) -> float:

@@ -35,6 +35,7 @@ _SINGLE_BYTES: Final = frozenset(
     f"ISO_IR {number}" for number in (100, 101, 109, 110, 126, 127, 138, 144, 148, 203)
 )
 """Sets of one byte a letter in which hardly any text reads as UTF-8 by chance."""
+_LATIN_1: Final = "ISO 2022 IR 100"
 _PLAIN: Final = frozenset({"", "ISO_IR 6", "ISO 2022 IR 6"})
 _ESCAPE: Final = b"\x1b"  # begins ISO 2022 text in another character set
 
@@ -98,8 +99,13 @@ def _decodes(value: bytes, dataset: Dataset) -> bool:
     raw: Any = dataset.get_item(_CHARACTER_SET).value
     terms: Any = raw.decode("ascii", "replace") if isinstance(raw, bytes) else raw
     listed = terms.split("\\") if isinstance(terms, str) else list(terms)
+    listed = [str(term).strip(" \0") for term in listed]
+    # Of code extensions that begin with ASCII, letters beyond it need an escape (PS3.5, 6.1.2.5).
+    # Those of Latin 1 are known without one: where it is left out there is nothing to confuse.
+    if listed[0] in _PLAIN and _ESCAPE not in value and _LATIN_1 not in listed:
+        return False
     with quiet_readers():
-        encodings = convert_encodings([str(term).strip(" \0") for term in listed])
+        encodings = convert_encodings(listed)
         return _REPLACED not in decode_bytes(value, encodings, _PARTS_END)
 
 

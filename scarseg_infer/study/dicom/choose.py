@@ -166,6 +166,11 @@ def _largest_part(best: Sequence[Candidate], choice: Choice) -> Candidate | None
     """The part with most slices; None where several are as large. The rest is told as left out."""
     *_, second, first = sorted(best, key=lambda candidate: candidate.group.position_count)
     if first.group.position_count > second.group.position_count:
+        for candidate in best:
+            choice.reasons[candidate.number] = (
+                f"a smaller part of the series of number {first.number}, turned, tilted or of "
+                "another pixel size"
+            )
         return first
     sizes = [str(candidate.group.position_count) for candidate in best[:_MOST_LISTED]]
     listed = ", ".join(sizes if len(best) == len(sizes) else [*sizes, "…"])

@@ -27,7 +27,10 @@ def thickness_mm(group: SliceGroup) -> float | None:
     if thickness is not None and low <= thickness <= high:
         return thickness
     if group.position_count == 1:
-        raise StudyError("the only slice of the study has no usable slice thickness", ADVICE)
+        raise StudyError(
+            "the only slice of the study has no usable SliceThickness (missing, implausible, or no "
+            "number, such as one with a decimal comma)", ADVICE,
+        )  # fmt: skip
     return None
 
 
@@ -38,6 +41,11 @@ def stack_warnings(chosen: Candidate) -> list[str]:
     found = []
     if not chosen.lge_marked:
         found.append("Nothing in the study marks it as LGE: check that it is.")
+    if group.image_kind == "phase":
+        found.append(
+            "These are phase images, whose signal does not say how much is enhanced: what is found "
+            "in them means nothing; read PSIR or magnitude images."
+        )
     if group.tilt_deg > SHORT_AXIS_TRUST_DEG:
         found.append(
             f"The slices are tilted by {group.tilt_deg:.0f}° against a usual short-axis view: "

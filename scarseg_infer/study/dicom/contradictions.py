@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from scarseg_infer.study.dicom.parse import number, numbers, text
+from scarseg_infer.study.dicom.parse import is_no_number, number, numbers, text
 from scarseg_infer.study.dicom.series import SliceGroup, plane_of
 from scarseg_infer.study.geometry.slice_plane import MISSING_SLICE_STEP, usual_step_mm
 
@@ -21,6 +21,10 @@ _LETTERS: Final = {
 }  # fmt: skip
 _OPPOSITE: Final = -0.17
 """Cosine from which on a direction points away from a letter: 10° beyond a right angle."""
+_USED_IF_NUMBERS: Final = (
+    "InversionTime", "EchoTime", "TriggerTime", "SliceThickness", "SliceLocation",
+    "SpacingBetweenSlices", "CardiacNumberOfImages",
+)  # fmt: skip
 _SAME_STEP: Final = 0.1
 """Relative difference of steps that still are the same."""
 
@@ -44,7 +48,23 @@ def contradictions(
             "SliceLocation orders the slices otherwise than ImagePositionPatient, which was used: "
             "how the heart lies is taken as unknown."
         )
-    return tuple(doubtful), (*_frames(group), *_steps(datasets, group), *_aspect(datasets, group))
+    more = (*_frames(group), *_steps(datasets, group), *_aspect(datasets, group))
+    return tuple(doubtful), (*more, *_unread(datasets))
+
+
+def _unread(datasets: Sequence[Dataset]) -> tuple[str, ...]:
+    """Attributes that are used where they are numbers, and are none: as if they were missing."""
+    odd = [
+        keyword
+        for keyword in _USED_IF_NUMBERS
+        if any(is_no_number(dataset, keyword) for dataset in datasets)
+    ]
+    if not odd:
+        return ()
+    return (
+        f"{' and '.join(odd)} of the images cannot be read as a number (such as one with a decimal "
+        "comma) and did not count.",
+    )
 
 
 def _turned(dataset: Dataset, group: SliceGroup) -> bool:

@@ -248,3 +248,11 @@ def number(dataset: Dataset, keyword: str) -> float | None:
     """One finite number; None when the element is absent or has anything else."""
     found = numbers(dataset, keyword, 1)
     return found[0] if found else None
+
+
+def is_no_number(dataset: Dataset, keyword: str) -> bool:
+    """True where an attribute holds something that is not one finite number."""
+    try:
+        return number(dataset, keyword) is None and bool(dataset.get_item(keyword).value)
+    except PARSE_ERRORS:  # also where it is absent
+        return False

@@ -22,6 +22,8 @@ DICTIONARY = ("MONOCHROME1", "PSIR", b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0", b
 _SLICES = dicom_factory.series(dicom_factory.noise(3, 34, 33), SeriesInstanceUID="1.2.3")
 for _number, _image in enumerate(_SLICES):
     _image.SOPInstanceUID = f"1.2.3.{_number}"
+_ROW, _COLUMN = (_SLICES[1].ImageOrientationPatient[at : at + 3] for at in (0, 3))
+_TURNED = [*_COLUMN, *(-float(x) for x in _ROW)]
 _SOUND = [dicom_factory.encoded(image) for image in _SLICES]
 
 
@@ -45,6 +47,12 @@ def seeds() -> dict[str, bytes]:
         found[f"words {name}"] = dicom_factory.encoded(_changed(BitsStored=stored, HighBit=high))
     found["undeclared"] = _SOUND[1].replace(b"Secretname^Test", "Sécretnäm^Tes".encode())
     found["unplaced"] = _SOUND[1].replace(b"1.5\\1.25", b"1,5\\1,25")
+    found["undecodable"] = dicom_factory.encoded(
+        _changed(SpecificCharacterSet="ISO 2022 IR 149")
+    ).replace(b"Secretname^Test", b"S\xe9cretn\xe4me^Test")
+    found["own type"] = dicom_factory.encoded(_changed(ImageType=["PSIR_MAG", "M_TFE"]))
+    found["turned"] = dicom_factory.encoded(_changed(ImageOrientationPatient=_TURNED))
+    found["comma"] = _SOUND[1].replace(b"300.0", b"300,0")
     found["colours"] = dicom_factory.encoded(_changed(SamplesPerPixel=3))
     found["unsigned"] = dicom_factory.encoded(_changed(PixelRepresentation=0, BitsStored=12))
     real = _changed(FloatPixelData=bytes(4 * 34 * 33))

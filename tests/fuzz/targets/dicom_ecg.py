@@ -49,7 +49,8 @@ def seeds() -> dict[str, bytes]:
             factory.multiplex_group(few, label="MEDIAN BEAT"),
         ),
     }
-    return {name: factory.dicom_bytes(dataset) for name, dataset in made.items()}
+    data = {name: factory.dicom_bytes(dataset) for name, dataset in made.items()}
+    return data | {"decimal comma": data["time skew"].replace(b"0.004", b"0,004")}
 
 
 def one(data: bytes) -> None:

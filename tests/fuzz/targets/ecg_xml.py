@@ -53,6 +53,7 @@ def seeds() -> dict[str, bytes]:
         "hostile defaults": b"<!DOCTYPE RestingECG [<!ATTLIST b %s>]><RestingECG>%s</RestingECG>"
         % (defaults, b"<b/>" * 20_000),
         "hostile channels": announced.encode("utf-16"),
+        "aecg comma": factory.aecg(few).replace(b'value="5" unit', b'value="4,88" unit'),
         "muse": factory.muse(few),
         "muse whole": factory.muse(counts),
         "muse gbk": factory.muse(few, encoding="GBK", note="窦性"),

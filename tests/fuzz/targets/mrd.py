@@ -46,7 +46,10 @@ def seeds() -> dict[str, bytes]:
     wave = ismrmrd.Waveform.from_array(np.ones((2, 5), np.uint32))
     acquisition = ismrmrd.Acquisition.from_array(np.ones((2, 5), np.complex64))
     volume = image(0, np.arange(3 * 30, dtype=np.float32).reshape(3, 5, 6))
+    odd = image(1)
+    odd.meta = ismrmrd.Meta(ImageRowDir="1,0 0 0", RescaleSlope="1,5", ImageType="PSIR_MAG")
     return {
+        "odd attributes": stream(head, *whole[:1], odd, *whole[2:]),
         "a study": stream(ConfigFile("openrecon"), head, *whole),
         "options": stream(ConfigText('{"parameters": {"labels": "False", "ecg": "a"}}'), *whole),
         "a volume": stream(head, volume),

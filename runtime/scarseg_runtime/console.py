@@ -117,12 +117,12 @@ class _Guarded:
                 os.close(nowhere)
 
     def _try(self, write: Callable[[], object]) -> None:
-        if self._gone or self.failed is not None:
+        if self._gone:
             return
-        try:
+        try:  # again after a failure, too: a server writes on for months after a disk was full
             write()
         except OSError as error:
             if isinstance(error, BrokenPipeError) or error.errno in _GONE:
                 self._gone = True
             else:
-                self.failed = error
+                self.failed = self.failed or error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
 import subprocess
@@ -10,6 +12,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
+from scarseg_runtime.console import run_console
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
@@ -126,3 +130,26 @@ sys.exit(run_console("scarseg-test", main))
     done = subprocess.run(["sh", "-c", command, sys.executable, code])
     assert done.returncode > 2
     assert (tmp_path / "result").read_bytes() == b""
+
+
+class Full(io.StringIO):
+    """A stream whose disk is full for the second line only."""
+
+    def write(self, text: str) -> int:
+        if text == "second":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(text)
+
+
+def test_a_disk_that_has_room_again_is_written_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server writes its log for months; what was lost decides its exit code at the end."""
+    stream = Full()
+    monkeypatch.setattr(sys, "stdout", stream)
+
+    def main() -> int:
+        for word in ("first", "second", "third"):
+            sys.stdout.write(word)
+        return 0
+
+    assert run_console("scarseg-test", main) == 6
+    assert stream.getvalue() == "firstthird"

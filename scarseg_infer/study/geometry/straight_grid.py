@@ -115,10 +115,10 @@ def grid_warnings(stack: LgeStack) -> tuple[str, ...]:
     if grid.off_pixels:
         which = f"{grid.off_pixels} slices are" if grid.off_pixels > 1 else "a slice is"
         done.append(f"{which} moved in plane")
-    done.append(f"labels lie up to {left_mm:.1f} mm from their place")
+    done.append(f"its labels lie up to {left_mm:.1f} mm from their place")
     return (
-        f"NIfTI knows straight and even stacks only: in that of the labels {', '.join(done)}. The "
-        "DICOM outputs keep the place of every slice.",
+        f"NIfTI knows straight and even stacks only: {', '.join(done)}. The DICOM outputs keep the "
+        "place of every slice.",
     )
 
 

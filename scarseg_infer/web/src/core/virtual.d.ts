@@ -4,7 +4,7 @@ declare module "virtual:series_rules" {
     facts: Record<string, { points: number; says: string }>;
     contrast_agent: { absent: string[] };
     sign: { id: string; points: number; says: string; words?: string[]; tokens?: string[] }[];
-    kind: { name: string; words?: string[]; tokens?: string[] }[];
+    kind: { name: string; words?: string[]; tokens?: string[]; forms?: string[] }[];
   };
   export default table;
 }

@@ -81,15 +81,15 @@ function groupOf(item: Header, bigEndian: boolean): Group {
     signals: atOneTime(scaled, rateHz, kept.map((i) => delayS(channels[i]!, rateHz))),
     leadNames: kept.map((i) => names[i]!),
     rateHz,
-    offsetMs: item.number("MultiplexGroupTimeOffset") ?? 0,
+    offsetMs: stated(item, "MultiplexGroupTimeOffset", 0),
     averaged: AVERAGED.test(item.text("MultiplexGroupLabel")),
   };
 }
 
 function checkedRate(item: Header, channels: number): number {
   const count = item.number("NumberOfWaveformChannels"), samples = item.number("NumberOfWaveformSamples");
-  const rateHz = item.number("SamplingFrequency");
-  if (rateHz === null || rateHz <= 0) throw new EcgError("the DICOM ECG gives no sampling rate", EXPORT_AGAIN);
+  const rateHz = stated(item, "SamplingFrequency", 0);
+  if (rateHz <= 0) throw new EcgError("the DICOM ECG gives no sampling rate", EXPORT_AGAIN);
   if (count === null || samples === null || count < 1 || count > MAX_CHANNELS || channels !== count || samples < 1)
     throw new EcgError("the DICOM ECG contradicts itself about its channels", EXPORT_AGAIN);
   checkTiming(samples, rateHz);
@@ -159,10 +159,8 @@ function paddingOf(item: Header, size: number, signed: boolean, bigEndian: boole
 /** Delay of a channel against its group, in seconds. */
 function delayS(channel: Header, rateHz: number): number {
   const [time, samples, offset] = (["ChannelTimeSkew", "ChannelSampleSkew", "ChannelOffset"] as const).map((keyword) => {
-    const value = channel.number(keyword);
-    if (value === null && channel.place(keyword)?.element.length)
-      throw new EcgError("the DICOM ECG gives a time skew that is no number", TOGETHER);
-    return value;
+    const value = stated(channel, keyword, NaN);
+    return Number.isNaN(value) ? null : value;
   }) as [number | null, number | null, number | null];
   if (time !== null && samples !== null && Math.abs(time * rateHz - samples) > 0.5)
     throw new EcgError("the DICOM ECG gives two different time skews of a channel", TOGETHER);

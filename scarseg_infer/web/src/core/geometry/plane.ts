@@ -139,9 +139,9 @@ export function gridWarnings(stack: Stack): string[] {
   const done = [
     ...(empty ? [empty > 1 ? `${empty} empty slices fill gaps` : "an empty slice fills a gap"] : []),
     ...(off ? [`${off > 1 ? `${off} slices are` : "a slice is"} moved in plane`] : []),
-    `labels lie up to ${fixed(leftMm, 1)} mm from their place`,
+    `its labels lie up to ${fixed(leftMm, 1)} mm from their place`,
   ];
-  return [`NIfTI knows straight and even stacks only: in that of the labels ${done.join(", ")}. The ` +
+  return [`NIfTI knows straight and even stacks only: ${done.join(", ")}. The ` +
     "DICOM outputs keep the place of every slice."];
 }
 

@@ -106,12 +106,19 @@ function darkest(pixels: Pixels, wall: Mask, inner: Mask, bright: number): Mask 
   const end = endOfDarkerKind(beyond.filter((_, k) => chosen[k]), uneven);
   chosen = chosen.map((value, k) => value && beyond[k]! <= end);
   const kept = values.filter((_, k) => chosen[k]);
-  const middle = median(kept);
-  const robust = MAD_TO_SD * median(kept.map((value) => Math.abs(value - middle)));
+  const [middle, robust] = robustSpread(kept);
   where.forEach((i, k) => {
     if (chosen[k] && !(robust > 0 && Math.abs(values[k]! - middle) > OUTLIER_SD * robust)) remote[i] = 1;
   });
   return remote;
+}
+
+/** Median, and SD by the median distance from it, without pixels at the lowest value: of nulled wall that is cut
+ * off at zero half of them are. */
+function robustSpread(values: readonly number[]): [number, number] {
+  const middle = median(values), [low] = extremes(values);
+  const above = values.filter((value) => value > low);
+  return [middle, above.length ? MAD_TO_SD * median(above.map((value) => Math.abs(value - middle))) : 0];
 }
 
 /** Middle (row, column) of the wall of each slice. */

@@ -3,7 +3,7 @@
 
 import { StudyError } from "../../errors";
 import { SHORT_AXIS_LIMIT_DEG, SHORT_AXIS_TRUST_DEG, countedFrom } from "../../geometry/display";
-import { normalOf } from "../../geometry/plane";
+import { normalOf, sameGrid } from "../../geometry/plane";
 import { radians } from "../../geometry/vectors";
 import { capital, fixed } from "../../words";
 import { FACTS, LEAST_SCORE, clueOf, type Clue } from "./rules";
@@ -125,6 +125,7 @@ function bestOf(kept: readonly Candidate[], notes: string[]): Candidate {
   let best = kept.filter((candidate) => candidate.score === top);
   if (!best[0]!.lgeMarked) best = [...kept];
   if (best.length === 1) return best[0]!;
+  if (arePartsOfOneSeries(best)) return largestPart(best);
   const moments = best.map((candidate) => candidate.group.acquired);
   const latest = Math.max(...moments.map((moment) => moment ?? -Infinity));
   const decided = best[0]!.lgeMarked && !moments.includes(null) &&
@@ -137,6 +138,26 @@ function bestOf(kept: readonly Candidate[], notes: string[]): Candidate {
   const last = best[moments.indexOf(latest)]!;
   notes.push(`${best.length} stacks are equally good by their headers: the one taken last was read (${describe(last.group)}).`);
   return last;
+}
+
+/** Tell whether candidates are one series whose slices do not lie on one grid. */
+function arePartsOfOneSeries(best: readonly Candidate[]): boolean {
+  const series = new Set(best.flatMap(({ group }) => group.slices.map((h) => `${h.seriesUid} ${h.imageKind}`)));
+  const planes = best.map(({ group }) => group.first.plane);
+  return series.size === 1 && planes.every((one, i) => planes.slice(0, i).every((two) => !sameGrid(one, two)));
+}
+
+/** The part with most slices. Throws where several are as large. */
+function largestPart(best: readonly Candidate[]): Candidate {
+  const sizes = best.map(({ group }) => group.positionCount);
+  const most = Math.max(...sizes);
+  if (sizes.filter((size) => size === most).length === 1) return best[sizes.indexOf(most)]!;
+  const all = [...sizes.slice(0, MOST_LISTED), ...(sizes.length > MOST_LISTED ? ["…"] : [])].join(", ");
+  throw new StudyError(
+    "the slices of the LGE series are turned, tilted or of another pixel size against each other: they make " +
+      `${best.length} stacks (of ${all} slices), none of them the largest`,
+    "Export parallel slices, or use the command line, which takes --series",
+  );
 }
 
 /** Notes that the chosen slices exist as another kind of image too, or are named as one. */

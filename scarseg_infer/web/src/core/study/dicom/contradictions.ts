@@ -12,6 +12,10 @@ const LETTERS: Record<string, Vector> = {
 };
 const OPPOSITE = -0.17;
 const SAME_STEP = 0.1;
+const USED_IF_NUMBERS = [
+  "InversionTime", "EchoTime", "TriggerTime", "SliceThickness", "SliceLocation", "SpacingBetweenSlices",
+  "CardiacNumberOfImages",
+] as const;
 
 /** What makes doubtful how the heart lies, and what else there is to warn of. */
 export function contradictions(headers: readonly Header[], group: SliceGroup): { doubtful: string[]; odd: string[] } {
@@ -20,7 +24,16 @@ export function contradictions(headers: readonly Header[], group: SliceGroup): {
     doubtful.push("PatientOrientation contradicts ImageOrientationPatient: which wall is which is taken as unknown.");
   if (isReordered(headers))
     doubtful.push("SliceLocation orders the slices otherwise than ImagePositionPatient, which was used: how the heart lies is taken as unknown.");
-  return { doubtful, odd: [...frames(group), ...steps(headers, group), ...aspect(headers, group)] };
+  return { doubtful, odd: [...frames(group), ...steps(headers, group), ...aspect(headers, group), ...unread(headers)] };
+}
+
+/** Attributes that are used where they are numbers, and are none: as if they were missing. */
+function unread(headers: readonly Header[]): string[] {
+  const odd = USED_IF_NUMBERS.filter((keyword) =>
+    headers.some((header) => header.text(keyword) !== "" && header.first(keyword) === null));
+  return odd.length
+    ? [`${odd.join(" and ")} of the images cannot be read as a number (such as one with a decimal comma) and did not count.`]
+    : [];
 }
 
 function isTurned(header: Header, group: SliceGroup): boolean {

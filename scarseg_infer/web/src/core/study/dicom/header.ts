@@ -118,6 +118,9 @@ function isPacked(bytes: Uint8Array): boolean {
     String.fromCharCode(...bytes.subarray(257, 262)) === "ustar";
 }
 
+/** Values of ImageType that say how an image was made, not of what kind it is. */
+const HOW_MADE = new Set(["", "ORIGINAL", "DERIVED", "MIXED", "PRIMARY", "SECONDARY"]);
+
 function kindOfFile(header: Header, sopClass: string): FileKind {
   if (sopClass === DICOMDIR) return "directory";
   if ((header.number("SamplesPerPixel") ?? 1) !== 1) return "other object";
@@ -132,7 +135,7 @@ const whole = (value: number | null): number | null => (value === null ? null : 
 function sliceHeader(header: Header, file: number, frame: number | null): SliceHeader {
   const names = fold(NAMES.map((name) => header.text(name)).join(" "));
   const tokens = [
-    ...header.text("ImageType").toUpperCase().split("\\").slice(2),
+    ...header.text("ImageType").toUpperCase().split("\\").filter((value, i) => i >= 2 || !HOW_MADE.has(value)),
     ...header.text("ComplexImageComponent").toUpperCase().split(/\s+/).filter(Boolean),
   ];
   const [plane, unplaced] = planeIn(header);

@@ -186,11 +186,16 @@ function leftOut(headers: readonly SliceHeader[], group: SliceGroup, superseded:
     header.imageKind === group.imageKind && !sameGrid(header.plane, plane) &&
     Math.abs(dot(normalOf(header.plane), normalOf(plane))) >= Math.cos(radians(ALIKE_DEG));
   const apart = others.filter(isApart).length;
-  const rest = others.filter((header) => !isApart(header));
+  const same = others.filter((header) => series.has(header.seriesUid) && !isApart(header)).length;
+  const rest = others.filter((header) => !series.has(header.seriesUid));
   const notes: string[] = [];
   if (apart) {
     const of = "of the LGE series, turned, tilted or on another pixel grid than the others,";
     notes.push(`${were(apart, `image ${of}`, `images ${of}`, "left out").slice(0, -1)}: volumes lack what ${apart === 1 ? "it shows" : "they show"}.`);
+  }
+  if (same) {
+    const of = "of the LGE series, of another view or kind,";
+    notes.push(were(same, `image ${of}`, `images ${of}`, "left out"));
   }
   if (rest.length) {
     const count = new Set(rest.map((header) => `${header.seriesUid} ${header.imageKind}`)).size;
@@ -256,7 +261,10 @@ function thickness(group: SliceGroup): number | null {
   const mm = group.first.sliceThicknessMm;
   if (mm !== null && mm >= MIN_SLICE_HEIGHT_MM && mm <= MAX_SLICE_HEIGHT_MM) return mm;
   if (group.positionCount === 1)
-    throw new StudyError("the only slice of the study has no usable slice thickness", ADVICE);
+    throw new StudyError(
+      "the only slice of the study has no usable SliceThickness (missing, implausible, or no number, such as one with " +
+        "a decimal comma)", ADVICE,
+    );
   return null;
 }
 
@@ -266,6 +274,9 @@ function stackWarnings({ group, lgeMarked }: Candidate): string[] {
   const counted = countedFrom(normalOf(plane));
   return [
     ...(lgeMarked ? [] : ["Nothing in the study marks it as LGE: check that it is."]),
+    ...(group.imageKind === "phase" ? [
+      "These are phase images, whose signal does not say how much is enhanced: what is found in them means nothing; " +
+        "read PSIR or magnitude images."] : []),
     ...(group.tiltDeg > SHORT_AXIS_TRUST_DEG ? [
       `The slices are tilted by ${fixed(group.tiltDeg, 0)}° against a usual short-axis view: check the view, and base, ` +
         "apex and walls in the pictures."] : []),

@@ -5,16 +5,20 @@ import table from "virtual:series_rules";
 import type { ImageKind } from "../stack";
 
 export interface Clue { points: number; says: string }
-interface Pattern { words: RegExp | null; tokens: Set<string> }
-interface Written { words?: string[]; tokens?: string[] }
+interface Pattern { words: RegExp | null; tokens: Set<string>; forms: RegExp | null }
+interface Written { words?: string[]; tokens?: string[]; forms?: string[] }
 
 /** Text as rules compare it: lower case, without accents. */
 export const fold = (text: string): string =>
   text.toLowerCase().replace(/ß/g, "ss").normalize("NFKD").replace(/\p{Mn}/gu, "");
 
-function pattern({ words = [], tokens = [] }: Written): Pattern {
+function pattern({ words, tokens, forms }: Written): Pattern {
+  return { words: oneOf(words), tokens: new Set(tokens), forms: oneOf(forms) };
+}
+
+function oneOf(words: readonly string[] = []): RegExp | null {
   const folded = words.map(fold).join("|");
-  return { words: folded ? new RegExp(`(?<![a-z])(?:${folded})`) : null, tokens: new Set(tokens) };
+  return folded ? new RegExp(`(?<![a-z])(?:${folded})`) : null;
 }
 
 const named = (found: Pattern, names: string): boolean => found.words?.test(names) ?? false;
@@ -36,9 +40,15 @@ export const signsOf = (names: string, tokens: readonly string[]): string[] =>
 export const namedKind = (names: string): ImageKind =>
   KINDS.find(([, found]) => named(found, names))?.[0] ?? "unknown type";
 
+/** Kinds by tokens that no kind lists, such as `PSIR_MAG`: the first that fits each. */
+const spelt = (tokens: readonly string[]): ImageKind[] =>
+  tokens.filter((token) => !KINDS.some(([, kind]) => kind.tokens.has(token)))
+    .flatMap((token) => KINDS.find(([, kind]) => kind.forms?.test(fold(token)))?.[0] ?? []);
+
 /** Tokens are coded by the scanner, names typed by staff: names decide where tokens do not. */
 export function kindOf(names: string, tokens: readonly string[]): ImageKind {
-  const found = [...new Set(KINDS.filter(([, kind]) => coded(kind, tokens)).map(([name]) => name))];
+  const known = KINDS.filter(([, kind]) => coded(kind, tokens)).map(([name]) => name);
+  const found = [...new Set([...known, ...spelt(tokens)])];
   const byName = namedKind(names);
   return found.length === 1 || (found.length && !found.includes(byName)) ? found[0]! : byName;
 }

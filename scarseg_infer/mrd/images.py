@@ -163,10 +163,11 @@ def slice_headers(
     volume = image.slices > 1
     height = float(head.field_of_view[2]) / max(image.slices, 1)
     trigger = float(head.physiology_time_stamp[0]) * TICK_MS
-    directions = [image.vector(name) for name in _DIRECTIONS]
+    row_dir, column_dir = (image.vector(name) for name in _DIRECTIONS)
     fault = next((f"{n} is not three numbers" for n in _DIRECTIONS if image.is_no_vector(n)), "")
     planes = [
-        (None, fault) if fault else plane_in(head, *directions, z) for z in range(image.slices)
+        (None, fault) if fault else plane_in(head, row_dir, column_dir, z)
+        for z in range(image.slices)
     ]
     return [
         SliceHeader(

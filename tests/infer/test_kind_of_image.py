@@ -48,6 +48,7 @@ NAMES = {"SeriesDescription": "PSIR_TFE_SA", "ProtocolName": "PSIR_TFE_SA"}
         ("lge_mag", ("PHASE_SENSITIVE",), "PSIR"),
         ("lge_mag", ("PSIR_REAL", "NORM"), "PSIR"),
         ("heart", ("REAL TIME",), "unknown type"),
+        ("heart", ("MULTI_PHASE", "PHASE_01", "SINGLE PHASE", "P_2", "PH8"), "unknown type"),
         ("heart", ("REALTIME", "T1 MAP", "DIS2D", "MAP", "IMAGE", "MPR", "ABSENT"), "unknown type"),
     ],
 )

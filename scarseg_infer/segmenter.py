@@ -22,7 +22,7 @@ from scarseg_infer.arguments import (
     check_progress,
     limits,
 )
-from scarseg_infer.ecg.evidence import ecg_evidence, find_record, search_for
+from scarseg_infer.ecg.evidence import EcgEvidence, ecg_evidence, find_record, search_for
 from scarseg_infer.ecg.record import EcgRecord
 from scarseg_infer.host.stages import Progress, Stages
 from scarseg_infer.models import model_path
@@ -180,33 +180,21 @@ class Segmenter:
                 The Segmenter stays usable after both.
             UsageError: the Segmenter is closed, or an argument makes no sense.
         """
-        control = limits(cancel, timeout_s)
+        stages = Stages(limits(cancel, timeout_s), progress)
         check_choice(series, prefer)
         check_inputs(study, ecg, series)
         check_progress(progress)
         gap_days = as_number(gap_days, "gap_days")
         loading = self._usable()  # before anything is read for nothing
-        stages = Stages(control, progress)
-        with stages.stage("read_study"):
-            search = search_for(study, ecg)
-            look = search.look if search else None
-            stack = study_stack(study, series, prefer, stages.part, look)
-        with stages.stage("read_ecg"):
-            record, found = find_record(ecg, search)
+        stack, record, found = _read(study, ecg, series, prefer, stages)
         with stages.stage("load_model"):
-            model = _loaded(loading, control)
+            model = _loaded(loading, stages.control)
         with stages.stage("prepare_ecg"):
             evidence = ecg_evidence(
                 stack, record, gap_days, image_only=model.metadata.image_only,
                 allow_identity_mismatch=allow_identity_mismatch,
             )  # fmt: skip
-            evidence = replace(evidence, warnings=(*found, *evidence.warnings))
-        with stages.stage("network"):
-            shown = run_network(model, stack, evidence, control)
-        with stages.stage("quantify"):
-            result = quantified(model, stack, evidence, shown, stages.times_ms)
-        stages.finish()
-        return result
+        return _computed(model, stack, evidence, found, stages)
 
     def model_use(self) -> ModelUse:
         """Name, version and provider of the loaded model.
@@ -267,6 +255,36 @@ class Segmenter:
             )  # fmt: skip
 
         return run_pairs(ReadAhead(studies, prefer, cancel, timeout_s), self._usable, run)
+
+
+def _read(
+    study: str | Path | StudyFiles | LgeStack,
+    ecg: str | Path | EcgRecord | None,
+    series: str | int | None,
+    prefer: PreferredKind,
+    stages: Stages,
+) -> tuple[LgeStack, EcgRecord | None, tuple[str, ...]]:
+    """Stack and ECG of the files, and what to warn of where the ECG was looked for."""
+    with stages.stage("read_study"):
+        search = search_for(study, ecg)
+        look = search.look if search else None
+        stack = study_stack(study, series, prefer, stages.part, look)
+    with stages.stage("read_ecg"):
+        record, found = find_record(ecg, search)
+    return stack, record, found
+
+
+def _computed(
+    model: Model, stack: LgeStack, evidence: EcgEvidence, found: tuple[str, ...], stages: Stages
+) -> ScarResult:
+    """The result, with the warnings ``found`` before those of the evidence."""
+    evidence = replace(evidence, warnings=(*found, *evidence.warnings))
+    with stages.stage("network"):
+        shown = run_network(model, stack, evidence, stages.control)
+    with stages.stage("quantify"):
+        result = quantified(model, stack, evidence, shown, stages.times_ms)
+    stages.finish()
+    return result
 
 
 def _loaded(loading: Future[Model], control: RunControl = NO_LIMITS) -> Model:

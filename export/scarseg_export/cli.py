@@ -68,19 +68,9 @@ def parser() -> argparse.ArgumentParser:
     _twin_arguments(add("twin", help="write simulated patients as DICOM, ECGs in WFDB too"))
     data_arguments(add("data", help="check tables of your own patients, or make them"))
     score_arguments(add("score", help="score models on labelled patients of your own"))
-    train = add("train", help="train a model on the digital twin, or on your own patients")
-    train.add_argument("--out", type=Path, required=True, help="run folder; resumes if it exists")
-    train.add_argument("--recipe", type=Path, help="JSON with the recipe fields to change")
-    train.add_argument("--seed", type=int, help="instead of the recipe's")
-    train.add_argument("--cine", type=Path, metavar="FOLDER",
-                       help="contoured cine frames (Sunnybrook Cardiac Data) as real backgrounds; "
-                       "without them no real image is used")  # fmt: skip
-    train.add_argument("--ecg", type=Path, metavar="FOLDER",
-                       help="PTB-XL, as published or a part of it, as real ECGs (folds 1-8; "
-                       "9 calibrates, 10 tests); without it no real ECG is used")  # fmt: skip
-    tune_arguments(train)
-    train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
-                       help="of the image stages (default: CUDA where there is a GPU)")  # fmt: skip
+    _train_arguments(
+        add("train", help="train a model on the digital twin, or on your own patients")
+    )
     deploy = add("deploy", help="everything that is handed on of a run of train --data")
     deploy.add_argument("run", type=Path, help="run folder of a finished training")
     deploy.add_argument("-o", "--out", type=Path, required=True, help="new folder")
@@ -94,20 +84,10 @@ def parser() -> argparse.ArgumentParser:
     triton.add_argument("model", type=Path, help="model file; its FP16 variant is one of its own")
     triton.add_argument("-o", "--out", type=Path, required=True, help="new folder")
     triton.add_argument("--name", help="of the model on the server (default: the model file's)")
-    nnunet = add("nnunet", help="export an nnU-Net v2 2-D model as an image-only model file",
-                 formatter_class=argparse.RawDescriptionHelpFormatter,
-                 description=NNUNET_HELP)  # fmt: skip
-    nnunet.add_argument("folder", type=Path, help="with plans.json, dataset.json and fold_0 …")
-    nnunet.add_argument("-o", "--out", type=Path, required=True)
-    nnunet.add_argument("--classes", type=Path, required=True, metavar="TOML",
-                        help="which label is what, and what the model was trained on")  # fmt: skip
-    nnunet.add_argument("--fold", nargs="+", default=["0"], help="several are averaged (0)")
-    nnunet.add_argument("--checkpoint", default="checkpoint_final.pth")
-    nnunet.add_argument("--cases", type=int, default=3, help="twin patients to verify on (3)")
-    nnunet.add_argument("--tiles", type=int, nargs=2, metavar=("ROWS", "COLUMNS"),
-                        help="always so many tiles, which TensorRT asks for (default: as many as "
-                        "an image needs)")  # fmt: skip
-    _report_argument(nnunet)
+    _nnunet_arguments(add("nnunet",
+                          help="export an nnU-Net v2 2-D model as an image-only model file",
+                          formatter_class=argparse.RawDescriptionHelpFormatter,
+                          description=NNUNET_HELP))  # fmt: skip
     tradeoff = add("tradeoff", help="gain of the right ECG against damage by another patient's")
     tradeoff.add_argument("run", type=Path, help="run folder of a finished training")
     tradeoff.add_argument("--out", type=Path, required=True, help="folder for table and plot")
@@ -127,6 +107,21 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--min-scar-ml", type=float, default=MIN_SCAR_ML,
                           help="smaller islands of scar count as noise (%(default)s)")  # fmt: skip
     return top
+
+
+def _train_arguments(train: argparse.ArgumentParser) -> None:
+    train.add_argument("--out", type=Path, required=True, help="run folder; resumes if it exists")
+    train.add_argument("--recipe", type=Path, help="JSON with the recipe fields to change")
+    train.add_argument("--seed", type=int, help="instead of the recipe's")
+    train.add_argument("--cine", type=Path, metavar="FOLDER",
+                       help="contoured cine frames (Sunnybrook Cardiac Data) as real backgrounds; "
+                       "without them no real image is used")  # fmt: skip
+    train.add_argument("--ecg", type=Path, metavar="FOLDER",
+                       help="PTB-XL, as published or a part of it, as real ECGs (folds 1-8; "
+                       "9 calibrates, 10 tests); without it no real ECG is used")  # fmt: skip
+    tune_arguments(train)
+    train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
+                       help="of the image stages (default: CUDA where there is a GPU)")  # fmt: skip
 
 
 def _onnx_arguments(onnx: argparse.ArgumentParser) -> None:
@@ -183,6 +178,20 @@ def _tensorrt_arguments(tensorrt: argparse.ArgumentParser) -> None:
     add("--any-version", action="store_true",
         help="tensorrt: later releases can load the engine; a larger file")  # fmt: skip
     _report_argument(tensorrt)
+
+
+def _nnunet_arguments(nnunet: argparse.ArgumentParser) -> None:
+    nnunet.add_argument("folder", type=Path, help="with plans.json, dataset.json and fold_0 …")
+    nnunet.add_argument("-o", "--out", type=Path, required=True)
+    nnunet.add_argument("--classes", type=Path, required=True, metavar="TOML",
+                        help="which label is what, and what the model was trained on")  # fmt: skip
+    nnunet.add_argument("--fold", nargs="+", default=["0"], help="several are averaged (0)")
+    nnunet.add_argument("--checkpoint", default="checkpoint_final.pth")
+    nnunet.add_argument("--cases", type=int, default=3, help="twin patients to verify on (3)")
+    nnunet.add_argument("--tiles", type=int, nargs=2, metavar=("ROWS", "COLUMNS"),
+                        help="always so many tiles, which TensorRT asks for (default: as many as "
+                        "an image needs)")  # fmt: skip
+    _report_argument(nnunet)
 
 
 def _report_argument(command: argparse.ArgumentParser) -> None:

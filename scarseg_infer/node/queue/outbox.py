@@ -126,18 +126,8 @@ class Outbox:
                 "finished = ?, why = '' WHERE id = ? AND changes = ? AND state = ?",
                 (DONE, revision, inputs, with_ecg, now, study.id, study.changes, OPEN),
             ).rowcount
-            for place, item in enumerate(files if done else ()):
-                file = self._storage.relative(final / item.file)
-                database.execute(
-                    "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?)",
-                    (item.sop_uid, study.id, revision, item.name, item.sop_class, file),
-                )
-                for peer in peers if item.peers is None else item.peers:
-                    database.execute(
-                        "INSERT INTO deliveries VALUES (?, ?, ?, ?, 0, ?, ?, NULL, '')",
-                        (item.sop_uid, peer, place, PENDING, now, now),
-                    )
             if done:
+                self._record(database, study, final, files, peers, now)
                 database.execute(
                     f"{_SUPERSEDE} AND result IN (SELECT sop_uid FROM results WHERE study = ?)",
                     (SUPERSEDED, now, SENT, SUPERSEDED, study.id),
@@ -145,6 +135,28 @@ class Outbox:
         if not done:
             remove(final)
         return bool(done)
+
+    def _record(
+        self,
+        database: sqlite3.Connection,
+        study: Study,
+        folder: Path,
+        files: Sequence[ResultFile],
+        peers: Sequence[str],
+        now: float,
+    ) -> None:
+        """Rows of the results in ``folder`` and of their deliveries, in the step of the caller."""
+        for place, item in enumerate(files):
+            file = self._storage.relative(folder / item.file)
+            database.execute(
+                "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?)",
+                (item.sop_uid, study.id, study.revision + 1, item.name, item.sop_class, file),
+            )
+            for peer in peers if item.peers is None else item.peers:
+                database.execute(
+                    "INSERT INTO deliveries VALUES (?, ?, ?, ?, 0, ?, ?, NULL, '')",
+                    (item.sop_uid, peer, place, PENDING, now, now),
+                )
 
     def unchanged(self, study: Study, *, with_ecg: bool) -> bool:
         """Mark a study done whose new objects do not matter: its results stay as they are.

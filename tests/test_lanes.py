@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -16,21 +16,19 @@ import pytest
 MakeCommands = Callable[[str], list[str]]
 
 ROOT = Path(__file__).resolve().parents[1]
-MARKED = """
-import pytest
+MARKS = {"plain": (), "slow": ("slow",), "serial": ("serial",), "both": ("slow", "serial")}
+PLACES = {"house": "test_lanes.py", "ours": "test_cli.py", "cohort": "cohort/test_stop.py"}
+"""Files of tests that all targets could name, by what a test there is called."""
+HOUSE, OURS, COHORT = PLACES
 
-def test_plain(): ...
 
-@pytest.mark.slow
-def test_slow(): ...
-
-@pytest.mark.serial
-def test_serial(): ...
-
-@pytest.mark.slow
-@pytest.mark.serial
-def test_slow_serial(): ...
-"""
+def marked_tests(place: str) -> str:
+    """Text of a file with a test of each kind."""
+    tests = [
+        "".join(f"@pytest.mark.{mark}\n" for mark in marks) + f"def test_{kind}_{place}(): ...\n"
+        for kind, marks in MARKS.items()
+    ]
+    return "\n\n".join(["import pytest\n", *tests])
 
 
 def lanes(commands: list[str]) -> list[list[str]]:
@@ -41,39 +39,60 @@ def lanes(commands: list[str]) -> list[list[str]]:
 
 def collected(lane: list[str], project: Path) -> set[str]:
     """Names of the tests that a lane runs of a project, asked of pytest itself."""
-    marked = (
-        project / "tests" / "test_lanes.py"
-    )  # a file that is there, so that all targets name it
-    marked.write_text(MARKED)
     quick = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p xdist -p pytest_timeout"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *lane, "--collect-only", "-q"],
         cwd=project, env=os.environ | quick, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    return set(re.findall(r"::(\w+)$", done.stdout, re.M))
+    return set(re.findall(r"::test_(\w+)$", done.stdout, re.M))
+
+
+def kinds(places: Iterable[str], of: Iterable[str] = MARKS) -> set[str]:
+    return {f"{kind}_{place}" for kind in of for place in places}
 
 
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ("test-all", {"plain": 1, "serial": 1, "slow": 1, "slow_serial": 1}),
-        ("test", {"plain": 1, "serial": 1}),
-        ("test-lowest", {"plain": 1, "serial": 1, "slow": 1, "slow_serial": 1}),
+        ("test-all", kinds(PLACES)),
+        ("test", kinds(PLACES, ("plain", "serial"))),
+        # What no release of another changes is tested at the newest only.
+        ("test-lowest", kinds((OURS, COHORT), ("plain", "serial")) | kinds([COHORT])),
     ],
 )
 def test_every_test_is_in_one_lane_whatever_its_marks(
-    target: str, expected: dict[str, int], make_commands: MakeCommands, tmp_path: Path
+    target: str, expected: set[str], make_commands: MakeCommands, tmp_path: Path
 ) -> None:
+    for place, name in PLACES.items():
+        path = tmp_path / "tests" / name
+        assert (ROOT / "tests" / name).is_file()
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(marked_tests(place))
     found = [(lane, collected(lane, tmp_path)) for lane in lanes(make_commands(target))]
-    names = Counter(name.removeprefix("test_") for _, names in found for name in names)
-    assert names == expected
+    names = Counter(name for _, names in found for name in names)
+    assert names == Counter(expected)
     beside = {name for lane, names in found if "-n" in lane for name in names}
-    assert not beside & {"test_serial", "test_slow_serial"}
+    assert not beside & kinds(PLACES, ("serial", "both"))
     left_out = {word for lane, _ in found for word in lane if word.startswith(("--ign", "--des"))}
     # Needs newer tools than the lowest.
     lowest = {"--ignore=tests/node/test_openapi.py"} if target == "test-lowest" else set()
     assert left_out == lowest
+
+
+def test_a_lane_with_few_tests_finds_all_of_them(make_commands: MakeCommands) -> None:
+    """It names the files that hold marks instead of importing all: none of the real ones is
+    missed, in whatever way it is marked."""
+    named = {word for lane in lanes(make_commands("test-all")) for word in lane}
+    assert not {word for word in named if word.endswith(".py")}  # empty files hold no mark
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (pattern,) = re.findall(r"grep -rlE '(.+?)' ", text)
+    for mark in ("slow", "serial"):
+        found = re.compile(pattern.replace("$(1)", mark))
+        for path in sorted((ROOT / "tests").rglob("*.py")):
+            source = path.read_text(encoding="utf-8")
+            if re.search(rf"\bpytest\w*\.{mark}\b|\bmark\w*\.{mark}\b", source):
+                assert found.search(source) and path.name.startswith("test_"), path
 
 
 OTHER_RUN = """
@@ -102,5 +121,6 @@ def test_continuous_integration_runs_all_lanes_at_both_ends_of_the_ranges() -> N
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert re.search(r"^set -euo pipefail$", script, re.M)
     ran = re.findall(r"^(?:exec )?(make .*)$", script, re.M)
-    assert ran == ["make test-all", "make test-lowest"]
+    assert ran == ["make .venv-lowest/.installed &", "make test-all", "make test-lowest"]
+    assert 'wait "$lowest"' in script  # a failed installation ends it
     assert not re.search(r"^\s*exit\b|\|\|\s*true", script, re.M)

@@ -46,6 +46,7 @@ def rewrite(checkpoint: Path, old: str, new: str) -> None:
     checkpoint.with_suffix(".toml").write_text(text, encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_an_own_checkpoint_becomes_a_model_file(checkpoint: Path) -> None:
     out, report = checkpoint.with_name("mine.onnx"), checkpoint.with_name("report.json")
     command = ["onnx", str(checkpoint), "-o", str(out), "--cases", "1", "--report", str(report)]

@@ -80,10 +80,12 @@ def patch_auroc(dimmer: float) -> float:
         return auroc(model(torch.from_numpy(x[test]))[:, 0].numpy(), y[test])
 
 
+@pytest.mark.slow
 def test_no_patch_tells_scar_from_mimic() -> None:
     assert patch_auroc(dimmer=1.0) <= 0.6
 
 
+@pytest.mark.slow
 def test_the_same_classifier_would_find_a_mimic_that_is_drawn_otherwise() -> None:
     assert patch_auroc(dimmer=0.5) > 0.7
 
@@ -105,6 +107,7 @@ def cohort() -> tuple[np.ndarray, ...]:
     return np.stack([segment_burden_of(case) for case in cases]), flat(fresh), flat(stale)
 
 
+@pytest.mark.slow
 def test_a_stale_ecg_tells_nothing_of_the_scar_of_today(cohort: tuple[np.ndarray, ...]) -> None:
     """A regression trained on fresh ECGs has power on fresh ones and none on stale ones."""
     burden, fresh, stale = cohort

@@ -54,6 +54,7 @@ def deployed(run: Path) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_every_fold_and_the_run_on_all_leave_a_model(run: Path) -> None:
     for folder in (run, run / "fold0", run / "fold1"):
         trained = load_checkpoint(folder / "model.pt")
@@ -66,6 +67,7 @@ def test_every_fold_and_the_run_on_all_leave_a_model(run: Path) -> None:
     assert sorted(row for fold in folds for row in fold["test"]) == list(range(1, CASES + 1))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again(table: Path, run: Path) -> None:
     models = [run / "model.pt", run / "fold0" / "model.pt"]
     before = [model.stat().st_mtime_ns for model in models]
@@ -73,6 +75,7 @@ def test_a_finished_run_is_not_trained_again(table: Path, run: Path) -> None:
     assert [model.stat().st_mtime_ns for model in models] == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("--folds", "3"), ("--folds", "2", "--seed", "9")])
 def test_a_run_folder_belongs_to_one_recipe(
     table: Path, run: Path, options: tuple[str, ...], capsys: pytest.CaptureFixture
@@ -81,6 +84,7 @@ def test_a_run_folder_belongs_to_one_recipe(
     assert "another recipe" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_folder_belongs_to_one_table(
     table: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -97,6 +101,7 @@ def test_a_run_folder_belongs_to_one_table(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_patients_are_read_once(table: Path, run: Path) -> None:
     kept = sorted((run / "patients").glob("*.npz"))
     assert len(kept) == CASES
@@ -104,6 +109,7 @@ def test_patients_are_read_once(table: Path, run: Path) -> None:
         assert content["pixels"].shape == content["labels"].shape
 
 
+@pytest.mark.slow
 def test_what_is_deployed_runs_and_says_what_it_is(table: Path, deployed: Path) -> None:
     model = Model.load(deployed / "model.onnx")
     assert "shifted digital twin" in model.metadata.training_data
@@ -121,6 +127,7 @@ def test_what_is_deployed_runs_and_says_what_it_is(table: Path, deployed: Path) 
     assert infer([*arguments, "--model", str(deployed / "model.onnx"), "-o", str(out)]) == 0
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten_or_half_written(run: Path, deployed: Path, tmp_path: Path) -> None:
     before = (deployed / "MODEL_CARD.md").read_bytes()
     assert main(["deploy", str(run), "-o", str(deployed)]) == 6
@@ -129,6 +136,7 @@ def test_nothing_is_overwritten_or_half_written(run: Path, deployed: Path, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_folds_are_scored_with_all_heads(table: Path, run: Path, deployed: Path) -> None:
     out = run.parent / "report"
     models = ["--model", str(deployed / "model.onnx"), "--folds", str(run)]
@@ -142,6 +150,7 @@ def test_folds_are_scored_with_all_heads(table: Path, run: Path, deployed: Path)
     assert "Fusion without atlas" in (out / "score.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_patients_of_unfinished_folds_are_left_out(
     table: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -161,6 +170,7 @@ def test_patients_of_unfinished_folds_are_left_out(
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_a_model_file_is_trained_further(table: Path, run: Path, deployed: Path) -> None:
     """From the deployed file, and its stages say what too few pairs do."""
     further = run.parent / "further"

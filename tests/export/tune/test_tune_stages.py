@@ -33,8 +33,9 @@ RECIPE = recipe_of({
     "network": {"fine_widths": [8, 8, 12, 12, 16], "localiser_widths": [4, 8, 8, 8, 8]},
 })  # fmt: skip
 SETTINGS = TuneSettings(
-    twin_share=0.0, image_steps=2, image_batch=4, check_every=1, fusion_steps=2, recipe=RECIPE
-)
+    twin_share=0.0, image_steps=2, scratch_steps=2, image_batch=4, check_every=1, fusion_steps=2,
+    recipe=RECIPE,
+)  # fmt: skip
 CPU = torch.device("cpu")
 
 

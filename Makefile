@@ -12,11 +12,8 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constr
 
 # What the tests of the shipped packages are, beside those that need torch. Not tests/web, which hold
 # another language against the same results. Not test_openapi.py: the schemathesis that passes it, a
-# tool of the tests, needs newer tools than the lowest of the others. Not those of the repository
-# itself (lanes, layout, licences, words of the installation), which no release of another changes.
-SHIPPED_TESTS = $(filter-out $(HOUSE_TESTS),$(wildcard tests/runtime tests/infer tests/node tests/mrd \
-    tests/cohort tests/fuzz tests/test_*.py))
-HOUSE_TESTS = tests/test_lanes.py tests/test_layout.py tests/test_supply.py tests/test_install.py
+# tool of the tests, needs newer tools than the lowest of the others.
+SHIPPED_TESTS = $(wildcard tests/runtime tests/infer tests/node tests/mrd tests/cohort tests/fuzz tests/test_*.py)
 NOT_AT_LOWEST = --ignore=tests/node/test_openapi.py
 # Of their slow tests those that an older release can break: clusters of the lowest Ray. Kill loops,
 # fuzzing, hosts in C++ and JavaScript and memory over many runs hold our own code against itself, and
@@ -25,10 +22,11 @@ SHIPPED_SLOW_TESTS = $(wildcard tests/cohort)
 # What the bill of materials is of: all that is deployed without a GPU; tensorrt-rtx … may be added.
 SBOM_EXTRAS ?= openvino,compressed,ecg-formats,pdf,node,dicomweb,mrd,cohort
 
-# Tests at a time. More than there are cores make no test faster.
-JOBS ?= 2
+# Tests at a time, where there are two cores: of servers half wait. The long ones compute.
+JOBS ?= 3
+SLOW_JOBS ?= 2
 # By files, as the tests of one share what takes longest: a training, a server, a build.
-PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=10
+PARALLEL = --dist loadfile --no-loadscope-reorder --durations=10
 # The files that hold marked tests, as $(call marked,MARK,TESTS): a lane of few tests need not import
 # all others. The longest come first, so that no core waits for one of them in the end.
 found = $(shell grep -rlE 'mark\.$(1)\b' --include='test_*.py' $(or $(2),tests) | sort -r)
@@ -38,11 +36,11 @@ marked = $(or $(strip $(call long_first,$(call found,$(1),$(2)))),$(2))
 # $(call slow,PYTHON): several at a time, then one by one those that measure the machine or need all of
 # it. CONTRIBUTING.md says what the marks mean.
 define fast
-OMP_NUM_THREADS=1 $(1) -m pytest $(PARALLEL) -m "not slow and not serial" $(3) $(2)
-$(1) -m pytest --durations=10 -m "not slow and serial" $(call marked,serial,$(2))
+OMP_NUM_THREADS=1 $(1) -m pytest -n $(JOBS) $(PARALLEL) -m "not slow and not serial" $(3) $(2)
+$(1) -m pytest --durations=10 -m "not slow and serial" $(3) $(call marked,serial,$(2))
 endef
 define slow
-OMP_NUM_THREADS=1 $(1) -m pytest $(PARALLEL) -m "slow and not serial" $(call marked,slow)
+OMP_NUM_THREADS=1 $(1) -m pytest -n $(SLOW_JOBS) $(PARALLEL) -m "slow and not serial" $(call marked,slow)
 $(1) -m pytest --durations=10 -m "slow and serial" $(call marked,serial)
 endef
 

@@ -268,11 +268,11 @@ def run_graph(
 
 def test_evaluate_writes_tables_and_pictures(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "report"
-    command = ["evaluate", str(checkpoint), "--out", str(out), "--cases", "4"]
+    command = ["evaluate", str(checkpoint), "--out", str(out), "--cases", "2"]
     assert main(command) == 0
     results = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
     assert results["tau_days"][0] == pytest.approx(480.0, rel=1e-4)
-    assert results["clinical"]["no_ecg_is_image_only"] == 4
+    assert results["clinical"]["no_ecg_is_image_only"] == 2
     text = (out / "evaluation.md").read_text(encoding="utf-8")
     assert "| TAFF |" in text and "AHA-17 voxel accuracy" in text
     names = {path.name for path in out.glob("*.png")}
@@ -287,10 +287,10 @@ def test_evaluate_writes_tables_and_pictures(checkpoint: Path, tmp_path: Path) -
     kept = [
         path for path in out.rglob("*") if path.suffix in (".npz", ".json") and path.parent != out
     ]
-    assert len(kept) == 2 * 4 + 2
+    assert len(kept) == 2 * 2 + 2
     before = [path.stat().st_mtime_ns for path in kept]
-    again = measure(checkpoint, "clinical", 4, MIN_SCAR_ML, out)
-    assert [row["gap_days"] for row in again] == [gap_of("clinical", k)[0] for k in range(4)]
+    again = measure(checkpoint, "clinical", 2, MIN_SCAR_ML, out)
+    assert [row["gap_days"] for row in again] == [gap_of("clinical", k)[0] for k in range(2)]
     assert [path.stat().st_mtime_ns for path in kept] == before
 
 

@@ -43,7 +43,9 @@ right = "rv"
 LABELS = {"background": 0, "pool": 1, "muscle": 2, "infarct": 3, "right": 4}
 KINDS = ("PlainConvUNet", "ResidualEncoderUNet")
 TILES = {"ResidualEncoderUNet": ("2", "3")}
-TILED = pytest.mark.parametrize("exported", list(TILES), indirect=True)
+RESIDUAL = pytest.param("ResidualEncoderUNet", marks=pytest.mark.slow)
+"""Its export takes as long as that of the plain network, and shares all but blocks and tiles."""
+TILED = pytest.mark.parametrize("exported", [RESIDUAL], indirect=True)
 ANY_NUMBER = pytest.mark.parametrize("exported", ["PlainConvUNet"], indirect=True)
 """Fixed, as TensorRT wants them; 235 × 268 mm with the plan's patch of 112 × 96 at 1.4 mm."""
 IMPORTED = ["conv_op", "norm_op", "dropout_op", "nonlin"]
@@ -117,7 +119,7 @@ def build(folder: Path, plans: dict[str, Any]) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=["PlainConvUNet", RESIDUAL])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: Any, plans: Any) -> Path:
     folder = build(tmp_path_factory.mktemp("nn") / "model", plans[request.param])
     command = ["nnunet", str(folder), "-o", str(folder / "m.onnx"), "--cases", "1"]
@@ -218,7 +220,10 @@ def test_a_field_beyond_the_tiles_is_refused_with_both_sizes(exported: Path) -> 
 
 @pytest.mark.parametrize(
     ("exported", "work"),
-    [("PlainConvUNet", "GFLOP a tile; how many"), ("ResidualEncoderUNet", "GFLOP for 12 × 256")],
+    [
+        ("PlainConvUNet", "GFLOP a tile; how many"),
+        pytest.param(*RESIDUAL.values, "GFLOP for 12 × 256", marks=pytest.mark.slow),
+    ],
     indirect=["exported"],
 )
 def test_inspection_knows_the_work_and_no_time_constant(

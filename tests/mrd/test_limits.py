@@ -163,7 +163,7 @@ def test_a_client_that_reads_only_at_its_end(server: Any, mrd_factory: ModuleTyp
 
 def test_silence_is_ended_and_the_next_is_served(mrd_factory: ModuleType, tmp_path: Path) -> None:
     """Two sessions at most: a third is told so; silent ones are ended; SIGTERM waits for none."""
-    server = mrd_factory.make_server(tmp_path, "--sessions", "2", "--idle-s", "3")
+    server = mrd_factory.make_server(tmp_path, "--sessions", "2", "--idle-s", "5")
     server.start()
     try:
         silent = [mrd_factory.Client(server.port) for _ in range(2)]
@@ -172,6 +172,7 @@ def test_silence_is_ended_and_the_next_is_served(mrd_factory: ModuleType, tmp_pa
         assert "as many sessions are under way as may be" in third.text
         for client in silent:
             assert "the client has sent nothing for too long" in client.wait().text
+        server.wait_for(lambda: len(server.events("session_ended")) == 2)  # their places are free
         mrd_factory.Client(server.port).send(mrd_factory.header())
         server.wait_for(lambda: len(server.events("session_started")) == 3)
         assert server.stop() == 0

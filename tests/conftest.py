@@ -43,6 +43,18 @@ settings.load_profile("scarseg")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_core_each() -> Iterator[None]:
+    """Tests that run beside others compute on one core where they do not ask for more: threads of
+    ONNX Runtime that wait for work spin, in the time of the others."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            for provider in ("onnxruntime", "openvino"):
+                place = f"scarseg_runtime.providers.{provider}.session.usable_cores"
+                patch.setattr(place, lambda: 1)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real MRI and ECG files that stands beside a checkout, never inside it."""

@@ -49,7 +49,7 @@ REAL_ECGS = {
 
 @pytest.fixture(scope="module")
 def segmenter() -> Segmenter:
-    return Segmenter.from_model(threads=2)
+    return Segmenter.from_model()
 
 
 @pytest.fixture(scope="module")

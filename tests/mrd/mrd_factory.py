@@ -31,7 +31,7 @@ from ismrmrd.xsd import CreateFromDocument
 from scarseg_infer.demo import DEMO_STUDY
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT_S = 120.0
+WAIT_S = 180.0
 HEADER = """<?xml version="1.0"?>
 <ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
   <subjectInformation><patientName>SECRET^NAME</patientName><patientID>{patient}</patientID>

@@ -45,7 +45,7 @@ from scarseg_infer.node.queue.received import Queue, Study
 from scarseg_infer.node.queue.storage import Storage
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT_S = 60.0
+WAIT_S = 180.0
 SOON_QUIET = "quiet_s = 0.3"
 """Contents of [study] for a node that gets each study in one association. Where image and ECG come
 in two, the default of :func:`make_node` leaves time between them."""

@@ -198,6 +198,8 @@ class Proxy:
         self.held = threading.Event()
         """Set once something of an answer was held back."""
         self._target = target_port
+        self.silent = threading.Event()
+        """Set once that was so with a limit of 0, and not ``held``."""
         self._listening = socket.create_server(("127.0.0.1", port))
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -230,10 +232,11 @@ class Proxy:
             while data := server.recv(1 << 16):
                 peer.sendall(data[:left])
                 if len(data) > left:
-                    self.held.set()
                     if self.limit:
+                        self.held.set()
                         _end(server)
                         break
+                    self.silent.set()
                 left = max(0, left - len(data))
         if self.limit:
             _end(peer)

@@ -12,6 +12,7 @@ from scarseg_bench.cases import Case
 from scarseg_runtime.cores import usable_cores
 from scarseg_runtime.edited_text import read_json
 from scarseg_runtime.errors import OutputError, ScarsegError, UsageError
+from scarseg_runtime.providers.registry import computes_bf16
 from scarseg_runtime.version import __version__
 
 
@@ -134,12 +135,8 @@ def _more(settings: Any) -> dict[str, Any]:
     from scarseg_bench import profile
     from scarseg_bench.peers import AUTOCAST, EAGER
 
-    ways = (
-        ("openvino", "fp32"),
-        ("cpu", "fp32"),
-        (f"pytorch {EAGER}", ""),
-        (f"pytorch {AUTOCAST}", ""),
-    )
+    ways = [("openvino", "fp32"), ("cpu", "fp32"), (f"pytorch {EAGER}", "")]
+    ways += [(f"pytorch {AUTOCAST}", "")] if computes_bf16() else []
     return {"scaling": _scaling(ways, settings), "profile": profile.profile(settings.threads)}
 
 
@@ -150,8 +147,9 @@ def _roofline(rows: list[dict[str, Any]], threads: int, case: Case) -> dict[str,
     from scarseg_bench.rows import NETWORK
 
     work = network_gflop(case)
-    single, half = (peak_gflops(threads, kind) for kind in (torch.float32, torch.bfloat16))
-    fast = max(single, half)  # a CPU without BF16 arithmetic emulates it, more slowly
+    single = peak_gflops(threads, torch.float32)
+    half = peak_gflops(threads, torch.bfloat16) if computes_bf16() else None
+    fast = max(single, half or 0.0)
     reached = {
         row["name"]: work / (row["p50_ms"] / 1000.0) / (fast if "bf16" in row["name"] else single)
         for row in rows
@@ -198,7 +196,7 @@ def as_text(document: dict[str, Any]) -> str:
         "bundled demonstration.",
         table(document["rows"]),
         f"\nNetwork: {roof['network_gflop']:.1f} GFLOP a stack; matrix products here reach "
-        f"{roof['fp32_gflops']:.0f} GFLOP/s in FP32, {roof['bf16_gflops']:.0f} in BF16. Reached: "
+        f"{roof['fp32_gflops']:.0f} GFLOP/s in FP32{_half_rate(roof['bf16_gflops'])}. Reached: "
         + ", ".join(f"{n} {100 * f:.0f} %" for n, f in roof["fraction_of_peak"].items()),
     ]
     if memory := document.get("memory"):
@@ -214,6 +212,10 @@ def as_text(document: dict[str, Any]) -> str:
         lines += ["|---" * (1 + len(_scaled_names(document))) + "|"]
         lines += _scaling_lines(document["scaling"])
     return "\n".join(lines)
+
+
+def _half_rate(gflops: float | None) -> str:
+    return "" if gflops is None else f", {gflops:.0f} in BF16"
 
 
 def _scaled_names(document: dict[str, Any]) -> list[str]:

@@ -48,7 +48,8 @@ class ColdStart:
         out = str(Path(folder) / "out")
         if self._row.way == REFERENCE:
             return ["scarseg_bench.peers", out]
-        return ["scarseg_infer.cli", "--demo", "-q", "-o", out, "--provider", self._row.precision]
+        words = self._row.name.split()[1:]  # of the command line, as the table shows them
+        return ["scarseg_infer.cli", "--demo", "-q", "-o", out, *words]
 
 
 def _run(*arguments: str) -> str:

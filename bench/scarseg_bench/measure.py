@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -71,11 +72,13 @@ class Settings:
 
 
 def measure(rows: list[Row], settings: Settings) -> None:
-    """Fill ``rows`` in, scope by scope."""
+    """Fill ``rows`` in, scope by scope; what takes long to get ready after all scopes, where it
+    takes time from no other."""
     arrays = case_arrays(settings.case)
     load = Load(busy_s, usable_cores())
-    for scope in SCOPES:
-        mine = [row for row in rows if row.scope == scope and row.error is None]
+    able = [row for row in rows if row.error is None]
+    for late, scope in product((False, True), SCOPES):
+        mine = [row for row in able if row.scope == scope and row.late == late]
         if not mine:
             continue
         name = reference_of(scope)
@@ -154,7 +157,7 @@ def _scope(
                     runner.stop()
         except BrokenError as error:
             row.error, row.rounds = str(error), []
-        row.no_ratio = why_no_ratio(row.rounds)
+        row.no_ratio = row.other_work or why_no_ratio(row.rounds)
     try:
         last = burst(reference, plan)
     except BrokenError as error:

@@ -25,7 +25,7 @@ def peak_gflops(threads: int, dtype: torch.dtype) -> float:
         start = time.perf_counter()
         first @ second
         best = min(best, time.perf_counter() - start)
-        if time.perf_counter() - began > LONGEST_S:  # BF16 without instructions for it
+        if time.perf_counter() - began > LONGEST_S:
             break
     return 2 * SIZE**3 / best / 1e9
 

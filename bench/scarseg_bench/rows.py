@@ -7,19 +7,20 @@ from dataclasses import dataclass, field
 from scarseg_bench.gpu_peers import GPU_WAYS, REFERENCE_WAY, torch_cuda_missing
 from scarseg_bench.nnunet_peer import NNUNET, missing
 from scarseg_bench.pairing import Round
-from scarseg_bench.peers import COMPILED, EAGER, WAYS
+from scarseg_bench.peers import AUTOCAST, COMPILED, EAGER, WAYS
 from scarseg_bench.worker import WITHOUT_GRAPH
 from scarseg_infer.models import model_path
 from scarseg_runtime.model_file.gates import passes
 from scarseg_runtime.model_file.read import with_half_variant
 from scarseg_runtime.providers.gpu import nvidia_gpu
-from scarseg_runtime.providers.registry import Candidate, candidates
+from scarseg_runtime.providers.registry import NO_BF16, Candidate, candidates, computes_bf16
 
 NETWORK, STUDY, COLD, GPU = "network", "warm study", "cold process", "network on the GPU"
 SCOPES = (GPU, NETWORK, STUDY, COLD)
 REFERENCE = f"pytorch {EAGER}"
 GPU_REFERENCE = f"pytorch cuda {REFERENCE_WAY}"
 OURS = "scarseg-infer --provider"
+OURS_JSON = "scarseg-infer --only json --provider"
 
 
 @dataclass
@@ -35,6 +36,10 @@ class Row:
     """Bursts of runs, each beside one of the reference."""
     no_ratio: str | None = None
     """Reason that its times are not compared with the reference's."""
+    other_work: str | None = None
+    """Difference between its work and the reference's, where there is one: it has no ratio."""
+    late: bool = False
+    """True where it takes long to get ready, so that it is begun after all others."""
     load_s: float | None = None
     first_s: float | None = None
     peak_rss_mb: float | None = None
@@ -77,23 +82,29 @@ def reference_of(scope: str) -> str:
 
 
 def all_rows() -> list[Row]:
-    """Every way in every scope; those that cannot run here carry the reason. What takes longest to
-    get ready comes last, where time may have run out."""
+    """Every way in every scope; those that cannot run here carry the reason."""
     with model_path(None) as path:
         found = candidates(with_half_variant(path))
     rows = _gpu_rows(found)
-    rows += [Row(NETWORK, f"pytorch {way}", "") for way in WAYS if way != COMPILED]
+    rows += [_pytorch(NETWORK, way) for way in WAYS]
     rows += [
         Row(NETWORK, c.provider.name, c.precision, error=c.unusable)
         for c in found
         if not c.provider.needs_gpu
     ]
     # Compiling takes minutes; what it gains shows in the network's own table.
-    rows += [Row(STUDY, f"pytorch {way}", "") for way in WAYS if way != COMPILED]
+    rows += [_pytorch(STUDY, way) for way in WAYS if way != COMPILED]
     rows += [Row(STUDY, c.provider.name, c.precision, error=c.unusable) for c in found]
     rows += [Row(COLD, REFERENCE, ""), Row(COLD, OURS, "auto"), Row(COLD, OURS, "cpu")]
-    rows.append(Row(STUDY, NNUNET, "", error=missing()))
-    return [*rows, Row(NETWORK, f"pytorch {COMPILED}", "")]
+    fewer = "it writes one file, the reference eight"
+    rows.append(Row(COLD, OURS_JSON, "cpu", other_work=fewer))
+    return [*rows, Row(STUDY, NNUNET, "", error=missing())]
+
+
+def _pytorch(scope: str, way: str) -> Row:
+    """PyTorch on the CPU. Without instructions for BF16 it emulates them, for minutes."""
+    error = NO_BF16 if way == AUTOCAST and not computes_bf16() else None
+    return Row(scope, f"pytorch {way}", "", error=error, late=way == COMPILED)
 
 
 def _gpu_rows(found: list[Candidate]) -> list[Row]:

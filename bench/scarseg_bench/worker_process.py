@@ -79,6 +79,7 @@ class RowProcess:
             self._pipe.send("stop")
         self._process.join(10)
         if self._process.is_alive():
+            self._signal("SIGKILL")  # with the compilers that it may have started
             self._process.kill()
 
     def _signal(self, name: str) -> None:

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from scarseg_bench import measure as measuring
-from scarseg_bench.measure import Budget, _scope
+from scarseg_bench.cases import Case
+from scarseg_bench.measure import Budget, Settings, _scope
 from scarseg_bench.numbers import summary
 from scarseg_bench.pairing import BrokenError, Load, Plan, Run, burst, paired
+from scarseg_bench.peers import COMPILED
 from scarseg_bench.processor_time import busy_s, ended_children_s, group_cpu_s
-from scarseg_bench.rows import NETWORK, REFERENCE, Row
+from scarseg_bench.rows import COLD, GPU, NETWORK, REFERENCE, STUDY, Row, all_rows
 from scarseg_bench.worker_process import RowProcess
 
 PLAN = Plan(rounds=3, shortest_s=0.5, most=8, fewest=2)
@@ -156,6 +158,36 @@ def test_a_reference_that_fails_leaves_nothing_to_compare_with() -> None:
     assert all("no memory" in str(row.error) for row in rows)
 
 
+def test_other_work_has_no_ratio() -> None:
+    world = World()
+    rows = [Row(NETWORK, REFERENCE, ""), Row(NETWORK, "cpu", "", other_work="one file, not eight")]
+    runners = {row.name: Fake(world, row.name, 0.4) for row in rows}
+    _scope(rows[0], rows[1:], lambda row: runners[row.name], PLAN, Budget(None), world.load())
+    found = summary(rows[1])
+    assert found["no_ratio"] == "one file, not eight" and found["p50_ms"] == pytest.approx(400.0)
+    assert "times_faster" not in found and summary(rows[0])["times_faster"] == 1.0
+
+
+def test_what_takes_long_to_get_ready_is_measured_after_all_scopes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing that is quick goes without a number because torch.compile took the time."""
+    order: list[tuple[str, str, list[str]]] = []
+
+    def seen(base: Row, others: list[Row], *rest: object) -> None:
+        order.append((base.scope, base.name, [row.name for row in others]))
+
+    monkeypatch.setattr(measuring, "case_arrays", lambda case: {})
+    monkeypatch.setattr(measuring, "_warm_scope", seen)
+    monkeypatch.setattr(measuring, "_cold_scope", seen)
+    rows = [row for row in all_rows() if not row.way.startswith("nnunet")]
+    measuring.measure(rows, Settings(PLAN, 2, Case(), Budget(None)))
+    assert [scope for scope, _, _ in order if scope != GPU] == [NETWORK, STUDY, COLD, NETWORK]
+    assert order[-1] == (NETWORK, REFERENCE, [f"pytorch {COMPILED}"])
+    earlier = [name for *_, names in order[:-1] for name in names]
+    assert f"pytorch {COMPILED}" not in earlier
+
+
 def test_nothing_is_begun_when_time_is_over() -> None:
     now = [0.0]
     budget = Budget(4.0, lambda: now[0])
@@ -205,7 +237,7 @@ def test_the_name_of_a_process_may_hold_anything(tmp_path: Path) -> None:
 @linux
 def test_a_rows_process_is_stopped_with_its_threads_and_wakes() -> None:
     """ONNX Runtime for real; a stopped process takes no processor time."""
-    from scarseg_bench.cases import Case, case_arrays
+    from scarseg_bench.cases import case_arrays
 
     row = Row(NETWORK, "cpu", "fp32")
     process = RowProcess(row, case_arrays(Case(2, 64, 64)), 2)

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scarseg_bench.cli import main
+from scarseg_bench.cli import as_text, main
+from scarseg_bench.cold_start import ColdStart
 from scarseg_bench.machine import GPU_FACTS, gpu_facts
 from scarseg_bench.numbers import slope_mb_per_100, summary
 from scarseg_bench.pairing import Round, Run
+from scarseg_bench.peers import AUTOCAST
 from scarseg_bench.report import compare, short_table, table, write
 from scarseg_bench.rows import COLD, GPU, GPU_REFERENCE, NETWORK, REFERENCE, STUDY, Row, all_rows
 
@@ -113,6 +115,34 @@ def test_every_provider_has_a_row_where_it_belongs() -> None:
     for way in ("tensorrt", "tensorrt-rtx", "cuda"):
         assert {(GPU, way), (STUDY, way)} <= names
     assert {(COLD, REFERENCE), (GPU, GPU_REFERENCE)} <= names
+
+
+def test_bf16_is_not_emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch computes BF16 on any CPU; without instructions for it that takes minutes."""
+    for able in (True, False):
+        monkeypatch.setattr("scarseg_bench.rows.computes_bf16", lambda able=able: able)
+        found = [one for one in all_rows() if one.name == f"pytorch {AUTOCAST}"]
+        assert {one.scope for one in found} == {NETWORK, STUDY}
+        assert [one.error is None for one in found] == [able] * 2
+    text = table([summary(one) for one in found])
+    assert f"| pytorch {AUTOCAST} | this CPU has neither AMX nor AVX512-BF16 |" in text
+
+
+def test_the_rate_of_bf16_is_told_where_there_is_one() -> None:
+    document = {"machine": MACHINE, "stack": [12, 256, 216], "threads": 2, "rows": [],
+                "roofline": {"network_gflop": 12.0, "fp32_gflops": 187.0, "bf16_gflops": None,
+                             "fraction_of_peak": {}}}  # fmt: skip
+    assert "187 GFLOP/s in FP32. Reached" in as_text(document)
+    document["roofline"] |= {"bf16_gflops": 417.0}
+    assert "187 GFLOP/s in FP32, 417 in BF16. Reached" in as_text(document)
+
+
+def test_what_does_less_work_is_not_compared() -> None:
+    """One file against eight; its command line is the one that the table shows."""
+    (found,) = (one for one in all_rows() if one.other_work)
+    assert found.scope == COLD and "--only json" in found.name
+    command = ColdStart(found)._module("folder")
+    assert command[-4:] == ["--only", "json", "--provider", "cpu"]
 
 
 def test_gpu_facts_are_those_of_the_first_card() -> None:

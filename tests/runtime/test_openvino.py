@@ -25,7 +25,7 @@ from scarseg_runtime.providers import cache_place
 from scarseg_runtime.providers.openvino import session as openvino_session
 from scarseg_runtime.providers.openvino.api import import_openvino
 from scarseg_runtime.providers.openvino.session import OpenvinoSession
-from scarseg_runtime.providers.registry import _computes_bf16
+from scarseg_runtime.providers.registry import computes_bf16
 from scarseg_runtime.taff import decide
 
 if find_spec("openvino") is None:
@@ -129,7 +129,7 @@ def test_bf16_is_never_claimed_where_fp32_is_computed() -> None:
     """OpenVINO takes the wish for BF16 on any processor, and computes in FP32 on most."""
     with model_path(None) as path:
         chosen = Model.load(path, "cpu").chosen.model
-    if _computes_bf16():
+    if computes_bf16():
         OpenvinoSession.open(chosen, "bf16", 1)
     else:
         with pytest.raises(ProviderError, match="does not compute in bf16"):

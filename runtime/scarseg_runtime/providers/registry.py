@@ -51,6 +51,8 @@ PROVIDERS: Final = (
 
 CPU: Final = "cpu"
 
+NO_BF16: Final = "this CPU has neither AMX nor AVX512-BF16"
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -109,8 +111,8 @@ def candidates(models: Iterable[ModelFile]) -> list[Candidate]:
         missing = unusable_reason(provider)
         for precision in provider.precisions:
             unusable = missing
-            if unusable is None and precision == "bf16" and not _computes_bf16():
-                unusable = "this CPU has neither AMX nor AVX512-BF16"
+            if unusable is None and precision == "bf16" and not computes_bf16():
+                unusable = NO_BF16
             stored = "fp32" if precision == "bf16" else precision
             for model in files:
                 if model.metadata.precision == stored:
@@ -196,7 +198,7 @@ def _has_cuda_build() -> bool:
     return any(folder.glob("*onnxruntime_providers_cuda*"))
 
 
-def _computes_bf16() -> bool:
+def computes_bf16() -> bool:
     """True where the processor multiplies in BF16; Windows does not tell, so not there."""
     flags = _cpu_facts().split()
     return "amx_bf16" in flags or "avx512_bf16" in flags

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from scarseg_infer.write.words import RESEARCH_USE
 
@@ -88,14 +89,20 @@ def text(
     halo: Colour | None = None,
 ) -> float:
     """Draw words, on an image with a dark or light halo, and return their width in pixels."""
-    from PIL import ImageFont
-
-    font = ImageFont.load_default(size)
+    font = _font(size)
     draw.text(
         place, words, fill=colour, font=font, anchor=anchor,
         stroke_width=0 if halo is None else 1, stroke_fill=halo,
     )  # fmt: skip
     return float(draw.textlength(words, font=font))
+
+
+@cache
+def _font(size: float) -> Any:
+    """Pillow's own font: unpacked once, which takes as long as drawing the words."""
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
 
 
 def shrink(image: Image, factor: int) -> Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from scarseg_infer.write.report.drawing import (
     INK,
     PAPER,
     SCAR,
-    Colour,
     footer,
     headline,
     shrink,
@@ -39,6 +38,8 @@ MIN_WIDTH: Final = 760
 _FINE: Final = 2
 """Tiles are drawn so many times too large and then reduced."""
 _GAP, _TOP, _BOTTOM = 6, 66, 46
+_REACH: Final = 3
+"""Pixels of the slice around a mask that its smooth enlargement may reach (two), and one more."""
 
 
 def overlay_image(result: ScarResult) -> Image:
@@ -124,25 +125,56 @@ class Frame:
         return cls(((top + bottom) / 2, (left + right) / 2), max(sides), spacing_mm, turn_deg)
 
     def enlarged(
-        self, values: NDArray[np.float32] | NDArray[np.bool_], side: int
-    ) -> NDArray[np.float64]:
-        """A slice in a square of ``side`` pixels, smooth and true to shape; 0 where it ends."""
+        self,
+        values: NDArray[np.float32] | NDArray[np.bool_],
+        side: int,
+        part: tuple[slice, slice] | None = None,
+    ) -> NDArray[np.float32]:
+        """A slice in a square of ``side`` pixels, smooth and true to shape; 0 where it ends. Of
+        ``part`` alone where only these rows and columns of the square are wanted."""
         from PIL import Image as PillowImage
 
+        rows, columns = part or (slice(0, side), slice(0, side))
+        across, down = self._steps(side)
+        half = side / 2
+        back = []
+        for (along_row, along_column), middle in ((across, self.centre[1]), (down, self.centre[0])):
+            start = along_row * (columns.start - half) + along_column * (rows.start - half)
+            back += [along_row, along_column, middle + start]
+        source = PillowImage.fromarray(np.ascontiguousarray(values, np.float32))
+        turned = source.transform(
+            (columns.stop - columns.start, rows.stop - rows.start),
+            PillowImage.Transform.AFFINE, back, PillowImage.Resampling.BICUBIC,
+        )  # fmt: skip
+        return np.asarray(turned, np.float32)
+
+    def part_of(self, mask: NDArray[np.bool_], side: int) -> tuple[slice, slice] | None:
+        """Rows and columns of the square that ``mask`` lies in, with room around it; None where
+        nothing of it is seen."""
+        rows, columns = (np.nonzero(mask.any(axis=axis))[0] for axis in (1, 0))
+        if rows.size == 0:
+            return None
+        inverse = np.linalg.inv(np.array(self._steps(side)))
+        corners = np.array(
+            [
+                inverse @ (column - self.centre[1], row - self.centre[0])
+                for row in (rows[0] - _REACH, rows[-1] + 1 + _REACH)
+                for column in (columns[0] - _REACH, columns[-1] + 1 + _REACH)
+            ]
+        )
+        low = np.clip(np.floor(corners.min(axis=0) + side / 2), 0, side).astype(int)
+        high = np.clip(np.ceil(corners.max(axis=0) + side / 2), 0, side).astype(int)
+        if (low >= high).any():
+            return None
+        return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
+
+    def _steps(self, side: int) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Columns, then rows, of the slice that one pixel to the right and one down in the square
+        stand for."""
         scale, turn = self.side_mm / side, math.radians(self.turn_deg)
         cosine, sine = math.cos(turn) * scale, math.sin(turn) * scale
         row_mm, column_mm = self.spacing_mm
-        across, down = (cosine / column_mm, sine / column_mm), (-sine / row_mm, cosine / row_mm)
-        half = side / 2
-        back = (
-            *across, self.centre[1] - half * sum(across),
-            *down, self.centre[0] - half * sum(down),
-        )  # fmt: skip
-        source = PillowImage.fromarray(np.ascontiguousarray(values, np.float32))
-        turned = source.transform(
-            (side, side), PillowImage.Transform.AFFINE, back, PillowImage.Resampling.BICUBIC
-        )
-        return np.asarray(turned, np.float64)
+        return (cosine / column_mm, sine / column_mm), (-sine / row_mm, cosine / row_mm)
 
 
 def _tile(
@@ -157,32 +189,54 @@ def _tile(
 
     side = TILE * _FINE
     scaled = np.clip((pixels - grey[0]) / max(grey[1] - grey[0], 1e-6), 0, 1)
-    canvas = np.repeat(frame.enlarged(scaled, side)[:, :, None] * 255.0, 3, axis=2)
-    ventricle, scar = np.isin(labels, LEFT_VENTRICLE), labels == Label.SCAR
-    scar_area = frame.enlarged(scar, side) > 0.5
-    canvas[scar_area] = 0.72 * canvas[scar_area] + 0.28 * np.array(SCAR, np.float64)
-    for mask, colour in (
-        (ventricle, EPICARDIUM),
-        (labels == Label.LV_CAVITY, ENDOCARDIUM),
-        (image_only, IMAGE_ONLY),
-        (scar, SCAR),
-    ):
-        _paint_edge(canvas, frame.enlarged(mask, side) > 0.5, colour)
-    tile = PillowImage.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
-    return shrink(tile, _FINE)
+    shades = frame.enlarged(scaled, side) * 255.0
+    canvas = np.repeat(_bytes(shades)[:, :, None], 3, axis=2)
+    areas = [
+        (_Area.of(mask, frame, side), colour)
+        for mask, colour in (
+            (np.isin(labels, LEFT_VENTRICLE), EPICARDIUM),
+            (labels == Label.LV_CAVITY, ENDOCARDIUM),
+            (image_only, IMAGE_ONLY),
+            (labels == Label.SCAR, SCAR),
+        )
+    ]
+    if scar := areas[-1][0]:
+        filled = 0.72 * shades[scar.part][scar.inside][:, None] + 0.28 * np.array(SCAR, np.float64)
+        canvas[scar.part][scar.inside] = _bytes(filled)
+    for area, colour in areas:
+        if area:
+            canvas[area.part][area.edge()] = colour
+    return shrink(PillowImage.fromarray(canvas), _FINE)
 
 
-def _paint_edge(canvas: NDArray[np.float64], area: NDArray[np.bool_], colour: Colour) -> None:
-    """The inner edge of an area, three fine pixels wide."""
-    core = area.copy()
-    for _ in range(3):
-        inner = core.copy()
-        inner[1:] &= core[:-1]
-        inner[:-1] &= core[1:]
-        inner[:, 1:] &= core[:, :-1]
-        inner[:, :-1] &= core[:, 1:]
-        core = inner
-    canvas[area & ~core] = colour
+def _bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class _Area:
+    """An area of a tile, known only in the part of it that holds some: most of a tile is none."""
+
+    part: tuple[slice, slice]
+    inside: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_], frame: Frame, side: int) -> _Area | None:
+        """The area of a mask of a slice; None where nothing of it is seen."""
+        part = frame.part_of(mask, side)
+        return part and cls(part, frame.enlarged(mask, side, part) > 0.5)
+
+    def edge(self) -> NDArray[np.bool_]:
+        """The inner edge, three fine pixels wide; none where the tile cuts the area."""
+        core = self.inside.copy()
+        for _ in range(3):
+            inner = core.copy()
+            inner[1:] &= core[:-1]
+            inner[:-1] &= core[1:]
+            inner[:, 1:] &= core[:, :-1]
+            inner[:, :-1] &= core[:, 1:]
+            core = inner
+        return self.inside & ~core
 
 
 def heart_window(

@@ -219,7 +219,9 @@ def _list_series(arguments: argparse.Namespace) -> None:
 
 
 def _segment_study(arguments: argparse.Namespace, out: Path) -> None:
+    from scarseg_infer.host.import_pydicom import import_pydicom
     from scarseg_infer.segmenter import Segmenter
+    from scarseg_infer.study.read import is_nifti
     from scarseg_infer.write.folder import check_only, check_out
     from scarseg_infer.write.summary import summary_lines, timing_lines
     from scarseg_runtime.console import results_are_there
@@ -234,6 +236,8 @@ def _segment_study(arguments: argparse.Namespace, out: Path) -> None:
         threads=arguments.threads, background=True,
     )  # fmt: skip
     with _inputs(arguments) as (study, ecg):
+        if isinstance(study, Path) and not is_nifti(study):
+            import_pydicom()  # while the model loads
         result = segmenter.run(
             study, ecg, gap_days=arguments.gap_days,
             series=arguments.series, prefer=arguments.prefer,

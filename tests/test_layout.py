@@ -110,6 +110,13 @@ def test_import_loads_nothing_heavy(package: str) -> None:
     assert run.stdout.strip() == "[]"
 
 
+def test_a_model_loads_without_pydicom() -> None:
+    """It loads while pydicom is imported, or where a study is no DICOM at all."""
+    code = "import sys, scarseg_infer.segmenter; print('pydicom' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+
+
 def test_top_level_folders() -> None:
     tracked = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=True

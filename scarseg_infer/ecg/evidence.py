@@ -11,7 +11,6 @@ from scarseg_infer.ecg.read import read_ecg
 from scarseg_infer.ecg.record import EcgRecord, analysed, checked
 from scarseg_infer.host.quiet import quiet_readers
 from scarseg_infer.result import EcgUse
-from scarseg_infer.study.dicom.parse import text
 from scarseg_infer.study.dicom.patient_id import normal
 from scarseg_infer.study.files import StudyFiles
 from scarseg_infer.study.stack import LgeStack
@@ -114,9 +113,7 @@ def ecg_evidence(
     if record is None:
         decision = decide(gap.days, ecg_given=False)
         return EcgEvidence(None, None, None, gap, decision, gap.warnings)
-    with quiet_readers():  # pydicom would quote an identifier that it does not like
-        patient_id = text(stack.datasets[0], "PatientID") if stack.datasets else None
-    mismatch = check_identity(patient_id, record, allow_mismatch=allow_identity_mismatch)
+    mismatch = check_identity(_patient_id(stack), record, allow_mismatch=allow_identity_mismatch)
     beat = mean_beat(record.signals_mv, record.rate_hz, record.lead_names)
     quality = assess(record.signals_mv, record.rate_hz, record.lead_names, beat)
     findings = list(quality.findings)
@@ -131,6 +128,16 @@ def ecg_evidence(
     if not decision.valid:
         warnings += (f"{decision.reason[:1].upper()}{decision.reason[1:]}.",)
     return EcgEvidence(record, beat, quality, gap, decision, warnings)
+
+
+def _patient_id(stack: LgeStack) -> str | None:
+    if not stack.datasets:
+        return None
+    # Here, not above: so that a model loads while pydicom is imported, or where it never is.
+    from scarseg_infer.study.dicom.parse import text
+
+    with quiet_readers():  # pydicom would quote an identifier that it does not like
+        return text(stack.datasets[0], "PatientID")
 
 
 def check_identity(

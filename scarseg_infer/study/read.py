@@ -62,7 +62,7 @@ def _read(
     look: Look | None,
 ) -> LgeStack:
     check_choice(series, prefer)
-    if isinstance(path, StudyFiles) or not _is_nifti(path):
+    if isinstance(path, StudyFiles) or not is_nifti(path):
         from scarseg_infer.study.dicom.read import read_dicom
 
         with _opened(path) as opened:
@@ -115,7 +115,7 @@ def list_series(
     """
     place = path if isinstance(path, StudyFiles) else as_path(path, "study")
     check_choice(None, prefer)
-    if not isinstance(place, StudyFiles) and _is_nifti(place):
+    if not isinstance(place, StudyFiles) and is_nifti(place):
         raise StudyError("a NIfTI file has no series to list", "Pass a DICOM study")
     from scarseg_infer.study.dicom.read import list_dicom_series
 
@@ -123,7 +123,7 @@ def list_series(
         return list_dicom_series(files, prefer)
 
 
-def _is_nifti(path: Path) -> bool:
+def is_nifti(path: Path) -> bool:
     try:
         return path.is_file() and path.name.lower().endswith(_NIFTI_SUFFIXES)
     except OSError as error:

@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--provider", default="cpu")
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
-    command = [sys.executable, "-c", ONE, options.provider]
+    command = [sys.executable, "-P", "-c", ONE, options.provider]  # not what lies in this folder
     runs = []
     for _ in range(options.runs):
         done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -150,7 +150,7 @@ def _scope(
         try:
             runner = opened(row)
             try:
-                row.rounds = paired(reference, runner, plan, load)
+                row.rounds = paired(reference, runner, plan, load, budget.over)
                 facts(row, runner, outputs)
             finally:
                 if hasattr(runner, "stop"):  # one at a time, beside the reference

@@ -79,15 +79,24 @@ class Plan:
     """Runs at the start of a burst that are not counted: caches are cold after a stop."""
 
 
-def paired(base: Runner, own: Runner, plan: Plan, load: Load) -> list[Round]:
-    """Rounds of a row beside the reference; both are parked before and after. Raises BrokenError
-    where the row, or the reference, cannot go on."""
+def paired(
+    base: Runner,
+    own: Runner,
+    plan: Plan,
+    load: Load,
+    over: Callable[[], object] = lambda: None,
+) -> list[Round]:
+    """Rounds of a row beside the reference; both are parked before and after. At least one, and
+    none is begun once time is ``over``. Raises BrokenError where the row, or the reference, cannot
+    go on."""
     found = []
     for _ in range(plan.rounds):
         load.start((base, own))
         theirs = burst(base, plan)
         mine = burst(own, plan)
         found.append(Round(theirs, mine, load.foreign()))
+        if over():
+            break
     return found
 
 

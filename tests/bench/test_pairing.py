@@ -91,6 +91,14 @@ def test_a_burst_lasts_long_enough_and_its_first_run_does_not_count() -> None:
     assert len(burst(instant, PLAN)) == PLAN.most
 
 
+def test_no_round_is_begun_when_time_is_over() -> None:
+    world = World()
+    base, own = Fake(world, "base", 4.0), Fake(world, "own", 1.0)
+    rounds = paired(base, own, PLAN, world.load(), lambda: world.now > 20 and "no time left")
+    assert [found.ratio for found in rounds] == [pytest.approx(4.0)] * 2
+    assert len(paired(base, own, PLAN, world.load(), lambda: "no time left")) == 1
+
+
 def test_a_broken_row_leaves_nothing_awake() -> None:
     world = World()
     with pytest.raises(BrokenError):

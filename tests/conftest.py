@@ -118,6 +118,18 @@ def free_ports() -> Callable[[int], list[int]]:
 
 
 @pytest.fixture(scope="session")
+def dicom_factory() -> ModuleType:
+    """DICOM series of any geometry: the module ``infer/dicom_factory.py``."""
+    return _beside("infer/dicom_factory")
+
+
+@pytest.fixture(scope="session")
+def enhanced_factory() -> ModuleType:
+    """Enhanced (multi-frame) MR objects made of classic series."""
+    return _beside("infer/enhanced_factory")
+
+
+@pytest.fixture(scope="session")
 def web_peers() -> ModuleType:
     """The module ``web_peers.py`` beside this file."""
     return _beside("web_peers")
@@ -159,8 +171,10 @@ def web_server(
         server.close()
 
 
-def _beside(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+def _beside(place: str) -> ModuleType:
+    path = Path(__file__).parent / f"{place}.py"
+    name = path.stem
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

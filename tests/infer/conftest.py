@@ -21,18 +21,6 @@ from scarseg_runtime.errors import StudyError
 
 
 @pytest.fixture(scope="session")
-def dicom_factory() -> ModuleType:
-    """The module ``dicom_factory`` beside this file, which pytest does not put on the path."""
-    return _beside("dicom_factory")
-
-
-@pytest.fixture(scope="session")
-def enhanced_factory() -> ModuleType:
-    """Enhanced (multi-frame) MR objects made of classic series."""
-    return _beside("enhanced_factory")
-
-
-@pytest.fixture(scope="session")
 def ecg_factory() -> ModuleType:
     """The module ``ecg_factory`` beside this file."""
     return _beside("ecg_factory")

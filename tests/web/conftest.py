@@ -62,36 +62,60 @@ class Answer:
 Files = Sequence[tuple[str, Path]]
 """Where a file lies within what is dropped, and where on disk."""
 RunCore = Callable[[Sequence[tuple[Files, Files, float | None]]], list[Answer]]
+ReadCore = Callable[[Sequence[Files]], list[NDArray[np.float32] | str]]
 
 
 @pytest.fixture(scope="session")
 def run_core(web: Web, tmp_path_factory: pytest.TempPathFactory) -> RunCore:
     """Runs cases through the page's core in Node, in one process."""
-    ort = web.folder / "node_modules" / "onnxruntime-web" / "dist" / "ort.node.min.mjs"
 
     def run(cases: Sequence[tuple[Files, Files, float | None]]) -> list[Answer]:
         folder = tmp_path_factory.mktemp("core")
         jobs = [
-            {
-                "study": [[name, str(path)] for name, path in study],
-                "ecg": [[name, str(path)] for name, path in ecg],
-                "gapDays": gap_days,
-                "out": str(folder / str(index)),
-            }
-            for index, (study, ecg, gap_days) in enumerate(cases)
+            {"study": _named(study), "ecg": _named(ecg), "gapDays": gap_days}
+            for study, ecg, gap_days in cases
         ]
-        (folder / "jobs.json").write_text(json.dumps(jobs))
         with model_path(None) as model:
-            command = ["node", RUNNER, web.core, ort, model, folder / "jobs.json"]
-            done = subprocess.run(
-                [str(part) for part in command], capture_output=True, text=True, check=False,
-                timeout=800,
-            )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert done.stdout == ""
-        return [_answer(folder / str(index)) for index in range(len(cases))]
+            return [_answer(out) for out in _run_jobs(web, str(model), jobs, folder)]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def read_core(web: Web, tmp_path_factory: pytest.TempPathFactory) -> ReadCore:
+    """Reads studies by the page's core in Node: pixels [S, H, W], or the error."""
+
+    def read(studies: Sequence[Files]) -> list[NDArray[np.float32] | str]:
+        jobs = [{"study": _named(study)} for study in studies]
+        outs = _run_jobs(web, "", jobs, tmp_path_factory.mktemp("core"))
+        return [_pixels(out) for out in outs]
+
+    return read
+
+
+def _named(files: Files) -> list[list[str]]:
+    return [[name, str(path)] for name, path in files]
+
+
+def _run_jobs(web: Web, model: str, jobs: list[dict[str, Any]], folder: Path) -> list[Path]:
+    """Where the outputs of each job are, without their suffix."""
+    outs = [folder / str(index) for index in range(len(jobs))]
+    for job, out in zip(jobs, outs, strict=True):
+        job["out"] = str(out)
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    ort = web.folder / "node_modules" / "onnxruntime-web" / "dist" / "ort.node.min.mjs"
+    command = ["node", str(RUNNER), str(web.core), str(ort), model, str(folder / "jobs.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=800)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == ""
+    return outs
+
+
+def _pixels(out: Path) -> NDArray[np.float32] | str:
+    document = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+    if "error" in document:
+        return str(document["error"])
+    return np.fromfile(out.with_suffix(".bin"), np.float32).reshape(document["shape"])
 
 
 def _answer(out: Path) -> Answer:

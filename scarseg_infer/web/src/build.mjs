@@ -29,13 +29,15 @@ const virtual = {
   }).map(([name, value]) => `export const ${name} = ${JSON.stringify(value)};`).join("\n"),
 };
 
-// dicom-parser asks for zlib to inflate whole files, which are refused before.
-virtual.zlib = "module.exports = {};";
+// dicom-parser asks for zlib to inflate whole files, which are refused before. The codecs would ask Node
+// for files; they are given bytes, and told that there is no Node, so that tests run what the page runs.
+const nodes = ["zlib", "fs", "path"];
+for (const name of nodes) virtual[name] = "module.exports = {};";
 
 const plugin = {
   name: "virtual",
   setup(builder) {
-    builder.onResolve({ filter: /^zlib$/ }, () => ({ path: "zlib", namespace: "virtual" }));
+    builder.onResolve({ filter: new RegExp(`^(${nodes.join("|")})$`) }, ({ path: name }) => ({ path: name, namespace: "virtual" }));
     builder.onResolve({ filter: /^virtual:/ }, ({ path: name }) => ({ path: name.slice(8), namespace: "virtual" }));
     builder.onLoad({ filter: /.*/, namespace: "virtual" }, ({ path: name }) => ({ contents: virtual[name] }));
   },
@@ -45,7 +47,8 @@ async function bundle(entry, options = {}) {
   const { outputFiles } = await build({
     entryPoints: [path.join(here, entry)],
     bundle: true, write: false, format: "esm", target: "es2022", charset: "utf8", minify: true, legalComments: "none",
-    logLevel: "warning", plugins: [plugin], ...options,
+    logLevel: "warning", plugins: [plugin], loader: { ".wasm": "binary" },
+    ...options, define: { process: "undefined", ...options.define },
   });
   return outputFiles[0].text;
 }

@@ -2,6 +2,7 @@
 
 export { ScarsegError } from "./errors";
 export type { DroppedFile } from "./files";
+export { readInput } from "./input";
 export { readMetadata, type Session, type Tensor } from "./model";
 export { segment, type LoadedModel, type Request, type Stage } from "./pipeline";
 export { reportHtml } from "./report/page";

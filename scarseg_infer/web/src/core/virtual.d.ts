@@ -17,7 +17,3 @@ declare module "virtual:report" {
   export const scriptHash: string;
   export const version: string;
 }
-declare module "*.wasm" {
-  const bytes: Uint8Array;
-  export default bytes;
-}

@@ -56,9 +56,10 @@ export function packedVolumes(result: Result): Record<string, unknown> {
 
 /** Codes 0–65535 of pixels of any scale, and offset and step that lead back. */
 function quantised(values: Float32Array): { codes: Uint16Array; offset: number; step: number } {
+  const coded = (code: (value: number) => number): Uint16Array => new Uint16Array(values.length).map((_, i) => code(values[i]!));
   let [low, high] = extremes(values);
   if (high - low <= CODES && values.every(Number.isInteger))
-    return { codes: Uint16Array.from(values, (value) => value - low), offset: low, step: 1 };
+    return { codes: coded((value) => value - low), offset: low, step: 1 };
   const every = values.length > 100_000 ? 7 : 1;
   const sample = values.filter((_, i) => i % every === 0);
   const usual = [percentile(sample, 0.5), percentile(sample, 99.5)] as const;
@@ -68,7 +69,7 @@ function quantised(values: Float32Array): { codes: Uint16Array; offset: number; 
     high = Math.min(high, usual[1] + reach);
   }
   const step = (high - low) / CODES || 1;
-  return { codes: Uint16Array.from(values, (value) => rint((Math.min(Math.max(value, low), high) - low) / step)), offset: low, step };
+  return { codes: coded((value) => rint((Math.min(Math.max(value, low), high) - low) / step)), offset: low, step };
 }
 
 /** Base64 of (value, length 1–255) byte pairs. */

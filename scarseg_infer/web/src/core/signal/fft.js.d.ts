@@ -1,8 +1,7 @@
 declare module "fft.js" {
   export default class FFT {
     constructor(size: number);
-    createComplexArray(): number[];
-    transform(out: number[], data: ArrayLike<number>): void;
-    inverseTransform(out: number[], data: ArrayLike<number>): void;
+    transform(out: Float64Array, data: Float64Array): void;
+    inverseTransform(out: Float64Array, data: Float64Array): void;
   }
 }

@@ -13,7 +13,7 @@ class Transform {
   private readonly fft: FFT;
   private readonly cos: Float64Array;
   private readonly sin: Float64Array;
-  private readonly kernel: number[];
+  private readonly kernel: Float64Array;
 
   constructor(readonly length: number) {
     let size = 2;
@@ -27,42 +27,49 @@ class Transform {
       this.sin[i] = Math.sin((Math.PI * square) / length);
       square = (square + 2 * i + 1) % (2 * length); // i² modulo the period, without overflow
     }
-    const chirp = this.fft.createComplexArray().fill(0);
+    const chirp = new Float64Array(2 * size);
     for (let i = 0; i < length; i++) {
       for (const at of i ? [i, size - i] : [0]) {
         chirp[2 * at] = this.cos[i]!;
         chirp[2 * at + 1] = this.sin[i]!;
       }
     }
-    this.kernel = this.fft.createComplexArray();
+    this.kernel = new Float64Array(2 * size);
     this.fft.transform(this.kernel, chirp);
   }
 
   /** Sum of x[k] exp(−2πi jk / n). */
   forward(re: Float64Array, im: Float64Array): Spectrum {
     const { length, fft, cos, sin, kernel, size } = this;
-    const data = fft.createComplexArray().fill(0);
+    const [data, wide] = scratchOf(size);
+    data.fill(0, 2 * length);
     for (let i = 0; i < length; i++) {
       data[2 * i] = re[i]! * cos[i]! + im[i]! * sin[i]!;
       data[2 * i + 1] = im[i]! * cos[i]! - re[i]! * sin[i]!;
     }
-    const wide = fft.createComplexArray();
     fft.transform(wide, data);
     for (let i = 0; i < size; i++) {
       const a = wide[2 * i]!, b = wide[2 * i + 1]!, c = kernel[2 * i]!, d = kernel[2 * i + 1]!;
       wide[2 * i] = a * c - b * d;
       wide[2 * i + 1] = a * d + b * c;
     }
-    const back = fft.createComplexArray();
-    fft.inverseTransform(back, wide);
+    fft.inverseTransform(data, wide);
     const found = { re: new Float64Array(length), im: new Float64Array(length) };
     for (let i = 0; i < length; i++) {
-      const a = back[2 * i]!, b = back[2 * i + 1]!;
+      const a = data[2 * i]!, b = data[2 * i + 1]!;
       found.re[i] = a * cos[i]! + b * sin[i]!;
       found.im[i] = b * cos[i]! - a * sin[i]!;
     }
     return found;
   }
+}
+
+/** Two arrays for complex numbers, the same each time while the size is: they are large. */
+let scratch: [Float64Array, Float64Array] = [new Float64Array(0), new Float64Array(0)];
+
+function scratchOf(size: number): [Float64Array, Float64Array] {
+  if (scratch[0].length !== 2 * size) scratch = [new Float64Array(2 * size), new Float64Array(2 * size)];
+  return scratch;
 }
 
 const transforms = new Map<number, Transform>();

@@ -67,9 +67,10 @@ export function paddingIn(words: Uint32Array, values: Float64Array, bits: Bits, 
   const ends = [value, limit].map((end) => signedAs(asWord(end, bits), bits.allocated, bits.signed));
   const [low, high] = rangeOf(bits);
   const fits = ends.every((end) => end >= low && end <= high);
-  return Uint8Array.from(words, (word, i) => {
-    const at = fits ? values[i]! : signedAs(word, bits.allocated, bits.signed);
-    return Number(at >= Math.min(...ends) && at <= Math.max(...ends));
+  const [first, last] = [Math.min(...ends), Math.max(...ends)];
+  return new Uint8Array(words.length).map((_, i) => {
+    const at = fits ? values[i]! : signedAs(words[i]!, bits.allocated, bits.signed);
+    return Number(at >= first && at <= last);
   });
 }
 
@@ -127,7 +128,7 @@ const signedAs = (word: number, bits: number, signed: boolean): number =>
 const ones = (word: number): number => word.toString(2).replaceAll("0", "").length;
 
 const cutOut = (words: Uint32Array, stored: number, high: number, signed: boolean): Float64Array =>
-  Float64Array.from(words, (word) => signedAs(bitsOf(word, high + 1 - stored, stored), stored, signed));
+  new Float64Array(words.length).map((_, i) => signedAs(bitsOf(words[i]!, high + 1 - stored, stored), stored, signed));
 
 /** A value as a word, whether its sign was written or not: the VR depends on PixelRepresentation. */
 function asWord(value: number, { allocated }: Bits): number {

@@ -89,7 +89,7 @@ async function wordsOf(codec: Codec | "JPEG lossless", encoded: Uint8Array, clai
     if (!claim.signed) return size === 1 ? view.getUint8(i) : view.getUint16(2 * i, true);
     return ((size === 1 ? view.getInt8(i) : view.getInt16(2 * i, true)) + room) % room;
   };
-  return Uint32Array.from({ length: count }, (_, i) => read(i));
+  return new Uint32Array(count).map((_, i) => read(i));
 }
 
 /** JPEG process 14. */

@@ -191,10 +191,10 @@ MULTIPART = 'multipart/related; type="application/dicom"; boundary=b0undary'
 class Proxy:
     """Passes on what comes to a port, and of what is answered ``limit`` bytes at most: then it ends
     both connections as if they had ended in order. With a limit of 0 it passes no answer on and
-    leaves the connections open."""
+    leaves the connections open. With ``tls`` it is the end of TLS, as before many archives."""
 
-    def __init__(self, port: int, target_port: int) -> None:
-        self.port, self.limit = port, 1 << 40
+    def __init__(self, port: int, target_port: int, tls: ssl.SSLContext | None = None) -> None:
+        self.port, self.limit, self._tls = port, 1 << 40, tls
         self.held = threading.Event()
         """Set once something of an answer was held back."""
         self._target = target_port
@@ -213,6 +213,8 @@ class Proxy:
             except OSError:
                 return
             try:
+                if self._tls:
+                    peer = self._tls.wrap_socket(peer, server_side=True)
                 server = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
                 peer.close()

@@ -6,12 +6,15 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pydicom
 import pytest
 
+from scarseg_infer.demo import DEMO_ECG
 from scarseg_infer.dicomweb import errors
 from scarseg_infer.dicomweb.client import DicomWeb
 from scarseg_infer.dicomweb.errors import DicomWebError
@@ -110,3 +113,41 @@ def test_no_tls_at_the_other_end(
             server.url.replace("http:", "https:"), RunControl(None, 0.5),
             ca=certificates / "ca.pem",
         )  # fmt: skip
+
+
+def test_a_real_archive_over_https_with_a_login(
+    web_peers: ModuleType,
+    orthanc_web: Any,
+    free_ports: Callable[[int], list[int]],
+    certificates: Path,
+    tmp_path: Path,
+) -> None:
+    """Stored by STOW-RS, found and read; not with another authority, nor with another login. TLS
+    ends before the archive: Debian's Orthanc 1.10 itself crashes at its first request by HTTPS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+    front = web_peers.Proxy(*free_ports(1), orthanc_web.port, context)
+    file = DEMO_ECG.with_name("twin.dcm").read_bytes()
+    ecg = pydicom.dcmread(BytesIO(file))
+    (tmp_path / "other").write_text("scar:let\n")
+
+    def opened(login: Path = orthanc_web.login_file, ca: str = "ca.pem") -> DicomWeb:
+        address = f"https://127.0.0.1:{front.port}/dicom-web"
+        server = WebServer(address, login_file=login, ca=certificates / ca)
+        server.check()
+        return DicomWeb(server, object_bytes=10**7, all_bytes=10**7)
+
+    with opened() as web:
+        web.store(file, ecg.SOPInstanceUID)
+        assert web.ecg_studies(ecg.PatientID) == [ecg.StudyInstanceUID]
+        [found] = web.objects(ecg.StudyInstanceUID)
+    assert found is not None
+    assert pydicom.dcmread(BytesIO(found)).WaveformSequence == ecg.WaveformSequence
+    for refused, why in (
+        (opened(tmp_path / "other"), "status 401"),
+        (opened(ca="other.pem"), errors.TLS_FAILED),
+    ):
+        with refused as web, pytest.raises(DicomWebError) as failure:
+            list(web.objects(ecg.StudyInstanceUID))
+        assert failure.value.what == why
+    front.close()

@@ -1,7 +1,7 @@
 """Compressed images in the page against Python: equal pixels, or refused in the same words.
 
-The encoders are not ours: pydicom's plugins, DCMTK and Pillow. Headers then say of the encoded words
-what old files say: overlays above the value, values at the upper end, signs, padding.
+The encoders are not ours: pydicom's plugins, DCMTK and Pillow. Headers then say of the encoded
+words what old files say: overlays above the value, values at the upper end, signs, padding.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import subprocess
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -110,9 +111,13 @@ def put_frames(image: pydicom.FileDataset, frames: Sequence[bytes], syntax: UID)
     image.file_meta.TransferSyntaxUID = syntax
 
 
+def listed(*folders: Path) -> list[list[tuple[str, Path]]]:
+    return [[(path.name, path) for path in sorted(folder.iterdir())] for folder in folders]
+
+
 def check_same(read_core: ReadCore, folders: dict[str, Path]) -> dict[str, str]:
     """Hold what the page reads against Python; returns what both refuse, and why."""
-    studies = [[(path.name, path) for path in sorted(folder.iterdir())] for folder in folders.values()]
+    studies = listed(*folders.values())
     refused = {}
     for (name, folder), own in zip(folders.items(), read_core(studies), strict=True):
         try:
@@ -140,7 +145,9 @@ def test_every_layout_of_words_in_every_lossless_encoding(
             elif syntax != ExplicitVRLittleEndian:
                 compress(folder, by_pydicom(syntax))
 
-            def say(image: pydicom.FileDataset, header: dict[str, Any] = header, signed: bool = signed) -> None:
+            def say(
+                image: pydicom.FileDataset, header: dict[str, Any] = header, signed: bool = signed
+            ) -> None:
                 for keyword, value in ({"PixelRepresentation": int(signed)} | header).items():
                     image.add_new(keyword, dictionary_VR(keyword).replace("US or SS", "US"), value)
 
@@ -155,20 +162,17 @@ def test_encodings_with_loss_and_of_other_bits(
     smooth = np.linspace(0, 4095, 64 * 64).reshape(1, 64, 64).repeat(3, axis=0).astype(np.uint16)
     small = (smooth >> 4).astype(np.uint8)
     wide = words_of(0, False) * 16
+    lossy = (JPEG2000, {"j2k_cr": [20]}), (JPEGLSNearLossless, {"jls_error": 3})
+    lossless = (JPEGLSLossless, JPEG2000Lossless, RLELossless)
+    dcmtk = [(f"JPEG lossless, predictor {i}", wide, ["+el", "+sv", f"{i}"]) for i in range(1, 8)]
+    dcmtk += [("8 bits: lossless", small, ["+e1"]), ("8 bits: extended", small, ["+ee"])]
     encodings: dict[str, tuple[NDArray[Any], Callable[[Path], None]]] = {
-        "JPEG baseline": (small, lambda folder: compress(folder, by_pillow)),
-        "JPEG extended of 8 bits": (small, lambda folder: dcmcjpeg(folder, ["+ee"])),
-        "JPEG 2000 with loss": (smooth, lambda folder: compress(folder, by_pydicom(JPEG2000, j2k_cr=[20]))),
-        "JPEG-LS near lossless": (smooth, lambda folder: compress(folder, by_pydicom(JPEGLSNearLossless, jls_error=3))),
-        **{
-            f"JPEG lossless, predictor {kind}": (wide, lambda folder, kind=kind: dcmcjpeg(folder, ["+el", "+sv", str(kind)]))
-            for kind in range(1, 8)
-        },
-        **{
-            f"8 bits: {syntax.name}": (small, lambda folder, syntax=syntax: compress(folder, by_pydicom(syntax)))
-            for syntax in (JPEGLSLossless, JPEG2000Lossless, RLELossless)
-        },
-        "8 bits: JPEG lossless": (small, lambda folder: dcmcjpeg(folder, ["+e1"])),
+        "JPEG baseline": (small, partial(compress, encode=by_pillow)),
+        **{f"{syntax}": (smooth, partial(compress, encode=by_pydicom(syntax, **options)))
+           for syntax, options in lossy},
+        **{f"8 bits: {syntax}": (small, partial(compress, encode=by_pydicom(syntax)))
+           for syntax in lossless},
+        **{name: (pixels, partial(dcmcjpeg, options=options)) for name, pixels, options in dcmtk},
     }  # fmt: skip
     folders = {}
     for name, (pixels, encode) in encodings.items():
@@ -207,11 +211,18 @@ def test_damaged_and_lying_streams(
         for damage in ("whole", "cut", "other size", "no stream"):
             folder = folders[f"{syntax.name}: {damage}"] = tmp_path / f"{len(folders)}"
             dicom_factory.write(folder, dicom_factory.series(words_of(0, False)))
-            dcmcjpeg(folder, ["+e1"]) if syntax == JPEGLosslessSV1 else compress(folder, by_pydicom(syntax))
+            dcmcjpeg(folder, ["+e1"]) if syntax == JPEGLosslessSV1 else compress(
+                folder, by_pydicom(syntax)
+            )
 
             def spoil(image: pydicom.FileDataset, damage: str = damage) -> None:
                 [frame] = generate_frames(image.PixelData, number_of_frames=1)
-                streams = {"whole": frame, "cut": frame[: len(frame) // 2], "other size": frame, "no stream": bytes(64)}
+                streams = {
+                    "whole": frame,
+                    "cut": frame[: len(frame) // 2],
+                    "other size": frame,
+                    "no stream": bytes(64),
+                }
                 put_frames(image, [streams[damage]], image.file_meta.TransferSyntaxUID)
                 if damage == "other size":
                     image.Rows *= 2
@@ -232,10 +243,8 @@ def test_what_has_no_decoder_is_said(
     dcmcjpeg(tmp_path / "b", ["+ee"])
     syntax = pydicom.dcmread(next((tmp_path / "b").iterdir())).file_meta.TransferSyntaxUID
     assert syntax == JPEGExtended12Bit
-    for own, words in zip(
-        read_core([[(path.name, path) for path in folder.iterdir()] for folder in (tmp_path / "a", tmp_path / "b")]),
-        (f"transfer syntax {HTJ2KLossless}", "JPEG with 12 bits"), strict=True,
-    ):  # fmt: skip
+    wanted = (f"transfer syntax {HTJ2KLossless}", "JPEG with 12 bits")
+    for own, words in zip(read_core(listed(tmp_path / "a", tmp_path / "b")), wanted, strict=True):
         assert own == (
             f"the images are compressed ({words}) and the page has no decoder for that. "
             "Export the study uncompressed, or use the command line."

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 
 from scarseg_infer import Segmenter
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
@@ -123,6 +125,23 @@ def test_chosen_files_give_the_result_of_python(
     assert saved.locator("#polar .wedge").count() == 17
     page.click("#again")
     assert page.is_disabled("#start")
+
+
+def test_compressed_images_are_decoded_in_the_browser(
+    open_page: Callable[..., Any], expected: dict[str, Any], tmp_path: Path
+) -> None:
+    """Under the page's policy, which lets WebAssembly run and no text become a program."""
+    for index, path in enumerate(sorted(DEMO_STUDY.iterdir())):
+        image = pydicom.dcmread(path)
+        image.compress((JPEG2000Lossless, JPEGLSLossless)[index % 2], generate_instance_uid=False)
+        image.save_as(tmp_path / path.name)
+    page = open_page()
+    page.set_input_files("#study-files", sorted(tmp_path.iterdir()))
+    page.set_input_files("#ecg-files", [DEMO_ECG, DEMO_ECG.with_suffix(".dat")])
+    page.click("#start")
+    page.wait_for_selector("#result:not([hidden]), #error:not([hidden])")
+    own = json.loads(downloaded(page, "#save-json"))
+    assert own["quantities"] == expected["quantities"]
 
 
 def test_a_dropped_cine_is_refused_and_the_next_study_is_read(

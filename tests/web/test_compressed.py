@@ -135,7 +135,7 @@ def check_same(read_core: ReadCore, folders: dict[str, Path]) -> dict[str, str]:
 def test_every_layout_of_words_in_every_lossless_encoding(
     read_core: ReadCore, dicom_factory: ModuleType, dcmcjpeg: Any, tmp_path: Path
 ) -> None:
-    folders = {}
+    folders: dict[str, Path] = {}
     for syntax in (ExplicitVRLittleEndian, *LOSSLESS):
         for layout, (change, signed, header) in LAYOUTS.items():
             folder = folders[f"{syntax.name}: {layout}"] = tmp_path / f"{len(folders)}"
@@ -174,7 +174,7 @@ def test_encodings_with_loss_and_of_other_bits(
            for syntax in lossless},
         **{name: (pixels, partial(dcmcjpeg, options=options)) for name, pixels, options in dcmtk},
     }  # fmt: skip
-    folders = {}
+    folders: dict[str, Path] = {}
     for name, (pixels, encode) in encodings.items():
         folders[name] = tmp_path / f"{len(folders)}"
         dicom_factory.write(folders[name], dicom_factory.series(pixels))
@@ -191,7 +191,7 @@ def test_frames_of_an_enhanced_object(
     multi = enhanced_factory.enhanced(dicom_factory.series(dicom_factory.noise(6, 40, 36)))
     multi.compress(syntax, generate_instance_uid=False)
     frames = list(generate_frames(multi.PixelData, number_of_frames=6))
-    folders = {}
+    folders: dict[str, Path] = {}
     pieces = {"table": (1, True), "no table": (1, False)}
     if syntax != RLELossless:  # a frame of it is one fragment (PS3.5, A.4.2)
         pieces |= {"pieces": (3, True), "pieces without a table": (3, False)}
@@ -206,7 +206,7 @@ def test_damaged_and_lying_streams(
     read_core: ReadCore, dicom_factory: ModuleType, dcmcjpeg: Any, tmp_path: Path
 ) -> None:
     """Cut, exchanged and of another size: damaged, and what comes after is still read."""
-    folders = {}
+    folders: dict[str, Path] = {}
     for syntax in LOSSLESS:
         for damage in ("whole", "cut", "other size", "no stream"):
             folder = folders[f"{syntax.name}: {damage}"] = tmp_path / f"{len(folders)}"

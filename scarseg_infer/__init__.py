@@ -23,6 +23,10 @@ __all__ = sorted(_MODULES)  # noqa: PLE0605
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "Segmenter":
+        # Not in the middle of a host's first run: it brings packages that change warning filters
+        # and try a socket when they are imported.
+        import_module("pydicom")
     value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value

@@ -152,7 +152,7 @@ def test_one_slice_without_thickness_is_refused(
     tmp_path: Path, dicom_factory: ModuleType, refusal: Refusal
 ) -> None:
     dicom_factory.write(tmp_path, dicom_factory.series(SliceThickness=None)[:1])
-    assert "thickness" in refusal(tmp_path)
+    assert "no usable SliceThickness" in refusal(tmp_path)
 
 
 def test_unmarked_stack_is_read_with_a_warning(tmp_path: Path, dicom_factory: ModuleType) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     options = parser().parse_args(argv)
     try:
-        if options.compare:
-            print(_compared(*options.compare))
-        elif options.needs:
+        if options.needs:
             from scarseg_bench.needs import lines
 
             print("\n".join(lines()))
+        elif find_spec("torch") is None:
+            raise UsageError("PyTorch is not installed", "Install what --needs lists")
+        elif options.compare:
+            print(_compared(*options.compare))
         else:
             _measure(options)
     except ScarsegError as error:

@@ -21,7 +21,7 @@ from scarseg_infer.host.import_pydicom import import_pydicom
 import_pydicom()
 assert "pydicom" in sys.modules
 assert {{name for name in ("requests", "tqdm") if name in sys.modules}} == there, sys.modules
-import requests, tqdm, pydicom.data
-assert requests.get and tqdm.tqdm and pydicom.dcmread
+import requests, pydicom.data
+assert requests.get and pydicom.dcmread
 """
     subprocess.run([sys.executable, "-c", code], check=True)

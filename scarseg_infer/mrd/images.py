@@ -110,11 +110,14 @@ class StreamImage:
 
     def is_no_vector(self, name: str) -> bool:
         """True where an attribute says something, and not three numbers."""
-        return self.vector(name) is None and bool("".join(self.attributes.get(name, ())).strip())
+        return self.vector(name) is None and self._says(name)
+
+    def _says(self, name: str) -> bool:
+        return bool("".join(self.attributes.get(name, ())).strip())
 
     def _stated(self, name: str) -> float | None:
         found = self._number(name)
-        if found is None and "".join(self.attributes.get(name, ())).strip():
+        if found is None and self._says(name):
             raise StudyError(
                 f"image {self.number + 1} of the session has a {name} that is no number",
                 "Check the reconstruction",

@@ -96,10 +96,7 @@ def _decodes(value: bytes, dataset: Dataset) -> bool:
     """True where a text loses no letter in the declared character sets."""
     if _terms(dataset) == {UTF_8}:
         return _is_utf_8(value)
-    raw: Any = dataset.get_item(_CHARACTER_SET).value
-    terms: Any = raw.decode("ascii", "replace") if isinstance(raw, bytes) else raw
-    listed = terms.split("\\") if isinstance(terms, str) else list(terms)
-    listed = [str(term).strip(" \0") for term in listed]
+    listed = _listed(dataset)
     # Of code extensions that begin with ASCII, letters beyond it need an escape (PS3.5, 6.1.2.5).
     # Those of Latin 1 are known without one: where it is left out there is nothing to confuse.
     if listed[0] in _PLAIN and _ESCAPE not in value and _LATIN_1 not in listed:
@@ -119,13 +116,17 @@ def _is_utf_8(value: bytes) -> bool:
 
 def _terms(dataset: Dataset) -> set[str]:
     """Known terms of SpecificCharacterSet; one that is not known declares nothing."""
+    return {term for term in _listed(dataset) if term in python_encoding}
+
+
+def _listed(dataset: Dataset) -> list[str]:
+    """Values of SpecificCharacterSet, in order; the first holds until an escape."""
     if _CHARACTER_SET not in dataset:
-        return set()
+        return []
     raw: Any = dataset.get_item(_CHARACTER_SET).value
     values: Any = raw.decode("ascii", "replace").split("\\") if isinstance(raw, bytes) else raw
     terms = [values] if isinstance(values, str) else list(values or ())
-    stripped = {str(term).strip(" \0") for term in terms}
-    return {term for term in stripped if term in python_encoding}
+    return [str(term).strip(" \0") for term in terms]
 
 
 def _texts(dataset: Dataset) -> Iterable[tuple[BaseTag, str, bytes]]:

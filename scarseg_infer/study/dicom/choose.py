@@ -157,9 +157,10 @@ def _best(kept: Sequence[Candidate], choice: Choice) -> Candidate | None:
 def _parts_of_one_series(best: Sequence[Candidate]) -> bool:
     """True where candidates are one series whose slices do not lie on one grid."""
     series = {(h.series_uid, h.image_kind) for c in best for h in c.group.slices}
+    if len(series) > 1:
+        return False
     grids = [plane_of(candidate.group.slices[0]) for candidate in best]
-    alone = all(not one.same_grid(two) for i, one in enumerate(grids) for two in grids[:i])
-    return len(series) == 1 and alone
+    return not any(one.same_grid(two) for i, one in enumerate(grids) for two in grids[:i])
 
 
 def _largest_part(best: Sequence[Candidate], choice: Choice) -> Candidate | None:

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from scarseg_infer.host.stop import EXIT_CODE as TERMINATED
 from scarseg_infer.host.stop import Sigterm
+from scarseg_runtime.console import CommandParser, run_console
 from scarseg_runtime.errors import ScarsegError, UsageError
 from scarseg_runtime.version import __version__
 
@@ -29,16 +30,9 @@ DEFAULT_OUT = Path("scarseg-result")
 DEMO_OUT = Path("scarseg-demo")
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaint is one line, like every other error."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(UsageError.exit_code, f"{self.prog}: {message}. See {self.prog} --help.\n")
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar; imports nothing heavy, so --help is instant."""
-    arguments = _Parser(
+    arguments = CommandParser(
         prog="scarseg-infer",
         description="Find myocardial scar in an LGE short-axis MRI study, helped by a 12-lead ECG\n"
         "that counts the less the further in time it lies from the MRI.",
@@ -159,8 +153,6 @@ def _ended(error: BaseException, *, terminated: bool) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
-    from scarseg_runtime.console import run_console
-
     code = run_console("scarseg-infer", main)
     if code in (INTERRUPTED, TERMINATED):
         # Not by way of Python's end, which waits for the thread that loads the model: where an

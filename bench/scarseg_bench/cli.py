@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scarseg_bench.cases import Case
+from scarseg_runtime.console import CommandParser, run_console
 from scarseg_runtime.cores import usable_cores
 from scarseg_runtime.edited_text import read_json
 from scarseg_runtime.errors import OutputError, ScarsegError, UsageError
@@ -19,7 +20,7 @@ from scarseg_runtime.version import __version__
 
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar; imports nothing heavy."""
-    top = argparse.ArgumentParser(
+    top = CommandParser(
         prog="scarseg-bench",
         description="Run the shipped model in every way in one run, with parity beside.",
     )
@@ -236,8 +237,6 @@ def _scaling_lines(rows: list[dict[str, Any]]) -> list[str]:
 
 def run() -> None:
     """Entry point of the console script."""
-    from scarseg_runtime.console import run_console
-
     sys.exit(run_console("scarseg-bench", main))
 
 

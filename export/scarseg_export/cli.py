@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scarseg_export import commands
 from scarseg_export.patients.arguments import data_arguments, score_arguments, tune_arguments
-from scarseg_runtime.console import results_are_there
+from scarseg_runtime.console import CommandParser, results_are_there, run_console
 from scarseg_runtime.errors import ScarsegError
 from scarseg_runtime.install import install_command
 from scarseg_runtime.log import warnings_on_stderr
@@ -59,7 +59,7 @@ short-axis display orientation: train on images that lie like that.
 
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar; imports nothing heavy."""
-    top = argparse.ArgumentParser(
+    top = CommandParser(
         prog="scarseg-export",
         description="Train on the digital twin and export self-describing ONNX models.",
     )
@@ -234,8 +234,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
-    from scarseg_runtime.console import run_console
-
     sys.exit(run_console("scarseg-export", main))
 
 

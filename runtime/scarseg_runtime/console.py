@@ -6,15 +6,16 @@ lack what is printed. The work goes on, and the exit code says afterwards what w
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, NoReturn, TextIO
 
-from scarseg_runtime.errors import OutputError
+from scarseg_runtime.errors import OutputError, UsageError
 
 _GONE: Final = {errno.EPIPE, errno.ESHUTDOWN} | ({errno.EINVAL} if os.name == "nt" else set())
 """Nobody reads any more; Windows has another word for it."""
@@ -26,6 +27,15 @@ def results_are_there() -> None:
     """Note that the files that the running command makes are written."""
     global _results_written
     _results_written = True
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser, also of commands of a command, whose complaint is one line like every error."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with the exit code of usage and one line, whatever an argument holds."""
+        said = " ".join(message.split())
+        self.exit(UsageError.exit_code, f"{self.prog}: {said}. See {self.prog} --help.\n")
 
 
 def run_console(name: str, main: Callable[[], int]) -> int:

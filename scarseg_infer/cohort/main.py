@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from scarseg_infer.host.stop import EXIT_CODE as TERMINATED
 from scarseg_infer.host.stop import Sigterm
+from scarseg_runtime.console import CommandParser, run_console
 from scarseg_runtime.errors import OutputError, ScarsegError, UsageError
 from scarseg_runtime.install import install_command
 from scarseg_runtime.version import __version__
@@ -53,7 +54,7 @@ and re-rendered hearts and on real ECGs, and has never seen the image of a patie
 
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
-    arguments = argparse.ArgumentParser(
+    arguments = CommandParser(
         prog="scarseg-cohort",
         description="Find scar in many studies, on all cores or on a Ray cluster.",
         epilog=_EPILOG,
@@ -112,8 +113,6 @@ def _ended(why: str, exit_code: int) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
-    from scarseg_runtime.console import run_console
-
     sys.exit(run_console("scarseg-cohort", main))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from scarseg_infer.host.quiet import silence_libraries
+from scarseg_runtime.console import CommandParser, run_console
 from scarseg_runtime.errors import ScarsegError, UsageError
 from scarseg_runtime.install import install_command
 from scarseg_runtime.providers.registry import PRECISIONS, PROVIDERS
@@ -26,7 +27,7 @@ _PORT: Final = 9002
 
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
-    found = argparse.ArgumentParser(
+    found = CommandParser(
         prog="scarseg-mrd",
         description="Serve scanners that stream images by the MRD protocol (FIRE, OpenRecon, "
         "Gadgetron clients): find the LGE stack among them and send scar back. Research use only. "
@@ -82,8 +83,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
-    from scarseg_runtime.console import run_console
-
     sys.exit(run_console("scarseg-mrd", main))
 
 

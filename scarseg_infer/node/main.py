@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from scarseg_infer.host.quiet import silence_libraries
+from scarseg_runtime.console import CommandParser, run_console
 from scarseg_runtime.errors import ScarsegError, UsageError
 from scarseg_runtime.install import install_command
 from scarseg_runtime.version import __version__
@@ -209,7 +210,7 @@ def serve(config: Config, log: Log, stop: threading.Event) -> bool:
 
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
-    arguments = argparse.ArgumentParser(
+    arguments = CommandParser(
         prog="scarseg-node",
         description="Receive MRI studies and ECGs by DICOM, find scar, send the results back. "
         "Research use only. Not a medical device.",
@@ -259,8 +260,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
-    from scarseg_runtime.console import run_console
-
     sys.exit(run_console("scarseg-node", main))
 
 

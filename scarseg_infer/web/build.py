@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from scarseg_infer.models import model_path
-from scarseg_runtime.console import results_are_there
+from scarseg_runtime.console import CommandParser, results_are_there, run_console
 from scarseg_runtime.errors import OutputError, ScarsegError, UsageError
 from scarseg_runtime.version import __version__
 
@@ -33,7 +33,7 @@ _BUILT_FOR: Final = "installed-for.json"
 
 def parser() -> argparse.ArgumentParser:
     """Options of the command line."""
-    arguments = argparse.ArgumentParser(
+    arguments = CommandParser(
         prog="scarseg-web",
         description=(
             "Build one static page that finds scar in the browser: no server, no upload, "
@@ -179,6 +179,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
-    from scarseg_runtime.console import run_console
-
     sys.exit(run_console("scarseg-web", main))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
+import importlib
 import io
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -86,6 +89,28 @@ def test_a_process_without_output_is_no_matter() -> None:
     code = GUARDED.replace("CODE", "0").replace("import sys", "import sys; sys.stdout = None")
     process = start(code, subprocess.DEVNULL)
     assert process.wait() == 0
+
+
+def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser and those of its commands, at any depth."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for one in action.choices.values():
+                yield from commands(one)
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS))
+def test_usage_errors_are_one_line(script: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not the several lines of usage that argparse puts before them."""
+    top = importlib.import_module(SCRIPTS[script].split(":")[0]).parser()
+    for parser in commands(top):
+        with pytest.raises(SystemExit) as ended:
+            parser.parse_args(["--version=\n3", "a", "b\nc", "--no-such-option"])
+        said = capsys.readouterr()
+        assert (ended.value.code, said.out) == (2, ""), parser.prog
+        line = rf"{parser.prog}: .+\. See {parser.prog} --help\.\n"
+        assert re.fullmatch(line, said.err), said.err
 
 
 REFUSED = {

@@ -62,7 +62,7 @@ def lge_stack(
         raise choice.error or StudyError("the session holds no stack of slices", ADVICE)
     group = choice.chosen.group
     rest = left_out(headers, group, choice.superseded, _label)
-    plane = plane_of(group.slices[0])
+    plane = group.plane
     check_size(len(group.slices), plane.rows, plane.columns, ADVICE)
     sources = tuple(images[header.file_index] for header in group.slices)
     pixels = [
@@ -72,7 +72,7 @@ def lge_stack(
     stack = LgeStack(
         pixels=np.stack(pixels),
         pixel_spacing_mm=plane.pixel_spacing_mm,
-        origins_mm=np.array([plane_of(header).origin_mm for header in group.slices]),
+        origins_mm=group.origins_mm,
         row_direction=np.array(plane.row_direction),
         column_direction=np.array(plane.column_direction),
         slice_thickness_mm=thickness_mm(group),

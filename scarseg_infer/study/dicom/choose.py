@@ -241,7 +241,7 @@ def _take_last(choice: Choice) -> None:
     if len(again) > 2 * _MOST_LISTED:
         again[2 * _MOST_LISTED :] = ["…"]
     which = f"slice {again[0]} was" if len(again) == 1 else f"slices {', '.join(again)} were"
-    what = f"{which} taken more than once ({counted_from(plane_of(group.slices[0]).normal)})"
+    what = f"{which} taken more than once ({counted_from(group.plane.normal)})"
     for images in group.at_positions():
         moments = [header.acquired for header in images]
         known = [moment for moment in moments if moment is not None]

@@ -12,6 +12,7 @@ from scarseg_infer.study.geometry.slice_plane import (
     MIN_SLICE_HEIGHT_MM,
     step_warnings,
 )
+from scarseg_infer.study.geometry.slight_tilt import tilt_warnings
 from scarseg_infer.study.geometry.straight_grid import beside_warnings
 from scarseg_runtime.errors import StudyError
 
@@ -37,7 +38,7 @@ def thickness_mm(group: SliceGroup) -> float | None:
 def stack_warnings(chosen: Candidate) -> list[str]:
     """Warnings about what is odd in a stack: its name, view, number of slices and steps."""
     group = chosen.group
-    plane = plane_of(group.slices[0])
+    plane = group.plane
     found = []
     if not chosen.lge_marked:
         found.append("Nothing in the study marks it as LGE: check that it is.")
@@ -55,8 +56,9 @@ def stack_warnings(chosen: Candidate) -> list[str]:
         found.append("The study has a single slice: its height is the slice thickness.")
     elif group.position_count < MIN_STACK_SLICES:
         found.append(f"The study has only {group.position_count} slices.")
-    origins = np.array([plane_of(header).origin_mm for header in group.slices])
+    origins = group.origins_mm
     axes = np.array(plane.row_direction), np.array(plane.column_direction)
     counted = counted_from(plane.normal)
     found += step_warnings(origins @ plane.normal, counted)
+    found += tilt_warnings([plane_of(header) for header in group.slices], plane, counted)
     return [*found, *beside_warnings(origins, axes, counted)]

@@ -108,10 +108,7 @@ def _steps(datasets: Sequence[Dataset], group: SliceGroup) -> tuple[str, ...]:
     """SpacingBetweenSlices against positions: it is the distance of centres, but some write the
     gap between slices."""
     said = {number(dataset, "SpacingBetweenSlices") for dataset in datasets} - {None}
-    positions: NDArray[np.float64] = (
-        np.array([plane_of(header).origin_mm for header in group.slices])
-        @ plane_of(group.slices[0]).normal
-    )
+    positions: NDArray[np.float64] = group.origins_mm @ group.plane.normal
     if len(said) != 1 or len(positions) < 2:
         return ()
     claimed, usual = abs(float(said.pop() or 0.0)), usual_step_mm(positions)

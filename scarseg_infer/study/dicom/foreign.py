@@ -10,8 +10,9 @@ from typing import Final
 import numpy as np
 
 from scarseg_infer.study.dicom.header import BrokenFile, SliceHeader
-from scarseg_infer.study.dicom.series import SliceGroup, plane_of
+from scarseg_infer.study.dicom.series import SliceGroup
 from scarseg_infer.study.files import StudyFiles, file_label
+from scarseg_infer.study.geometry.slight_tilt import MOST_TILT_DEG
 from scarseg_runtime.errors import StudyError
 
 ALIKE_DEG: Final = 20.0
@@ -28,10 +29,15 @@ class Clash:
     def error(self, files: StudyFiles) -> StudyError:
         """Error for where one of them is of the stack that is read."""
         one, two = (file_label(h.file_index, files) for h in (self.first, self.second))
-        return StudyError(
-            f"{one} and {two} are different images with the same SOP Instance UID",
-            "Export the study again from its source",
-        )
+        return different_images(one, two)
+
+
+def different_images(one: str, two: str) -> StudyError:
+    """Error for two files, by their labels, of which nobody knows which one is meant."""
+    return StudyError(
+        f"{one} and {two} are different images with the same SOP Instance UID",
+        "Export the study again from its source",
+    )
 
 
 def without_copies(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[Clash]]:
@@ -126,7 +132,7 @@ def _on_another_grid(header: SliceHeader, group: SliceGroup) -> bool:
     """Tell whether an image shows the view of a stack and was left out for its grid alone."""
     if header.plane is None or header.image_kind != group.image_kind:
         return False
-    plane = plane_of(group.slices[0])
+    plane = group.plane
     cosine = abs(float(np.dot(header.plane.normal, plane.normal)))
     return cosine >= np.cos(np.radians(ALIKE_DEG)) and not header.plane.same_grid(plane)
 
@@ -145,4 +151,4 @@ def may_be_slice(broken: BrokenFile, group: SliceGroup) -> bool:
         return True
     # Some scanners give every slice a series of its own: then only the grid tells.
     alone = len(series) == group.position_count > 1
-    return alone and (broken.plane is None or broken.plane.same_grid(plane_of(group.slices[0])))
+    return alone and (broken.plane is None or broken.plane.same_grid(group.plane, MOST_TILT_DEG))

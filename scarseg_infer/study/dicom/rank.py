@@ -14,7 +14,6 @@ from scarseg_infer.study.dicom.series import (
     LATE_ENHANCEMENT,
     MIN_STACK_SLICES,
     SliceGroup,
-    plane_of,
     what_repeats,
 )
 from scarseg_infer.study.geometry.orientation import SHORT_AXIS_LIMIT_DEG, SHORT_AXIS_TRUST_DEG
@@ -137,7 +136,7 @@ def _facts(group: SliceGroup, prefer: PreferredKind) -> list[Fact]:
 
 def _body_plane(group: SliceGroup) -> str | None:
     """The body plane in which the slices lie, if in one."""
-    cosines = np.abs(plane_of(group.slices[0]).normal)
+    cosines = np.abs(group.plane.normal)
     axis = int(cosines.argmax())
     close = cosines[axis] >= np.cos(np.radians(BODY_PLANE_DEG))
     return _BODY_PLANES[axis] if close else None

@@ -278,11 +278,11 @@ def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStac
     datasets, pixels, settled = _read_slices(files, group)
     acquired, date_only, time_notes = acquisition_time(datasets)
     doubtful, odd = contradictions(datasets, group)
-    plane = plane_of(group.slices[0])
+    plane = group.plane
     return LgeStack(
         pixels=pixels,
         pixel_spacing_mm=plane.pixel_spacing_mm,
-        origins_mm=np.array([plane_of(header).origin_mm for header in group.slices]),
+        origins_mm=group.origins_mm,
         row_direction=np.array(plane.row_direction),
         column_direction=np.array(plane.column_direction),
         slice_thickness_mm=thickness_mm(group),

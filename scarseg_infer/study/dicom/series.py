@@ -14,6 +14,7 @@ from scarseg_infer.study.dicom.header import SliceHeader
 from scarseg_infer.study.dicom.rules import series_rules
 from scarseg_infer.study.geometry.orientation import short_axis_tilt_deg
 from scarseg_infer.study.geometry.slice_plane import SAME_POSITION_MM, SlicePlane
+from scarseg_infer.study.geometry.slight_tilt import MOST_TILT_DEG, aligned_origins, middle_plane
 from scarseg_infer.study.stack import ImageKind
 
 MIN_STACK_SLICES: Final = 3
@@ -38,6 +39,16 @@ class SliceGroup:
 
     slices: tuple[SliceHeader, ...]
     images_per_position: tuple[int, ...]
+
+    @property
+    def plane(self) -> SlicePlane:
+        """The plane whose axes are those of the stack."""
+        return middle_plane([plane_of(header) for header in self.slices])
+
+    @property
+    def origins_mm(self) -> NDArray[np.float64]:
+        """[S, 3] centre of the first voxel of each slice on those axes."""
+        return aligned_origins([plane_of(header) for header in self.slices], self.plane)
 
     @property
     def position_count(self) -> int:
@@ -88,7 +99,7 @@ class SliceGroup:
     @property
     def tilt_deg(self) -> float:
         """Angle between the slices and a usual short-axis view."""
-        return short_axis_tilt_deg(plane_of(self.slices[0]).normal)
+        return short_axis_tilt_deg(self.plane.normal)
 
     def at_positions(self) -> list[tuple[SliceHeader, ...]]:
         """The images of each slice position, in order."""
@@ -132,14 +143,43 @@ def group_slices(headers: Iterable[SliceHeader]) -> list[SliceGroup]:
     slice a series of its own.
     """
     by_series = _cluster(headers, lambda h: (h.series_uid, h.image_kind))
-    groups = [group for slices in by_series for group in _by_image_type(_sorted_group(slices))]
+    groups = [
+        group
+        for parts in by_series
+        for slices in _with_slight_tilts(parts)
+        for group in _by_image_type(_sorted_group(slices))
+    ]
     lone = [group for group in groups if group.position_count == 1]
     groups = [group for group in groups if group.position_count > 1]
     for repeated in (False, True):  # single images are not mixed with cines of one slice
         slices = (h for group in lone if group.is_stack != repeated for h in group.slices)
         joined = _cluster(slices, lambda h: (h.frame_uid, h.image_kind, _family(h)))
-        groups.extend(_sorted_group(members) for members in joined)
+        groups.extend(
+            _sorted_group(members) for parts in joined for members in _with_slight_tilts(parts)
+        )
     return groups
+
+
+def _with_slight_tilts(parts: list[list[SliceHeader]]) -> list[list[SliceHeader]]:
+    """Parts of one series, the largest of them joined by those that lean a little against it.
+
+    Not where both show the same positions: a stack that was planned anew as a whole stays a stack
+    of its own.
+    """
+    first, *rest = sorted(parts, key=len, reverse=True)
+    apart = []
+    for part in rest:
+        alike = plane_of(first[0]).same_grid(plane_of(part[0]), MOST_TILT_DEG)
+        joined = _sorted_group([*first, *part]) if alike else None
+        if joined and (joined.is_nearly_stack or joined.position_count == _positions(first, part)):
+            first = [*first, *part]
+        else:
+            apart.append(part)
+    return [first, *apart]
+
+
+def _positions(*parts: list[SliceHeader]) -> int:
+    return sum(_sorted_group(part).position_count for part in parts)
 
 
 def _by_image_type(group: SliceGroup) -> list[SliceGroup]:
@@ -157,8 +197,8 @@ def _by_image_type(group: SliceGroup) -> list[SliceGroup]:
 
 def _cluster(
     headers: Iterable[SliceHeader], key: Callable[[SliceHeader], Hashable]
-) -> list[list[SliceHeader]]:
-    """Headers with equal keys and grids that fit each other, in order of appearance.
+) -> list[list[list[SliceHeader]]]:
+    """Headers with equal keys, in parts whose grids fit each other, in order of appearance.
 
     An image on one grid more than ``MAX_GRIDS`` belongs to none: it is counted as left out.
     """
@@ -173,7 +213,7 @@ def _cluster(
         else:
             if len(alike) < MAX_GRIDS:
                 alike.append([header])
-    return [members for alike in clusters.values() for members in alike]
+    return list(clusters.values())
 
 
 def _family(header: SliceHeader) -> tuple[bool, bool]:
@@ -186,8 +226,9 @@ def _family(header: SliceHeader) -> tuple[bool, bool]:
 
 
 def _sorted_group(slices: Sequence[SliceHeader]) -> SliceGroup:
-    origins = np.array([plane_of(header).origin_mm for header in slices])
-    positions: NDArray[np.float64] = origins @ plane_of(slices[0]).normal
+    planes = [plane_of(header) for header in slices]
+    usual = middle_plane(planes)
+    positions: NDArray[np.float64] = aligned_origins(planes, usual) @ usual.normal
     order = np.argsort(positions, kind="stable")
     counts = [1]
     for step in np.diff(positions[order]):

@@ -5,6 +5,7 @@ Frame: the patient's (LPS, mm), as in :class:`scarseg_infer.study.stack.LgeStack
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -53,24 +54,35 @@ class SlicePlane:
     column_direction: Vector
     """Unit vector along which the row index grows."""
 
-    def same_grid(self, other: SlicePlane) -> bool:
+    def same_grid(self, other: SlicePlane, tolerance_deg: float = PARALLEL_TOLERANCE_DEG) -> bool:
         """True when both slices can belong to one stack: parallel, same size and spacing."""
         if (self.rows, self.columns) != (other.rows, other.columns):
             return False
-        if not np.allclose(
+        same_spacing = np.allclose(
             self.pixel_spacing_mm, other.pixel_spacing_mm, rtol=SPACING_TOLERANCE, atol=0.0
-        ):
-            return False
-        least_cosine = np.cos(np.radians(PARALLEL_TOLERANCE_DEG))
-        return bool(
-            np.dot(self.row_direction, other.row_direction) >= least_cosine
-            and np.dot(self.column_direction, other.column_direction) >= least_cosine
         )
+        return same_spacing and self.tilt_deg(other) <= tolerance_deg
+
+    def tilt_deg(self, other: SlicePlane) -> float:
+        """The larger one of the angles between the rows and between the columns of both."""
+        apart = max(
+            math.dist(self.row_direction, other.row_direction),
+            math.dist(self.column_direction, other.column_direction),
+        )
+        return math.degrees(2 * math.asin(min(1.0, apart / 2)))
 
     def same_place(self, other: SlicePlane) -> bool:
         """True when both show the same slice of the patient, pixel by pixel."""
         distance = np.subtract(self.origin_mm, other.origin_mm)
         return self.same_grid(other) and bool(np.linalg.norm(distance) < SAME_POSITION_MM)
+
+    @property
+    def half_extent_mm(self) -> NDArray[np.float64]:
+        """[3] from the first voxel to the centre of the slice."""
+        down, right = (self.rows - 1) / 2, (self.columns - 1) / 2
+        row_mm, column_mm = self.pixel_spacing_mm
+        along_column = np.multiply(self.column_direction, down * row_mm)
+        return np.asarray(along_column + np.multiply(self.row_direction, right * column_mm))
 
     @property
     def normal(self) -> NDArray[np.float64]:

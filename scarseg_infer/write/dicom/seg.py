@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from scarseg_infer.result import ModelUse, ScarResult
-    from scarseg_infer.write.dicom.sources import SourceImage
+    from scarseg_infer.write.dicom.sources import Place, SourceImage
 
 SERIES_NUMBER: Final = 9001
 """High enough not to meet the scanner's own series."""
@@ -79,8 +79,8 @@ def write_seg(result: ScarResult, path: Path) -> None:
     """Write ``path``: three binary segments, each with a frame for every source slice.
 
     Frames go segment by segment and then slice by slice in the order of the stack, empty ones
-    included. Each refers to its source image and repeats that image's own position, so a
-    drifting or reversed stack is reproduced exactly (PS3.3 C.8.20.2, C.8.20.4).
+    included. Each refers to its source image and repeats that image's own place, so a
+    drifting, reversed or slightly tilted stack is reproduced exactly (PS3.3 C.8.20.2, C.8.20.4).
 
     Raises:
         StudyError: the study is not DICOM, or its images have no UIDs to refer to.
@@ -92,6 +92,7 @@ def write_seg(result: ScarResult, path: Path) -> None:
         frame_of_reference_uid,
         instances,
         lossy_compression,
+        slice_places,
         source_images,
     )
 
@@ -110,9 +111,16 @@ def write_seg(result: ScarResult, path: Path) -> None:
         found.ReferencedSeriesSequence = by_series(images)
         found.SourceImageSequence = [image.instance() for image in instances(images)]
         _describe(found, result.model)
+        places = slice_places(result.stack)
+        tilted = len({cosines for _, cosines in places}) > 1
         _add_dimensions(found)
-        found.SharedFunctionalGroupsSequence = [_shared_groups(result.stack)]
-        found.PerFrameFunctionalGroupsSequence = _frame_groups(result.stack, images)
+        shared = _shared_groups(result.stack)
+        if tilted:
+            del found.DimensionOrganizationType  # "3D" is of parallel planes (PS3.3, C.7.6.17)
+        else:
+            shared.PlaneOrientationSequence = [_orientation(places[0][1])]
+        found.SharedFunctionalGroupsSequence = [shared]
+        found.PerFrameFunctionalGroupsSequence = _frame_groups(images, places, tilted=tilted)
         _add_pixels(found, result)
         save(found, path)
 
@@ -181,39 +189,48 @@ def _shared_groups(stack: LgeStack) -> Dataset:
 
     from scarseg_infer.write.dicom.sources import decimal
 
-    measures, orientation, groups = Dataset(), Dataset(), Dataset()
+    measures, groups = Dataset(), Dataset()
     measures.PixelSpacing = [decimal(spacing) for spacing in stack.pixel_spacing_mm]
     measures.SliceThickness = decimal(_thickness_mm(stack))
     steps = np.diff(stack.slice_positions_mm)
     if steps.size and np.ptp(steps) < _EVEN * np.median(steps):
         measures.SpacingBetweenSlices = decimal(float(np.median(steps)))
-    directions = (*stack.row_direction, *stack.column_direction)
-    orientation.ImageOrientationPatient = [decimal(cosine) for cosine in directions]
     groups.PixelMeasuresSequence = [measures]
-    groups.PlaneOrientationSequence = [orientation]
     return groups
 
 
-def _frame_groups(stack: LgeStack, images: list[SourceImage]) -> list[Dataset]:
+def _orientation(cosines: tuple[float, ...]) -> Dataset:
+    from pydicom import Dataset
+
+    from scarseg_infer.write.dicom.sources import decimal
+
+    orientation = Dataset()
+    orientation.ImageOrientationPatient = [decimal(cosine) for cosine in cosines]
+    return orientation
+
+
+def _frame_groups(images: list[SourceImage], places: list[Place], *, tilted: bool) -> list[Dataset]:
     """Functional groups of each frame; the slices' own parts are shared between segments."""
     from pydicom import Dataset
 
     from scarseg_infer.write.dicom.sources import decimal
 
     slices = []
-    for image, origin in zip(images, stack.origins_mm, strict=True):
+    for image, (origin, cosines) in zip(images, places, strict=True):
         position = Dataset()
         position.ImagePositionPatient = [decimal(coordinate) for coordinate in origin]
-        slices.append((_derivation(image), position))
+        slices.append((_derivation(image), position, _orientation(cosines)))
     found = []
     for segment in range(1, len(SEGMENTS) + 1):
-        for place, (derivation, position) in enumerate(slices, start=1):
+        for place, (derivation, position, orientation) in enumerate(slices, start=1):
             identification, content, groups = Dataset(), Dataset(), Dataset()
             identification.ReferencedSegmentNumber = segment
             content.DimensionIndexValues = [segment, place]
             groups.DerivationImageSequence = [derivation]
             groups.FrameContentSequence = [content]
             groups.PlanePositionSequence = [position]
+            if tilted:
+                groups.PlaneOrientationSequence = [orientation]
             groups.SegmentIdentificationSequence = [identification]
             found.append(groups)
     return found

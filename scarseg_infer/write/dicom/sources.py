@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import generate_uid
 from pydicom.valuerep import DA, TM, DSfloat
 
 from scarseg_infer.study.dicom.charset import TEXT_VRS, is_byte_by_byte
+from scarseg_infer.study.dicom.header import plane_in
 from scarseg_infer.study.dicom.parse import text
+from scarseg_infer.study.geometry.slice_plane import PARALLEL_TOLERANCE_DEG, Vector
 from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.errors import StudyError
 
@@ -52,6 +56,8 @@ _SIGNS: Final = {
     "≤": "<=",
     "…": "...",
 }
+Place = tuple[Vector, tuple[float, ...]]
+"""Centre of the first voxel of a slice (mm), and the six cosines of ImageOrientationPatient."""
 _SEXES: Final = frozenset({"M", "F", "O"})  # PS3.3 C.7.1.1.1
 
 
@@ -191,6 +197,27 @@ def by_series(
 def decimal(value: float) -> DSfloat:
     """A number as a decimal string of at most 16 characters (PS3.5, 6.2)."""
     return DSfloat(float(value), auto_format=True)
+
+
+def slice_places(stack: LgeStack) -> list[Place]:
+    """Place of each slice: where its own image begins, on the axes of the stack, or on its own
+    where it leans against the others."""
+    down, right = _vector(stack.column_direction), _vector(stack.row_direction)
+    found: list[Place] = [(_vector(origin), (*right, *down)) for origin in stack.origins_mm]
+    for index, dataset in enumerate(stack.datasets):
+        own, _ = plane_in(dataset)
+        if own is None:
+            continue
+        usual = replace(own, row_direction=right, column_direction=down)
+        tilted = own.tilt_deg(usual) > PARALLEL_TOLERANCE_DEG
+        axes = (*own.row_direction, *own.column_direction) if tilted else (*right, *down)
+        found[index] = own.origin_mm, axes
+    return found
+
+
+def _vector(values: NDArray[np.float64]) -> Vector:
+    x, y, z = map(float, values)
+    return x, y, z
 
 
 def _uid(stack: LgeStack, keyword: str) -> str:

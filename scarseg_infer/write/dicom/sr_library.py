@@ -6,7 +6,11 @@ from pydicom import Dataset
 
 from scarseg_infer.study.stack import LgeStack
 from scarseg_infer.write.dicom import codes
-from scarseg_infer.write.dicom.sources import SourceImage, frame_of_reference_uid
+from scarseg_infer.write.dicom.sources import (
+    SourceImage,
+    frame_of_reference_uid,
+    slice_places,
+)
 from scarseg_infer.write.dicom.sr_items import code, container, image, number, uid
 
 
@@ -22,13 +26,22 @@ def image_library(stack: LgeStack, images: list[SourceImage]) -> Dataset:
         number(codes.COLUMN_SPACING, column_mm, codes.MILLIMETER, "HAS ACQ CONTEXT"),
         number(codes.ROW_SPACING, row_mm, codes.MILLIMETER, "HAS ACQ CONTEXT"),
     ]
-    cosines = (*stack.row_direction, *stack.column_direction)
-    for name, cosine in zip(codes.ORIENTATION, cosines, strict=True):
-        group.append(number(name, float(cosine), codes.COSINE, "HAS ACQ CONTEXT"))
-    for source, origin in zip(images, stack.origins_mm, strict=True):
+    places = slice_places(stack)
+    parallel = len({cosines for _, cosines in places}) == 1
+    if parallel:
+        group += _orientation(places[0][1])
+    for source, (origin, cosines) in zip(images, places, strict=True):
         place = [
-            number(name, float(mm), codes.MILLIMETER, "HAS ACQ CONTEXT")
+            number(name, mm, codes.MILLIMETER, "HAS ACQ CONTEXT")
             for name, mm in zip(codes.POSITION, origin, strict=True)
         ]
+        place += [] if parallel else _orientation(cosines)
         group.append(image(None, source.reference(), place))
     return container(codes.IMAGE_LIBRARY, [container(codes.IMAGE_LIBRARY_GROUP, group)])
+
+
+def _orientation(cosines: tuple[float, ...]) -> list[Dataset]:
+    return [
+        number(name, cosine, codes.COSINE, "HAS ACQ CONTEXT")
+        for name, cosine in zip(codes.ORIENTATION, cosines, strict=True)
+    ]

@@ -113,7 +113,7 @@ def read_ecg_dicom(data: bytes) -> EcgRecord:
         except PARSE_ERRORS as error:
             raise EcgError("the DICOM ECG is damaged or cut short", _EXPORT_AGAIN) from error
         group = _choose(found)
-        recorded, date_only, warnings = _when(dataset)
+        recorded, date_only, warnings = recorded_at(dataset)
         record = EcgRecord(
             signals_mv=group.signals_mv,
             rate_hz=group.rate_hz,
@@ -289,8 +289,10 @@ def _side_by_side(first: _Group, second: _Group) -> _Group | None:
     )
 
 
-def _when(dataset: Dataset) -> tuple[datetime | None, bool, tuple[str, ...]]:
-    """From the acquisition alone: dates of study and series may be those of an import.
+def recorded_at(dataset: Dataset) -> tuple[datetime | None, bool, tuple[str, ...]]:
+    """Time of recording, whether it is a date only, and warnings.
+
+    From the acquisition alone: dates of study and series may be those of an import.
 
     A time of exactly midnight stands for none, as de-identification writes it.
     """

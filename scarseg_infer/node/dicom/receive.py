@@ -30,7 +30,7 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from scarseg_infer.ecg.dicom import ECG_CLASSES
+from scarseg_infer.ecg.dicom import ECG_CLASSES, recorded_at
 from scarseg_infer.node.config import Config
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.dicom.incoming_limits import PDU_BYTES
@@ -76,8 +76,8 @@ _REJECTIONS: Final = {CALLING_AE: "calling_ae", CALLED_AE: "called_ae", BUSY: "b
 
 HEADER: Final = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "PatientID", "IssuerOfPatientID",
-    "AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "SeriesDate", "SeriesTime",
-    "StudyDate", "StudyTime", "SpecificCharacterSet",
+    "AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "TimezoneOffsetFromUTC",
+    "SpecificCharacterSet",
 )  # fmt: skip
 """All that is read of an object when it comes."""
 
@@ -244,21 +244,19 @@ def arrival_of(header: Dataset, data: bytes, announced: tuple[str, str]) -> Arri
         announced: its SOP class and instance UID as the sender said.
     """
     settle_character_set(header)
-    sop_class, sop_uid = text(header, "SOPClassUID"), text(header, "SOPInstanceUID")
+    sop_class, sop_uid = sop_uids(header)
     study_uid = text(header, "StudyInstanceUID")
     if (sop_class, sop_uid) != announced or not is_usable_uid(sop_uid) or not study_uid:
         return None
     kind: Kind = "ecg" if sop_class in ECG_CLASSES else "image"
-    taken = text(header, "AcquisitionDateTime")
-    for event in ("Acquisition", "Series", "Study"):
-        taken = taken or text(header, f"{event}Date") + text(header, f"{event}Time")
+    taken = recorded_at(header)[0] if kind == "ecg" else None
     return Arrival(
         sop_uid=sop_uid,
         study_uid=study_uid,
         kind=kind,
         patient=normal(text(header, "PatientID")),
         issuer=text(header, "IssuerOfPatientID").strip().casefold(),
-        taken=taken,
+        taken=f"{taken:%Y%m%d%H%M%S.%f}" if taken else "",
         file=data,
         start=_dataset_start(data),
     )
@@ -277,12 +275,22 @@ def arrival_in_file(data: bytes | None) -> Arrival | None:
     except PARSE_ERRORS:
         header = salvage(data, HEADER)
     try:
-        sop_class = text(header, "SOPClassUID")
-        if sop_class not in (*IMAGE_CLASSES, *ECG_CLASSES):
+        announced = sop_uids(header)
+        if announced[0] not in (*IMAGE_CLASSES, *ECG_CLASSES):
             return None
-        return arrival_of(header, data, (sop_class, text(header, "SOPInstanceUID")))
+        return arrival_of(header, data, announced)
     except PARSE_ERRORS:
         return None
+
+
+def sop_uids(header: Dataset) -> tuple[str, str]:
+    """SOP class and instance UID of an object; of the file meta information where the dataset
+    lacks them, as some exports do."""
+    meta = getattr(header, "file_meta", Dataset())
+    return (
+        text(header, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID"),
+        text(header, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID"),
+    )
 
 
 def _dataset_start(data: bytes) -> int:

@@ -26,15 +26,23 @@ from typing import Any, Final
 
 from pydicom import dcmread
 
-from scarseg_infer.node.dicom.receive import IMAGE_CLASSES, arrival_in_file
+from scarseg_infer.node.dicom.receive import (
+    HEADER,
+    IMAGE_CLASSES,
+    arrival_in_file,
+    is_usable_uid,
+    sop_uids,
+)
 from scarseg_infer.node.http.answer import Answer, Request, Routes, document, problem
 from scarseg_infer.node.queue.outbox import RESULT_JSON
 from scarseg_infer.node.queue.received import Arrival, Queue
+from scarseg_infer.node.queue.same_content import same_content
 from scarseg_infer.node.queue.storage import Storage
 from scarseg_infer.study.archive import ArchiveFiles, open_archive
-from scarseg_infer.study.dicom.header import looks_like_dicom
-from scarseg_infer.study.dicom.parse import sop_class_of
-from scarseg_infer.study.files import MAX_FILE_BYTES
+from scarseg_infer.study.dicom.foreign import different_images
+from scarseg_infer.study.dicom.header import looks_like_dicom, read_headers
+from scarseg_infer.study.dicom.parse import PARSE_ERRORS, parse, sop_class_of
+from scarseg_infer.study.files import MAX_FILE_BYTES, file_label
 from scarseg_runtime.errors import StudyError
 
 ZIP_TYPE: Final = "application/zip"
@@ -118,23 +126,11 @@ class StudyApi:
     def _take(self, path: Path) -> Answer:
         # One at a time: files are unpacked in memory. All are looked at before the first is kept,
         # so that a damaged archive, or one that does not fit, leaves nothing behind.
-        limit = min(self._object_bytes, MAX_FILE_BYTES)
         with self._unpacking, open_archive(path) as files:
-            wanted, size = [], 0
-            for number in range(len(files)):
-                content = files.read(number)  # None beyond MAX_FILE_BYTES
-                arrival = arrival_in_file(files.head(number) if content is None else content)
-                # Left out, the others would pass for the whole study.
-                if arrival and (content is None or len(content) > limit):
-                    return problem(413, f"Objects of at most {limit >> 20} MB are taken.")
-                if not arrival and content is not None and _is_image(content):
-                    return problem(
-                        422, "An MR image in the zip is damaged or lacks its UIDs: the others "
-                        "would pass for the whole study. Export it again.",
-                    )  # fmt: skip
-                if arrival and content is not None:
-                    wanted.append(number)
-                    size += len(content)
+            found = self._look(files)
+            if isinstance(found, Answer):
+                return found
+            wanted, size = found
             if not wanted:
                 return problem(422, "The zip holds no MR images or ECGs in DICOM.")
             if not self._has_room(size):
@@ -159,6 +155,31 @@ class StudyApi:
             "conflicts": len(wanted) - len(taken),
         }
         return document(202, told, **headers)
+
+    def _look(self, files: ArchiveFiles) -> tuple[list[int], int] | Answer:
+        """Numbers of the images and ECGs, and their bytes; an answer where one cannot be taken, as
+        the others would pass for the whole study. Raises StudyError for two with one UID."""
+        limit = min(self._object_bytes, MAX_FILE_BYTES)
+        wanted, size = [], 0
+        seen: dict[str, int] = {}
+        for number in range(len(files)):
+            content = files.read(number)  # None beyond MAX_FILE_BYTES
+            arrival = arrival_in_file(files.head(number) if content is None else content)
+            if arrival and (content is None or len(content) > limit):
+                return problem(413, f"Objects of at most {limit >> 20} MB are taken.")
+            if not arrival and content is not None and _is_image(content):
+                why = _why_not_taken(content, number, file_label(number, files))
+                return problem(
+                    422, f"{why[0].upper()}{why[1:]}: it is an MR image, without which the others "
+                    "would pass for the whole study. Export it again.",
+                )  # fmt: skip
+            if arrival and content is not None:
+                first = seen.setdefault(arrival.sop_uid, number)
+                if first != number and not _alike(files.read(first), content):
+                    raise different_images(file_label(first, files), file_label(number, files))
+                wanted.append(number)
+                size += len(content)
+        return wanted, size
 
     def _add(self, files: ArchiveFiles, wanted: list[int]) -> list[Arrival]:
         """Put files into the queue and return them; not those whose UIDs others have. Raises
@@ -259,6 +280,23 @@ def announced_length(headers: Message) -> int | Answer:
 def _is_image(data: bytes) -> bool:
     """True for a DICOM file whose meta information calls it an MR image."""
     return looks_like_dicom(data) and sop_class_of(data) in IMAGE_CLASSES
+
+
+def _why_not_taken(data: bytes, number: int, label: str) -> str:
+    """What the reader of studies says of an MR image, else which UID is at fault."""
+    try:
+        read_headers(data, number, label)
+        header = parse(data, HEADER)
+    except StudyError as error:
+        return error.what
+    except PARSE_ERRORS:
+        return f"{label} is damaged"
+    fault = "StudyInstanceUID" if is_usable_uid(sop_uids(header)[1]) else "SOPInstanceUID"
+    return f"{label} lacks {fault}, or has something else there"
+
+
+def _alike(first: bytes | None, second: bytes) -> bool:
+    return first is not None and (first == second or same_content(first, second))
 
 
 def embedded_pdf(data: bytes) -> bytes:

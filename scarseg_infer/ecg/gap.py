@@ -13,6 +13,10 @@ AGREEMENT_DAYS: Final = 1.0
 """A given gap may differ from the dates by this much (rounding to whole days) unremarked."""
 
 _SECONDS_PER_DAY: Final = 86400.0
+_PLACEHOLDERS: Final = (
+    "MRI and ECG bear the same 1 January, as anonymisers write it in place of dates: these do not "
+    "count for the time gap."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,9 @@ def gap_between(
 
     Where both have a time zone, instants are compared. Else clocks are compared as they stand: WFDB
     has no time zone, and both devices usually stand in one hospital; a warning says so where only
-    one of the two has one. Where either has no time of day whole calendar days are counted.
+    one of the two has one. Where either has no time of day whole calendar days are counted. One 1
+    January in both is no date: anonymisers put it in place of every date, and a gap of zero would
+    give a foreign or old ECG its full weight.
 
     Args:
         mri: when the image was taken; ``mri_date_only`` where its time of day is not known.
@@ -52,6 +58,9 @@ def gap_between(
         return Gap(given_days, "unknown" if given_days is None else "given")
     image = mri.replace(tzinfo=None)
     recorded = ecg.recorded.replace(tzinfo=None)
+    if image.date() == recorded.date() and (image.month, image.day) == (1, 1):
+        known: GapSource = "unknown" if given_days is None else "given"
+        return Gap(given_days, known, (_PLACEHOLDERS,))
     date_only = ecg.date_only or mri_date_only
     source: GapSource = "dates" if date_only else "timestamps"
     if date_only:

@@ -17,11 +17,15 @@ from scarseg_infer.ecg.guards.scp import first_section_tags
 
 _TWO_DATES: Final = "The ECG file gives two different dates: the time gap is unknown."
 # HL7 TS: YYYYMMDDHHMMSS.UUUU+ZZZZ, which may stop after any part.
-_TS: Final = re.compile(r"(\d{4})(\d{2})(\d{2})(\d*)(?:\.(\d*))?([+-]\d{4}|Z)?", re.ASCII)
-_BAD_ZONE: Final = re.compile(rb"([\"'])(\s*\d{8,14}(?:\.\d*)?)[+-]\d{4}(?=\s*\1)")
+_TS: Final = re.compile(
+    r"(\d{4})(\d{2})(\d{2})(\d*)(?:\.(\d*))?([+-]\d{2}(?::?\d{2})?|Z)?", re.ASCII
+)
+_BAD_ZONE: Final = re.compile(
+    rb"([\"'])(\s*\d{8,14}(?:\.\d*)?)(?:[+-]\d{2}(?::?\d{2})?|Z)(?=\s*\1)"
+)
 _EDF_DAY: Final = re.compile(r"(\d{2})\.(\d{2})\.(\d{2})", re.ASCII)
 _EDF_CLOCK: Final = re.compile(r"(\d{2})\.(\d{2})\.(\d{2})", re.ASCII)
-_EDF_START: Final = re.compile(r"Startdate (\S+)")
+_EDF_START: Final = re.compile(r"Startdate (\S+)", re.I)
 _EDF_UNKNOWN: Final = "01.01.85"
 """Stand-in of writers for an unknown date, the earliest that two digits of a year can give."""
 _EDF_FIRST_YEAR: Final = 85
@@ -117,7 +121,7 @@ def _timestamp(text: str) -> Moment:
     match = _TS.fullmatch(text)
     if match is None:
         # What follows a whole day may be no time, but the day is one.
-        match = re.match(r"(\d{4})(\d{2})(\d{2})(?!\d)", text, re.ASCII)
+        match = re.match(r"(\d{4})(\d{2})(\d{2})", text, re.ASCII)
         day = real_day(*map(int, match.groups())) if match else None
         return (datetime.combine(day, time()), True, (NO_CLOCK,)) if day else _unknown(text)
     day = real_day(int(match[1]), int(match[2]), int(match[3]))
@@ -128,7 +132,9 @@ def _timestamp(text: str) -> Moment:
         good = not clock or (len(clock) == 2 and int(clock) < 24)
         return datetime.combine(day, time()), True, () if good else (NO_CLOCK,)
     parts = ":".join(clock[i : i + 2] for i in range(0, len(clock), 2))
-    return with_clock(day, parts + (f".{match[5]}" if match[5] else "") + (match[6] or ""))
+    offset = match[6] or ""
+    offset += "00" if len(offset) == len("+01") else ""
+    return with_clock(day, parts + (f".{match[5]}" if match[5] else "") + offset)
 
 
 def _scp(data: bytes) -> Moment:

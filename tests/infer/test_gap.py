@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from scarseg_infer.ecg.gap import Gap, gap_between
@@ -32,6 +32,7 @@ def test_an_ecg_after_the_mri_has_the_same_gap_and_is_marked() -> None:
 
 @given(st.datetimes(datetime(1980, 1, 1), datetime(2040, 1, 1)), st.integers(-9999, 9999))
 def test_a_date_without_time_counts_calendar_days(mri: datetime, days: int) -> None:
+    assume(days or (mri.month, mri.day) != (1, 1))
     day = datetime.combine(mri.date() - timedelta(days), datetime.min.time())
     gap = gap_between(mri, ecg(day, date_only=True), None)
     assert (gap.days, gap.source) == (abs(days), "dates")
@@ -91,3 +92,16 @@ def test_instants_are_compared_where_both_clocks_have_a_zone() -> None:
     recorded = (MRI + timedelta(minutes=30)).replace(tzinfo=timezone(timedelta(hours=1)))
     gap = gap_between(mri, ecg(recorded), None)
     assert gap == Gap(1.0 / 48, "timestamps")
+
+
+@pytest.mark.parametrize("year", [1970, 2000, 2024])
+@pytest.mark.parametrize("given_days", [None, 12.0])
+def test_one_first_of_january_in_both_is_no_gap_of_zero(
+    year: int, given_days: float | None
+) -> None:
+    """Anonymisers put one date in place of all: an ECG of any age had its full weight."""
+    new_year = datetime(year, 1, 1, 14, 30)
+    gap = gap_between(new_year, ecg(datetime(year, 1, 1), date_only=True), given_days)
+    assert (gap.days, gap.source) == (given_days, "unknown" if given_days is None else "given")
+    assert "1 January" in gap.warnings[0]
+    assert gap_between(new_year, ecg(datetime(year - 1, 12, 30), True), None).days == 2.0

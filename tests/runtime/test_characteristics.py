@@ -196,10 +196,11 @@ def test_a_dark_core_is_reported_and_stays_scar() -> None:
     assert run(labels).microvascular_obstruction_ml == pytest.approx(0, abs=0.05)
 
 
-def test_noise_in_a_faint_scar_is_no_dark_core() -> None:
+@pytest.mark.parametrize("level", [130.0, 133.0, 136.0, 139.0])
+def test_noise_in_a_faint_scar_is_no_dark_core(level: float) -> None:
     """Three SD above remote every sixth pixel lies below two."""
     labels = whole_heart(90, 0)
-    pixels = np.random.default_rng(3).normal(np.where(labels == Label.SCAR, 130.0, 100.0), 10.0)
+    pixels = np.random.default_rng(3).normal(np.where(labels == Label.SCAR, level, 100.0), 10.0)
     found = run(labels, pixels.astype(np.float32))
     assert found.microvascular_obstruction_ml is None
     doubts = threshold_doubts(pixels.astype(np.float32), labels, np.full(10, 0.01))
@@ -247,6 +248,22 @@ def test_nothing_to_characterise_is_none_without_a_word(wall: bool) -> None:
     assert found.microvascular_obstruction_ml is None
     assert found.fwhm is None
     assert (found.n_sd is None) == (not wall)
+
+
+@pytest.mark.parametrize("inner_mm", [0.0, 1.0, 2.5, 6.0])
+@pytest.mark.parametrize("wall_mm", [1.5, 2.0, 8.0])
+@pytest.mark.parametrize("degrees", [360.0, 180.0])
+def test_a_small_ring_or_cap_scarred_through_is_transmural(
+    inner_mm: float, wall_mm: float, degrees: float
+) -> None:
+    """Near the centre most directions hold no pixel, and a thin wall has not all three layers."""
+    y, x = (np.mgrid[:40, :40] - 19.5) * 1.5
+    radius, angle = np.hypot(x, y), np.degrees(np.arctan2(y, x)) % 360
+    plane = np.zeros((1, 40, 40), np.uint8)
+    plane[0][radius < inner_mm] = Label.LV_CAVITY
+    wall = (radius >= inner_mm) & (radius < inner_mm + wall_mm)
+    plane[0][wall] = np.where(angle < degrees, Label.SCAR, Label.VIABLE_MYOCARDIUM)[wall]
+    assert run(plane).distribution == "transmural"
 
 
 def test_an_apical_cap_without_cavity_has_depth() -> None:

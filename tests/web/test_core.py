@@ -141,6 +141,7 @@ def test_studies_of_the_twin(
     makers: dict[str, Callable[[Path], None]] = {
         "reversed": _reversed, "big endian": _big_endian, "compressed": _compressed,
         "turned": _turned, "with a localiser": _with_localiser, "missing slice": _missing_slice,
+        "tilted": _tilted,
     }  # fmt: skip
     folders = []
     for name, make in makers.items():
@@ -320,6 +321,18 @@ def _turned(image: pydicom.FileDataset, _: int) -> None:
     image.PixelSpacing = list(image.PixelSpacing)[::-1]
     image.ImagePositionPatient = [f"{value:.6f}" for value in start]
     image.ImageOrientationPatient = [f"{value:.6f}" for value in (*column, *-row)]
+
+
+@_each
+def _tilted(image: pydicom.FileDataset, index: int) -> None:
+    """Two slices that lean a little about their rows, and two far too much."""
+    lean = np.radians({1: 0.4, 3: 1.2, 5: 5.0, 6: 5.0}.get(index, 0.0))
+    row, column = np.split(np.array(image.ImageOrientationPatient, float), 2)
+    turned = np.cos(lean) * column + np.sin(lean) * np.cross(row, column)
+    half = float(image.PixelSpacing[0]) * (image.Rows - 1) / 2
+    start = np.array(image.ImagePositionPatient, float) + half * (column - turned)
+    image.ImagePositionPatient = [f"{value:.9f}" for value in start]
+    image.ImageOrientationPatient = [f"{value:.12f}" for value in (*row, *turned)]
 
 
 def _with_localiser(folder: Path) -> None:

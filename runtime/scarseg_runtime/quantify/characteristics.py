@@ -48,9 +48,10 @@ FWHM_MOST: Final = 3.0
 """Most by which the core of FWHM may exceed the scar where that is a smaller share of the wall than
 FWHM_SMALL_SHARE. Beyond it the rule calls something other than the scar that it presumes (design
 choices)."""
-DARK_CORE_SD: Final = 4.0
+DARK_CORE_SD: Final = 5.0
 """A scar whose brighter quarter lies lower than that above remote has many pixels below 2 SD by
-noise alone: no dark core can be told in it (design choice)."""
+noise alone: no dark core can be told in it (design choice; with 4, a phantom without a dark core
+had one of 4 % of its scar)."""
 SECTORS: Final = 60
 """Directions from the LV centre, 6° each, in which the layers of the wall are compared."""
 
@@ -350,6 +351,7 @@ class _Layers:
         sector = np.minimum((turn * SECTORS).astype(np.intp), SECTORS - 1)
         self._direction = where[0] * SECTORS + sector
         self._slices = len(labels)
+        self._empty = ~self._hit_by(np.ones_like(self._scar))
 
     def distribution(self, area: NDArray[np.bool_]) -> Distribution | None:
         """Of the scar within ``area`` [S, H, W]; None where there is none."""
@@ -361,7 +363,8 @@ class _Layers:
         if not share.any():
             return None
         inner, middle, outer = share >= INVOLVED
-        if middle and share.mean() >= TRANSMURAL:
+        there = whole > 0  # a wall of one or two pixels has not all of the layers
+        if (middle or not there[1]) and share[there].mean() >= TRANSMURAL:
             return "transmural"
         if inner or outer:
             return "subendocardial" if inner and share[0] >= share[2] else "epicardial"
@@ -373,9 +376,15 @@ class _Layers:
 
     def _hit(self, scar: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Directions with scar in them and in both neighbours, since those at the edge of a scar
-        are half beside it; all with scar where it is narrower than that."""
-        count = np.bincount(self._direction[scar], minlength=self._slices * SECTORS)
-        hit = (count > 0).reshape(self._slices, SECTORS)
-        within = hit & np.roll(hit, 1, 1) & np.roll(hit, -1, 1)
+        are half beside it; all with scar where it is narrower than that. Near the centre of a small
+        ring most neighbours hold no wall at all and say nothing."""
+        hit = self._hit_by(scar)
+        beside = hit | self._empty
+        within = hit & np.roll(beside, 1, 1) & np.roll(beside, -1, 1)
         found: NDArray[np.bool_] = (within if within.any() else hit).reshape(-1)
         return found
+
+    def _hit_by(self, voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """[S, SECTORS] directions that hold some of these voxels of the wall."""
+        count = np.bincount(self._direction[voxels], minlength=self._slices * SECTORS)
+        return (count > 0).reshape(self._slices, SECTORS)

@@ -10,6 +10,8 @@ import { capital, fixed, general } from "../words";
 import { analysed, type EcgRecord } from "./record";
 
 const AGREEMENT_DAYS = 1;
+const PLACEHOLDERS =
+  "MRI and ECG bear the same 1 January, as anonymisers write it in place of dates: these do not count for the time gap.";
 
 export type GapSource = "timestamps" | "dates" | "given" | "unknown";
 export interface Gap { days: number | null; source: GapSource; warnings: string[]; ecgAfterMri: boolean }
@@ -49,6 +51,9 @@ function gapBetween(stack: Stack, ecg: EcgRecord | null, given: number | null): 
   const mri = stack.acquired, recorded = ecg?.recorded ?? null;
   if (!mri || !recorded)
     return { days: given, source: given === null ? "unknown" : "given", warnings: [], ecgAfterMri: false };
+  const day = new Date(dayOf(mri.at));
+  if (dayOf(mri.at) === dayOf(recorded.at) && day.getUTCMonth() === 0 && day.getUTCDate() === 1)
+    return { days: given, source: given === null ? "unknown" : "given", warnings: [PLACEHOLDERS], ecgAfterMri: false };
   const dateOnly = ecg!.dateOnly || stack.dateOnly;
   let signed: number;
   if (dateOnly) signed = (dayOf(mri.at) - dayOf(recorded.at)) / DAY_MS;

@@ -4,10 +4,10 @@
 import { median } from "../numbers";
 import { capital, fixed, rint } from "../words";
 import type { Stack } from "../study/stack";
-import { cross, dot, minus, norm, radians, scaled, unit, type Vector } from "./vectors";
+import { cross, degrees, dot, minus, norm, plus, scaled, unit, type Vector } from "./vectors";
 
 const MAX_AXIS_ERROR = 0.01;
-const PARALLEL_TOLERANCE_DEG = 0.2;
+export const PARALLEL_TOLERANCE_DEG = 0.2;
 const SPACING_TOLERANCE = 1e-3;
 export const SAME_POSITION_MM = 0.5;
 export const MAX_SLICE_HEIGHT_MM = 50;
@@ -31,14 +31,26 @@ export interface Plane {
 export const normalOf = (plane: Plane): Vector => cross(plane.rowDirection, plane.columnDirection);
 
 /** True when both slices can belong to one stack. */
-export function sameGrid(one: Plane, other: Plane): boolean {
+export function sameGrid(one: Plane, other: Plane, toleranceDeg = PARALLEL_TOLERANCE_DEG): boolean {
   if (one.rows !== other.rows || one.columns !== other.columns) return false;
   const close = one.spacing.every((value, i) =>
     Math.abs(value - other.spacing[i]!) <= SPACING_TOLERANCE * Math.abs(other.spacing[i]!));
-  const least = Math.cos(radians(PARALLEL_TOLERANCE_DEG));
-  return close && dot(one.rowDirection, other.rowDirection) >= least &&
-    dot(one.columnDirection, other.columnDirection) >= least;
+  return close && tiltDeg(one, other) <= toleranceDeg;
 }
+
+/** The larger one of the angles between the rows and between the columns of both. */
+export function tiltDeg(one: Plane, other: Plane): number {
+  const apart = Math.max(
+    norm(minus(one.rowDirection, other.rowDirection)), norm(minus(one.columnDirection, other.columnDirection)),
+  );
+  return degrees(2 * Math.asin(Math.min(1, apart / 2)));
+}
+
+/** From the first voxel to the centre of the slice. */
+export const halfExtent = (plane: Plane): Vector => plus(
+  scaled(plane.columnDirection, ((plane.rows - 1) / 2) * plane.spacing[0]),
+  scaled(plane.rowDirection, ((plane.columns - 1) / 2) * plane.spacing[1]),
+);
 
 /** True when both show the same slice of the patient, pixel by pixel. */
 export const samePlace = (one: Plane, other: Plane): boolean =>

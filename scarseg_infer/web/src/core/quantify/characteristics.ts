@@ -20,7 +20,7 @@ const FWHM_GREY = 0.35;
 const FWHM_LEAST_SD = 3;
 const FWHM_SMALL_SHARE = 0.05;
 const FWHM_MOST = 3;
-const DARK_CORE_SD = 4;
+const DARK_CORE_SD = 5;
 const SECTORS = 60;
 const NAMES = ["subendocardial", "mid-wall", "epicardial"] as const;
 
@@ -206,6 +206,7 @@ class Layers {
   private readonly layer: number[] = [];
   private readonly direction: number[] = [];
   private readonly slices: number;
+  private readonly empty: Uint8Array;
 
   constructor(private readonly labels: Labels, depth: Float64Array, spacing: readonly [number, number]) {
     const [slices, rows, columns] = labels.shape;
@@ -228,6 +229,7 @@ class Layers {
       this.direction.push(slice * SECTORS + Math.min(Math.trunc(turn * SECTORS), SECTORS - 1));
       this.layer.push(Math.trunc(Math.min(depth[i]! * LAYERS, LAYERS - 1)));
     }
+    this.empty = this.hitBy(this.where.map(() => true)).map((value) => 1 - value);
   }
 
   /** Of the scar within an area; null where there is none. */
@@ -244,20 +246,29 @@ class Layers {
     const share = part.map((n, k) => n / Math.max(whole[k]!, 1)) as [number, number, number];
     if (!share.some(Boolean)) return null;
     const [inner, middle, outer] = share.map((value) => value >= INVOLVED);
-    if (middle && (share[0] + share[1] + share[2]) / 3 >= TRANSMURAL) return "transmural";
+    const there = whole.filter(Boolean).length; // a wall of one or two pixels has not all layers
+    const mean = (share[0] + share[1] + share[2]) / there;
+    if ((middle || !whole[1]) && mean >= TRANSMURAL) return "transmural";
     if (inner || outer) return inner && share[0] >= share[2] ? "subendocardial" : "epicardial";
     if (middle) return "mid-wall";
     return NAMES[share.indexOf(Math.max(...share))]!;
   }
 
-  /** Directions with scar in them and in both neighbours; all with scar where it is narrower. */
+  /** Directions with scar in them and in both neighbours, or none of the wall there; all with scar
+   * where it is narrower. */
   private hit(scar: readonly boolean[]): Uint8Array {
-    const hit = new Uint8Array(this.slices * SECTORS);
-    scar.forEach((value, k) => { if (value) hit[this.direction[k]!] = 1; });
+    const hit = this.hitBy(scar);
+    const beside = hit.map((value, k) => (value || this.empty[k] ? 1 : 0));
     const within = hit.map((value, k) => {
       const first = k - (k % SECTORS), sector = k % SECTORS;
-      return value && hit[first + ((sector + 1) % SECTORS)]! && hit[first + ((sector + SECTORS - 1) % SECTORS)]!;
+      return value && beside[first + ((sector + 1) % SECTORS)]! && beside[first + ((sector + SECTORS - 1) % SECTORS)]!;
     });
     return within.includes(1) ? within : hit;
+  }
+
+  private hitBy(voxels: readonly boolean[]): Uint8Array {
+    const hit = new Uint8Array(this.slices * SECTORS);
+    voxels.forEach((value, k) => { if (value) hit[this.direction[k]!] = 1; });
+    return hit;
   }
 }

@@ -64,7 +64,7 @@ function judged(number: number, group: SliceGroup): Candidate {
 }
 
 function factsOf(group: SliceGroup): string[] {
-  const cosines = normalOf(group.first.plane).map(Math.abs);
+  const cosines = normalOf(group.plane).map(Math.abs);
   return [
     ...(group.slices.some((header) => header.inversionTimeMs) ? ["inversion_time"] : []),
     ...(group.slices.some((header) => header.contrastAgent) ? ["contrast_agent"] : []),
@@ -183,7 +183,7 @@ function takeLast(chosen: Candidate, notes: string[]): Choice {
   let again = group.imagesPerPosition.flatMap((n, i) => (n > 1 ? [String(i + 1)] : []));
   if (again.length > 2 * MOST_LISTED) again = [...again.slice(0, 2 * MOST_LISTED), "…"];
   const which = again.length === 1 ? `slice ${again[0]} was` : `slices ${again.join(", ")} were`;
-  const what = `${which} taken more than once (${countedFrom(normalOf(group.first.plane))})`;
+  const what = `${which} taken more than once (${countedFrom(normalOf(group.plane))})`;
   const kept: Placed[] = [], superseded: Placed[] = [];
   for (const images of group.atPositions()) {
     const moments = images.map((header) => header.acquired);

@@ -60,8 +60,8 @@ function frames(group: SliceGroup): string[] {
 
 function steps(headers: readonly Header[], group: SliceGroup): string[] {
   const said = new Set(headers.flatMap((header) => header.number("SpacingBetweenSlices") ?? []));
-  const normal = normalOf(group.first.plane);
-  const positions = group.slices.map((header) => dot(header.plane.origin, normal));
+  const normal = normalOf(group.plane);
+  const positions = group.origins.map((origin) => dot(origin, normal));
   if (said.size !== 1 || positions.length < 2) return [];
   const claimed = Math.abs([...said][0]!);
   if (claimed === 0) return [];

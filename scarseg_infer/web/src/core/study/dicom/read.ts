@@ -6,6 +6,7 @@ import { SHORT_AXIS_TRUST_DEG, countedFrom } from "../../geometry/display";
 import {
   MAX_SLICE_HEIGHT_MM, MIN_SLICE_HEIGHT_MM, besideWarnings, normalOf, sameGrid, stepWarnings,
 } from "../../geometry/plane";
+import { MOST_TILT_DEG, tiltWarnings } from "../../geometry/slight_tilt";
 import { dot, radians } from "../../geometry/vectors";
 import { fixed } from "../../words";
 import { checkSize } from "../checks";
@@ -160,7 +161,7 @@ function brokenNotes(broken: readonly BrokenFile[], group: SliceGroup): string[]
   for (const one of broken) {
     if (!one.isMr) continue;
     const may = !one.seriesUid || series.has(one.seriesUid) ||
-      (alone && (one.plane === null || sameGrid(one.plane, group.first.plane)));
+      (alone && (one.plane === null || sameGrid(one.plane, group.plane, MOST_TILT_DEG)));
     if (may) throw one.error;
   }
   if (!broken.length) return [];
@@ -181,7 +182,7 @@ function leftOut(headers: readonly SliceHeader[], group: SliceGroup, superseded:
         `${label(header.file)} belongs to the LGE series but does not say where it lies in the patient: ${header.unplaced}`,
         "Export or copy the study again",
       );
-  const { plane } = group.first;
+  const { plane } = group;
   const isApart = (header: SliceHeader): boolean => series.has(header.seriesUid) && header.plane !== null &&
     header.imageKind === group.imageKind && !sameGrid(header.plane, plane) &&
     Math.abs(dot(normalOf(header.plane), normalOf(plane))) >= Math.cos(radians(ALIKE_DEG));
@@ -209,7 +210,7 @@ async function load(
   files: readonly DroppedFile[], chosen: Candidate, notes: readonly string[], label: Label, progress: (share: number) => void,
 ): Promise<Stack> {
   const { group } = chosen;
-  const { plane } = group.first;
+  const { plane } = group;
   checkSize(group.slices.length, plane.rows, plane.columns, ADVICE);
   const size = plane.rows * plane.columns;
   const data = new Float32Array(size * group.slices.length);
@@ -231,7 +232,7 @@ async function load(
   return {
     pixels: { data, shape: [group.slices.length, plane.rows, plane.columns] },
     spacing: plane.spacing,
-    origins: group.slices.map((header) => header.plane.origin),
+    origins: group.origins,
     rowDirection: plane.rowDirection,
     columnDirection: plane.columnDirection,
     sliceThicknessMm: thickness(group),
@@ -269,8 +270,7 @@ function thickness(group: SliceGroup): number | null {
 }
 
 function stackWarnings({ group, lgeMarked }: Candidate): string[] {
-  const { plane } = group.first;
-  const origins = group.slices.map((header) => header.plane.origin);
+  const { plane, origins } = group;
   const counted = countedFrom(normalOf(plane));
   return [
     ...(lgeMarked ? [] : ["Nothing in the study marks it as LGE: check that it is."]),
@@ -283,6 +283,7 @@ function stackWarnings({ group, lgeMarked }: Candidate): string[] {
     ...(group.positionCount === 1 ? ["The study has a single slice: its height is the slice thickness."]
       : group.positionCount < MIN_STACK_SLICES ? [`The study has only ${group.positionCount} slices.`] : []),
     ...stepWarnings(origins.map((origin) => dot(origin, normalOf(plane))), counted),
+    ...tiltWarnings(group.slices.map((header) => header.plane), plane, counted),
     ...besideWarnings(origins, plane.rowDirection, plane.columnDirection, counted),
   ];
 }

@@ -2,7 +2,8 @@
 
 import { SAME_POSITION_MM, normalOf, sameGrid, samePlace, type Plane } from "../../geometry/plane";
 import { shortAxisTilt } from "../../geometry/display";
-import { dot } from "../../geometry/vectors";
+import { MOST_TILT_DEG, alignedOrigins, middlePlane } from "../../geometry/slight_tilt";
+import { dot, type Vector } from "../../geometry/vectors";
 import { argsort } from "../../numbers";
 import { rint } from "../../words";
 import type { ImageKind } from "../stack";
@@ -42,7 +43,10 @@ export class SliceGroup {
     return known.length === this.slices.length ? Math.min(...known) : null;
   }
   get phaseCount(): number { return Math.max(...this.slices.map((header) => header.phaseCount)); }
-  get tiltDeg(): number { return shortAxisTilt(normalOf(this.first.plane)); }
+  /** Whose axes are those of the stack. */
+  get plane(): Plane { return middlePlane(this.slices.map((header) => header.plane)); }
+  get origins(): Vector[] { return alignedOrigins(this.slices.map((header) => header.plane), this.plane); }
+  get tiltDeg(): number { return shortAxisTilt(normalOf(this.plane)); }
 
   atPositions(): Placed[][] {
     let end = 0;
@@ -66,14 +70,32 @@ export class SliceGroup {
 /** Sort placed slices into groups that may be stacks. */
 export function groupSlices(headers: readonly Placed[]): SliceGroup[] {
   const all = clusters(headers, (h) => `${h.seriesUid}|${h.imageKind}`)
-    .flatMap((slices) => byImageType(sortedGroup(slices)));
+    .flatMap(withSlightTilts).flatMap((slices) => byImageType(sortedGroup(slices)));
   const groups = all.filter((group) => group.positionCount > 1);
   const lone = all.filter((group) => group.positionCount === 1);
   for (const repeated of [false, true]) {
     const slices = lone.filter((group) => group.isStack !== repeated).flatMap((group) => group.slices);
-    groups.push(...clusters(slices, (h) => `${h.frameUid}|${h.imageKind}|${family(h)}`).map(sortedGroup));
+    groups.push(...clusters(slices, (h) => `${h.frameUid}|${h.imageKind}|${family(h)}`)
+      .flatMap(withSlightTilts).map(sortedGroup));
   }
   return groups;
+}
+
+/** Parts of one series, the largest of them joined by those that lean a little against it, unless both
+ * show the same positions. */
+function withSlightTilts(parts: readonly Placed[][]): Placed[][] {
+  const [largest, ...rest] = [...parts].sort((a, b) => b.length - a.length);
+  let first = largest!;
+  const apart: Placed[][] = [];
+  for (const part of rest) {
+    const alike = sameGrid(first[0]!.plane, part[0]!.plane, MOST_TILT_DEG);
+    const joined = alike ? sortedGroup([...first, ...part]) : null;
+    const positions = (slices: readonly Placed[]): number => sortedGroup(slices).positionCount;
+    if (joined && (joined.isNearlyStack || joined.positionCount === positions(first) + positions(part)))
+      first = [...first, ...part];
+    else apart.push(part);
+  }
+  return [first, ...apart];
 }
 
 /** A group with several images at each position as the stacks that ImageType makes of it. */
@@ -89,7 +111,7 @@ function byImageType(group: SliceGroup): SliceGroup[] {
   return whole ? parts : [group];
 }
 
-function clusters(headers: readonly Placed[], key: (header: Placed) => string): Placed[][] {
+function clusters(headers: readonly Placed[], key: (header: Placed) => string): Placed[][][] {
   const found = new Map<string, Placed[][]>();
   for (const header of headers) {
     const name = key(header);
@@ -99,7 +121,7 @@ function clusters(headers: readonly Placed[], key: (header: Placed) => string): 
     if (fit) fit.push(header);
     else if (alike.length < MAX_GRIDS) alike.push([header]);
   }
-  return [...found.values()].flat();
+  return [...found.values()];
 }
 
 function family(header: SliceHeader): string {
@@ -109,8 +131,10 @@ function family(header: SliceHeader): string {
 }
 
 function sortedGroup(slices: readonly Placed[]): SliceGroup {
-  const normal = normalOf(slices[0]!.plane);
-  const positions = slices.map((header) => dot(header.plane.origin, normal));
+  const planes = slices.map((header) => header.plane);
+  const usual = middlePlane(planes);
+  const normal = normalOf(usual);
+  const positions = alignedOrigins(planes, usual).map((origin) => dot(origin, normal));
   const order = argsort(positions);
   const counts = [1];
   for (let i = 1; i < order.length; i++) {

@@ -18,7 +18,8 @@ from scarseg_infer.mrd.xml import Element, name_of, root_of
 from scarseg_infer.study.dicom.time import acquisition_time
 
 _DATE: Final = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})(?!\d)")
-_TIME: Final = re.compile(r"(\d{2}):?(\d{2}):?(\d{2})(\.\d{1,6})?")
+_TIME: Final = re.compile(r"(\d{2}):?(\d{2}):?(\d{2})(\.\d{1,6})?\d*(Z|[+-]\d{2}:\d{2})?")
+_NO_DATE: Final = "The dates in the MRD header are not dates: when the image was taken is unknown."
 NO_HEADER: Final = (
     "The scanner sent no MRD header: when the image was taken, and of whom, is unknown."
 )
@@ -103,13 +104,19 @@ def _moment(
 ) -> tuple[datetime | None, bool, tuple[str, ...]]:
     """Time by the rules that DICOM headers are read by: the series' date before the study's."""
     dataset = Dataset()
+    written = []
     with quiet_readers():
         for level, found, name in (("Series", about, "series"), ("Study", study, "study")):
-            day, clock = _DATE.match(found.get(f"{name}Date", "")), _TIME.match(
-                found.get(f"{name}Time", "")
-            )  # fmt: skip
+            written.append(found.get(f"{name}Date", ""))
+            day, clock = _DATE.match(written[-1]), _TIME.match(found.get(f"{name}Time", ""))
             if day:
                 setattr(dataset, f"{level}Date", "".join(day.groups()))
             if clock:
-                setattr(dataset, f"{level}Time", "".join(part or "" for part in clock.groups()))
-        return acquisition_time([dataset])
+                *parts, zone = clock.groups()
+                setattr(dataset, f"{level}Time", "".join(part or "" for part in parts))
+                if zone and "TimezoneOffsetFromUTC" not in dataset:
+                    dataset.TimezoneOffsetFromUTC = zone.replace("Z", "+0000").replace(":", "")
+        acquired, date_only, warnings = acquisition_time([dataset])
+    if acquired is None and not warnings and any(written):
+        warnings = (_NO_DATE,)
+    return acquired, date_only, warnings

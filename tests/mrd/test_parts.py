@@ -287,3 +287,54 @@ def test_attributes_that_are_no_numbers(mrd_factory: ModuleType, name: str) -> N
         else:
             assert (header.plane is not None) == good
             assert header.unplaced == ("" if good else f"{name} is not three numbers")
+
+
+@pytest.mark.parametrize(
+    ("date", "time", "expected", "says"),
+    [
+        ("2024-03-04", "10:30:00Z", "2024-03-04 10:30:00+00:00", ""),
+        ("2024-03-04+01:00", "10:30:00.1234567+01:00", "2024-03-04 10:30:00.123456+01:00", ""),
+        ("20240304", "103000", "2024-03-04 10:30:00", ""),
+        ("2024-03", "10:30:00", "None", "not dates"),
+        ("04.03.2024", "10:30:00", "None", "not dates"),
+        ("1900-01-01", "00:00:00", "None", "not dates"),
+        ("", "", "None", ""),
+    ],
+)
+def test_dates_of_an_mrd_header(
+    mrd_factory: ModuleType, date: str, time: str, expected: str, says: str
+) -> None:
+    """A zone was dropped, and what is no date was unknown without a word."""
+    from scarseg_infer.mrd.header import read_header
+
+    text = mrd_factory.HEADER.format(patient="p", protocol="q")
+    text = text.replace("2024-03-04", date).replace("10:30:00<", f"{time}<")
+    found = read_header(text.encode())
+    assert str(found.acquired) == expected
+    assert [says in warning for warning in found.warnings] == ([True] if says else [])
+
+
+def test_a_slice_that_leans_a_little_is_of_the_stack_and_labelled_in_its_own_place(
+    mrd_factory: ModuleType,
+) -> None:
+    from scarseg_infer.mrd.header import Measurement
+    from scarseg_infer.mrd.images import stream_image
+    from scarseg_infer.mrd.messages import Kind, Message
+    from scarseg_infer.mrd.stack import lge_stack
+
+    images = mrd_factory.twin_images(name="LGE psir")
+    head = images[3].getHead()
+    lean = np.radians(0.5)
+    row, column = np.array(head.read_dir), np.array(head.phase_dir)
+    turned = np.cos(lean) * column + np.sin(lean) * np.cross(row, column)
+    head.phase_dir[:] = turned.tolist()
+    images[3].setHead(head)
+    stream = [
+        stream_image(Message(Kind.IMAGE, b"\xfe\x03" + one.to_bytes()), n)
+        for n, one in enumerate(images)
+    ]
+    found = lge_stack(stream, Measurement(warnings=()))
+    assert len(found.planes) == len(images)
+    assert any("tilted by up to 0.5°" in warning for warning in found.stack.warnings)
+    (own,) = [p for p, i in zip(found.planes, found.sources, strict=True) if i.number == 3]
+    np.testing.assert_allclose(own.column_direction, turned, atol=1e-5)

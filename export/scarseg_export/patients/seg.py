@@ -28,6 +28,8 @@ SEGMENTATION: Final = "1.2.840.10008.5.1.4.1.1.66.4"
 SAME_PLANE_MM: Final = 0.1
 MAX_VALUES: Final = 2**28
 """Pixels of all frames beyond which an object is no segmentation of a heart."""
+MOST_TILT: Final = 0.035
+"""Difference of direction cosines between frames of one stack: 2°, as in studies."""
 _AGAIN: Final = "Export the mask again, or pass it as NIfTI"
 
 
@@ -100,17 +102,21 @@ def _seg(dataset: Dataset) -> Seg:
     groups = [_groups(shared, own) for own in dataset.PerFrameFunctionalGroupsSequence]
     axes = np.array([group["axes"] for group in groups])
     spacing = np.array([group["spacing"] for group in groups])
-    if np.abs(axes - axes[0]).max() > 1e-3 or np.abs(spacing - spacing[0]).max() > 1e-3:
+    middle = axes[np.argmin(np.abs(axes - np.median(axes, axis=0)).max(1))]
+    if np.abs(axes - middle).max() > MOST_TILT or np.abs(spacing - spacing[0]).max() > 1e-3:
         raise StudyError("the frames of the DICOM SEG lie on different grids", _AGAIN)
+    half_mm = np.multiply(frames.shape[1:], spacing[0]) / 2 - spacing[0] / 2
+    # Turned about its own centre until it is parallel to the others, as studies are read.
     positions = np.array([group["position"] for group in groups])
-    along = positions @ np.cross(axes[0, :3], axes[0, 3:])
+    positions += (axes - middle).reshape(-1, 2, 3).transpose(0, 2, 1) @ half_mm[::-1]
+    row, column = middle[:3], middle[3:]
+    along = positions @ np.cross(row, column)
     planes, plane_of = _planes(along)
     origins = np.stack([positions[plane_of == k][0] for k in range(len(planes))])
     numbers = [int(item.SegmentNumber) for item in dataset.SegmentSequence]
     masks = {n: np.zeros((len(planes), *frames.shape[1:]), bool) for n in numbers}
     for frame, group, plane in zip(frames, groups, plane_of, strict=True):
         masks[group["segment"]][plane] |= frame > 0
-    row, column = axes[0, :3], axes[0, 3:]
     return Seg(
         [(_names(item), masks[int(item.SegmentNumber)]) for item in dataset.SegmentSequence],
         origins, column * spacing[0, 0], row * spacing[0, 1],

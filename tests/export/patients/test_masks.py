@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
@@ -24,6 +24,7 @@ from scarseg_export.patients.masks import CODES, Mask, Placed
 from scarseg_export.patients.nnunet_raw import meaning
 from scarseg_export.patients.reader import patient_reader
 from scarseg_export.patients.resample import onto
+from scarseg_export.patients.seg import read_seg
 from scarseg_export.patients.table import Row
 from scarseg_export.train.losses import (
     NOT_SCAR,
@@ -98,6 +99,43 @@ def test_a_dicom_seg_of_another_writer_says_what_the_volume_says(
     assert not by_seg.patient.rv
     assert by_nifti.patient.rv
     assert not by_nifti.loss.resampled
+
+
+@pytest.mark.parametrize("degrees", [0.6, 1.5, 4.0])
+def test_frames_that_lean_a_little_are_on_one_grid(
+    scarred: Path, tmp_path: Path, degrees: float
+) -> None:
+    """As our own SEG keeps the place of every slice of a stack with slight tilts."""
+    write_seg(scarred, tmp_path / "mask.dcm")
+    expected = read_seg(tmp_path / "mask.dcm")
+    seg = dcmread(tmp_path / "mask.dcm")
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    axes = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
+    row_mm, _ = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
+    del shared.PlaneOrientationSequence
+    first = seg.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0]
+    leaning = list(first.ImagePositionPatient)
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        position = frame.PlanePositionSequence[0]
+        lean = np.radians(degrees if list(position.ImagePositionPatient) == leaning else 0.0)
+        row, column = axes[:3], axes[3:]
+        turned = np.cos(lean) * column + np.sin(lean) * np.cross(row, column)
+        orientation = Dataset()
+        orientation.ImageOrientationPatient = [f"{v:.12f}" for v in (*row, *turned)]
+        frame.PlaneOrientationSequence = [orientation]
+        half = row_mm * (seg.Rows - 1) / 2
+        origin = np.array(position.ImagePositionPatient, float) + half * (column - turned)
+        position.ImagePositionPatient = [f"{v:.9f}" for v in origin]
+    seg.save_as(tmp_path / "leaning.dcm")
+    if degrees > 2.0:
+        with pytest.raises(StudyError, match="different grids"):
+            read_seg(tmp_path / "leaning.dcm")
+        return
+    found = read_seg(tmp_path / "leaning.dcm")
+    np.testing.assert_allclose(found.origins_mm, expected.origins_mm, atol=1e-3)
+    np.testing.assert_allclose(found.rows_mm, expected.rows_mm, atol=1e-6)
+    for (_, one), (_, two) in zip(found.segments, expected.segments, strict=True):
+        assert np.array_equal(one, two)
 
 
 def test_a_seg_of_another_study_is_found(

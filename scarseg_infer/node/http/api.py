@@ -168,7 +168,7 @@ class StudyApi:
             if arrival and (content is None or len(content) > limit):
                 return problem(413, f"Objects of at most {limit >> 20} MB are taken.")
             if not arrival and content is not None and _is_image(content):
-                why = _why_not_taken(content, number, file_label(number, files))
+                why = why_not_taken(content, number, file_label(number, files))
                 return problem(
                     422, f"{why[0].upper()}{why[1:]}: it is an MR image, without which the others "
                     "would pass for the whole study. Export it again.",
@@ -282,8 +282,8 @@ def _is_image(data: bytes) -> bool:
     return looks_like_dicom(data) and sop_class_of(data) in IMAGE_CLASSES
 
 
-def _why_not_taken(data: bytes, number: int, label: str) -> str:
-    """What the reader of studies says of an MR image, else which UID is at fault."""
+def why_not_taken(data: bytes, number: int, label: str) -> str:
+    """What the reader of studies says of an image that is not taken, else which UID is at fault."""
     try:
         read_headers(data, number, label)
         header = parse(data, HEADER)

@@ -260,7 +260,7 @@ def _take_last(choice: Choice) -> None:
             choice.chosen = None
             return
     choice.notes.append(f"{what[0].upper()}{what[1:]}: the last image of each was used.")
-    stack = SliceGroup(tuple(kept), (1,) * len(kept))
+    stack = SliceGroup(tuple(kept), (1,) * len(kept), group.plane)
     choice.chosen = replace(choice.chosen, group=stack)
 
 

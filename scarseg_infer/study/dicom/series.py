@@ -39,11 +39,8 @@ class SliceGroup:
 
     slices: tuple[SliceHeader, ...]
     images_per_position: tuple[int, ...]
-
-    @property
-    def plane(self) -> SlicePlane:
-        """The plane whose axes are those of the stack."""
-        return middle_plane([plane_of(header) for header in self.slices])
+    plane: SlicePlane
+    """The plane whose axes are those of all."""
 
     @property
     def origins_mm(self) -> NDArray[np.float64]:
@@ -236,7 +233,7 @@ def _sorted_group(slices: Sequence[SliceHeader]) -> SliceGroup:
             counts[-1] += 1
         else:
             counts.append(1)
-    return SliceGroup(tuple(slices[i] for i in order), tuple(counts))
+    return SliceGroup(tuple(slices[i] for i in order), tuple(counts), usual)
 
 
 def what_repeats(group: SliceGroup) -> str:

@@ -25,6 +25,7 @@ def seeds() -> dict[str, bytes]:
     found = {name: _TEXT.encode(name) for name in ("utf-8", "utf-8-sig", "utf-16", "cp1252")}
     found["told"] = ("sep=;\n" + _TEXT).encode()
     found["capitals"] = _TEXT.replace("\n", "\r").encode()
+    found["dates"] = b"study;ecg;gap_days\na;b;2024-02-28\nc;d;1.234,5\ne;f;45350\n"
     found["quoted"] = b'study,ecg\n"a,b","c\nd"\n'
     return found
 

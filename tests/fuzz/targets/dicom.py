@@ -6,6 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 import dicom_factory
+import numpy as np
 import study_checks as CHECKS
 from dicom_mutate import mutate  # noqa: F401 - the harness calls it
 from pydicom.uid import (
@@ -52,6 +53,11 @@ def seeds() -> dict[str, bytes]:
     ).replace(b"Secretname^Test", b"S\xe9cretn\xe4me^Test")
     found["own type"] = dicom_factory.encoded(_changed(ImageType=["PSIR_MAG", "M_TFE"]))
     found["turned"] = dicom_factory.encoded(_changed(ImageOrientationPatient=_TURNED))
+    for name, degrees in {"a little": 0.4, "just": 1.9, "too far": 4.0}.items():
+        found[f"leaning {name}"] = dicom_factory.encoded(_leaning(degrees))
+    found["new year"] = dicom_factory.encoded(_changed(AcquisitionDate="20000101"))
+    found["zone"] = dicom_factory.encoded(_changed(TimezoneOffsetFromUTC="-0330"))
+    found["month"] = dicom_factory.encoded(_changed(AcquisitionDate="202402", StudyDate="1900"))
     found["comma"] = _SOUND[1].replace(b"300.0", b"300,0")
     found["colours"] = dicom_factory.encoded(_changed(SamplesPerPixel=3))
     found["unsigned"] = dicom_factory.encoded(_changed(PixelRepresentation=0, BitsStored=12))
@@ -63,6 +69,14 @@ def seeds() -> dict[str, bytes]:
     implicit.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     found["implicit"] = dicom_factory.encoded(implicit)
     return found
+
+
+def _leaning(degrees: float) -> Any:
+    """Turned about its rows, and about its corner: its centre moves a little, too."""
+    row, column = np.array(_ROW, float), np.array(_COLUMN, float)
+    lean = np.radians(degrees)
+    turned = np.cos(lean) * column + np.sin(lean) * np.cross(row, column)
+    return _changed(ImageOrientationPatient=[f"{x:.12f}" for x in (*row, *turned)])
 
 
 def _changed(**elements: Any) -> Any:

@@ -36,6 +36,8 @@ def seeds() -> dict[str, bytes]:
         "later group": factory.dicom(
             factory.multiplex_group(few[:, :6], factory.LEADS[:6]), later, recorded="20240228256112"
         ),
+        "zone": factory.dicom(factory.multiplex_group(few), recorded="20240228104512.5-1200"),
+        "odd zone": factory.dicom(factory.multiplex_group(few), recorded="20240228104512+01:00"),
         "pulse": factory.dicom(factory.multiplex_group(factory.np.vstack([counts, pulse]))),
         "hostile groups": factory.dicom(*[small] * 100),
         "hostile length": factory.dicom(endless),

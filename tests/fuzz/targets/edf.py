@@ -31,6 +31,7 @@ def seeds() -> dict[str, bytes]:
         "lead names": factory.edf(short, labels=[f"ECG {lead}" for lead in factory.LEADS]),
         "limb leads": factory.edf(short, labels=["DI", "DII", "DIII", *factory.LEADS[3:]]),
         "two dates": factory.edf(short, recording="Startdate 28-FEB-2014 X X X"),
+        "start in small letters": factory.edf(short, recording="startdate 01-MAR-2024 X X X"),
         "unknown date": factory.edf(short, date="01.01.85", clock="00.00.00", plus=False),
         "bad time": factory.edf(short, clock="25.61.00"),
         "one lead": factory.edf(short[:, :1], labels=("V1",)),

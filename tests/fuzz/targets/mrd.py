@@ -48,7 +48,19 @@ def seeds() -> dict[str, bytes]:
     volume = image(0, np.arange(3 * 30, dtype=np.float32).reshape(3, 5, 6))
     odd = image(1)
     odd.meta = ismrmrd.Meta(ImageRowDir="1,0 0 0", RescaleSlope="1,5", ImageType="PSIR_MAG")
+    leaning = image(1)
+    place = leaning.getHead()
+    place.phase_dir = (-0.333, 0.316, -0.888)
+    leaning.setHead(place)
+    dates = [
+        HEADER.replace("2024-03-04", day).replace("10:30:00", clock)
+        for day, clock in (("2024-03-04Z", "10:30:00.5+01:00"), ("2024-03", "25:61:00"))
+    ]
+    zoned, month = ((Kind.HEADER, text.encode()) for text in dates)
     return {
+        "leaning": stream(head, *whole[:1], leaning, *whole[2:]),
+        "zone": stream(zoned, *whole),
+        "month": stream(month, *whole),
         "odd attributes": stream(head, *whole[:1], odd, *whole[2:]),
         "a study": stream(ConfigFile("openrecon"), head, *whole),
         "options": stream(ConfigText('{"parameters": {"labels": "False", "ecg": "a"}}'), *whole),

@@ -24,6 +24,7 @@ def seeds() -> dict[str, bytes]:
         "short": factory.scp(few),
         "no time": factory.scp(few, clock=False),
         "no day": factory.scp(few, day=(2024, 2, 0)),
+        "year 1900": factory.scp(few, day=(1900, 1, 1)),
         "late lead": factory.scp(few, starts=(1,) * 11 + (5,)),
         "huffman": factory.scp(few, huffman=True),
         "long huffman": factory.scp(counts, huffman=True),

@@ -36,6 +36,15 @@ def seeds() -> dict[str, bytes]:
     members = {f"study/{i}.dcm": dicom_factory.encoded(image) for i, image in enumerate(made)}
     found = {f"method {method}": packed(members, method) for method in METHODS}
     found["with a note"] = packed({**members, "read me.txt": b"x" * 300})
+    made[1].SOPInstanceUID = made[0].SOPInstanceUID
+    twins = {**members, "study/1.dcm": dicom_factory.encoded(made[1])}
+    found["twins"] = packed(twins)
+    foreign = {
+        "stub": bytes(128) + b"DICM",
+        "cut": members["study/2.dcm"][:400],
+        "a.zip": b"PK\3\4",
+    }
+    found["foreign"] = packed({**members, **foreign})
     found["nothing"] = packed({})
     found["bomb"] = packed({**members, "zeros": bytes(3 << 20)})
     return found

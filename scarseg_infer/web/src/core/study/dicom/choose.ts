@@ -196,7 +196,7 @@ function takeLast(chosen: Candidate, notes: string[]): Choice {
     superseded.push(...images.filter((header) => header !== last));
   }
   notes.push(`${capital(what)}: the last image of each was used.`);
-  return { chosen: { ...chosen, group: new SliceGroup(kept, kept.map(() => 1)) }, notes, superseded };
+  return { chosen: { ...chosen, group: new SliceGroup(kept, kept.map(() => 1), group.plane) }, notes, superseded };
 }
 
 function listed(candidates: readonly Candidate[]): string {

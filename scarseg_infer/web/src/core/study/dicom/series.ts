@@ -21,7 +21,8 @@ export type Placed = SliceHeader & { plane: Plane };
 
 /** Parallel slices on one grid, sorted along their normal. */
 export class SliceGroup {
-  constructor(readonly slices: readonly Placed[], readonly imagesPerPosition: readonly number[]) {}
+  /** `plane` is the one whose axes are those of all. */
+  constructor(readonly slices: readonly Placed[], readonly imagesPerPosition: readonly number[], readonly plane: Plane) {}
 
   get first(): Placed { return this.slices[0]!; }
   get positionCount(): number { return this.imagesPerPosition.length; }
@@ -43,8 +44,6 @@ export class SliceGroup {
     return known.length === this.slices.length ? Math.min(...known) : null;
   }
   get phaseCount(): number { return Math.max(...this.slices.map((header) => header.phaseCount)); }
-  /** Whose axes are those of the stack. */
-  get plane(): Plane { return middlePlane(this.slices.map((header) => header.plane)); }
   get origins(): Vector[] { return alignedOrigins(this.slices.map((header) => header.plane), this.plane); }
   get tiltDeg(): number { return shortAxisTilt(normalOf(this.plane)); }
 
@@ -141,7 +140,7 @@ function sortedGroup(slices: readonly Placed[]): SliceGroup {
     if (positions[order[i]!]! - positions[order[i - 1]!]! < SAME_POSITION_MM) counts[counts.length - 1]!++;
     else counts.push(1);
   }
-  return new SliceGroup(order.map((i) => slices[i]!), counts);
+  return new SliceGroup(order.map((i) => slices[i]!), counts, usual);
 }
 
 /** Kind of several images at each slice position, judged by what differs among them. */

@@ -174,3 +174,19 @@ def test_phase_images_alone_are_told(tmp_path: Path, dicom_factory: ModuleType) 
     stack = read_study(tmp_path)
     assert stack.image_kind == "phase"
     assert any("phase images, whose signal" in warning for warning in stack.warnings)
+
+
+@pytest.mark.parametrize(
+    ("token", "why"),
+    [
+        ("T1MAP", "map"), ("T2*MAP", "map"), ("ECV_MAP", "map"), ("ECV", "map"),
+        ("VELOCITY MAP", "flow"), ("PHASE CONTRAST M", "flow"), ("M_PCA", "flow"),
+    ],
+)  # fmt: skip
+def test_what_the_scanner_calls_a_map_is_no_lge_whatever_its_name(
+    dicom_factory: ModuleType, tmp_path: Path, token: str, why: str
+) -> None:
+    elements = {"ImageType": ["DERIVED", "PRIMARY", token], "SeriesDescription": "LGE_SAX"}
+    dicom_factory.write(tmp_path, dicom_factory.series(**elements))
+    with pytest.raises(StudyError, match=f"speaks against late enhancement .*{why}"):
+        read_study(tmp_path)

@@ -137,7 +137,10 @@ def test_rounded_axes_are_no_tilt(study: Study, read: Read) -> None:
 
 
 def test_seg_keeps_the_place_of_every_slice(
-    study: Study, dicom_factory: ModuleType, tmp_path: Path
+    study: Study,
+    dicom_factory: ModuleType,
+    verify_dicom: Callable[[Path], object],
+    tmp_path: Path,
 ) -> None:
     from scarseg_infer import Segmenter
 
@@ -146,6 +149,8 @@ def test_seg_keeps_the_place_of_every_slice(
     dicom_factory.write(tmp_path / "study", datasets)
     result = Segmenter.from_model().run(tmp_path / "study")
     result.write(tmp_path / "out", only=("seg", "sr"))
+    for name in ("scar.dcm", "report-sr.dcm"):
+        verify_dicom(tmp_path / "out" / name)
     seg = dcmread(tmp_path / "out" / "scar.dcm")
     assert "DimensionOrganizationType" not in seg
     assert "PlaneOrientationSequence" not in seg.SharedFunctionalGroupsSequence[0]

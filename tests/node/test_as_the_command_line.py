@@ -13,13 +13,16 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from pydicom.uid import generate_uid
 
+from scarseg_infer.dicomweb.fetched import FetchedFiles
 from scarseg_infer.node.dicom.receive import arrival_in_file
 from scarseg_infer.node.http.answer import Answer
 from scarseg_infer.node.http.api import StudyApi
 from scarseg_infer.node.pair import link_images
 from scarseg_infer.node.queue.received import Queue
 from scarseg_infer.node.queue.storage import Storage
+from scarseg_infer.study.dicom.read import read_dicom
 from scarseg_infer.study.read import read_study
 from scarseg_runtime.errors import StudyError
 
@@ -54,6 +57,81 @@ def on_disk(folder: Path, files: Mapping[str, bytes]) -> Path:
     for name, data in files.items():
         (folder / name).write_bytes(data)
     return folder
+
+
+FOREIGN_CLASSES = (
+    "1.2.840.10008.5.1.4.1.1.88.33",  # structured report
+    "1.2.840.10008.5.1.4.1.1.88.59",  # key objects
+    "1.2.840.10008.5.1.4.1.1.11.1",  # presentation state
+    "1.2.840.10008.5.1.4.1.1.4.2",  # MR spectroscopy
+    "1.2.840.10008.5.1.4.1.1.66",  # raw data
+    "1.2.840.10008.5.1.4.1.1.66.4",  # segmentation
+    "1.2.840.10008.5.1.4.1.1.104.1",  # PDF
+    "1.2.840.10008.5.1.4.1.1.9.2.1",  # waveform that is no ECG
+    "1.3.12.2.1107.5.9.1",  # a vendor's own
+)
+
+
+def everything_foreign(factory: ModuleType) -> dict[str, bytes]:
+    """What a CD, an export or a tidy-minded system puts beside the images, all at once."""
+    (localiser,) = factory.series(
+        factory.noise(1), SeriesDescription="survey", SeriesNumber=1, InversionTime=None,
+        ImageType=["ORIGINAL", "PRIMARY", "M"],
+    )  # fmt: skip
+
+    def object_(**elements: Any) -> bytes:
+        found = copy.deepcopy(localiser)
+        found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        for keyword, value in elements.items():
+            setattr(found, keyword, value)
+        found.file_meta.MediaStorageSOPClassUID = found.SOPClassUID
+        if found.SOPClassUID != localiser.SOPClassUID:
+            del found.PixelData
+        return bytes(factory.encoded(found))
+
+    found = {f"object {n}": object_(SOPClassUID=uid) for n, uid in enumerate(FOREIGN_CLASSES)}
+    return found | {
+        "localiser": object_(),
+        "localiser cut": object_()[:-300],
+        "colours": object_(SamplesPerPixel=3, PhotometricInterpretation="RGB"),
+        "frames": object_(NumberOfFrames=3),
+        "stub": bytes(128) + b"DICM",
+        "padded stub": bytes(128) + b"DICM" + bytes(40),
+        "empty": b"",
+        "Thumbs.db": b"\xd0\xcf\x11\xe0" + bytes(600),
+        ".DS_Store": b"\0\0\0\1Bud1" + bytes(500),
+        "._IM000": b"\0\5\x16\7",
+        "AUTORUN.INF": b"[autorun]\r\nopen=viewer.exe",
+        "viewer.exe": b"MZ" + bytes(3000),
+        "inner.zip": b"PK\3\4" + bytes(100),
+        "inner.7z": b"7z\xbc\xaf\x27\x1c" + bytes(80),
+    }
+
+
+def test_everything_foreign_at_once_ends_no_study_by_any_entrance(
+    dicom_factory: ModuleType, post: Post, storage: Storage, tmp_path: Path
+) -> None:
+    series = dicom_factory.series()
+    files = {f"IM{n:03d}": dicom_factory.encoded(item) for n, item in enumerate(series)}
+    alone = read_study(on_disk(tmp_path / "alone", files))
+    files |= everything_foreign(dicom_factory)
+    stacks = [read_study(on_disk(tmp_path / "study", files))]
+    answer = post(files)
+    assert answer.code == 202, answer.body
+    stacks.append(read_study(tmp_path / "posted.zip"))
+    (study,) = Queue(storage).complete(0)
+    (tmp_path / "linked").mkdir()
+    link_images(Queue(storage), study, tmp_path / "linked")
+    stacks.append(read_study(tmp_path / "linked"))
+    with FetchedFiles() as fetched:
+        for data in files.values():
+            fetched.add(data)
+        stacks.append(read_dicom(fetched))
+    for stack in stacks:
+        assert (stack.pixels == alone.pixels).all()
+        assert any("of another series" in warning for warning in stack.warnings)
+    folder, zipped, _, web = (sorted(stack.warnings) for stack in stacks)
+    assert folder == zipped == web
 
 
 @pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID"])

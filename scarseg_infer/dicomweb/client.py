@@ -30,6 +30,7 @@ from scarseg_infer.dicomweb.session import (
     media_type,
 )
 from scarseg_infer.host.quiet import quiet_readers
+from scarseg_infer.study.dicom.time import newest_last
 from scarseg_runtime.run_control import NO_LIMITS, RunControl
 
 MAX_ANSWERS: Final = 1000
@@ -186,7 +187,7 @@ def ecg_studies_in(answers: list[dict[str, Any]]) -> list[str]:
     """UIDs of the studies with an ECG among answers in DICOM JSON (PS3.18, F), newest first."""
     # A server that ignores the modality gives all studies, perhaps with what is in each.
     found = [
-        (_text(item, _DATE) + _text(item, _TIME), _text(item, _STUDY_UID))
+        (newest_last(_text(item, _DATE), _text(item, _TIME)), _text(item, _STUDY_UID))
         for item in answers
         if not (told := _text(item, _MODALITIES)) or "ECG" in told.split("\\")
     ]

@@ -256,11 +256,12 @@ def test_studies_are_asked_for_and_sorted(web_server: Start, web_peers: ModuleTy
     told = [
         study("1.1", "20200101", "ECG"), study("1.2", "20240101", "MR", "ECG"),
         study("1.3", "20230101"), study("1.4", "20250101", "MR"), study("../x", "2026"),
+        study("1.6", "2022.06.01"), study("1.7", "UNKNOWN"), study("1.8", "202501"),
         study(5), study(None), "odd", {}, {"0020000D": []}, study("1.5/series", "2026"),
     ]  # fmt: skip
     server = web_server(web_peers.answer("200 OK", json.dumps(told).encode(), JSON))
     with client(server) as web:
-        assert web.ecg_studies("P 1/2&x=ä") == ["1.2", "1.3", "1.1"]
+        assert web.ecg_studies("P 1/2&x=ä") == ["1.2", "1.3", "1.6", "1.1", "1.7", "1.8"]
     query = server.asked[0].target.partition("?")[2].split("&")
     assert {"PatientID=P+1%2F2%26x%3D%C3%A4", "ModalitiesInStudy=ECG", "limit=1000"} < {*query}
 

@@ -46,6 +46,7 @@ from scarseg_infer.node.log import Log
 from scarseg_infer.node.pair import has_ecg
 from scarseg_infer.node.queue.received import Arrival, Queue, Study
 from scarseg_infer.study.dicom.parse import PARSE_ERRORS, text
+from scarseg_infer.study.dicom.time import newest_last
 from scarseg_runtime.errors import RunTimeoutError
 from scarseg_runtime.run_control import CancelSignal, RunControl
 
@@ -172,7 +173,10 @@ class EcgQuery(EcgSource):
         )  # fmt: skip
         # An archive that ignores the modality gives all studies, perhaps with what is in each.
         found = [
-            (text(item, "StudyDate") + text(item, "StudyTime"), text(item, "StudyInstanceUID"))
+            (
+                newest_last(text(item, "StudyDate"), text(item, "StudyTime")),
+                text(item, "StudyInstanceUID"),
+            )
             for item in _answers(association, inquiry, query)
             if not (told := text(item, "ModalitiesInStudy")) or "ECG" in told
         ]

@@ -88,6 +88,14 @@ def _elsewhere(datasets: Sequence[Dataset], acquired: set[date]) -> tuple[str, .
     )
 
 
+def newest_last(day: str, clock: str) -> datetime:
+    """Key by which answers of an archive are sorted; what is no date comes before all others."""
+    date_ = _parse_date(day)
+    if date_ is None:
+        return datetime.min
+    return datetime.combine(date_, time()) + (_parse_time(clock) or timedelta())
+
+
 def moment_of(dataset: Dataset) -> datetime | None:
     """Time of an image by the local clock; None where the time of day is not known."""
     moment, date_only, _ = _read(dataset)

@@ -12,6 +12,7 @@ from scarseg_infer.result import EcgUse, ModelUse, ScarResult
 from scarseg_infer.study.geometry.orientation import DisplayTransform, display_transform
 from scarseg_infer.study.geometry.straight_grid import grid_warnings
 from scarseg_infer.study.geometry.upright import upright_turn
+from scarseg_infer.study.slice_signal import signal_warnings
 from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.atlas import segments_on
 from scarseg_runtime.contract import MYOCARDIUM
@@ -98,7 +99,10 @@ def quantified(
     image_quantities = quantify(image_only, segments, spacing, heights)
     use = evidence.use(output, metadata.disagreement_threshold)
     turn_deg, turn_warnings = upright_turn(stack, shown.display, output.labels)
-    found = (*stack.warnings, *grid_warnings(stack), *evidence.warnings, *shown.warnings)
+    found = (
+        *stack.warnings, *signal_warnings(stack), *grid_warnings(stack), *evidence.warnings,
+        *shown.warnings,
+    )  # fmt: skip
     return ScarResult(
         stack=stack,
         labels=labels,

@@ -141,7 +141,7 @@ def test_studies_of_the_twin(
     makers: dict[str, Callable[[Path], None]] = {
         "reversed": _reversed, "big endian": _big_endian, "compressed": _compressed,
         "turned": _turned, "with a localiser": _with_localiser, "missing slice": _missing_slice,
-        "tilted": _tilted,
+        "tilted": _tilted, "slices that do not fit": _unlike,
     }  # fmt: skip
     folders = []
     for name, make in makers.items():
@@ -333,6 +333,14 @@ def _tilted(image: pydicom.FileDataset, index: int) -> None:
     start = np.array(image.ImagePositionPatient, float) + half * (column - turned)
     image.ImagePositionPatient = [f"{value:.9f}" for value in start]
     image.ImageOrientationPatient = [f"{value:.12f}" for value in (*row, *turned)]
+
+
+@_each
+def _unlike(image: pydicom.FileDataset, index: int) -> None:
+    """One slice of zeros, one at an eighth of its signal."""
+    if index in (3, 6):
+        pixels = image.pixel_array // 8 if index == 3 else image.pixel_array * 0
+        image.PixelData = pixels.astype(image.pixel_array.dtype).tobytes()
 
 
 def _with_localiser(folder: Path) -> None:

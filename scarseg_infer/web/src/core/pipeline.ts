@@ -13,6 +13,7 @@ import { characterise, thresholdDoubts } from "./quantify/characteristics";
 import { cleanLabels } from "./quantify/components";
 import { quantify, sliceHeights, voxelMl, type Quantities } from "./quantify/quantities";
 import type { EcgUse, Result } from "./result";
+import { signalWarnings } from "./study/slice_signal";
 import { slicePositions, type Stack } from "./study/stack";
 import { fixed, general } from "./words";
 
@@ -128,7 +129,7 @@ function quantified(
     display: { ...display, turnDeg },
     characteristics: characterise(stack.pixels, labels, segments, stack.spacing, heights),
     warnings: [
-      ...stack.warnings, ...gridWarnings(stack), ...evidence.warnings, ...warnings, ...turnWarnings,
+      ...stack.warnings, ...signalWarnings(stack), ...gridWarnings(stack), ...evidence.warnings, ...warnings, ...turnWarnings,
       ...doubts(quantities, imageOnlyQuantities, ecg, gate, shape[0]),
       ...thresholdDoubts(stack.pixels, labels, volume),
     ],

@@ -10,6 +10,7 @@ import numpy as np
 from scarseg_infer.ecg.evidence import EcgEvidence
 from scarseg_infer.result import EcgUse, ModelUse, ScarResult
 from scarseg_infer.study.geometry.orientation import DisplayTransform, display_transform
+from scarseg_infer.study.geometry.slice_plane import gap_warnings
 from scarseg_infer.study.geometry.straight_grid import grid_warnings
 from scarseg_infer.study.geometry.upright import upright_turn
 from scarseg_infer.study.slice_signal import signal_warnings
@@ -100,7 +101,8 @@ def quantified(
     use = evidence.use(output, metadata.disagreement_threshold)
     turn_deg, turn_warnings = upright_turn(stack, shown.display, output.labels)
     found = (
-        *stack.warnings, *signal_warnings(stack), *grid_warnings(stack), *evidence.warnings,
+        *stack.warnings, *gap_warnings(stack.slice_positions_mm, stack.slice_thickness_mm),
+        *signal_warnings(stack), *grid_warnings(stack), *evidence.warnings,
         *shown.warnings,
     )  # fmt: skip
     return ScarResult(

@@ -22,6 +22,7 @@ from scarseg_infer.study.geometry.orientation import (
     LATERAL_WALL,
     display_transform,
 )
+from scarseg_infer.study.geometry.slice_plane import gap_warnings
 from scarseg_infer.study.read import read_study
 from scarseg_infer.study.stack import LgeStack
 
@@ -195,3 +196,24 @@ def test_anterior_wall_stays_up(tmp_path: Path, dicom_factory: ModuleType) -> No
         stack = read_study(folder)
         shown = display_transform(stack).to_display(stack.pixels)
         assert (np.diff(shown.mean(axis=2), axis=1) < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("step_mm", "thickness_mm", "says"),
+    [
+        (10.0, 8.0, ""),
+        (16.0, 8.0, ""),
+        (17.0, 8.0, "17 mm apart and 8 mm thick"),
+        (30.0, 8.0, "30 mm apart and 8 mm thick"),
+        (17.6, None, ""),
+        (25.0, None, "25 mm apart:"),
+        (25.0, 25.0, "25 mm apart:"),
+    ],
+)
+def test_wide_gaps_that_count_as_imaged_are_said(
+    step_mm: float, thickness_mm: float | None, says: str
+) -> None:
+    """Three slices 60 mm apart made a heart of 180 mm without a word."""
+    warnings = gap_warnings(np.arange(3) * step_mm, thickness_mm)
+    assert [says in warning for warning in warnings] == ([True] if says else [])
+    assert gap_warnings(np.zeros(1), thickness_mm) == ()

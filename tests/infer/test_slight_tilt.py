@@ -15,6 +15,7 @@ from pydicom.uid import generate_uid
 
 from scarseg_infer.study.dicom.read import read_dicom
 from scarseg_infer.study.stack import LgeStack
+from scarseg_infer.write.dicom.sources import slice_places
 from scarseg_runtime.errors import StudyError
 
 SHAPE = (6, 160, 140)
@@ -160,3 +161,17 @@ def test_seg_keeps_the_place_of_every_slice(
         axes = frame.PlaneOrientationSequence[0].ImageOrientationPatient
         np.testing.assert_allclose(position, dataset.ImagePositionPatient, atol=1e-3)
         np.testing.assert_allclose(axes, dataset.ImageOrientationPatient, atol=1e-6)
+
+
+def test_frames_of_one_object_that_lean_a_little(
+    study: Study, read: Read, enhanced_factory: ModuleType
+) -> None:
+    datasets = study()
+    tilt(datasets[3], 0.5)
+    stack = read([enhanced_factory.enhanced(datasets, shared=False)])
+    assert len(stack.pixels) == 6
+    np.testing.assert_allclose(stack.origins_mm, read(datasets).origins_mm, atol=1e-6)
+    assert any("Slice 4 is tilted by up to 0.5°" in warning for warning in stack.warnings)
+    places = slice_places(stack)
+    np.testing.assert_allclose(places[3][1], datasets[3].ImageOrientationPatient, atol=1e-6)
+    np.testing.assert_allclose(places[3][0], datasets[3].ImagePositionPatient, atol=1e-6)

@@ -39,6 +39,12 @@ MISSING_SLICE_STEP: Final = 1.5
 step, which may vary by some per cent, and two)."""
 
 
+WIDE_STEP: Final = 2.0
+"""Slices that lie this many times their thickness apart leave more out than they show."""
+WIDE_STEP_MM: Final = 20.0
+"""The same where their thickness is not known or is the step itself, as in NIfTI files."""
+
+
 @dataclass(frozen=True, slots=True)
 class SlicePlane:
     """Grid and position of one slice."""
@@ -144,3 +150,18 @@ def step_warnings(positions_mm: NDArray[np.float64], counted: str) -> tuple[str,
                 f"where {usual:.1f} mm is usual; volumes use the real positions."
             )
     return tuple(found)
+
+
+def gap_warnings(positions_mm: NDArray[np.float64], thickness_mm: float | None) -> tuple[str, ...]:
+    """A warning where wide gaps between slices [S] count as if they had been imaged."""
+    if positions_mm.size < 2:
+        return ()
+    usual = usual_step_mm(positions_mm)
+    thin = thickness_mm is not None and usual > WIDE_STEP * thickness_mm
+    if not thin and usual <= WIDE_STEP_MM:
+        return ()
+    thick = f" and {thickness_mm:.0f} mm thick" if thin else ""
+    return (
+        f"The slices are {usual:.0f} mm apart{thick}: volumes count what lies between them, which "
+        "was not imaged, as the slices beside it.",
+    )

@@ -4,7 +4,7 @@ import { isVentricle, type Labels } from "./contract";
 import { ecgEvidence, type Evidence } from "./ecg/evidence";
 import type { DroppedFile } from "./files";
 import { displayOf, displaySpacing, toDisplay, toSource, uprightTurn, type Display } from "./geometry/display";
-import { gridWarnings } from "./geometry/plane";
+import { gapWarnings, gridWarnings } from "./geometry/plane";
 import { readInput } from "./input";
 import { runNetwork, type ModelMetadata, type NetworkOutput, type Session } from "./model";
 import { mean } from "./numbers";
@@ -129,7 +129,7 @@ function quantified(
     display: { ...display, turnDeg },
     characteristics: characterise(stack.pixels, labels, segments, stack.spacing, heights),
     warnings: [
-      ...stack.warnings, ...signalWarnings(stack), ...gridWarnings(stack), ...evidence.warnings, ...warnings, ...turnWarnings,
+      ...stack.warnings, ...gapWarnings(slicePositions(stack), stack.sliceThicknessMm), ...signalWarnings(stack), ...gridWarnings(stack), ...evidence.warnings, ...warnings, ...turnWarnings,
       ...doubts(quantities, imageOnlyQuantities, ecg, gate, shape[0]),
       ...thresholdDoubts(stack.pixels, labels, volume),
     ],

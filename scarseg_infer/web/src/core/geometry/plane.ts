@@ -14,6 +14,8 @@ export const MAX_SLICE_HEIGHT_MM = 50;
 export const MIN_SLICE_HEIGHT_MM = 0.7;
 export const MAX_COORDINATE_MM = 10_000;
 const MISSING_SLICE_STEP = 1.5;
+const WIDE_STEP = 2;
+const WIDE_STEP_MM = 20;
 const STRAIGHT_MM = 2;
 const MOST_MISSING = 12;
 const MOST_MOVED = 4;
@@ -92,6 +94,17 @@ export function stepWarnings(positions: readonly number[], counted: string): str
     return [`Slices ${one} are only ${fixed(step, 1)} mm apart where ${fixed(usual, 1)} mm is usual; ` +
       "volumes use the real positions."];
   });
+}
+
+/** A warning where wide gaps between slices count as if they had been imaged. */
+export function gapWarnings(positions: readonly number[], thicknessMm: number | null): string[] {
+  if (positions.length < 2) return [];
+  const usual = usualStep(positions);
+  const thin = thicknessMm !== null && usual > WIDE_STEP * thicknessMm;
+  if (!thin && usual <= WIDE_STEP_MM) return [];
+  const thick = thin ? ` and ${fixed(thicknessMm, 0)} mm thick` : "";
+  return [`The slices are ${fixed(usual, 0)} mm apart${thick}: volumes count what lies between them, which was not ` +
+    "imaged, as the slices beside it."];
 }
 
 export const medianStep = (positions: readonly number[]): number => {

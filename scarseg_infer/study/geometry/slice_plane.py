@@ -37,8 +37,6 @@ MAX_COORDINATE_MM: Final = 10_000.0
 MISSING_SLICE_STEP: Final = 1.5
 """A step this many times the usual one has room for another slice (the middle between one
 step, which may vary by some per cent, and two)."""
-
-
 WIDE_STEP: Final = 2.0
 """Slices that lie this many times their thickness apart leave more out than they show."""
 WIDE_STEP_MM: Final = 20.0

@@ -283,7 +283,7 @@ def _is_image(data: bytes) -> bool:
 
 
 def why_not_taken(data: bytes, number: int, label: str) -> str:
-    """What the reader of studies says of an image that is not taken, else which UID is at fault."""
+    """Fault of an image that is not taken: in the words of the reader of studies, else its UID."""
     try:
         read_headers(data, number, label)
         header = parse(data, HEADER)

@@ -36,8 +36,8 @@ class Arrival:
     """PatientID without surrounding space and letter case; empty where there is none."""
     issuer: str
     taken: str
-    """When an ECG was recorded, as the reader of ECGs has it, so that the newest sorts last; empty
-    where that is unknown."""
+    """Time at which an ECG was recorded, as the reader of ECGs has it, so that the newest sorts
+    last; empty where that is unknown."""
     file: bytes
     """As a DICOM file."""
     start: int

@@ -129,6 +129,20 @@ def test_a_slice_taken_again_with_a_tilt_takes_the_place_of_the_first(
     assert any("tilted by up to 0.5°" in warning for warning in stack.warnings)
 
 
+@pytest.mark.parametrize("time", [None, "104500.250"])
+def test_a_repeat_that_no_time_tells_from_the_first_is_left_out(
+    study: Study, read: Read, time: str | None
+) -> None:
+    datasets = study()
+    again = study(AcquisitionTime=time, SeriesInstanceUID=datasets[0].SeriesInstanceUID)[3]
+    tilt(again, 0.5)
+    for dataset in datasets if time is None else []:
+        del dataset.AcquisitionTime
+    stack = read([*datasets, again])
+    assert len(stack.pixels) == 6
+    assert any("1 image of the LGE series, turned, tilted" in warning for warning in stack.warnings)
+
+
 def test_rounded_axes_are_no_tilt(study: Study, read: Read) -> None:
     datasets = study()
     for dataset in datasets[::2]:

@@ -160,23 +160,27 @@ def group_slices(headers: Iterable[SliceHeader]) -> list[SliceGroup]:
 def _with_slight_tilts(parts: list[list[SliceHeader]]) -> list[list[SliceHeader]]:
     """Parts of one series, the largest of them joined by those that lean a little against it.
 
-    Not where both show the same positions: a stack that was planned anew as a whole stays a stack
-    of its own.
+    Not by one that shows the same positions, as a stack that was planned anew as a whole, unless
+    its slices are few and their times say that they were taken again.
     """
     first, *rest = sorted(parts, key=len, reverse=True)
     apart = []
     for part in rest:
         alike = plane_of(first[0]).same_grid(plane_of(part[0]), MOST_TILT_DEG)
-        joined = _sorted_group([*first, *part]) if alike else None
-        if joined and (joined.is_nearly_stack or joined.position_count == _positions(first, part)):
+        if alike and _fill_in(first, part):
             first = [*first, *part]
         else:
             apart.append(part)
     return [first, *apart]
 
 
-def _positions(*parts: list[SliceHeader]) -> int:
-    return sum(_sorted_group(part).position_count for part in parts)
+def _fill_in(first: list[SliceHeader], part: list[SliceHeader]) -> bool:
+    joined = _sorted_group([*first, *part])
+    if joined.position_count == sum(_sorted_group(one).position_count for one in (first, part)):
+        return True
+    moments = [[header.acquired for header in images] for images in joined.at_positions()]
+    told = all(len(set(some) - {None}) == len(some) for some in moments if len(some) > 1)
+    return joined.is_nearly_stack and told
 
 
 def _by_image_type(group: SliceGroup) -> list[SliceGroup]:

@@ -80,21 +80,26 @@ export function groupSlices(headers: readonly Placed[]): SliceGroup[] {
   return groups;
 }
 
-/** Parts of one series, the largest of them joined by those that lean a little against it, unless both
- * show the same positions. */
+/** Parts of one series, the largest of them joined by those that lean a little against it. */
 function withSlightTilts(parts: readonly Placed[][]): Placed[][] {
   const [largest, ...rest] = [...parts].sort((a, b) => b.length - a.length);
   let first = largest!;
   const apart: Placed[][] = [];
   for (const part of rest) {
     const alike = sameGrid(first[0]!.plane, part[0]!.plane, MOST_TILT_DEG);
-    const joined = alike ? sortedGroup([...first, ...part]) : null;
-    const positions = (slices: readonly Placed[]): number => sortedGroup(slices).positionCount;
-    if (joined && (joined.isNearlyStack || joined.positionCount === positions(first) + positions(part)))
-      first = [...first, ...part];
+    if (alike && fillIn(first, part)) first = [...first, ...part];
     else apart.push(part);
   }
   return [first, ...apart];
+}
+
+/** True where both show different positions, or a few that by their times were taken again. */
+function fillIn(first: readonly Placed[], part: readonly Placed[]): boolean {
+  const joined = sortedGroup([...first, ...part]);
+  if (joined.positionCount === sortedGroup(first).positionCount + sortedGroup(part).positionCount) return true;
+  return joined.isNearlyStack && joined.atPositions().every((images) => images.length === 1 ||
+    (new Set(images.map((header) => header.acquired)).size === images.length &&
+      images.every((header) => header.acquired !== null)));
 }
 
 /** A group with several images at each position as the stacks that ImageType makes of it. */

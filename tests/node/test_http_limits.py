@@ -398,6 +398,9 @@ def test_a_file_whose_meta_information_has_no_length_is_told_from_others(
     assert short is not None
     assert short.start == 0
     assert short.sop_uid == whole.sop_uid
+    # A length beyond the file left nothing to tell different objects of one UID by.
+    beyond = arrival_in_file(data[:140] + b"\xff\xff\xff\0" + data[144:])
+    assert beyond is None or beyond.start == 0
 
 
 @pytest.mark.parametrize("image", [True, False])

@@ -295,7 +295,8 @@ def sop_uids(header: Dataset) -> tuple[str, str]:
 
 def _dataset_start(data: bytes) -> int:
     """Behind the meta information, which differs between senders of one object; 0, so the whole
-    file, where it does not begin with its own length."""
+    file, where it does not begin with its own length, or with one that leaves nothing."""
     if data[128 : _META_START - 4] != _META_LENGTH:
         return 0
-    return _META_START + int.from_bytes(data[_META_START - 4 : _META_START], "little")
+    start = _META_START + int.from_bytes(data[_META_START - 4 : _META_START], "little")
+    return start if start < len(data) else 0

@@ -164,11 +164,11 @@ def test_messages_that_wait_for_an_answer_are_counted(
 
 
 def test_silence_is_counted_anew(entity: Entity, node_factory: ModuleType) -> None:
-    entity.ae.network_timeout = 0.6
+    entity.ae.network_timeout = 2
     entity.start()
     association = entity.associate()
-    for _ in range(6):
-        threading.Event().wait(0.2)
+    for _ in range(10):
+        threading.Event().wait(0.25)
         parts.restart_silence(entity.associations[0])
     assert association.is_established
     node_factory.wait_for(lambda: not association.is_established, 5)

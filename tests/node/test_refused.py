@@ -308,6 +308,31 @@ def test_too_many_associations(node_factory: ModuleType, receiver: Any) -> None:
         association.release()
 
 
+def test_the_next_study_finds_the_place_of_the_last(
+    node_factory: ModuleType, receiver: Any, dcmtk: Dcmtk
+) -> None:
+    """Who has seen the end of one association may ask for the next at once, where one is allowed;
+    a connection that asks for nothing holds no place."""
+    receiving, _, node = receiver(limits="associations = 1")
+    with socket.create_connection(("127.0.0.1", node.port), 5):
+        for _ in range(40):
+            echo(node)
+        for _ in range(5):
+            said = dcmtk("echoscu", "-aet", "SENDER", "-aec", "SCARSEG", "127.0.0.1", node.port)
+            assert said.returncode == 0, said.stderr
+    assert refusals(receiving) == set()
+
+
+def test_a_place_that_becomes_free_soon_is_waited_for(receiver: Any) -> None:
+    receiving, _, node = receiver(limits="associations = 1")
+    ae = AE(ae_title="SENDER")
+    ae.add_requested_context("1.2.840.10008.1.1")
+    first = ae.associate("127.0.0.1", node.port, ae_title="SCARSEG")
+    threading.Timer(0.3, first.release).start()
+    echo(node)
+    assert refusals(receiving) == set()
+
+
 def garbage() -> list[bytes]:
     """Bytes that no DICOM peer sends, and parts of what one does."""
     chance = random.Random(7)

@@ -35,8 +35,8 @@ from scarseg_infer.node.config import Config
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.dicom.incoming_limits import PDU_BYTES
 from scarseg_infer.node.dicom.mpps import REPORTS, SERVICES, StepReceiver
-from scarseg_infer.node.dicom.rejection import BUSY, CALLED_AE, CALLING_AE, reason
-from scarseg_infer.node.dicom.server import REQUEST_S, NodeServer
+from scarseg_infer.node.dicom.rejection import CALLED_AE, CALLING_AE, reason
+from scarseg_infer.node.dicom.server import CONNECTIONS_PER_ASSOCIATION, REQUEST_S, NodeServer
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.queue.received import Arrival, Kind, Queue
 from scarseg_infer.node.queue.steps import Steps
@@ -71,7 +71,7 @@ _META_LENGTH: Final = b"DICM\2\0\0\0UL\4\0"
 """Bytes behind the preamble; then come 4 bytes with the length of the rest of the meta
 information (PS3.10, 7.1)."""
 _META_START: Final = 128 + len(_META_LENGTH) + 4
-_REJECTIONS: Final = {CALLING_AE: "calling_ae", CALLED_AE: "called_ae", BUSY: "busy"}
+_REJECTIONS: Final = {CALLING_AE: "calling_ae", CALLED_AE: "called_ae"}
 """Names of refused associations in log and metrics."""
 
 HEADER: Final = (
@@ -196,7 +196,8 @@ def _entity(config: Config) -> AE:
     ae = AE(ae_title=config.node.ae_title)
     ae.require_called_aet = True
     ae.require_calling_aet = list(config.callers.ae_titles)
-    ae.maximum_associations = config.limits.associations
+    # The server counts; this is what its connections never come to.
+    ae.maximum_associations = config.limits.associations * CONNECTIONS_PER_ASSOCIATION
     ae.maximum_pdu_size = PDU_BYTES
     ae.network_timeout = config.limits.idle_s
     ae.acse_timeout = min(REQUEST_S, config.limits.idle_s)

@@ -24,6 +24,7 @@ from scarseg_infer.node.dicom.pynetdicom_parts import (
     restart_silence,
     wake_acceptor,
 )
+from scarseg_infer.node.dicom.rejection import BUSY
 from scarseg_infer.node.dicom.tls import server_context
 
 if TYPE_CHECKING:
@@ -34,6 +35,40 @@ REQUEST_S: Final = 10.0
 """For a caller to ask for an association once connected, and to close after its end."""
 CONNECTIONS_PER_ASSOCIATION: Final = 4
 """Connections, with those still to be refused politely, for each association allowed."""
+_GRACE_S: Final = 1.0
+"""For an association to end whose caller has seen its end already, and comes with the next one."""
+_TRANSIENT: Final = 2
+"""Result of a rejection (PS3.8, table 9-21): the caller may ask again."""
+
+
+class Places:
+    """Those that associations hold, from their request to their release or abort.
+
+    pynetdicom counts threads instead: of connections that ask for nothing, and of associations
+    whose callers have had the end confirmed. Who sends one study after the other met the thread of
+    the one before, and was rejected.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._held = most, list["Association"]()
+        self._lock = threading.Lock()
+
+    def take(self, association: Association) -> bool:
+        """Wait a moment for a place; false where there is none."""
+        end = time.monotonic() + _GRACE_S
+        while True:
+            with self._lock:
+                self._held = [one for one in self._held if _holds_place(one)]
+                if len(self._held) < self._most:
+                    self._held.append(association)
+                    return True
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.02)
+
+
+def _holds_place(one: Association) -> bool:
+    return one.is_alive() and not (one.is_released or one.is_aborted or one.is_rejected)
 
 
 def _not_idle(event: evt.Event) -> None:
@@ -62,7 +97,9 @@ class NodeServer(ThreadedAssociationServer):
         self._on_refused = on_refused
         self._handshakes = 0
         self._lock = threading.Lock()
+        self._places = Places(config.limits.associations)
         self._tls = server_context(config.tls) if config.tls else None
+        handlers = [*handlers, (evt.EVT_REQUESTED, self._find_place)]
         super().__init__(
             ae, (config.node.address, config.node.port), ae.ae_title, ae.supported_contexts,
             evt_handlers=handlers, request_handler=before_each_association(NodeServer.bound),
@@ -108,6 +145,14 @@ class NodeServer(ThreadedAssociationServer):
         finally:
             with self._lock:
                 self._handshakes -= 1
+
+    def _find_place(self, event: evt.Event) -> None:
+        """In the thread of an association that is asked for, before it is negotiated."""
+        association = event.assoc
+        if not self._places.take(association):
+            association.acse.send_reject(_TRANSIENT, *BUSY)
+            self._on_refused("busy", association.requestor.address)
+            association.kill()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A connection that failed before its association began is no news."""

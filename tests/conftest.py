@@ -142,13 +142,32 @@ def orthanc_web(
     free_ports: Callable[[int], list[int]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Any]:
-    """An Orthanc that speaks DICOMweb, started."""
+    """An Orthanc that speaks DICOMweb and asks for a login, started."""
+    folder = tmp_path_factory.mktemp("orthanc-web")
+    yield from _started_orthanc(web_peers, program, folder, free_ports(2))
+
+
+@pytest.fixture(scope="module")
+def orthanc_token(
+    web_peers: ModuleType,
+    program: Callable[[str, str], str],
+    free_ports: Callable[[int], list[int]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Any]:
+    """The same, but that it asks for a bearer token."""
+    folder = tmp_path_factory.mktemp("orthanc-token")
+    yield from _started_orthanc(web_peers, program, folder, free_ports(2), token=True)
+
+
+def _started_orthanc(
+    web_peers: ModuleType, program: Callable[[str, str], str], folder: Path, ports: list[int],
+    *, token: bool = False,
+) -> Iterator[Any]:  # fmt: skip
     orthanc = program("Orthanc", "orthanc")
     if web_peers.plugin() is None:
         message = "Orthanc's DICOMweb plugin is not installed (Debian: orthanc-dicomweb)"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    folder = tmp_path_factory.mktemp("orthanc-web")
-    found = web_peers.Orthanc(orthanc, folder, *free_ports(2))
+    found = web_peers.Orthanc(orthanc, folder, *ports, token=token)
     found.start()
     yield found
     found.stop()

@@ -14,10 +14,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
-from urllib.request import HTTPBasicAuthHandler, HTTPPasswordMgrWithDefaultRealm, build_opener
+from urllib.request import (
+    HTTPBasicAuthHandler,
+    HTTPPasswordMgrWithDefaultRealm,
+    Request,
+    build_opener,
+)
 
 START_S = 60.0
 LOGIN = "scar:seg"
+TOKEN = "t0ken-1"
+# Asked by Orthanc for each request. It has no tokens of its own, and answers 403 upon false.
+TOKEN_FILTER = """
+function IncomingHttpRequestFilter(method, uri, ip, username, httpHeaders)
+  local file = io.open('{accepted}')
+  local accepted = file:read('*l')
+  file:close()
+  return httpHeaders['authorization'] == 'Bearer ' .. accepted
+end
+"""
 PLUGINS = ("/usr/share/orthanc/plugins", "/usr/lib/orthanc/plugins")
 
 
@@ -28,9 +43,12 @@ def plugin() -> Path | None:
 
 
 class Orthanc:
-    """An Orthanc with its DICOMweb plugin and a login, that can be stopped and started again."""
+    """An Orthanc with its DICOMweb plugin, that can be stopped and started again. It asks for a
+    login, or for a token: then the one in ``accepted`` counts."""
 
-    def __init__(self, program: str, folder: Path, http_port: int, dicom_port: int) -> None:
+    def __init__(
+        self, program: str, folder: Path, http_port: int, dicom_port: int, *, token: bool = False
+    ) -> None:
         self._command, self._log = [program, str(folder / "orthanc.json")], folder / "log"
         self.base = f"http://127.0.0.1:{http_port}"
         self.url = f"{self.base}/dicom-web"
@@ -50,10 +68,15 @@ class Orthanc:
             "RegisteredUsers": {user: password},
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }
+        self.accepted = folder / "accepted"
+        if token:
+            self.accepted.write_text(TOKEN)
+            (folder / "token.lua").write_text(TOKEN_FILTER.format(accepted=self.accepted))
+            configuration |= {"AuthenticationEnabled": False, "LuaScripts": ["token.lua"]}
         (folder / "orthanc.json").write_text(json.dumps(configuration))
         passwords = HTTPPasswordMgrWithDefaultRealm()
         passwords.add_password(None, self.base, user, password)
-        self._opener = build_opener(HTTPBasicAuthHandler(passwords))
+        self._opener = build_opener(*([] if token else [HTTPBasicAuthHandler(passwords)]))
 
     def start(self) -> None:
         with self._log.open("ab") as log:
@@ -75,7 +98,9 @@ class Orthanc:
 
     def ask(self, path: str, body: Any = None) -> Any:
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        with self._opener.open(self.base + path, data, timeout=60) as answer:
+        bearer = f"Bearer {self.accepted.read_text()}" if self.accepted.exists() else ""
+        headers = {"Authorization": bearer} if bearer else {}
+        with self._opener.open(Request(self.base + path, data, headers), timeout=60) as answer:
             return json.loads(answer.read() or b"null")
 
     def upload(self, *files: bytes) -> None:

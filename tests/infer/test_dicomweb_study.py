@@ -133,6 +133,36 @@ def test_series_of_an_address_are_listed(
     assert capfd.readouterr().out.startswith("*   1   10 slices")
 
 
+def test_a_real_archive_that_asks_for_a_token(
+    orthanc_token: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The right one, another one, none, and the right one again once both sides have changed it."""
+    images = of_patient(PATIENT)
+    orthanc_token.upload(*map(encoded, images))
+    token, out = tmp_path / "token", tmp_path / "out"
+    words = [url(orthanc_token, images[0]), "-o", str(out), "--only", "json", "--threads", "1"]
+    first = orthanc_token.accepted.read_text()
+
+    def ran(*more: str) -> tuple[int, str]:
+        code = main([*words, *more])
+        told = "".join(capfd.readouterr())
+        assert first not in told and "SECRET" not in told
+        return code, told
+
+    token.write_text(f"{first}\n")
+    code, told = ran("--token-file", str(token))
+    assert code == 0 and "the newest of the patient on the server" in told
+    (out / "result.json").unlink()
+    refused = "the study cannot be fetched: status 403."
+    orthanc_token.accepted.write_text("t0ken-2")
+    for more in (["--token-file", str(token)], []):
+        code, told = ran(*more)
+        assert (code, told.count("\n"), list(out.iterdir())) == (3, 1, [])
+        assert refused in told
+    token.write_text("t0ken-2\n")
+    assert ran("--token-file", str(token))[0] == 0
+
+
 def test_what_goes_wrong_has_a_code_and_one_line(
     orthanc_web: Any, study: list[pydicom.Dataset], run: Callable[..., Any], web_peers: ModuleType,
     web_server: Callable[..., Any], free_ports: Callable[[int], list[int]],

@@ -139,6 +139,37 @@ def test_killed_while_storing_and_an_archive_that_was_down(
     assert len(web_node.events("sent")) == sent + 2
 
 
+def test_a_token_is_changed_while_the_node_runs(
+    node_factory: ModuleType, orthanc_token: Any, tmp_path: Path
+) -> None:
+    """At a real archive: results wait while it refuses the old token, and go out with the new."""
+    token = tmp_path / "token"
+    token.write_text(orthanc_token.accepted.read_text())
+    server = table(orthanc_token.url, f'token_file = "{token}"', 'ecgs = "missing"')
+    node = node_factory.make_node(
+        tmp_path / "node", servers=[server], study=node_factory.SOON_QUIET
+    )
+    node.start()
+    try:
+        first, second = (node_factory.demo_study(patient) for patient in ("TOKEN-1", "TOKEN-2"))
+        assert set(node_factory.send(node.port, first)) == {0}
+        node_factory.wait_for(lambda: len(results_of(orthanc_token, first)) == 2)
+        orthanc_token.accepted.write_text("t0ken-2")
+        assert set(node_factory.send(node.port, second)) == {0}
+        refused = node_factory.wait_for(lambda: node.events("send_postponed"))
+        assert {event["reason"] for event in refused} == {"status 403"}
+        assert results_of(orthanc_token, second) == set()
+        new = tmp_path / "new"
+        new.write_text("t0ken-2")
+        new.replace(token)
+        node_factory.wait_for(lambda: len(results_of(orthanc_token, second)) == 2)
+        assert results_of(orthanc_token, second) == made(node, second)
+        assert "t0ken" not in node.log.read_text()
+        assert node.stop() == 0
+    finally:
+        node.kill()
+
+
 @pytest.fixture
 def configured(node_factory: ModuleType, tmp_path: Path) -> Callable[..., Config]:
     """Configuration of a node with one server."""

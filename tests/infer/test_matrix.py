@@ -1,7 +1,8 @@
 """Every way a study can arrive × every output: one heart, the same answer.
 
 The demonstration study (digital twin) is written in every DICOM flavour the readers know; whatever
-is lossless must give the same scar, and every output of it must be valid.
+is lossless must give the same scar, and every output of it must be valid. The rows of the browser
+are in tests/web/test_core.py, that of KServe in tests/export/triton/test_kserve.py.
 """
 
 from __future__ import annotations

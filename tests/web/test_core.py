@@ -6,6 +6,7 @@ The core runs in Node on onnxruntime-web's WebAssembly, with the model file that
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jsonschema
@@ -152,6 +154,34 @@ def test_studies_of_the_twin(
     cases = [Case(files_in(folder), demo_case.ecg) for folder in folders]
     for answer, folder in zip(run_core(cases), folders, strict=True):
         check_alike(answer, segmenter, folder, DEMO_ECG)
+
+
+def test_every_flavour_of_the_matrix(
+    run_core: RunCore, segmenter: Segmenter, demo_case: Case, tmp_path: Path,
+    dicom_factory: ModuleType, enhanced_factory: ModuleType,
+) -> None:  # fmt: skip
+    """Studies in every way that tests/infer/test_matrix.py has them arrive: by the page, too."""
+    makers = _matrix().FLAVOURS | {
+        "enhanced": lambda found: [enhanced_factory.enhanced(found)],
+        "legacy": lambda found: [enhanced_factory.legacy(found)],
+    }
+    folders = []
+    for name, make in makers.items():
+        slices = [pydicom.dcmread(path) for path in sorted(DEMO_STUDY.glob("*.dcm"))]
+        dicom_factory.write(tmp_path / name, make(slices))
+        folders.append(tmp_path / name)
+    cases = [Case(files_in(folder), demo_case.ecg, 3.0) for folder in folders]
+    for answer, folder in zip(run_core(cases), folders, strict=True):
+        check_alike(answer, segmenter, folder, DEMO_ECG, gap_days=3.0)
+
+
+def _matrix() -> ModuleType:
+    path = Path(__file__).parents[1] / "infer" / "test_matrix.py"
+    spec = importlib.util.spec_from_file_location("matrix", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_refused_as_python_refuses(

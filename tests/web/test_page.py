@@ -36,8 +36,10 @@ PATIENCE_MS = 600_000
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    # The second lets software imitate a graphics processor, which the page passes by unless told.
+    args = ["--no-sandbox", "--enable-unsafe-webgpu"]
     with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        running = driver.chromium.launch(executable_path=CHROMIUM, args=args)
         yield running
         running.close()
 
@@ -51,7 +53,9 @@ def open_page(browser: Any, web: Any) -> Iterator[Callable[..., Any]]:
     addresses: list[str] = []
     asked: list[str] = []
 
-    def visit(address: str = "", *, scheme: str = "light", width: int = 1280) -> Any:
+    def visit(
+        address: str = "", *, fragment: str = "", scheme: str = "light", width: int = 1280
+    ) -> Any:
         context = browser.new_context(
             color_scheme=scheme, viewport={"width": width, "height": 900}, accept_downloads=True
         )
@@ -62,7 +66,7 @@ def open_page(browser: Any, web: Any) -> Iterator[Callable[..., Any]]:
         page.on("pageerror", lambda error: heard.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
         addresses.append(address or web.page.as_uri())
-        page.goto(addresses[-1])
+        page.goto(addresses[-1] + fragment)
         page.wait_for_selector('#engine:has-text("Computes on")')
         context.set_offline(True)
         return page
@@ -180,6 +184,55 @@ def test_it_fits_every_screen(open_page: Callable[..., Any], scheme: str, width:
     assert (light > dark) == (scheme == "light")
     labelled = page.locator("input:not([type=file])")
     assert all(one.evaluate("one => one.labels.length") for one in labelled.all())
+
+
+def barriers(page: Any) -> list[str]:
+    """Rules of axe-core that a page breaks."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    return [found["id"] for found in Axe().run(page).response["violations"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier(open_page: Callable[..., Any], tmp_path: Path, scheme: str) -> None:
+    """In any state of the page, nor in the report."""
+    page = open_page(scheme=scheme)
+    found = {"form": barriers(page)}
+    (tmp_path / "notes.txt").write_text("no image")
+    page.set_input_files("#study-files", tmp_path / "notes.txt")
+    page.click("#start")
+    page.wait_for_selector("#error:not([hidden])")
+    found["error"] = barriers(page)
+    page.click("#demo")
+    found["working"] = barriers(page)
+    page.wait_for_selector("#result:not([hidden])")
+    found["result"] = barriers(page)
+    (tmp_path / "report.html").write_text(downloaded(page, "#save-report"), encoding="utf-8")
+    saved = page.context.new_page()
+    saved.goto((tmp_path / "report.html").as_uri())
+    found["report"] = barriers(saved)
+    assert {state: rules for state, rules in found.items() if rules} == {}
+
+
+def test_webgpu_is_taken_where_it_gives_the_same_labels(
+    open_page: Callable[..., Any], tmp_path: Path
+) -> None:
+    """On a graphics processor that Chromium imitates, which is slow: one slice."""
+    (image,) = DEMO_STUDY.glob("lge005.dcm")
+    ecg = [DEMO_ECG, DEMO_ECG.with_suffix(".dat")]
+    page = open_page(fragment="#webgpu=any")
+    page.wait_for_selector('#engine:has-text("WebGPU")')
+    assert page.inner_text("#engine") == "Computes on WebGPU, held against WebAssembly."
+    page.set_input_files("#study-files", image)
+    page.set_input_files("#ecg-files", ecg)
+    page.click("#start")
+    page.wait_for_selector("#result:not([hidden]), #error:not([hidden])")
+    own = json.loads(downloaded(page, "#save-json"))
+    with Segmenter.from_model(provider="cpu") as segmenter:
+        wanted = result_document(segmenter.run(image, DEMO_ECG))
+    assert own["model"]["provider"] == "webgpu"
+    for part in ("quantities", "image_only_quantities", "warnings"):
+        assert own[part] == json.loads(json.dumps(wanted[part]))
 
 
 class _Isolated(http.server.SimpleHTTPRequestHandler):

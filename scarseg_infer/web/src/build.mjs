@@ -77,6 +77,7 @@ if (config.page) {
     })),
     loader: await part("ort-wasm-simd-threaded.mjs"),
     wasm: await part("ort-wasm-simd-threaded.wasm"),
+    gpu: await part("ort-wasm-simd-threaded.jspi.wasm"),
     model: await readFile(config.model),
     demo: Buffer.from(zipSync(Object.fromEntries(await demoFiles()), { level: 0, mtime: new Date(Date.UTC(1980, 0, 1)) })),
   };

@@ -29,7 +29,7 @@ def quantities_table(document: Mapping[str, Any]) -> str:
         change = None if None in both else round(both[0], digits) - round(both[1], digits)
         cells = [number(value, digits) for value in both]
         rows.append([name, *cells, _signed(change, digits)])
-    head = ("", "Image and ECG", "Image alone", "Difference")
+    head = ("Quantity", "Image and ECG", "Image alone", "Difference")
     return table("Whole left ventricle", head, rows, numeric=(1, 2, 3))
 
 

@@ -7,6 +7,8 @@ import type { FromWorker, Parts, ToWorker } from "./messages";
 
 const MAX_THREADS = 4;
 const LIMIT_MS = 10 * 60_000;
+/** Of the page's address: `#webgpu=off`, or `#webgpu=any`, however slow it is. */
+const GPU_WISH = new URLSearchParams(location.hash.slice(1)).get("webgpu");
 const STAGES: Record<Stage, string> = {
   read_study: "Reading the study …", read_ecg: "Reading the ECG …", load_model: "Loading the network …",
   prepare_ecg: "Preparing the ECG …", network: "Looking for scar …", quantify: "Measuring …",
@@ -24,12 +26,26 @@ let timer = 0;
 
 // ---- the worker
 
+let unpackedDemo: Promise<Uint8Array> | null = null;
+const demo = (): Promise<Uint8Array> => (unpackedDemo ??= part("demo"));
+
+/** True where a graphics processor can be tried. One that software imitates is slower than WebAssembly. */
+async function hasGpu(): Promise<boolean> {
+  if (GPU_WISH === "off" || !("gpu" in navigator) || !("Suspending" in WebAssembly)) return false;
+  const adapter = await navigator.gpu.requestAdapter().catch(() => null);
+  return adapter !== null && (GPU_WISH === "any" || !adapter.info.isFallbackAdapter);
+}
+
 const loading = (async () => {
   const names = ["worker", "loader", "wasm", "model"] as const;
   const [worker, loader, wasm, model] = await Promise.all(names.map(part)) as
     [Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>];
   const threads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, MAX_THREADS) : 1;
-  return { address: URL.createObjectURL(new Blob([worker], { type: "text/javascript" })), parts: { loader, wasm, model, threads } };
+  const [gpu, patient] = await hasGpu() ? await Promise.all([part("gpu"), demo()]) : [null, null];
+  return {
+    address: URL.createObjectURL(new Blob([worker], { type: "text/javascript" })),
+    parts: { loader, wasm, model, threads, gpu, demo: patient, gpuAnyway: GPU_WISH === "any" },
+  };
 })();
 let worker = loading.then(({ address, parts }) => open(address, parts));
 
@@ -177,10 +193,8 @@ by("again").addEventListener("click", () => {
   by("study-folder").focus();
 });
 
-let demo: Promise<Uint8Array> | null = null;
 by("demo").addEventListener("click", () => {
-  demo ??= part("demo");
-  void run(async () => ({ study: [{ path: "demo.zip", bytes: await demo! }], ecg: [] }));
+  void run(async () => ({ study: [{ path: "demo.zip", bytes: await demo() }], ecg: [] }));
 });
 
 function save(name: string, type: string, content: string): void {

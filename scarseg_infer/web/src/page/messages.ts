@@ -7,6 +7,11 @@ export interface Parts {
   wasm: Uint8Array;
   model: Uint8Array;
   threads: number;
+  /** ONNX Runtime with WebGPU, where there is a graphics processor, and the simulated patient to try it with. */
+  gpu: Uint8Array | null;
+  demo: Uint8Array | null;
+  /** Take WebGPU however slow it is. */
+  gpuAnyway: boolean;
 }
 
 export type ToWorker = { kind: "load"; parts: Parts } | { kind: "segment"; request: Request };

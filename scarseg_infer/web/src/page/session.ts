@@ -12,13 +12,17 @@ export async function openSession(parts: Parts): Promise<Session> {
   if (parts.threads > 1)
     ort.env.wasm.wasmPaths = { mjs: URL.createObjectURL(new Blob([parts.loader.slice()], { type: "text/javascript" })) };
   ort.env.wasm.wasmBinary = parts.wasm.slice().buffer;
-  const graph = await ort.InferenceSession.create(parts.model, { executionProviders: ["wasm"] });
+  return sessionOf(ort, await ort.InferenceSession.create(parts.model, { executionProviders: ["wasm"] }), "wasm");
+}
+
+/** What the core asks for, of a graph that either build of ONNX Runtime has opened. */
+export function sessionOf(build: Pick<typeof ort, "Tensor">, graph: ort.InferenceSession, provider: string): Session {
   return {
-    provider: "wasm",
+    provider,
     gate: "",
     async run(inputs) {
       const feeds = Object.fromEntries(Object.entries(inputs).map(([name, { data, dims }]) =>
-        [name, data instanceof Float32Array ? new ort.Tensor("float32", data, dims) : new ort.Tensor("uint8", data, dims)]));
+        [name, data instanceof Float32Array ? new build.Tensor("float32", data, dims) : new build.Tensor("uint8", data, dims)]));
       const found = await graph.run(feeds);
       return Object.fromEntries(Object.entries(found).map(([name, tensor]) =>
         [name, { data: tensor.data as Tensor["data"], dims: tensor.dims }]));

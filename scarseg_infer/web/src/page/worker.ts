@@ -3,6 +3,7 @@
 import { ScarsegError, readMetadata, reportHtml, resultDocument, segment, type LoadedModel, type Result } from "../core/index";
 import type { FromWorker, Parts, ToWorker } from "./messages";
 import { openSession } from "./session";
+import { heldAgainst } from "./webgpu";
 
 const say = (message: FromWorker): void => self.postMessage(message);
 let model: Promise<LoadedModel> | null = null;
@@ -11,8 +12,10 @@ self.addEventListener("message", async ({ data }: MessageEvent<ToWorker>) => {
   try {
     if (data.kind === "load") {
       model = load(data.parts);
-      await model;
-      say({ kind: "ready", engine: `WebAssembly, ${data.parts.threads === 1 ? "1 thread" : `${data.parts.threads} threads`}` });
+      const loaded = await model;
+      const engine = `WebAssembly, ${data.parts.threads === 1 ? "1 thread" : `${data.parts.threads} threads`}`;
+      say({ kind: "ready", engine });
+      if (data.parts.gpu) say({ kind: "ready", engine: await withGpu(loaded, data.parts, engine) });
       return;
     }
     const result = await segment(data.request, model!, (stage, share) => say({ kind: "progress", stage, share }));
@@ -33,6 +36,14 @@ async function load(parts: Parts): Promise<LoadedModel> {
     sha256: [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join(""),
     session: await openSession(parts),
   };
+}
+
+/** Compute on WebGPU from now on, where that can be relied on. What it computes on then. */
+async function withGpu(loaded: LoadedModel, parts: Parts, engine: string): Promise<string> {
+  const found = await heldAgainst({ ...loaded }, parts, parts.gpuAnyway);
+  if (typeof found === "string") return `${engine}, as WebGPU ${found}`;
+  loaded.session = found;
+  return "WebGPU, held against WebAssembly";
 }
 
 const sha256 = (bytes: Uint8Array): Promise<ArrayBuffer> => crypto.subtle.digest("SHA-256", bytes.slice());

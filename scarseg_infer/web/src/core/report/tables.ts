@@ -17,7 +17,7 @@ export function quantitiesTable(document: ResultDocument): string {
     const change = fused === null || image === null ? null : Number(fixed(fused, digits)) - Number(fixed(image, digits));
     return [name, number(fused, digits), number(image, digits), signed(change, digits)];
   });
-  return table("Whole left ventricle", ["", "Image and ECG", "Image alone", "Difference"], rows, [1, 2, 3]);
+  return table("Whole left ventricle", ["Quantity", "Image and ECG", "Image alone", "Difference"], rows, [1, 2, 3]);
 }
 
 export function segmentsTable(document: ResultDocument): string {

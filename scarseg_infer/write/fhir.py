@@ -68,28 +68,31 @@ def fhir_bundle(result: ScarResult) -> Resource:
     segment that was imaged, and the Device that made them.
     """
     about = _about(identity_of(result.stack))
-    device, device_name = _named(_device(result))
+    device, device_name = _entry(_device(result))
     observations = [
-        _named(one | about | {"device": _reference(device_name)}) for one in _observations(result)
+        _entry(one | about | {"device": _reference(device_name)}) for one in _observations(result)
     ]
-    report, _ = _named(_report(result, [name for _, name in observations]) | about)
-    resources = [report, *(one for one, _ in observations), device]
-    return {"resourceType": "Bundle", "type": "transaction", "entry": [*map(_entry, resources)]}
+    report, _ = _entry(_report(result, [name for _, name in observations]) | about)
+    entries = [report, *(one for one, _ in observations), device]
+    return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
 
 
-def _named(resource: Resource) -> tuple[Resource, str]:
-    """A resource with an identifier of its own, by which it is not made twice."""
-    name = f"urn:uuid:{uuid4()}"
-    identifiers = [{"system": _URI, "value": name}, *resource.pop("identifier", [])]
-    return resource | {"identifier": identifiers}, name
+def _entry(resource: Resource) -> tuple[Resource, str]:
+    """Entry that creates a resource, unless its identifier is there, and the entry's full URL.
 
-
-def _entry(resource: Resource) -> Resource:
-    name = resource["identifier"][0]["value"]
-    condition = f"identifier={_URI}|{name}"
-    kind = resource["resourceType"]
-    request = {"method": "POST", "url": kind, "ifNoneExist": condition}
-    return {"fullUrl": name, "resource": resource, "request": request}
+    Both are of one UUID, but not the same text: a server that replaces the URL by the address that
+    it gave did so in the identifier, too, and made the resource anew when the bundle came again.
+    """
+    uuid = uuid4()
+    url, identifier = f"urn:uuid:{uuid}", f"urn:oid:2.25.{uuid.int}"
+    identifiers = [{"system": _URI, "value": identifier}, *resource.pop("identifier", [])]
+    request = {
+        "method": "POST",
+        "url": resource["resourceType"],
+        "ifNoneExist": f"identifier={_URI}|{identifier}",
+    }
+    resource = resource | {"identifier": identifiers}
+    return {"fullUrl": url, "resource": resource, "request": request}, url
 
 
 def _about(who: Identity | None) -> Resource:

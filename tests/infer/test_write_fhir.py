@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import UUID
 
 import pydicom
 import pytest
@@ -136,8 +137,9 @@ def test_report_and_references(make: Callable[..., ScarResult]) -> None:
     for entry in bundle.entry:
         kind = entry.resource.get_resource_type()
         assert (entry.request.method, entry.request.url) == ("POST", kind)
-        assert entry.request.ifNoneExist == f"identifier=urn:ietf:rfc:3986|{entry.fullUrl}"
-        assert entry.resource.identifier[0].value == entry.fullUrl
+        identifier = f"urn:oid:2.25.{UUID(entry.fullUrl).int}"
+        assert entry.request.ifNoneExist == f"identifier=urn:ietf:rfc:3986|{identifier}"
+        assert entry.resource.identifier[0].value == identifier
     of_observations = [entry.fullUrl for entry in bundle.entry if entry.resource in observations]
     assert [one.reference for one in report.result] == of_observations
     assert {one.device.reference for one in observations} == {names[-1]}

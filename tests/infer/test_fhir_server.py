@@ -51,7 +51,7 @@ def test_trying_it_with_a_fhir_server(
         found = {kind: _all(port, kind) for kind in ("DiagnosticReport", "Observation", "Device")}
     finally:
         _, errors = process.communicate("\n", timeout=60)
-    assert printed == [f"['201'] {COUNT}\n", f"['200'] {COUNT}\n"], errors
+    assert printed == [f"{[status] * COUNT}\n" for status in ("201", "200")], errors
     assert sum(map(len, found.values())) == COUNT
     (report,), (device,) = found["DiagnosticReport"], found["Device"]
     names = {f"Observation/{one['id']}" for one in found["Observation"]}

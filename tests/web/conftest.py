@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -132,3 +134,14 @@ def _answer(out: Path) -> Answer:
 @pytest.fixture(scope="session")
 def segmenter() -> Segmenter:
     return Segmenter.from_model(provider="cpu")
+
+
+@pytest.fixture(scope="session")
+def study_changes() -> ModuleType:
+    """The module ``study_changes.py`` beside this file."""
+    path = Path(__file__).with_name("study_changes.py")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

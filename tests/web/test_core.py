@@ -10,7 +10,6 @@ import importlib.util
 import json
 import re
 import shutil
-import struct
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -136,16 +135,12 @@ def test_real_images(run_core: RunCore, segmenter: Segmenter, shared_data: Path)
 
 
 def test_studies_of_the_twin(
-    run_core: RunCore, segmenter: Segmenter, demo_case: Case, tmp_path: Path
-) -> None:
+    run_core: RunCore, segmenter: Segmenter, demo_case: Case, tmp_path: Path,
+    study_changes: ModuleType,
+) -> None:  # fmt: skip
     """Series that a scanner mixes: names, kinds and order of the demo changed."""
-    makers: dict[str, Callable[[Path], None]] = {
-        "reversed": _reversed, "turned": _turned,
-        "with a localiser": _with_localiser, "missing slice": _missing_slice,
-        "tilted": _tilted, "slices that do not fit": _unlike,
-    }  # fmt: skip
     folders = []
-    for name, make in makers.items():
+    for name, make in study_changes.MIXED.items():
         folder = tmp_path / name
         shutil.copytree(DEMO_STUDY, folder)
         make(folder)
@@ -184,10 +179,11 @@ def _matrix() -> ModuleType:
 
 
 def test_refused_as_python_refuses(
-    run_core: RunCore, segmenter: Segmenter, shared_data: Path, tmp_path: Path
-) -> None:
+    run_core: RunCore, segmenter: Segmenter, shared_data: Path, tmp_path: Path,
+    study_changes: ModuleType,
+) -> None:  # fmt: skip
     folders = {"cine": shared_data / "cine-study"}
-    for name, change in _REFUSED.items():
+    for name, change in study_changes.REFUSED.items():
         folders[name] = tmp_path / name
         shutil.copytree(DEMO_STUDY, folders[name])
         change(folders[name])
@@ -303,117 +299,3 @@ def _comparable(report: str) -> list[str]:
     # 44.0 in Python is 44 in JavaScript, and -0.0 is 0.
     plain = re.sub(r"-?\d+\.\d+", lambda found: f"{float(found[0]) + 0.0:g}", report)
     return plain.replace(">", ">\n").splitlines()
-
-
-def _each(change: Callable[[pydicom.FileDataset, int], None]) -> Callable[[Path], None]:
-    def make(folder: Path) -> None:
-        for index, path in enumerate(sorted(folder.iterdir())):
-            image = pydicom.dcmread(path)
-            change(image, index)
-            image.save_as(path)
-
-    return make
-
-
-def _reversed(folder: Path) -> None:
-    for index, path in enumerate(sorted(folder.iterdir(), reverse=True)):
-        path.rename(folder / f"z{index:03}.dcm")
-
-
-@_each
-def _turned(image: pydicom.FileDataset, _: int) -> None:
-    """Rows and columns exchanged, and the columns counted from the other end."""
-    pixels = image.pixel_array.T[::-1].copy()
-    row, column = np.split(np.array(image.ImageOrientationPatient, float), 2)
-    start = np.array(image.ImagePositionPatient, float)
-    start += row * float(image.PixelSpacing[1]) * (image.Columns - 1)
-    image.PixelData = pixels.tobytes()
-    image.Rows, image.Columns = pixels.shape
-    image.PixelSpacing = list(image.PixelSpacing)[::-1]
-    image.ImagePositionPatient = [f"{value:.6f}" for value in start]
-    image.ImageOrientationPatient = [f"{value:.6f}" for value in (*column, *-row)]
-
-
-@_each
-def _tilted(image: pydicom.FileDataset, index: int) -> None:
-    """Two slices that lean a little about their rows, and two far too much."""
-    lean = np.radians({1: 0.4, 3: 1.2, 5: 5.0, 6: 5.0}.get(index, 0.0))
-    row, column = np.split(np.array(image.ImageOrientationPatient, float), 2)
-    turned = np.cos(lean) * column + np.sin(lean) * np.cross(row, column)
-    half = float(image.PixelSpacing[0]) * (image.Rows - 1) / 2
-    start = np.array(image.ImagePositionPatient, float) + half * (column - turned)
-    image.ImagePositionPatient = [f"{value:.9f}" for value in start]
-    image.ImageOrientationPatient = [f"{value:.12f}" for value in (*row, *turned)]
-
-
-@_each
-def _unlike(image: pydicom.FileDataset, index: int) -> None:
-    """One slice of zeros, one at an eighth of its signal."""
-    if index in (3, 6):
-        pixels = image.pixel_array // 8 if index == 3 else image.pixel_array * 0
-        image.PixelData = pixels.astype(image.pixel_array.dtype).tobytes()
-
-
-def _with_localiser(folder: Path) -> None:
-    for index, path in enumerate(sorted(folder.iterdir())[:3]):
-        image = pydicom.dcmread(path)
-        image.SeriesDescription, image.ProtocolName = "localizer", ""
-        image.SeriesInstanceUID += ".9"
-        image.SOPInstanceUID += ".9"
-        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
-        image.save_as(folder / f"loc{index}.dcm")
-
-
-def _missing_slice(folder: Path) -> None:
-    sorted(folder.iterdir())[4].unlink()
-
-
-@_each
-def _no_spacing(image: pydicom.FileDataset, _: int) -> None:
-    del image.PixelSpacing
-
-
-@_each
-def _two_patients(image: pydicom.FileDataset, index: int) -> None:
-    image.PatientID = f"A{index % 2}"
-
-
-@_each
-def _perfusion(image: pydicom.FileDataset, _: int) -> None:
-    image.SeriesDescription, image.ProtocolName, image.SequenceName = "stress perfusion", "", ""
-    image.ImageType = ["ORIGINAL", "PRIMARY", "M"]
-    if "InversionTime" in image:
-        del image.InversionTime
-
-
-@_each
-def _axial(image: pydicom.FileDataset, index: int) -> None:
-    image.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    image.ImagePositionPatient = [0, 0, 10 * index]
-
-
-@_each
-def _wrong_scale(image: pydicom.FileDataset, _: int) -> None:
-    image.RescaleSlope, image.RescaleIntercept = "1e9", "0"
-
-
-@_each
-def _contradiction(image: pydicom.FileDataset, _: int) -> None:
-    image.BitsStored, image.HighBit = 20, 19
-
-
-def _cut_short(folder: Path) -> None:
-    path = sorted(folder.iterdir())[3]
-    path.write_bytes(path.read_bytes()[:-5000])
-
-
-def _nonsense(folder: Path) -> None:
-    for path in folder.iterdir():
-        path.write_bytes(struct.pack("<I", 7) * 100)
-
-
-_REFUSED: dict[str, Callable[[Path], None]] = {
-    "no spacing": _no_spacing, "two patients": _two_patients, "perfusion": _perfusion,
-    "axial": _axial, "wrong scale": _wrong_scale, "contradiction": _contradiction,
-    "cut short": _cut_short, "nonsense": _nonsense,
-}  # fmt: skip

@@ -21,9 +21,16 @@ from scarseg_infer.models import model_path
 from scarseg_runtime.contract import BEAT_SAMPLES
 from scarseg_runtime.errors import ModelError, ProviderError
 from scarseg_runtime.model import Model, NetworkOutput
+from scarseg_runtime.model_file.read import (
+    ModelFile,
+    checked_bytes,
+    half_variant_path,
+    read_model_file,
+)
 from scarseg_runtime.providers import cache_place
 from scarseg_runtime.providers.openvino import session as openvino_session
 from scarseg_runtime.providers.openvino.api import import_openvino
+from scarseg_runtime.providers.openvino.bf16 import turn_to_bf16
 from scarseg_runtime.providers.openvino.session import OpenvinoSession
 from scarseg_runtime.providers.registry import computes_bf16
 from scarseg_runtime.taff import decide
@@ -125,15 +132,60 @@ def test_a_cache_that_cannot_be_written_costs_no_result(
     assert run(load(), (1, 128, 128)).labels.shape == (1, 128, 128)
 
 
-def test_bf16_is_never_claimed_where_fp32_is_computed() -> None:
-    """OpenVINO takes the wish for BF16 on any processor, and computes in FP32 on most."""
+def variant() -> ModelFile:
+    """The FP16 file, which serves BF16 too."""
     with model_path(None) as path:
-        chosen = Model.load(path, "cpu").chosen.model
+        return read_model_file(half_variant_path(path))
+
+
+def test_bf16_is_never_claimed_where_fp32_is_computed() -> None:
+    """OpenVINO takes types of BF16 on any processor, and computes in FP32 on most."""
     if computes_bf16():
-        OpenvinoSession.open(chosen, "bf16", 1)
+        OpenvinoSession.open(variant(), "bf16", 1)
     else:
         with pytest.raises(ProviderError, match="does not compute in bf16"):
-            OpenvinoSession.open(chosen, "bf16", 1)
+            OpenvinoSession.open(variant(), "bf16", 1)
+
+
+def test_a_file_that_names_more_convolutions_than_run_in_bf16_is_refused() -> None:
+    model = variant()
+    more = dataclasses.replace(model.metadata, half_convolutions=1000)
+    with pytest.raises(ProviderError, match="does not compute in bf16"):
+        OpenvinoSession.open(dataclasses.replace(model, metadata=more), "bf16", 1, cache=False)
+
+
+@pytest.mark.skipif(not computes_bf16(), reason="this CPU has no BF16")
+def test_bf16_gives_the_labels_of_fp32(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    single, half = (run(load(precision=kind), (9, 144, 160)) for kind in ("fp32", "bf16"))
+    assert (half.labels == single.labels).mean() >= 0.999
+    assert 0 < np.abs(half.scar_probability - single.scar_probability).max() < 0.1
+    monkeypatch.setattr(openvino_session, "_compile", lambda *_: pytest.fail("compiled again"))
+    again = run(load(precision="bf16"), (9, 144, 160))
+    assert np.array_equal(again.scar_probability, half.scar_probability)
+
+
+def test_types_become_bf16_and_weights_the_nearest_number() -> None:
+    """OpenVINO's own conversion cuts off every other number, which adds up over layers."""
+    graph = openvino_session._as_onnx(checked_bytes(variant()))
+    kinds = openvino.Type
+    names = {
+        node.get_friendly_name(): np.array(node.data, np.float32)
+        for node in graph.get_ops()
+        if node.get_type_name() == "Constant" and node.get_element_type() == kinds.f16
+    }
+    turn_to_bf16(graph)
+    types = [out.get_element_type() for node in graph.get_ops() for out in node.outputs()]
+    assert kinds.f16 not in types
+    rounded = {
+        node.get_friendly_name(): node.get_data(dtype=np.float32)
+        for node in graph.get_ops()
+        if node.get_type_name() == "Constant" and node.get_element_type() == kinds.bf16
+    }
+    assert names.keys() == rounded.keys()
+    assert len(names) == 2 * variant().metadata.half_convolutions  # weights and biases
+    for name, value in names.items():
+        # Half the distance of two BF16 numbers: 8 bits, the first of them not stored.
+        assert (np.abs(rounded[name] - value) <= np.abs(value) * 2.0**-8).all()
 
 
 def test_a_graph_that_openvino_cannot_read_is_an_error_of_the_model(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from scarseg_runtime.errors import ProviderError
 from scarseg_runtime.model import Model
 from scarseg_runtime.model_file.gates import gate_reason, passes
 from scarseg_runtime.model_file.read import ModelFile, with_half_variant
+from scarseg_runtime.providers import registry
 from scarseg_runtime.providers.registry import PROVIDERS, Candidate, candidates, choose, preferred
 
 GOOD = {
@@ -112,12 +113,30 @@ def test_what_cannot_be_had_is_no_advice_about_options(
         ("auto", "int8", "unknown precision 'int8'. Use one of: auto, fp32, fp16, bf16"),
         ("cpu", "fp16", "no fp16 variant. Make its FP16 variant with scarseg-export fp16"),
         ("auto", "fp16", "no fp16 variant. Make its FP16 variant with scarseg-export fp16"),
+        ("openvino", "bf16", "no bf16 variant. Make its FP16 variant with scarseg-export fp16"),
     ],
 )
 def test_advice_can_help(files: list[ModelFile], provider: str, precision: str, says: str) -> None:
     with pytest.raises(ProviderError) as raised:
         choose(candidates(files[:1]), provider, precision)
     assert says in str(raised.value)
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_bf16_comes_first_where_the_cpu_has_it_and_the_variant_passed(
+    files: list[ModelFile], monkeypatch: pytest.MonkeyPatch, able: bool
+) -> None:
+    monkeypatch.setattr(registry, "unusable_reason", lambda provider: None)
+    monkeypatch.setattr(registry, "computes_bf16", lambda: able)
+    passed = [
+        with_table(files[0], {"openvino fp32": GOOD}),
+        with_table(files[1], {"openvino bf16": GOOD}),
+    ]
+    taken = choose(candidates(passed))
+    assert taken.precision == ("bf16" if able else "fp32")
+    assert taken.model.metadata.precision == ("fp16" if able else "fp32")
+    failed = [passed[0], with_table(files[1], {"openvino bf16": GOOD | {"finite": False}})]
+    assert choose(candidates(failed)).precision == "fp32"
 
 
 def test_the_fp16_variant_runs_on_the_cpu_where_it_is_asked_for(files: list[ModelFile]) -> None:

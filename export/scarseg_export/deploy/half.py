@@ -4,7 +4,8 @@ TensorRT 11 has no FP16 flag: an engine computes in the types that the graph nam
 names them. Convolutions on images, and what merely passes their values on, take and give FP16;
 every edge between them and the rest carries a Cast. Left in FP32 by construction: inputs and
 outputs, normalisation and its statistics, every reduction, the logits themselves, TAFF with its
-exponential and its days, the ECG and what it may change.
+exponential and its days, the ECG and what it may change. And the localiser, whose answer is a
+place: what it is off by moves the whole crop, and with it every border.
 
 Instance normalisation between two convolutions (nnU-Net has it after each) stays in FP32 too: its
 sums of squares leave the range of FP16. What follows it is in FP16 again.
@@ -29,6 +30,8 @@ PASSING = frozenset({"Relu", "LeakyRelu", "MaxPool", "Resize", "Concat"})
 NORMALISING = frozenset({"InstanceNormalization"})
 RESIDUAL = frozenset({"Add", "AveragePool"})
 """Passing too, but only what was normalised: sums of features, not of logits."""
+IN_FP32 = ("localiser.", "fusion.")
+"""Parts of the reference network that stay as they are, by the names of their weights."""
 
 HALF_MAX = float(np.finfo(np.float16).max)
 
@@ -97,7 +100,7 @@ def _half_nodes(graph: GraphProto) -> set[str]:
         key, data = _key(node), _data(node)
         if node.op_type in CONVOLUTIONS:
             weight = weights.get(node.input[1])
-            if weight is not None and _convolves_images(weight) and not _fuses(weight):
+            if weight is not None and _convolves_images(weight) and not _stays(weight):
                 chosen.add(key)
         elif node.op_type in NORMALISING and data[0] in chosen:
             normalised.add(key)
@@ -129,9 +132,10 @@ def _convolves_images(weight: TensorProto) -> bool:
     )
 
 
-def _fuses(weight: TensorProto) -> bool:
-    """True for a weight of the fusion head: logits come in, and what moves them goes out."""
-    return str(weight.name).startswith("fusion.")
+def _stays(weight: TensorProto) -> bool:
+    """True for a weight of the localiser, and of the fusion head: there logits come in, and what
+    moves them goes out."""
+    return str(weight.name).startswith(IN_FP32)
 
 
 def _data(node: NodeProto) -> list[str]:

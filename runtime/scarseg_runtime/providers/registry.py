@@ -21,6 +21,8 @@ from scarseg_runtime.providers.tensorrt.supported_gpus import refusal
 
 Precision = Literal["fp32", "fp16", "bf16"]
 PRECISIONS: Final[tuple[str, ...]] = get_args(Precision)
+OF_THE_VARIANT: Final = ("fp16", "bf16")
+"""Precisions in which the FP16 variant of a model file runs; BF16 by casts when it is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,7 @@ def unusable_reason(provider: Provider) -> str | None:
 def candidates(models: Iterable[ModelFile]) -> list[Candidate]:
     """Every provider in order of preference, with every precision that one of ``models`` has.
 
-    A file of FP32 weights runs in FP32 and, where the provider rounds by itself, in BF16; a file of
-    FP16 weights runs in FP16.
+    A file of FP32 weights runs in FP32, its FP16 variant in FP16 or BF16.
     """
     files = list(models)
     found = []
@@ -113,7 +114,7 @@ def candidates(models: Iterable[ModelFile]) -> list[Candidate]:
             unusable = missing
             if unusable is None and precision == "bf16" and not computes_bf16():
                 unusable = NO_BF16
-            stored = "fp32" if precision == "bf16" else precision
+            stored = "fp16" if precision in OF_THE_VARIANT else "fp32"
             for model in files:
                 if model.metadata.precision == stored:
                     table = model.metadata.verification
@@ -169,7 +170,7 @@ def _no_variant(provider: str, precision: str) -> ProviderError:
             f"It computes in {computes}: name one of these, or leave the precision out",
         )
     advice = "Leave the precision out"
-    if precision == "fp16":
+    if precision in OF_THE_VARIANT:
         advice = (
             "Make its FP16 variant with scarseg-export fp16 and keep both files side by side, or "
             "leave the precision out"

@@ -26,6 +26,7 @@ from scarseg_runtime.providers.engine_cache import CacheEntry
 from scarseg_runtime.providers.engine_file import SIDECAR_FORMAT, UnusableError
 from scarseg_runtime.providers.environment import variable_set
 from scarseg_runtime.providers.openvino.api import import_openvino, reader_errors
+from scarseg_runtime.providers.openvino.bf16 import check_bf16, turn_to_bf16
 from scarseg_runtime.run_control import NO_LIMITS, POLL_S, RunControl
 from scarseg_runtime.session import Arrays
 
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
     import openvino
 
 _KERNELS_KEPT: Final = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
-_TYPE_NAMES: Final = {"fp32": "f32", "bf16": "bf16"}
+_ROUNDING: Final = {
+    "fp32": {"INFERENCE_PRECISION_HINT": "f32"},
+    "bf16": {"EXECUTION_MODE_HINT": "ACCURACY"},  # in the types that the graph names
+}
 _CONTRACT_TYPES: Final = {"f32": "tensor(float)", "u8": "tensor(uint8)"}
 
 
@@ -53,6 +57,7 @@ class OpenvinoSession:
         """Load a model file, compiled before or now.
 
         Args:
+            model: for ``bf16`` the FP16 variant.
             precision: ``fp32`` or ``bf16``.
             threads: cores to compute on; default those the process may use.
             cache: where compiled models are kept, if at all.
@@ -63,8 +68,7 @@ class OpenvinoSession:
         """
         core = import_openvino().Core()
         with _nothing_kept_of_sizes():
-            compiled = _compiled(core, model, _hints(precision, threads), chosen_folder(cache))
-        _check_precision(compiled, precision)
+            compiled = _compiled(core, model, precision, threads, chosen_folder(cache))
         check_contract(
             [_Port(port) for port in compiled.inputs],
             [_Port(port) for port in compiled.outputs],
@@ -130,9 +134,9 @@ class _Port:
 def _hints(precision: str, threads: int | None) -> dict[str, Any]:
     return {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": _TYPE_NAMES[precision],
         "INFERENCE_NUM_THREADS": threads or usable_cores(),
         "CPU_RUNTIME_CACHE_CAPACITY": "0",  # see _nothing_kept_of_sizes
+        **_ROUNDING[precision],
     }
 
 
@@ -146,22 +150,23 @@ def _nothing_kept_of_sizes() -> AbstractContextManager[None]:
 
 
 def _compiled(
-    core: openvino.Core, model: ModelFile, hints: dict[str, Any], folder: Path | None
+    core: openvino.Core, model: ModelFile, precision: str, threads: int | None, folder: Path | None
 ) -> openvino.CompiledModel:
     """The compiled model from the cache, else compiled and kept."""
-    entry = CacheEntry(folder, _key_parts(core, model, hints), ".openvino")
+    hints = _hints(precision, threads)
+    entry = CacheEntry(folder, _key_parts(core, model, precision), ".openvino")
     if (stored := _imported(core, entry, hints)) is not None:
         return stored
     with entry.lock() as writable:
         if writable and (stored := _imported(core, entry, hints)) is not None:
             return stored  # another process compiled it meanwhile
-        compiled = _compile(core, model, hints)
+        compiled = _compile(core, model, precision, hints)
         if writable:
             entry.write(compiled.export_model().getvalue(), {})
         return compiled
 
 
-def _key_parts(core: openvino.Core, model: ModelFile, hints: dict[str, Any]) -> dict[str, Any]:
+def _key_parts(core: openvino.Core, model: ModelFile, precision: str) -> dict[str, Any]:
     """All that a compiled model depends on; the number of threads is set when it is loaded."""
     return {
         "format": SIDECAR_FORMAT,
@@ -171,7 +176,7 @@ def _key_parts(core: openvino.Core, model: ModelFile, hints: dict[str, Any]) -> 
         "version": import_openvino().get_version(),
         "cpu": core.get_property("CPU", "FULL_DEVICE_NAME"),
         "capabilities": sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
-        "precision": hints["INFERENCE_PRECISION_HINT"],
+        "precision": precision,
     }
 
 
@@ -186,15 +191,20 @@ def _imported(
 
 
 def _compile(
-    core: openvino.Core, model: ModelFile, hints: dict[str, Any]
+    core: openvino.Core, model: ModelFile, precision: str, hints: dict[str, Any]
 ) -> openvino.CompiledModel:
     graph = _as_onnx(checked_bytes(model))
     try:
-        return core.compile_model(graph, "CPU", hints)
+        if precision == "bf16":
+            turn_to_bf16(graph)
+        compiled = core.compile_model(graph, "CPU", hints)
     except RuntimeError as error:
         raise ProviderError(
             "OpenVINO cannot compile this model for this processor", "Use the provider cpu"
         ) from error
+    if precision == "bf16":
+        check_bf16(compiled, model.metadata.half_convolutions)
+    return compiled
 
 
 def _as_onnx(content: bytes) -> openvino.Model:
@@ -211,13 +221,3 @@ def _as_onnx(content: bytes) -> openvino.Model:
             "the model file cannot be loaded by OpenVINO",
             "Check that it is an ONNX file exported by scarseg-export, or use the provider cpu",
         ) from error
-
-
-def _check_precision(compiled: openvino.CompiledModel, precision: str) -> None:
-    """OpenVINO silently computes in FP32 where the processor has no BF16: no result of ours may
-    say otherwise. Raises ProviderError."""
-    taken = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-    if taken != _TYPE_NAMES[precision]:
-        raise ProviderError(
-            f"OpenVINO does not compute in {precision} on this processor", "Use the precision fp32"
-        )

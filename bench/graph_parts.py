@@ -3,9 +3,10 @@
     python bench/graph_parts.py [MODEL ...] [--threads 2] [--runs 20]
 
 Prints the operators and the milliseconds in ONNX Runtime of each part, and then the time of a
-whole run of each file, in ONNX Runtime and where it is installed OpenVINO, all in turn. The study
-has 12 slices of 256 × 216 pixels. Parts are told by the convolutions between which an operator
-stands.
+whole run of each file, in ONNX Runtime and where it is installed OpenVINO, all in turn: on the
+clock, and of the processor, from which other processes take less. OpenVINO runs in FP32, and in
+BF16 where the CPU has it and the FP16 variant lies beside the file. The study has 12 slices of
+256 × 216 pixels. Parts are told by the convolutions between which an operator stands.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,11 @@ import onnx
 
 from scarseg_export.twin.cohort import beats_of, sample_case
 from scarseg_infer.models import model_path
+from scarseg_runtime.model_file.read import with_half_variant
 from scarseg_runtime.preprocess import slice_levels
 from scarseg_runtime.providers.onnxruntime.api import import_onnxruntime
-from scarseg_runtime.providers.openvino.api import import_openvino
+from scarseg_runtime.providers.openvino.session import OpenvinoSession
+from scarseg_runtime.providers.registry import Candidate, candidates
 
 FIRST = "pixel grid, coarse view, normalisation"
 STARTS = {
@@ -107,26 +109,37 @@ def milliseconds(path: Path, parts: Mapping[str, str], threads: int, runs: int) 
     return found
 
 
-def openvino_run(path: Path, threads: int) -> Callable[[], Any]:
-    """A run in OpenVINO in FP32."""
-    openvino = import_openvino()
-
-    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
-    request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
+def openvino_runs(path: Path, threads: int) -> dict[str, Callable[[], Any]]:
+    """A run in each precision in which OpenVINO computes here."""
     inputs = study()
-    return lambda: request.infer(inputs)
+
+    def run_of(candidate: Candidate) -> Callable[[], Any]:
+        session = OpenvinoSession.open(candidate.model, candidate.precision, threads, cache=False)
+        return lambda: session.execute(inputs)
+
+    return {
+        f"OpenVINO {candidate.precision}": run_of(candidate)
+        for candidate in candidates(with_half_variant(path))
+        if candidate.provider.name == "openvino" and candidate.unusable is None
+    }
 
 
-def medians_ms(ways: list[Callable[[], Any]], runs: int) -> list[float]:
-    """Median time of each way, all in turn."""
-    times: list[list[float]] = [[] for _ in ways]
+def whole_runs(path: Path, threads: int) -> dict[str, Callable[[], Any]]:
+    """A run in ONNX Runtime, and in OpenVINO where that is installed."""
+    session, inputs = onnx_run(path, threads), study()
+    return {"ONNX Runtime": lambda: session.run(None, inputs), **openvino_runs(path, threads)}
+
+
+def medians_ms(ways: list[Callable[[], Any]], runs: int) -> list[tuple[float, float]]:
+    """Median time of each way, on the clock and of the processor, all in turn."""
+    times: list[list[tuple[float, float]]] = [[] for _ in ways]
     for number in range(runs + 3):
         for way, taken in zip(ways, times, strict=True):
-            start = time.perf_counter()
+            before = time.perf_counter(), time.process_time()
             way()
             if number >= 3:
-                taken.append(1000.0 * (time.perf_counter() - start))
-    return [float(np.median(taken)) for taken in times]
+                taken.append((time.perf_counter() - before[0], time.process_time() - before[1]))
+    return [tuple(1000.0 * np.median(taken, axis=0)) for taken in times]
 
 
 def main() -> None:
@@ -149,15 +162,12 @@ def main() -> None:
             for part in dict.fromkeys((*parts.values(), LAYOUT)):
                 print(f"| {part} | {count[part]} | {taken[part]:.1f} |")
             print(f"| all | {count.total()} | {taken.total():.0f} |")
-        inputs = study()
-        sessions = [onnx_run(path, options.threads) for path in paths]
-        ways = {"ONNX Runtime": [lambda s=s: s.run(None, inputs) for s in sessions]}
-        if find_spec("openvino") is not None:
-            ways["OpenVINO"] = [openvino_run(path, options.threads) for path in paths]
-        print("\nwhole runs in turn, median ms:")
-        for name, runs in ways.items():
-            found = medians_ms(runs, options.runs)
-            print(f"{name}: " + ", ".join(f"{ms:.0f}" for ms in found))
+        ways = [(f"{path.name}, {name}", run) for path in paths
+                for name, run in whole_runs(path, options.threads).items()]  # fmt: skip
+        print("\n| whole runs in turn | ms, median | processor, ms |\n|---|---|---|")
+        medians = medians_ms([run for _, run in ways], options.runs)
+        for (name, _), (clock, processor) in zip(ways, medians, strict=True):
+            print(f"| {name} | {clock:.0f} | {processor:.0f} |")
 
 
 if __name__ == "__main__":

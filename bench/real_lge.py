@@ -4,7 +4,7 @@ A folder holds pairs ``NAME_image.nii.gz`` and ``NAME_labels.nii.gz`` with label
 1 cavity, 2 myocardium, 3 infarct, 4 no-reflow (part of the infarct), as EMIDEC publishes them.
 For measuring only: such data must never be trained or tuned on.
 
-    python bench/real_lge.py FOLDER [--model FILE]
+    python bench/real_lge.py FOLDER [--model FILE] [--provider NAME] [--precision NAME]
 """
 
 from __future__ import annotations
@@ -25,8 +25,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", type=Path, help="default: the reference model")
+    parser.add_argument("--provider", default="auto")
+    parser.add_argument("--precision", default="auto")
     options = parser.parse_args()
-    segmenter = Segmenter.from_model(options.model)
+    segmenter = Segmenter.from_model(
+        options.model, provider=options.provider, precision=options.precision
+    )
     rows = []
     print("| volume | cavity Dice | myocardium Dice | scar Dice | scar called | scar true |")
     print("|---|---|---|---|---|---|")

@@ -96,18 +96,21 @@ def onnx(arguments: argparse.Namespace) -> None:
 def fp16(arguments: argparse.Namespace) -> None:
     from scarseg_export.deploy.half import write_half_variant
     from scarseg_export.verify.parity import verify as measure
+    from scarseg_runtime.providers.registry import OF_THE_VARIANT
 
     target = write_half_variant(arguments.model, arguments.out)
     if target == half_variant_path(arguments.model):
-        measure(arguments.model, precision="fp16", cases=arguments.cases)
+        measure(arguments.model, precisions=OF_THE_VARIANT, cases=arguments.cases)
     _say_model(target, arguments.report)
 
 
 def verify(arguments: argparse.Namespace) -> None:
     from scarseg_export.verify.parity import verify as measure
     from scarseg_export.verify.table import table_lines
+    from scarseg_runtime.providers.registry import PRECISIONS
 
-    rows = measure(arguments.model, arguments.provider, arguments.precision, cases=arguments.cases)
+    precisions = PRECISIONS if arguments.precision == "auto" else (arguments.precision,)
+    rows = measure(arguments.model, arguments.provider, precisions, cases=arguments.cases)
     print("\n".join(table_lines(rows)))
     write_report(arguments.report, rows)
     failed = [name for name, row in rows.items() if not row.get("passed")]

@@ -95,7 +95,7 @@ def test_a_variant_that_overflows_is_caught_and_refused(copy: Path) -> None:
 
 
 def test_only_what_was_asked_for_is_measured(copy: Path) -> None:
-    assert set(verify(copy, "cpu", "fp32", cases=1)) == {"cpu fp32"}
+    assert set(verify(copy, "cpu", ["fp32"], cases=1)) == {"cpu fp32"}
     with pytest.raises(ProviderError, match="cannot be verified here"):
         verify(copy, "cuda")
     with pytest.raises(ProviderError, match="unknown provider"):
@@ -106,7 +106,7 @@ def test_only_what_was_asked_for_is_measured(copy: Path) -> None:
 
 def test_rows_measured_elsewhere_are_kept_until_the_graph_changes(copy: Path) -> None:
     before = read_model_file(copy).metadata.verification["rows"]
-    assert {"cpu fp32", "openvino fp32"} <= set(before)  # BF16 where the exporting CPU had it
+    assert {"cpu fp32", "openvino fp32"} <= set(before)
     write_table(copy, {"tensorrt-rtx fp32": {"passed": True}})
     rows = read_model_file(copy).metadata.verification["rows"]
     assert rows == before | {"tensorrt-rtx fp32": {"passed": True}}

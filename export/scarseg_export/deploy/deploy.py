@@ -16,6 +16,7 @@ from scarseg_export.verify.table import table_lines
 from scarseg_runtime.errors import ModelError, OutputError, UsageError
 from scarseg_runtime.model_file.read import half_variant_path, read_model_file
 from scarseg_runtime.providers.engine_cache import beside_path
+from scarseg_runtime.providers.registry import OF_THE_VARIANT
 
 MODEL, CARD = "model.onnx", "MODEL_CARD.md"
 ENGINE: Final = "tensorrt-rtx"
@@ -50,7 +51,7 @@ def deploy(run: Path, out: Path, *, min_scar_ml: float, cases: int) -> Path:
         partial.mkdir(parents=True)
         model = export_onnx(run / "model.pt", partial / MODEL, min_scar_ml=min_scar_ml, cases=cases)
         write_half_variant(model)
-        verify(model, precision="fp16", cases=cases)
+        verify(model, precisions=OF_THE_VARIANT, cases=cases)
         _check(model)
         if find_spec("tensorrt_rtx") is not None:
             _write_engine(half_variant_path(model))

@@ -7,7 +7,7 @@ name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,12 @@ from scarseg_runtime.errors import ModelError, ProviderError, ScarsegError
 from scarseg_runtime.model import open_session
 from scarseg_runtime.model_file.gates import passes
 from scarseg_runtime.model_file.read import ModelFile, read_model_file, with_half_variant
-from scarseg_runtime.providers.registry import Candidate, candidates, provider_named
+from scarseg_runtime.providers.registry import (
+    PRECISIONS,
+    Candidate,
+    candidates,
+    provider_named,
+)
 
 Outputs = dict[str, NDArray[Any]]
 
@@ -48,14 +53,18 @@ class Difference:
 
 
 def verify(
-    path: Path, provider: str = "auto", precision: str = "auto", *, cases: int = TWIN_CASES
+    path: Path,
+    provider: str = "auto",
+    precisions: Collection[str] = PRECISIONS,
+    *,
+    cases: int = TWIN_CASES,
 ) -> dict[str, dict[str, Any]]:
     """Measure the model file, and its FP16 variant beside it, on what runs here; write the table
     into each file.
 
     Args:
         provider: only this one; ``auto`` for all that can run here.
-        precision: only this one; ``auto`` for all.
+        precisions: only these.
         cases: twin patients; edge cases come on top.
 
     Returns the rows by "provider precision"; one that cannot run has ``error`` instead of numbers
@@ -71,7 +80,7 @@ def verify(
             "this is an FP16 variant, which has no FP32 weights to compare with",
             "Verify the FP32 file; the variant beside it is verified too",
         )
-    wanted = _wanted(files, provider, precision)
+    wanted = _wanted(files, provider, precisions)
     rows = measure(files[0], wanted, cases)
     for model in files:
         measured = {_name(c): rows[_name(c)] for c in wanted if c.model == model}
@@ -79,18 +88,19 @@ def verify(
     return rows
 
 
-def _wanted(files: list[ModelFile], provider: str, precision: str) -> list[Candidate]:
+def _wanted(files: list[ModelFile], provider: str, precisions: Collection[str]) -> list[Candidate]:
     if provider != "auto":
         provider_named(provider)
     fitting = [
         c
         for c in candidates(files)
-        if provider in ("auto", c.provider.name) and precision in ("auto", c.precision)
+        if provider in ("auto", c.provider.name) and c.precision in precisions
     ]
     runnable = [c for c in fitting if c.unusable is None]
     if not runnable:
         why = fitting[0].unusable if fitting else "the model has no such variant"
-        raise ProviderError(f"{provider} {precision} cannot be verified here: {why}")
+        named = " or ".join(precisions) if len(precisions) < len(PRECISIONS) else "any precision"
+        raise ProviderError(f"{provider} in {named} cannot be verified here: {why}")
     return runnable
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
@@ -121,6 +120,7 @@ def verify(arguments: argparse.Namespace) -> None:
 
 
 def tensorrt(arguments: argparse.Namespace) -> None:
+    from scarseg_export.deploy.compile_bars import CompileBars
     from scarseg_runtime.model_file.read import read_model_file
     from scarseg_runtime.providers.engine_cache import beside_path
     from scarseg_runtime.providers.gpu import nvidia_gpu
@@ -131,10 +131,8 @@ def tensorrt(arguments: argparse.Namespace) -> None:
     out = arguments.out or beside_path(arguments.model, arguments.runtime)
     profile = Profile(tuple(arguments.min), tuple(arguments.opt), tuple(arguments.max))
     target = Target(tuple(arguments.gpu), arguments.portable, arguments.any_version)
-    tell = "seconds" if arguments.runtime == "tensorrt-rtx" else "minutes"
-    print(f"compiling takes {tell}; the compiler tells nothing meanwhile", file=sys.stderr)
     start = time.perf_counter()
-    engine, sidecar = build_engine(model, arguments.runtime, profile, target)
+    engine, sidecar = build_engine(model, arguments.runtime, profile, target, CompileBars())
     seconds = time.perf_counter() - start
     write_engine(out, engine, sidecar)
     stored = out.stat().st_size

@@ -96,9 +96,31 @@ def test_profile_and_gpus_are_the_users_choice(model: ModelFile, built: Built) -
     assert engine != built[0]
 
 
-def test_an_fp32_model_makes_an_fp32_engine() -> None:
-    _, sidecar = build_engine(read_model_file(FP32_MODEL), "tensorrt-rtx", SMALL)
+class Heard:
+    """Phases of the compiler, as it tells them."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.ended: list[str] = []
+        self.steps = 0
+
+    def start(self, phase: str, steps: int) -> None:
+        self.begun.append(phase)
+
+    def step(self, phase: str) -> None:
+        self.steps += 1
+
+    def finish(self, phase: str) -> None:
+        self.ended.append(phase)
+
+
+def test_an_fp32_model_makes_an_fp32_engine_and_tells_how_far_it_is() -> None:
+    heard = Heard()
+    model = read_model_file(FP32_MODEL)
+    _, sidecar = build_engine(model, "tensorrt-rtx", SMALL, progress=heard)
     assert (sidecar["precision"], sidecar["half_convolutions"]) == ("fp32", 0)
+    assert heard.steps > 10
+    assert sorted(heard.begun) == sorted(heard.ended) != []
 
 
 def test_a_graph_of_fp32_that_calls_itself_fp16_is_refused(tmp_path: Path) -> None:

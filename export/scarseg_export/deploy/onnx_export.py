@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from scarseg_export.deploy.described import INTENDED_USE, load_described
 from scarseg_export.deploy.model_io import load_model, set_metadata, write_model
@@ -78,6 +80,8 @@ def exported_graph(
     specs: tuple[TensorSpec, ...],
 ) -> onnx.ModelProto:
     """The graph of ``net`` with the contract's names, without the exporter's notes."""
+    # PyTorch's exporter tells nothing meanwhile.
+    tqdm.write("Exporting the graph; a large network takes minutes", file=sys.stderr)
     program = _quiet_export(
         net,
         inputs,

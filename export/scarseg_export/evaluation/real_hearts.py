@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from scarseg_export.evaluation.metrics import NAN, dice
 from scarseg_export.net.network import ScarNet
@@ -92,7 +93,8 @@ def score_hearts(
 ) -> dict[str, Any]:
     """Rows per heart and their means: image alone and, where ``ecgs`` are given, what
     ``ECGS_A_KIND`` infarct and as many normal ones do."""
-    rows = [_row(net, heart, min_scar_ml, ecgs, number) for number, heart in enumerate(hearts)]
+    bar = tqdm(hearts, desc="real hearts", mininterval=10)
+    rows = [_row(net, heart, min_scar_ml, ecgs, number) for number, heart in enumerate(bar)]
     return {"hearts": rows, "image": image_summary(rows), "ecg": ecg_summary(rows)}
 
 

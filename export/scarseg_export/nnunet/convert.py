@@ -22,7 +22,6 @@ orientation, so train on images that lie like that, or with nnU-Net's mirroring 
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +74,6 @@ def export_nnunet(
         for fold in folds
     ]
     net = TiledNet(nets, source.plan, source.labels, tiles).eval()
-    tqdm.write("Exporting the graph; a large network takes minutes", file=sys.stderr)
     model = exported_graph(net, _example(), _dynamic_shapes(), IMAGE_INPUTS)
     facts = {
         "recipe": source.facts["recipe"] | {"folds": folds, "tiles": tiles},

@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from scarseg_export.patients.check import of_groups
 from scarseg_export.patients.classes import (
@@ -80,7 +81,7 @@ def write_data_set(
         shutil.rmtree(partial, ignore_errors=True)
         for folder in (IMAGES, MASKS):
             (partial / folder).mkdir(parents=True)
-        for row in rows:
+        for row in tqdm(rows, desc="write cases", mininterval=5):
             try:
                 patient = load_patient(row, meaning, reader).patient
                 drawn[f"row_{row.number:04d}"] = _write_image(partial, patient)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from scarseg_export.net.fusion import moved
 from scarseg_export.net.network import ScarNet
@@ -94,7 +95,8 @@ def measure_settings(
     purpose, ecgs = (VALIDATION, None) if real is None else (SEMI_REAL_VALIDATION, real.calibration)
     folder = run / "tradeoff" / "validation"
     held_out = load_patients(net, recipe, folder, purpose, validation, share=1.0, ecgs=ecgs)
-    return [_row(net, recipe, run, setting, patients, held_out) for setting in settings]
+    bar = tqdm(settings, desc="settings", mininterval=10)
+    return [_row(net, recipe, run, setting, patients, held_out) for setting in bar]
 
 
 def _plot(rows: list[dict[str, Any]], path: Path) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from scarseg_runtime.errors import ModelError, OutputError, ProviderError, UsageError
 from scarseg_runtime.model_file.read import ModelFile, check_contract, checked_bytes
@@ -63,13 +63,30 @@ class Target:
     the code in it."""
 
 
+class Progress(Protocol):
+    """Listener to the compiler, which works in phases of some steps, one within the other."""
+
+    def start(self, phase: str, steps: int) -> None:
+        """Begin a phase."""
+
+    def step(self, phase: str) -> None:
+        """One step of it is done."""
+
+    def finish(self, phase: str) -> None:
+        """End a phase."""
+
+
 def build_engine(
     model: ModelFile,
     flavour: Flavour,
     profile: Profile = Profile(),
     target: Target = Target(),
+    progress: Progress | None = None,
 ) -> Built:
     """Compile a model file.
+
+    Args:
+        progress: told of all that the compiler does.
 
     Raises:
         ModelError: NVIDIA's parser refuses an operator, the graph breaks the contract, or its
@@ -95,6 +112,8 @@ def build_engine(
     halves = _check_precision(trt, network, model)
     config = _configure(trt, builder, flavour, target)
     config.add_optimization_profile(_shapes(builder, profile))
+    if progress is not None:
+        config.progress_monitor = _monitor(trt, progress)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise ProviderError(
@@ -199,6 +218,26 @@ def _configure(trt: Any, builder: Any, flavour: Flavour, target: Target) -> Any:
     config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     _choose_gpus(trt, config, target.gpus)
     return config
+
+
+def _monitor(trt: Any, progress: Progress) -> Any:
+    """TensorRT's own listener, passing on to ours."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)  # its binding does not take super()
+
+        def phase_start(self, phase: str, _parent: str | None, steps: int) -> None:
+            progress.start(phase, steps)
+
+        def step_complete(self, phase: str, _step: int) -> bool:
+            progress.step(phase)
+            return True  # go on
+
+        def phase_finish(self, phase: str) -> None:
+            progress.finish(phase)
+
+    return Monitor()
 
 
 def _choose_gpus(trt: Any, config: Any, gpus: tuple[str, ...]) -> None:

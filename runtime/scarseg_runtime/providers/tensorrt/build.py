@@ -223,7 +223,7 @@ def _configure(trt: Any, builder: Any, flavour: Flavour, target: Target) -> Any:
 def _monitor(trt: Any, progress: Progress) -> Any:
     """TensorRT's own listener, passing on to ours."""
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc,name-defined]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)  # its binding does not take super()
 

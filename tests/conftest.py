@@ -84,7 +84,7 @@ def program() -> Callable[[str, str], str]:
 
 @pytest.fixture
 def make_commands(tmp_path: Path) -> Callable[[str], list[str]]:
-    """What ``make`` would run for a target in a clean clone, one command a line, without running
+    """Commands that ``make`` would run for a target in a clean clone, one a line, without running
     anything. The clone is ``tmp_path``: the project's settings, and its tests as empty files."""
     if shutil.which("make") is None and not os.environ.get("CI"):
         pytest.skip("needs make")
@@ -214,7 +214,7 @@ def a_beat() -> np.ndarray:
 
 
 def a_quality() -> EcgQuality:
-    """What is said of a clean ECG."""
+    """Quality of a clean ECG."""
     leads = tuple(LeadQuality(lead, True, False, False, 0.0, 12.0) for lead in LEADS)
     return EcgQuality(leads, 61.0, 92.0, "none", "not seen", None, (), ())
 

@@ -1,4 +1,4 @@
-"""What is said where an extra is missing: a command that works, worded in one place."""
+"""Advice where an extra is missing: a command that works, worded in one place."""
 
 from __future__ import annotations
 

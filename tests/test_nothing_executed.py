@@ -14,7 +14,7 @@ PACKAGES = ("scarseg_infer", "runtime/scarseg_runtime", "export/scarseg_export",
 UNPICKLING = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve",
               "jsonpickle", "yaml"}  # fmt: skip
 ERROR_ONLY = {"UnpicklingError"}
-"""What torch.load raises on a damaged file; it executes nothing."""
+"""Errors of torch.load on a damaged file; it executes nothing."""
 XML_PARSERS = ("xml.etree", "xml.dom", "xml.sax", "xml.parsers", "lxml", "defusedxml")
 XML_ALLOWED = {
     ("scarseg_infer/ecg/guards/xml.py", "xml.parsers"),
@@ -38,7 +38,7 @@ def sources() -> Iterator[tuple[str, ast.Module]]:
 
 
 def offences(name: str, tree: ast.AST) -> Iterator[str]:
-    """What a file does that it must not, with its line."""
+    """Offences of a file, with their lines."""
     for node in ast.walk(tree):
         found: list[str] = []
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""What semantic versioning promises: names and signatures change with a deliberate edit here.
+"""Promise of semantic versioning: names and signatures change with a deliberate edit here.
 
 Adding is a minor release; removing, renaming or reordering a major one (see CHANGELOG.md).
 """
@@ -109,7 +109,7 @@ def test_names() -> None:
 
 
 def test_the_stub_is_nothing_but_public_names() -> None:
-    """What type checkers see and what can be imported are one list: no line is passed over."""
+    """Type checkers and imports see one list: no line is passed over."""
     stub = Path(scarseg_infer.__file__).with_suffix(".pyi").read_text(encoding="utf-8")
     lines = [node for node in ast.parse(stub).body if not isinstance(node, ast.Expr)]
     assert {

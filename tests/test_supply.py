@@ -1,4 +1,4 @@
-"""What we depend on: ranges with both ends, and a bill of materials that can be trusted."""
+"""Dependencies: ranges with both ends, and a bill of materials that can be trusted."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ HEAVY = {
 
 
 def plain() -> set[str]:
-    """What a plain installation brings, but for what only old releases of onnxruntime do, which
-    need it for tools of theirs."""
+    """List what a plain installation brings, but for what only old releases of onnxruntime do,
+    which need it for tools of theirs."""
     base = needed(declared())
     return base - needed(Requirement(name) for name in ("coloredlogs", "sympy") if name in base)
 
@@ -85,8 +85,8 @@ def test_a_plain_installation_brings_little() -> None:
 
 
 MOST_BYTES = 230e6
-"""That a plain installation adds to an environment. Bytecode counts, since pip writes it; pip
-itself does not, since it was there before."""
+"""Bytes that a plain installation adds to an environment. Bytecode counts, since pip writes it;
+pip itself does not, since it was there before."""
 
 
 def test_a_plain_installation_is_small() -> None:
@@ -255,7 +255,7 @@ def needed(requirements: Iterable[Requirement]) -> set[str]:
 
 
 def parts_of(name: str, extras: set[str]) -> Iterator[Requirement]:
-    """What a package needs here, with some of its extras."""
+    """Packages that one needs here, with some of its extras."""
     for requirement in map(Requirement, importlib.metadata.requires(name) or []):
         marker = requirement.marker
         if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):

@@ -95,7 +95,7 @@ def table(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def journal(folder: Path) -> list[dict[str, Any]]:
-    """What was noted so far: a line for each study that was computed or failed, none for others."""
+    """Notes so far: a line for each study that was computed or failed, none for others."""
     file = folder / "out" / "cohort.jsonl"
     lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
     return [json.loads(line) for line in lines if line]

@@ -1,4 +1,4 @@
-"""What makes a result another one, and a real worker that goes by it."""
+"""Inputs that make a result another one, and a real worker that goes by them."""
 
 from __future__ import annotations
 

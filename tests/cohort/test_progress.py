@@ -1,4 +1,4 @@
-"""What progress says, by a clock of the test."""
+"""Lines of progress, by a clock of the test."""
 
 from __future__ import annotations
 

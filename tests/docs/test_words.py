@@ -48,7 +48,7 @@ def prose(text: str) -> Iterator[str]:
 
 
 def cells(text: str) -> Iterator[str]:
-    """What stands in tables."""
+    """Cells of the tables."""
     plain = LINK.sub(r"\1", CODE.sub("code", FENCE.sub("", text)))
     for line in plain.splitlines():
         if line.startswith("|"):
@@ -79,6 +79,18 @@ def test_sentences_begin_with_what_they_are_about(name: str) -> None:
         and "?" not in one
     ]
     assert hidden == []
+
+
+def test_docstrings_begin_with_a_verb_or_noun() -> None:
+    """Of public and private names, of attributes and of tests."""
+    hidden = re.compile(r'"""(?:What|Whether|How|Which|Where|Why|Who|That)\b.*')
+    found = {
+        path.relative_to(ROOT).as_posix(): hits
+        for folder in ("runtime", "scarseg_infer", "export", "bench", "docs", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+        if (hits := hidden.findall(path.read_text(encoding="utf-8")))
+    }
+    assert found == {}
 
 
 def test_the_readme_is_short() -> None:

@@ -56,7 +56,7 @@ DATASET = {
 
 @pytest.fixture(scope="module")
 def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What nnU-Net's own planners make of a small data set, with few features a stage."""
+    """Plans of nnU-Net's own planners for a small data set, with few features a stage."""
     root = tmp_path_factory.mktemp("nnunet")
     for name in ("raw", "preprocessed", "results"):  # nnunetv2 reads them when it is imported
         os.environ[f"nnUNet_{name}"] = str(root / name)

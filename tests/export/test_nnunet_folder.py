@@ -1,4 +1,4 @@
-"""What a wrong folder or TOML is answered with: where the right one lies, with its path."""
+"""Answers to a wrong folder or TOML: where the right one lies, with its path."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ TOY = {
 
 
 SIMULATION = {"cine_share": 0.0, "ecg_real_steps": 0, "semi_real_share": 0.0}
-"""What the command line sets without real data."""
+"""Options that the command line sets without real data."""
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ VALUES = (
     b"1.2.840.10008.5.1.4.1.1.4", b"1.2.840.10008.5.1.4.1.1.4.1", b"lge_psir_sax", b"PSIR",
     b"Secretname^Test",
 )  # fmt: skip
-"""What a value is replaced by."""
+"""Values that replace one."""
 VRS = (
     b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"OB",
     b"OD", b"OF", b"OL", b"OV", b"OW", b"PN", b"SH", b"SL", b"SQ", b"SS", b"ST", b"SV", b"TM",

@@ -1,4 +1,4 @@
-"""What must hold of every ECG that a reader accepts or refuses, whatever the bytes."""
+"""Rules for every ECG that a reader accepts or refuses, whatever the bytes."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ RSS_LIMIT_MB: Final = 6144
 """For all: the fuzzer itself grows, where reading the same files without it does not."""
 TIMEOUT_S: Final = 20
 SLOW_S: Final = 5
-"""What takes longer is a finding: a node that reads such files one after another stands still."""
+"""Reading that takes longer is a finding: a node with such files one after another stands still."""
 MAX_RESTARTS: Final = 200
 
 _PROGRESS: Final = re.compile(r"^#\d+\t.*?\bcov: (\d+) ft: (\d+) corp: (\d+)/", re.M)
@@ -60,7 +60,7 @@ _LIBFUZZER: Final = re.compile(r"ERROR: libFuzzer: ([\w-]+)")
 
 @dataclass(slots=True)
 class Report:
-    """What came of one target."""
+    """Outcome of one target."""
 
     target: str
     seconds: float = 0.0
@@ -74,7 +74,7 @@ class Report:
     """Inputs that took longer than ``SLOW_S``."""
     peak_rss_mb: int = 0
     crashes: dict[str, int] = field(default_factory=dict)
-    """How often, by exception type and the last frame of ours."""
+    """Counts by exception type and the last frame of ours."""
     last_words: str = ""
     """The end of a run that could not even start."""
 

@@ -46,7 +46,7 @@ UNASKED = {
 
 
 def state() -> dict[str, Any]:
-    """What belongs to the host: everything here must be the same before and after."""
+    """State that belongs to the host: everything here must be the same before and after."""
     root = logging.getLogger()
     return {
         "signals": [str(signal.getsignal(number)) for number in signal.valid_signals()],

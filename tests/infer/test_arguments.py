@@ -1,4 +1,4 @@
-"""What makes no sense as an argument has a plain error, whatever it is."""
+"""Arguments that make no sense have a plain error, whatever they are."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_paths_are_paths(stack: LgeStack, make_result: Any, path: Any) -> None:
 
 @pytest.mark.parametrize("model", [5, b"x", "a\0b"])
 def test_a_model_is_a_path(model: Any) -> None:
-    """That is said at once, in the background too."""
+    """Said at once, in the background too."""
     for background in (False, True):
         with pytest.raises(UsageError, match="model is not a path"):
             Segmenter.from_model(model, background=background)

@@ -25,7 +25,7 @@ NOT_IN_THE_TABLES = {
 
 
 def in_tables(code: Code) -> bool:
-    """Whether pydicom's tables have this code with this meaning under any keyword."""
+    """True where pydicom's tables have this code with this meaning under any keyword."""
     entries = [entry.get(code.value) for entry in concepts.get(code.scheme, {}).values()]
     return any(entry is not None and entry[0] == code.meaning for entry in entries)
 

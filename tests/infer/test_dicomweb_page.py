@@ -1,4 +1,4 @@
-"""What the page about DICOMweb says to try with Orthanc, done as it stands there but for ports."""
+"""Trial with Orthanc of the page about DICOMweb, done as it stands there but for ports."""
 
 from __future__ import annotations
 

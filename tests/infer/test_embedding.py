@@ -340,7 +340,7 @@ def test_type_checkers_are_told_that_the_packages_are_typed(package: str) -> Non
 
 
 def described(stack: LgeStack) -> dict[str, Any]:
-    """What a host would know of a stack."""
+    """Facts that a host would know of a stack."""
     return {
         "pixels": stack.pixels.copy(),
         "pixel_spacing_mm": list(stack.pixel_spacing_mm),

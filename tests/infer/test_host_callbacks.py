@@ -1,4 +1,4 @@
-"""What a host's callback raises ends the run and comes out as it is, whenever it is raised."""
+"""Errors of a host's callback end the run and come out as they are, whenever they are raised."""
 
 from __future__ import annotations
 

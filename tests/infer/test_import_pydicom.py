@@ -12,7 +12,7 @@ pytest.importorskip("requests")
 
 @pytest.mark.parametrize("before", ["", "import requests", "import pydicom"])
 def test_pydicom_comes_without_its_downloaders_and_they_can_follow(before: str) -> None:
-    """What a host has imported stays as it is."""
+    """Modules that a host has imported stay as they are."""
     code = f"""
 import sys
 {before}

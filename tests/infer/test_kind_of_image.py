@@ -1,4 +1,4 @@
-"""What kind of image a series is: the scanner's codes come before words, the user before both."""
+"""Kind of image of a series: the scanner's codes come before words, the user before both."""
 
 from __future__ import annotations
 

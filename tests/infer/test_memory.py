@@ -44,7 +44,7 @@ with Segmenter.from_model(provider=sys.argv[1], threads=1, cache=False) as segme
 print(json.dumps(seen))
 """
 MOST_MB = 10
-"""What may come in fifty runs. What is in use stays within 2 MB; kernels kept of every size were 30
+"""Growth allowed in fifty runs. Memory in use stays within 2 MB; kernels kept of every size were 30
 to 40 MB, a leak of the results of a run 20."""
 
 

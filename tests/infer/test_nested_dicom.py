@@ -51,7 +51,7 @@ def nested(tag: int) -> DataElement:
 
 
 def broken(data: bytes) -> bytes:
-    """What pydicom would not write."""
+    """Bytes that pydicom would not write."""
     assert data.count(_BOTTOM) == 1
     return data.replace(_BOTTOM, _BOTTOM.replace(b"OB", b"SQ"))
 

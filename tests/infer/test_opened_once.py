@@ -32,7 +32,7 @@ sys.exit(main(arguments))
 
 
 def opens(place: Path, *arguments: str) -> Counter[str]:
-    """How often each file below a place was opened by the command."""
+    """Count how often each file below a place was opened by the command."""
     done = subprocess.run(
         [sys.executable, "-c", RUN, str(place), *arguments], capture_output=True, text=True,
         check=False,

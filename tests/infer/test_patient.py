@@ -1,4 +1,4 @@
-"""What the product hands out for training lies where its own images lie."""
+"""Images that the product hands out for training lie where its own lie."""
 
 from __future__ import annotations
 

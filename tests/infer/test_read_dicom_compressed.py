@@ -137,7 +137,7 @@ def test_encodings_of_real_scanners_agree(tmp_path: Path, name: str) -> None:
 
 
 def read_without_plugins(folder: Path) -> Any:
-    """What a process says of a study in which no decoder but pydicom's own can be imported."""
+    """Output of a process in which no decoder but pydicom's own can be imported."""
     run = subprocess.run(
         [sys.executable, "-c", BLOCKED.format(modules=DECODER_MODULES), str(folder)],
         capture_output=True, text=True, check=True,

@@ -206,7 +206,7 @@ def one_object(
 
 
 def refused_or_whole(folder: Path) -> None:
-    """What is read has finite pixels and places; everything else ends in StudyError."""
+    """Read finite pixels and places; everything else ends in StudyError."""
     try:
         list_series(folder)
         stack = read_study(folder)

@@ -1,4 +1,4 @@
-"""Where voxels lie: any oblique stack, drifting, reversed, uneven, in any order of files.
+"""Places of voxels: any oblique stack, drifting, reversed, uneven, in any order of files.
 
 The expected places come from the equation of PS3.3 C.7.6.2.1.1, applied to what was written.
 """

@@ -1,4 +1,4 @@
-"""Which of several series is read, and what is said of the others."""
+"""Choice among several series, and what is said of the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the formats read by ecgdatakit can say wrongly, and what becomes of it."""
+"""Errors that formats read by ecgdatakit can hold, and what becomes of them."""
 
 from __future__ import annotations
 
@@ -310,7 +310,7 @@ def test_other_work_does_not_wait_for_the_library() -> None:
 def test_a_byte_order_mark_goes_before_the_declaration(
     make: str, encoding: str, ecg_factory: ModuleType
 ) -> None:
-    """What an editor puts before a file whose declaration it leaves as it was."""
+    """Mark that an editor puts before a file whose declaration it leaves as it was."""
     text = getattr(ecg_factory, make)(ecg_factory.counts())
     text = text.decode("utf-16" if make == "philips" else "utf-8")
     text = re.sub('encoding="[^"]*"', f'encoding="{encoding}"', text, count=1)

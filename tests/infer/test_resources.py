@@ -85,8 +85,8 @@ next, and none waits for the imports."""
 
 @pytest.fixture(scope="module")
 def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bounded]:
-    """What comes of reading in a process with so much address space and a minute of processor time,
-    whatever else the machine does; what waits for ever ends after ten."""
+    """Read in a process with so much address space and a minute of processor time, whatever else
+    the machine does; a wait for ever ends after ten."""
     folder = tmp_path_factory.mktemp("bounded")
     job = {"script": READ, "out": str(folder / "out"), "err": str(folder / "err")}
     with subprocess.Popen(

@@ -166,7 +166,7 @@ def test_codestream_of_fewer_bits_than_the_header_says(
 
 
 def test_compressed_with_loss(tmp_path: Path, dicom_factory: ModuleType) -> None:
-    """What loss adds at the ends of the range is cut off; an overlay cannot have survived it."""
+    """Values that loss adds beyond the range are cut off; an overlay cannot have survived it."""
     smooth = np.linspace(0, 4095, 64 * 64).reshape(1, 64, 64).repeat(6, axis=0).astype(np.uint16)
     for overlay in (False, True):
         words = smooth.copy()

@@ -17,7 +17,7 @@ from scarseg_infer.study.read import _opened, read_study, study_stack
 
 
 def read_study_ecg(path: Path) -> tuple[EcgRecord | None, tuple[str, ...]]:
-    """What is found among the files alone: some of these are no study that can be read."""
+    """Find an ECG among the files alone: some of these are no study that can be read."""
     search = EcgSearch()
     with _opened(path) as files:
         for index in range(len(files)):

@@ -1,4 +1,4 @@
-"""What a header holds where it should not is never printed: it may be a name."""
+"""Values that a header holds where it should not are never printed: they may be names."""
 
 from __future__ import annotations
 

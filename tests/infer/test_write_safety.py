@@ -26,7 +26,7 @@ def result(
 
 
 class InterruptedTimings(Mapping[str, float]):
-    """What is read last of a result: by then every other output has been written."""
+    """Part of a result that is read last: by then every other output has been written."""
 
     def __init__(self, failure: BaseException) -> None:
         self._failure = failure

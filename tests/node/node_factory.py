@@ -1,4 +1,4 @@
-"""What the tests of the node talk to: the node itself, an archive of ours, studies and ECGs."""
+"""Peers of the node's tests: the node itself, an archive of ours, studies and ECGs."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def test_no_end_of_ecgs(
 
 
 def test_full_disk(archive: Archive, asked: Callable[..., Asked]) -> None:
-    """What is refused says how much room was asked for."""
+    """Refusals say how much room was asked for."""
     wanted: list[int] = []
 
     def has_room(size: int) -> bool:

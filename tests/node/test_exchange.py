@@ -1,4 +1,4 @@
-"""What comes in by C-STORE comes back as results, with DCMTK and Orthanc at the other end."""
+"""Studies that come by C-STORE go back as results, with DCMTK and Orthanc at the other end."""
 
 from __future__ import annotations
 

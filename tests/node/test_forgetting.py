@@ -1,4 +1,4 @@
-"""What is deleted: what nobody needs any more and the leftovers of a crash, and nothing else."""
+"""Deletion of what nobody needs any more and of a crash's leftovers, and of nothing else."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def ask(
 
 
 def test_counters_keep_every_digit(tmp_path: Path) -> None:
-    """What a monitoring system derives rates from."""
+    """Monitoring systems derive rates from them."""
     counters = Counters()
     counters.add("objects_received_total", 1_234_567, status="0x0000")
     counters.add("objects_received_total", status="0x0000")
@@ -101,7 +101,7 @@ def test_ecg_by_http_is_no_study_to_ask_for(
 
 
 def foreign(node_factory: ModuleType, study: list[Any]) -> dict[str, bytes]:
-    """What lies in the folders of a PACS export beside the images, for the most part broken."""
+    """Files in the folders of a PACS export beside the images, for the most part broken."""
     localiser = copy.deepcopy(study[0])
     localiser.SeriesInstanceUID = localiser.SOPInstanceUID = pydicom.uid.generate_uid()
     localiser.file_meta.MediaStorageSOPInstanceUID = localiser.SOPInstanceUID

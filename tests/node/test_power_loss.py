@@ -50,7 +50,7 @@ files = [ResultFile("seg", "scar.dcm", "9.1", "1.2"), ResultFile("sr", "report-s
 assert Outbox(storage).publish(study, out, files, ["peer"], "digest", with_ecg=False)
 """
 P_DATA = r'"\4\0'
-"""How strace shows the start of a PDU with an answer to C-STORE."""
+"""Start of a PDU with an answer to C-STORE, as strace shows it."""
 
 
 CALLS = "trace=fsync,fdatasync,sendto,rename,renameat,renameat2,write"
@@ -96,7 +96,7 @@ def test_answer_comes_after_object_name_and_row_are_on_the_disk(
 
 
 def received(line: str) -> str:
-    """What a line of the trace is about; empty for all the rest."""
+    """Subject of a line of the trace; empty for all the rest."""
     if "sendto(" in line and P_DATA in line:
         return "answer"
     if "rename" in line and "/incoming/" in line:

@@ -1,4 +1,4 @@
-"""What the node needs of pynetdicom beyond its documentation is so in the release installed."""
+"""Parts of pynetdicom beyond its documentation are as the node needs them in this release."""
 
 from __future__ import annotations
 

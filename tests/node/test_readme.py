@@ -1,4 +1,4 @@
-"""What the page of the node says to try it with, done as it stands there but for free ports."""
+"""Trial of the page about the node, done as it stands there but for free ports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who and what the node does not take, and that it goes on for everybody else."""
+"""Callers and objects that the node does not take; it goes on for everybody else."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_oversized_object_ends_its_association_only(node_factory: ModuleType, no
 def test_caller_that_does_not_wait_for_answers(
     node_factory: ModuleType, receiver: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it sends ahead would fill memory while the disk is slow."""
+    """Objects sent ahead would fill memory while the disk is slow."""
     going_on = threading.Event()
 
     def slow(*_: Any) -> str:

@@ -1,4 +1,4 @@
-"""What says that the node is reliable is not left out in CI: there the tests fail instead."""
+"""Tests that say the node is reliable are not left out in CI: there they fail instead."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ def test_sender_gives_a_stalled_peer_up_and_tries_again(
 def test_query_ends_where_the_archive_does_not(
     node_factory: ModuleType, tmp_path: Path, stalling: tuple[Stalling, int, Any]
 ) -> None:
-    """That is told apart from an archive that has no ECG."""
+    """Told apart from an archive that has no ECG."""
     peer, port, heard = stalling
     config, queue, study = node_factory.queued(tmp_path, port)
     log = StringIO()

@@ -151,7 +151,7 @@ def test_archive_that_does_not_answer_is_no_failed_attempt(
 def test_ecg_of_the_study_itself_is_waited_for(
     config: Config, storage: Storage, node_factory: ModuleType, ecg_factory: ModuleType
 ) -> None:
-    """What the archive gives makes the study grow: it is processed once, when it is quiet again."""
+    """An archive's objects make the study grow: it is processed once, when quiet again."""
     queue = Queue(storage)
     (image,) = {study.id for study in queue.complete(0)}
     ecg = node_factory.demo_ecg(ecg_factory, "SECRET-ID-4711", "20240301103000")

@@ -1,4 +1,4 @@
-"""What is stored of what is sent: each object once, and no other in its place."""
+"""Objects that are stored of those sent: each once, and no other in its place."""
 
 from __future__ import annotations
 

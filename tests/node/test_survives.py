@@ -51,7 +51,7 @@ def test_kills_at_random_points(node_soak: ModuleType, tmp_path: Path) -> None:
 
 
 def told_why(node: Any) -> dict[str, str | None]:
-    """What was in the way of the SEG of study 1, by peer."""
+    """Reasons that were in the way of the SEG of study 1, by peer."""
     deliveries = json.loads(node.get("/studies/1")[1])["deliveries"]
     return {found["peer"]: found["why"] for found in deliveries if found["name"] == "seg"}
 
@@ -165,7 +165,7 @@ def test_only_the_newest_result_reaches_a_peer_that_was_down(
 
 
 def test_peer_removed_from_the_configuration(node_factory: ModuleType, tmp_path: Path) -> None:
-    """What waits for it is closed at the next start, and with keep_days = 0 the study goes."""
+    """Objects that wait for it are closed at the next start; with keep_days = 0 the study goes."""
     (port,) = node_factory.free_ports(1)
     node = node_factory.make_node(
         tmp_path, [node_factory.peer_table(port)], study="quiet_s = 0.2\nkeep_days = 0"

@@ -126,7 +126,7 @@ def test_handshake_that_never_ends_holds_up_nobody(
 
 
 def why_not(node: Any, certificates: Path, port: int, own: str = "node") -> str:
-    """What is told of a peer with TLS that the node calls, with a certificate of ours."""
+    """Reason told of a peer with TLS that the node calls, with a certificate of ours."""
     config = read_config(node.folder / "node.toml")
     assert config.tls
     files = {"certificate": certificates / f"{own}.pem", "key": certificates / f"{own}.key"}

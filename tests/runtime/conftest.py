@@ -30,7 +30,7 @@ def model(shipped: onnx.ModelProto) -> onnx.ModelProto:
 
 @pytest.fixture
 def refusal(tmp_path: Path) -> Callable[[onnx.ModelProto | bytes], str]:
-    """What a file is refused with: by the reader already, in little time, in one line."""
+    """Refusal of a file: by the reader already, in little time, in one line."""
 
     def refused_with(content: onnx.ModelProto | bytes) -> str:
         path = tmp_path / "Secretname.onnx"

@@ -1,4 +1,4 @@
-"""Where in the wall the scar lies, and its zones, on hearts whose answer is known."""
+"""Place of the scar in the wall, and its zones, on hearts whose answer is known."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def test_a_refusal_is_the_same_whatever_is_closed(script: str) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="closes descriptors as a shell does")
 def test_files_do_not_get_the_numbers_of_closed_streams(tmp_path: Path) -> None:
-    """What a library prints by descriptor 2 would else land in the first file that is opened."""
+    """Words of a library on descriptor 2 would else land in the first file that is opened."""
     code = f"""
 import os, subprocess, sys
 from scarseg_runtime.console import run_console

@@ -145,8 +145,8 @@ def test_healthy_conduction_of_the_twin_is_left_alone_and_left_block_is_not() ->
 
 
 def exchanged(record: Record, **moved: str) -> Record:
-    """What the recorder would have written with electrodes elsewhere (RA="LA": the right-arm
-    cable on the left arm), by Einthoven's arithmetic. The right leg is near the left one."""
+    """Swap electrodes: what the recorder would have written (RA="LA": the right-arm cable on the
+    left arm), by Einthoven's arithmetic. The right leg is near the left one."""
     known = [name.casefold() for name in record.names]
     one, two = (record.signals[:, known.index(lead)] for lead in ("i", "ii"))
     body = {"RA": -two, "LA": one - two, "LL": 0 * one, "RL": 0.05 * one}

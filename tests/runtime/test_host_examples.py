@@ -50,7 +50,7 @@ class Host:
 
 @dataclass(frozen=True)
 class HostStudy:
-    """What a host hands over; see runtime/examples/README.md."""
+    """Arrays that a host hands over; see runtime/examples/README.md."""
 
     pixels: np.ndarray
     spacing_mm: tuple[float, float]

@@ -1,4 +1,4 @@
-"""Which provider a model runs on by itself, and what is said of those passed over."""
+"""Choice of a provider by itself, and what is said of those passed over."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_providers_are_listed_with_reasons_and_nothing_heavy_is_imported() -> No
 
 
 def test_a_provider_that_did_not_start_is_never_reported(files: list[ModelFile]) -> None:
-    """What ONNX Runtime does where CUDA's libraries are missing: it loads on the CPU and logs."""
+    """ONNX Runtime without CUDA's libraries loads on the CPU and logs."""
     from scarseg_runtime.providers.onnxruntime.api import import_onnxruntime
     from scarseg_runtime.providers.onnxruntime.session import check_taken
 

@@ -1,4 +1,4 @@
-"""What is known of a GPU before anything is compiled for it: the capability is the input."""
+"""Verdicts on a GPU before anything is compiled for it: the capability is the input."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Answer:
 
 
 Files = Sequence[tuple[str, Path]]
-"""Where a file lies within what is dropped, and where on disk."""
+"""Place of a file within what is dropped, and on disk."""
 RunCore = Callable[[Sequence[tuple[Files, Files, float | None]]], list[Answer]]
 ReadCore = Callable[[Sequence[Files]], list[NDArray[np.float32] | str]]
 
@@ -100,7 +100,7 @@ def _named(files: Files) -> list[list[str]]:
 
 
 def _run_jobs(web: Web, model: str, jobs: list[dict[str, Any]], folder: Path) -> list[Path]:
-    """Where the outputs of each job are, without their suffix."""
+    """Run the jobs; return where the outputs of each are, without their suffix."""
     outs = [folder / str(index) for index in range(len(jobs))]
     for job, out in zip(jobs, outs, strict=True):
         job["out"] = str(out)

@@ -58,7 +58,7 @@ LAYOUTS: dict[str, tuple[int, bool, dict[str, Any]]] = {
     "rescale": (0, True, {"RescaleSlope": 2, "RescaleIntercept": -7}),
     "inverse": (0, False, {"PhotometricInterpretation": "MONOCHROME1"}),
 }  # fmt: skip
-"""What is done to values of 12 bits (above them are ones; to the left by so many bits; with their
+"""Changes to values of 12 bits (above them are ones; to the left by so many bits; with their
 signs in the whole word), whether they are signed, and what the header then says."""
 
 

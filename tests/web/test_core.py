@@ -39,7 +39,7 @@ RunCore = Callable[[Sequence["Case"]], list[Any]]
 
 
 class Case(NamedTuple):
-    """What is dropped: files by their path within it."""
+    """Files that are dropped, by their path within the drop."""
 
     study: Sequence[tuple[str, Path]]
     ecg: Sequence[tuple[str, Path]] = ()
@@ -66,7 +66,7 @@ def demo_case() -> Case:
 
 
 def differences(one: Any, other: Any, place: str = "") -> list[str]:
-    """Where two documents differ; numbers by more than ``NEAR``."""
+    """Find where two documents differ; numbers by more than ``NEAR``."""
     if isinstance(one, dict) and isinstance(other, dict):
         found = [] if list(one) == list(other) else [f"{place}: keys {set(one) ^ set(other)}"]
         return found + [

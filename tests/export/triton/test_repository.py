@@ -53,7 +53,7 @@ def shipped() -> Path:
 
 @pytest.fixture(scope="module")
 def folder(shipped: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """That of the model in a repository, which was written without torch."""
+    """Folder of the model in a repository, which was written without torch."""
     out = tmp_path_factory.mktemp("triton") / "repository"
     code = (
         "import sys; from scarseg_export.cli import main;"

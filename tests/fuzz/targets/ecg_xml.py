@@ -19,7 +19,7 @@ VALUES = (
     "&lt;", "&a;", "]]>", "<![CDATA[1]]>", "<!-- -->", "9" * 400, "1.04", "1.03",
     "202402", "2024022810", "+9900", "25:61:00",
 )  # fmt: skip
-"""What a value is replaced by."""
+"""Values that replace one."""
 DICTIONARY = (
     "<!DOCTYPE", "<!ENTITY", "<!ATTLIST", "SYSTEM", "numberchannelsallocated",
     "numberchannelsvalid", "restingecgdata", "RestingECG", "AnnotatedECG", "<Waveform>",

@@ -19,7 +19,7 @@ from scarseg_infer.node.config import Config, EcgArchive, read_config
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.dicom.query import EcgQuery
 from scarseg_infer.node.dicom.receive import arrival_in_file
-from scarseg_infer.node.ecg_source import MAX_QUERY_BYTES
+from scarseg_infer.node.ecg_fetcher import MAX_QUERY_BYTES
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.pair import ecgs_for
 from scarseg_infer.node.queue.received import Queue

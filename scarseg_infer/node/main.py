@@ -21,7 +21,7 @@ from scarseg_runtime.version import __version__
 
 if TYPE_CHECKING:
     from scarseg_infer.node.config import Config
-    from scarseg_infer.node.ecg_source import EcgSource
+    from scarseg_infer.node.ecg_fetcher import EcgFetcher
     from scarseg_infer.node.log import Log
     from scarseg_infer.segmenter import Segmenter
 
@@ -60,8 +60,8 @@ class Node:
         self._queue, self._outbox = Queue(self._storage), Outbox(self._storage)
         self._recover()
         self._receiver = Receiver(config, self._storage, self._queue, self._counters, log)
-        source = self._ecg_source()
-        fetch = source.fetch if source else None
+        fetcher = self._ecg_fetcher()
+        fetch = fetcher.fetch if fetcher else None
         self._worker = Worker(config, self._storage, segmenter, self._counters, log, fetch)
         jobs = {"work": self._worker.run} | {
             f"send {peer.name}": Sender(config, peer, self._outbox, self._counters, log).run
@@ -86,8 +86,8 @@ class Node:
             for name, job in jobs.items()
         ]
 
-    def _ecg_source(self) -> EcgSource | None:
-        """The source that asks another system for ECGs; None where none is configured."""
+    def _ecg_fetcher(self) -> EcgFetcher | None:
+        """The one that asks another system for ECGs; None where none is configured."""
         config, rest = self._config, (self._queue, self._counters, self._log)
         limits = (self._receiver.has_room, self._stopping)
         if config.ecg_query:

@@ -17,7 +17,7 @@ import pytest
 from pydicom.uid import generate_uid
 
 from scarseg_infer.dicomweb import errors
-from scarseg_infer.node import ecg_source
+from scarseg_infer.node import ecg_fetcher
 from scarseg_infer.node.config import Config, read_config
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.dicomweb.query import WebEcgQuery
@@ -279,8 +279,8 @@ def test_ecgs_of_others_damaged_ones_and_halves_are_not_taken(
         server = web_server(archive_of(web_peers, files, cut))
         return asked_for_ecg(configured(server.url, 'ecgs = "missing"'), queue, study, **more)
 
-    assert outcome([other]) == ecg_source.NONE
-    assert outcome([b"garbage", mine[:200]]) == ecg_source.NONE
+    assert outcome([other]) == ecg_fetcher.NONE
+    assert outcome([b"garbage", mine[:200]]) == ecg_fetcher.NONE
     assert outcome([mine], cut=len(mine) // 2) == errors.CUT_SHORT
     assert outcome([mine], room=False) == "disk nearly full"
     assert queue.ecgs(study) == []
@@ -288,7 +288,7 @@ def test_ecgs_of_others_damaged_ones_and_halves_are_not_taken(
     stopped.set()
     with pytest.raises(CancelledError):
         outcome([mine], stop=stopped)
-    assert outcome([other, mine, other]) == ecg_source.FOUND
+    assert outcome([other, mine, other]) == ecg_fetcher.FOUND
     assert [path.read_bytes() for path in queue.ecgs(study)] == [mine]
 
 

@@ -32,7 +32,7 @@ from scarseg_infer.node.dicom.receive import (
     SUCCESS,
     arrival_from,
 )
-from scarseg_infer.node.ecg_source import (
+from scarseg_infer.node.ecg_fetcher import (
     BROKEN,
     FOUND,
     MAX_ANSWERS,
@@ -40,7 +40,7 @@ from scarseg_infer.node.ecg_source import (
     MAX_STUDIES,
     NONE,
     QUERY_S,
-    EcgSource,
+    EcgFetcher,
 )
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.pair import has_ecg
@@ -67,8 +67,8 @@ class _Inquiry:
     arrivals: list[Arrival] = field(default_factory=list)
 
 
-class EcgQuery(EcgSource):
-    """Fetches ECGs from an archive; see :class:`EcgSource`.
+class EcgQuery(EcgFetcher):
+    """Fetches ECGs from an archive; see :class:`EcgFetcher`.
 
     Args:
         has_room: is there room on the disk for so many bytes?

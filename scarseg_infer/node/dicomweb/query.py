@@ -12,7 +12,7 @@ from scarseg_infer.node.config import Config
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.dicom.receive import arrival_in_file
 from scarseg_infer.node.dicomweb.peer import WebPeer
-from scarseg_infer.node.ecg_source import (
+from scarseg_infer.node.ecg_fetcher import (
     BROKEN,
     FOUND,
     MAX_ANSWERS,
@@ -20,7 +20,7 @@ from scarseg_infer.node.ecg_source import (
     MAX_STUDIES,
     NONE,
     QUERY_S,
-    EcgSource,
+    EcgFetcher,
 )
 from scarseg_infer.node.log import Log
 from scarseg_infer.node.queue.received import Arrival, Queue, Study
@@ -30,8 +30,8 @@ from scarseg_runtime.run_control import CancelSignal, RunControl
 _FULL: Final = "disk nearly full"
 
 
-class WebEcgQuery(EcgSource):
-    """Fetches ECGs from a server; see :class:`EcgSource`.
+class WebEcgQuery(EcgFetcher):
+    """Fetches ECGs from a server; see :class:`EcgFetcher`.
 
     Args:
         has_room: is there room on the disk for so many bytes?

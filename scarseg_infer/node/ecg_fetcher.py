@@ -31,7 +31,7 @@ NONE: Final = "none"
 FOUND: Final = "found"
 
 
-class EcgSource(ABC):
+class EcgFetcher(ABC):
     """Fetches ECGs into the queue, where they are found like those that were sent to the node.
 
     Args:

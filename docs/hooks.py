@@ -47,6 +47,8 @@ _FENCE: Final = re.compile(r"(^```.*?^```$)", re.M | re.S)
 _LINK: Final = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 _INSERT: Final = re.compile(r"^<!-- (help|file|schema|models): ?(.*?) ?-->$", re.M)
 _ROLE: Final = re.compile(r":(?:meth|func|class|data|attr|mod):(?=<code)")
+# A browser would break the line after the first hyphen.
+_OPTION: Final = re.compile(r"<code>(?=--[^<]{1,30}</code>)")
 # Other readers of Markdown begin a list without a blank line before it.
 _TIGHT_LIST: Final = re.compile(r"^(?![-#>|\s]|\* |\d+\. )(.+)\n(?=- )", re.M)
 
@@ -67,8 +69,8 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Docstrings name other names as Sphinx does; here only the name stays."""
-    return _ROLE.sub("", html)
+    """Docstrings name other names as Sphinx does; here only the name stays. Options are marked."""
+    return _OPTION.sub('<code class="option">', _ROLE.sub("", html))
 
 
 def linked(text: str, place: str, page: str) -> str:

@@ -149,7 +149,7 @@ def _doubts(
         yield "No left ventricle was found in the image."
     elif _implausible(fused.myocardium_g, slices):
         yield (
-            f"The left ventricle found has {fused.myocardium_g:.3g} g of myocardium, which is not "
+            f"The left ventricle found has {fused.myocardium_g:.1f} g of myocardium, which is not "
             "plausible: check the pictures, pixel spacing and slice positions."
         )
     if (fused.scar_percent_of_lv_mass or 0.0) > PLAUSIBLE_SCAR_PERCENT:

@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
         description="Train on the digital twin and export self-describing ONNX models.",
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    add = top.add_subparsers(dest="command", required=True).add_parser
+    add = top.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
     _twin_arguments(add("twin", help="write simulated patients as DICOM, ECGs in WFDB too"))
     data_arguments(add("data", help="check tables of your own patients, or make them"))
     score_arguments(add("score", help="score models on labelled patients of your own"))

@@ -15,7 +15,7 @@ import { quantify, sliceHeights, voxelMl, type Quantities } from "./quantify/qua
 import type { EcgUse, Result } from "./result";
 import { signalWarnings } from "./study/slice_signal";
 import { slicePositions, type Stack } from "./study/stack";
-import { fixed, general } from "./words";
+import { fixed } from "./words";
 
 const PLAUSIBLE_LV_MASS_G = [20, 1500] as const;
 const PLAUSIBLE_SCAR_PERCENT = 60;
@@ -141,7 +141,7 @@ function* doubts(fused: Quantities, imageOnly: Quantities, ecg: EcgUse, gate: st
   const grams = fused.myocardium_g, [least, most] = PLAUSIBLE_LV_MASS_G;
   if (fused.myocardium_ml === 0) yield "No left ventricle was found in the image.";
   else if (grams > most || (grams < least && slices >= WHOLE_HEART_SLICES))
-    yield `The left ventricle found has ${general(grams, 3)} g of myocardium, which is not plausible: check the ` +
+    yield `The left ventricle found has ${fixed(grams, 1)} g of myocardium, which is not plausible: check the ` +
       "pictures, pixel spacing and slice positions.";
   const after = fused.scar_percent_of_lv_mass ?? 0, before = imageOnly.scar_percent_of_lv_mass ?? 0;
   if (after > PLAUSIBLE_SCAR_PERCENT)

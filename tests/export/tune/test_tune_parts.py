@@ -25,9 +25,10 @@ from scarseg_export.tune.folds import ALL, folds_of
 from scarseg_export.tune.pairs import OwnPair
 from scarseg_export.tune.settings import load_settings
 from scarseg_export.tune.stacks import SIZE, heart_centres, own_buffer, own_source
-from scarseg_export.tune.start import start_from
+from scarseg_export.tune.start import Start, start_from
 from scarseg_export.tune.tau import estimate_tau
 from scarseg_export.twin.cohort import sample_case
+from scarseg_infer.models import model_path
 from scarseg_runtime.contract import BEAT_SAMPLES, Label
 from scarseg_runtime.errors import ModelError, UsageError
 from scarseg_runtime.model import Model
@@ -168,6 +169,46 @@ def test_slices_that_teach_nothing_are_not_drawn() -> None:
     assert (chances[1, :5] > 0).all()
 
 
+def a_study() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels, levels and a beat of noise."""
+    rng = np.random.default_rng(1)
+    lge = rng.gamma(2.0, 200.0, (5, 96, 110)).astype(np.float32)
+    beat = rng.normal(0, 0.3, (12, BEAT_SAMPLES)).astype(np.float32)
+    return lge, slice_levels(np.arange(5)), beat
+
+
+def assert_step_0_gives_the_answers(path: Path, served: Path, kept: Path) -> Start:
+    """What training on ``path`` begins with computes what the model file ``served`` computes,
+    also from the checkpoint ``kept`` that is written of it."""
+    lge, levels, beat = a_study()
+    answer = Model.load(served, provider="cpu").run(
+        lge, (1.5, 1.3), levels, beat, decide(20.0, ecg_given=True)
+    )
+    tensors = [torch.from_numpy(np.asarray(v, np.float32)) for v in
+               (lge, (1.5, 1.3), levels, beat, [20.0], [1.0])]  # fmt: skip
+    start = start_from(path)
+    with torch.no_grad():
+        found = start.net(*tensors)
+    # An untrained localiser sees an RV everywhere: how the crop is turned, and so where its
+    # edge lies, hangs on rounding.
+    assert (answer.labels == found[0].numpy()).mean() >= 0.995
+    assert np.abs(answer.scar_probability - found[1].numpy()).max() < 1e-2
+    assert start.folded == (path.suffix == ".onnx")
+    again = Checkpoint(start.net, start.ablations, start.recipe, start.threshold, {}, start.folded)
+    save_checkpoint(kept, again)
+    with torch.no_grad():
+        assert torch.equal(load_checkpoint(kept).net(*tensors)[1], found[1])
+    return start
+
+
+def test_step_0_from_the_shipped_model_gives_its_answers(tmp_path: Path) -> None:
+    with model_path(None) as shipped:
+        assert_step_0_gives_the_answers(shipped, shipped, tmp_path / "kept.pt")
+    with pytest.raises(ModelError):
+        start_from(tmp_path / "nowhere.onnx")
+
+
+@pytest.mark.slow
 def test_step_0_from_a_model_file_gives_its_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,32 +225,11 @@ def test_step_0_from_a_model_file_gives_its_answers(
     checkpoint = Checkpoint(net, Ablations(net).eval(), recipe_of(SMALL).to_dict(), 0.7)
     save_checkpoint(tmp_path / "model.pt", checkpoint)
     export_onnx(tmp_path / "model.pt", tmp_path / "model.onnx", min_scar_ml=0.2, cases=1)
-    rng = np.random.default_rng(1)
-    lge = rng.gamma(2.0, 200.0, (5, 96, 110)).astype(np.float32)
-    beat = rng.normal(0, 0.3, (12, BEAT_SAMPLES)).astype(np.float32)
-    levels = slice_levels(np.arange(5))
-    served = Model.load(tmp_path / "model.onnx", provider="cpu").run(
-        lge, (1.5, 1.3), levels, beat, decide(20.0, ecg_given=True)
-    )
-    tensors = [torch.from_numpy(np.asarray(v, np.float32)) for v in
-               (lge, (1.5, 1.3), levels, beat, [20.0], [1.0])]  # fmt: skip
     for path in ("model.onnx", "model.pt"):
-        start = start_from(tmp_path / path)
-        with torch.no_grad():
-            found = start.net(*tensors)
-        # An untrained localiser sees an RV everywhere: how the crop is turned, and so where its
-        # edge lies, hangs on rounding.
-        assert (served.labels == found[0].numpy()).mean() >= 0.995
-        assert np.abs(served.scar_probability - found[1].numpy()).max() < 1e-2
-        assert start.folded == path.endswith("onnx")
+        start = assert_step_0_gives_the_answers(
+            tmp_path / path, tmp_path / "model.onnx", tmp_path / "kept.pt"
+        )
         assert start.threshold == pytest.approx(0.7)
-        again = Checkpoint(start.net, start.ablations, start.recipe, 0.7, {}, start.folded)
-        save_checkpoint(tmp_path / "again.pt", again)
-        with torch.no_grad():
-            kept = load_checkpoint(tmp_path / "again.pt").net(*tensors)
-        assert torch.equal(kept[1], found[1])
-    with pytest.raises(ModelError):
-        start_from(tmp_path / "nowhere.onnx")
 
 
 def test_training_stops_and_keeps_the_best(tmp_path: Path) -> None:

@@ -119,6 +119,11 @@ NOT_AT_THE_LOWEST = (
     "tests/infer/test_any_angle.py",
 )  # fmt: skip
 """The first needs a newer tool; the others hold our own code against itself."""
+OF_OUR_JOURNAL = [
+    f"tests/cohort/test_cohort.py::test_{name}"
+    for name in ("ids_that_move_and_studies_that_break", "one_machine_goes_on_where_it_stopped")
+]
+"""They start Ray a dozen times; its uses are in the other tests of clusters."""
 
 
 def test_the_lowest_releases_are_installed_and_run_all_tests_of_what_is_shipped(
@@ -142,7 +147,11 @@ def test_the_lowest_releases_are_installed_and_run_all_tests_of_what_is_shipped(
         left_out = [word for word in tests if word.startswith(("--ignore", "--deselect", "-k"))]
         assert left_out == [f"--ignore={name}" for name in NOT_AT_THE_LOWEST]
     # Of the slow ones those that an older release can break, as the Makefile says.
-    assert {word for word in slow if word.startswith(("tests/", "--ign"))} == {"tests/cohort"}
+    assert {word for word in slow if word.startswith(("tests/", "--"))} == {
+        "tests/cohort", "--durations=10", *(f"--deselect={name}" for name in OF_OUR_JOURNAL)
+    }  # fmt: skip
+    journal = (ROOT / "tests" / "cohort" / "test_cohort.py").read_text(encoding="utf-8")
+    assert all(f"def {name.rpartition('::')[2]}(" in journal for name in OF_OUR_JOURNAL)
     for tests in lanes:
         start = tests.index("-m")
         assert tests[start - 1].startswith(".venv-lowest/") and tests[start + 1] == "pytest"

@@ -304,7 +304,8 @@ def test_weights_of_a_3d_configuration_are_named(
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [('"scar"', '"tumour"', "infarct to an unknown class"), ('name = "nn"', "", "no text name"),
-     ("[classes]", "[classes", "is not TOML")],
+     ("[classes]", "[classes", "is not TOML"),
+     ('"Nothing."', '" "', "training_data of the TOML is empty.*what the network was trained on")],
 )  # fmt: skip
 def test_a_toml_that_does_not_fit_is_refused(
     tmp_path: Path, folder: Path, old: str, new: str, words: str

@@ -226,6 +226,11 @@ def _facts(entries: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     for key in ("name", "version", "training_data", "licence"):
         if not isinstance(entries.get(key), str):
             raise ModelError(f"the TOML has no text {key}", "See scarseg-export nnunet --help")
+    if not entries["training_data"].strip():  # as data to-nnunet writes it
+        raise ModelError(
+            "training_data of the TOML is empty",
+            "Every report prints it: say what the network was trained on",
+        )
     return {
         **{key: entries[key] for key in ("name", "version", "training_data", "licence")},
         "intended_use": INTENDED_USE,

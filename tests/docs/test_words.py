@@ -82,12 +82,13 @@ def test_sentences_begin_with_what_they_are_about(name: str) -> None:
 
 
 def test_docstrings_begin_with_a_verb_or_noun() -> None:
-    """Of public and private names, of attributes and of tests."""
-    hidden = re.compile(r'"""(?:What|Whether|How|Which|Where|Why|Who|That)\b.*')
+    """Of public and private names, of attributes and of tests, in TypeScript too."""
+    hidden = re.compile(r'(?:"""|/\*\* )(?:What|Whether|How|Which|Where|Why|Who|That)\b.*')
     found = {
         path.relative_to(ROOT).as_posix(): hits
         for folder in ("runtime", "scarseg_infer", "export", "bench", "docs", "tests")
-        for path in (ROOT / folder).rglob("*.py")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".ts", ".mjs") and "node_modules" not in path.parts
         if (hits := hidden.findall(path.read_text(encoding="utf-8")))
     }
     assert found == {}

@@ -12,7 +12,7 @@ const fail = (code, text) => {
 };
 const require = (holds, code, text) => holds || fail(code, text);
 
-/** What `action` returns; what it throws is said in words that name no file. */
+/** Return of `action`; what it throws is said in words that name no file. */
 function attempt(action, code, text) {
   try {
     return action();

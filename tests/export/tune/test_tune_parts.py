@@ -178,8 +178,8 @@ def a_study() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def assert_step_0_gives_the_answers(path: Path, served: Path, kept: Path) -> Start:
-    """What training on ``path`` begins with computes what the model file ``served`` computes,
-    also from the checkpoint ``kept`` that is written of it."""
+    """A training on ``path`` begins with a network that computes what the model file ``served``
+    computes, also from the checkpoint ``kept`` that is written of it."""
     lge, levels, beat = a_study()
     answer = Model.load(served, provider="cpu").run(
         lge, (1.5, 1.3), levels, beat, decide(20.0, ecg_given=True)

@@ -1,4 +1,4 @@
-/** What a host of the core needs: the page's worker, and the tests in Node. */
+/** Names that a host of the core needs: the page's worker, and the tests in Node. */
 
 export { ScarsegError } from "./errors";
 export { unpacked, type DroppedFile } from "./files";

@@ -1,4 +1,4 @@
-/** What among the dropped files is the study and what the ECG. */
+/** Study and ECG among the dropped files. */
 
 import { readDicomEcg, isDicomEcg } from "./ecg/dicom";
 import type { EcgRecord } from "./ecg/record";

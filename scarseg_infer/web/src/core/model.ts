@@ -73,10 +73,10 @@ function* fields(message: Uint8Array): Generator<[number, Uint8Array]> {
   }
 }
 
-/** What a host has to do for the network: run the graph on arrays by the names of the contract. */
+/** Work of a host for the network: run the graph on arrays by the names of the contract. */
 export interface Session {
   provider: string;
-  /** Why this way of computing is not known to give right answers; "" where it is. */
+  /** Reason why this way of computing is not known to give right answers; "" where it is. */
   gate: string;
   run(inputs: Record<string, Tensor>): Promise<Record<string, Tensor>>;
 }

@@ -136,7 +136,7 @@ function quantified(
   };
 }
 
-/** What in the result itself calls for a second look. */
+/** Warn of what in the result itself calls for a second look. */
 function* doubts(fused: Quantities, imageOnly: Quantities, ecg: EcgUse, gate: string, slices: number): Generator<string> {
   const grams = fused.myocardium_g, [least, most] = PLAUSIBLE_LV_MASS_G;
   if (fused.myocardium_ml === 0) yield "No left ventricle was found in the image.";

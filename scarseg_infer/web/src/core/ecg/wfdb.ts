@@ -134,7 +134,7 @@ function checkLayout(signals: readonly Signal[], frames: number, rateHz: number)
     throw new EcgError("the ECG header shifts leads by more than a second", EXPORT_AGAIN);
 }
 
-/** How a header's data files are found among those that were dropped: beside it, or, where files
+/** Find a header's data files among those that were dropped: beside it, or, where files
  * came without folders, by their name. */
 function beside(header: DroppedFile, files: readonly DroppedFile[]): (name: string) => DroppedFile | undefined {
   const folder = header.path.slice(0, header.path.lastIndexOf("/") + 1);

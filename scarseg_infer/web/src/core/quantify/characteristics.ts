@@ -103,7 +103,7 @@ function commonest(each: readonly (Distribution | null)[], scarred: Float64Array
   return best;
 }
 
-/** What the signal thresholds give for one labelled stack; null where they cannot. */
+/** Findings of the signal thresholds for one labelled stack; null where they cannot. */
 class Rules {
   readonly remote: [number, number] | null;
   private readonly wall: Mask;
@@ -200,7 +200,7 @@ class Rules {
   }
 }
 
-/** Which thirds of the wall the scar takes, direction by direction. */
+/** Thirds of the wall that the scar takes, direction by direction. */
 class Layers {
   private readonly where: number[] = [];
   private readonly layer: number[] = [];

@@ -155,7 +155,7 @@ function darkestArc(slice: number, n: Float64Array, total: Float64Array, squares
   return { level, spread: Math.sqrt(Math.max(of(squares, best) / of(n, best) - level ** 2, 0)) };
 }
 
-/** Where the darker of two kinds of pixels ends; infinity where they are of one kind. */
+/** End of the darker of two kinds of pixels; infinity where they are of one kind. */
 function endOfDarkerKind(values: readonly number[], least: number): number {
   const order = sorted(values), size = order.length;
   if (size < 2) return Infinity;

@@ -68,7 +68,7 @@ function smoothed(energy: Float64Array): Float64Array {
   });
 }
 
-/** Whether the window of a beat lies in `count` samples. */
+/** True where the window of a beat lies in `count` samples. */
 export function liesInside(peak: number, count: number): boolean {
   const start = peak - BEAT_R_INDEX - MARGIN;
   return start >= 0 && start + BEAT_SAMPLES + 2 * MARGIN <= count;

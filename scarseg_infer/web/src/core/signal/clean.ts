@@ -166,7 +166,7 @@ function runs(values: Float64Array): [number, number][] {
 export const longestStill = (values: Float64Array): number =>
   runs(values).reduce((most, [, length]) => Math.max(most, length), 0);
 
-/** How often the values stay at their maximum or minimum for 10 ms and leave it steeply. */
+/** Count how often the values stay at their maximum or minimum for 10 ms and leave it steeply. */
 export function clippedPlaces(values: Float64Array, rateHz: number): number {
   if (!values.length) return 0;
   const stride = Math.ceil((RAIL_MS / 1000) * rateHz);

@@ -1,4 +1,4 @@
-/** What no image of a heart is: size.py, rescale.py and label_map.py of scarseg_infer/study. */
+/** Signs that no image of a heart shows: size.py, rescale.py and label_map.py of scarseg_infer/study. */
 
 import { MAX_STACK_PIXELS, type Pixels } from "../contract";
 import { StudyError } from "../errors";
@@ -82,7 +82,7 @@ export function checkNoLabelMap(pixels: Pixels): void {
     );
 }
 
-/** Whether a stack shows areas of one number each. */
+/** True where a stack shows areas of one number each. */
 function isPatched({ data, shape }: Pixels, counts: Map<number, number>): boolean {
   const values = [...counts.keys()];
   if (values.length > MOST_PATCHES || !values.every(Number.isInteger)) return false;

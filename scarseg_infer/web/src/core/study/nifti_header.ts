@@ -4,7 +4,7 @@ import type { Vector } from "../geometry/vectors";
 
 export interface Head {
   littleEndian: boolean;
-  /** How many axes, then their lengths. */
+  /** Number of axes, then their lengths. */
   dim: number[];
   datatype: number;
   /** qfac, then the voxel sizes. */

@@ -1,4 +1,4 @@
-/** Which stack is the LGE: every candidate judged by the same rules, with reasons; rank.py and
+/** Choice of the LGE stack: every candidate judged by the same rules, with reasons; rank.py and
  * choose.py of scarseg_infer/study/dicom. */
 
 import { StudyError } from "../../errors";
@@ -12,7 +12,7 @@ import { ADVICE, CINE_PHASES, LATE_ENHANCEMENT, MIN_STACK_SLICES, SliceGroup, wh
 const USUAL_SLICES = 5;
 const BODY_PLANE_DEG = 3;
 const MOST_LISTED = 8;
-/** Which of two reconstructions of the same slices is read. */
+/** Reconstruction that is read of two of the same slices. */
 const PREFERRED = "PSIR";
 
 export interface Candidate {
@@ -21,7 +21,7 @@ export interface Candidate {
   score: number;
   clues: Clue[];
   lgeMarked: boolean;
-  /** Why it is not one image at each position; why these are moments of the beat; why it is no short axis. */
+  /** Reasons: not one image at each position; these are moments of the beat; it is no short axis. */
   repeats: string;
   moments: string;
   view: string;

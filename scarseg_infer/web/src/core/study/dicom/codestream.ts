@@ -59,7 +59,7 @@ export function jpeg2000Claims(frame: Uint8Array): Claim[] {
   }];
 }
 
-/** Where the codestream of a JP2 file begins. */
+/** Start of the codestream of a JP2 file. */
 function codestream(view: DataView): number {
   for (let at = 0; ;) {
     const length = view.getUint32(at);

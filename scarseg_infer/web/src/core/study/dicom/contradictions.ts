@@ -17,7 +17,7 @@ const USED_IF_NUMBERS = [
   "CardiacNumberOfImages",
 ] as const;
 
-/** What makes doubtful how the heart lies, and what else there is to warn of. */
+/** Doubts about how the heart lies, and what else there is to warn of. */
 export function contradictions(headers: readonly Header[], group: SliceGroup): { doubtful: string[]; odd: string[] } {
   const doubtful: string[] = [];
   if (headers.some((header) => isTurned(header, group)))

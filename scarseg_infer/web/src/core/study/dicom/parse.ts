@@ -43,7 +43,7 @@ const TAGS = {
 } as const;
 export type Keyword = keyof typeof TAGS;
 
-/** How values are stored where the file does not say (implicit VR). */
+/** Kind of value where the file does not say (implicit VR). */
 const BINARY: Partial<Record<Keyword, string>> = {
   SamplesPerPixel: "US", Rows: "US", Columns: "US", BitsAllocated: "US", BitsStored: "US", HighBit: "US",
   PixelRepresentation: "US", PixelPaddingValue: "US", PixelPaddingRangeLimit: "US",
@@ -69,7 +69,7 @@ export function parse(bytes: Uint8Array): Header {
   return new Header(dicomParser.parseDicom(bytes));
 }
 
-/** What could be read of a file whose parsing threw `error`. */
+/** Part that could be read of a file whose parsing threw `error`. */
 export function salvage(error: unknown): Header | null {
   const found = (error as { dataSet?: DataSet } | null)?.dataSet;
   return found?.elements ? new Header(found) : null;

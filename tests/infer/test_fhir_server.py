@@ -1,4 +1,4 @@
-"""What the page says to try with a FHIR server, done as it stands there but for a free port."""
+"""Trial of the page with a FHIR server, done as it stands there but for a free port."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What the command line reads of a folder, the node takes; what it refuses, the node refuses with
-the same words."""
+"""Files of a folder that the command line reads, the node takes; what it refuses, the node refuses
+with the same words."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ FOREIGN_CLASSES = (
 
 
 def everything_foreign(factory: ModuleType) -> dict[str, bytes]:
-    """What a CD, an export or a tidy-minded system puts beside the images, all at once."""
+    """Files that a CD, an export or a tidy-minded system puts beside the images, all at once."""
     (localiser,) = factory.series(
         factory.noise(1), SeriesDescription="survey", SeriesNumber=1, InversionTime=None,
         ImageType=["ORIGINAL", "PRIMARY", "M"],

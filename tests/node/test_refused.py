@@ -311,8 +311,8 @@ def test_too_many_associations(node_factory: ModuleType, receiver: Any) -> None:
 def test_the_next_study_finds_the_place_of_the_last(
     node_factory: ModuleType, receiver: Any, dcmtk: Dcmtk
 ) -> None:
-    """Who has seen the end of one association may ask for the next at once, where one is allowed;
-    a connection that asks for nothing holds no place."""
+    """A caller that has seen the end of one association may ask for the next at once, where one is
+    allowed; a connection that asks for nothing holds no place."""
     receiving, _, node = receiver(limits="associations = 1")
     with socket.create_connection(("127.0.0.1", node.port), 5):
         for _ in range(40):

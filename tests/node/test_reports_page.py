@@ -1,4 +1,4 @@
-"""What the page about HL7 says to try, done as it stands there but for free ports."""
+"""Trial of the page about HL7, done as it stands there but for free ports."""
 
 from __future__ import annotations
 

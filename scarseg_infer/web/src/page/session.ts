@@ -15,7 +15,7 @@ export async function openSession(parts: Parts): Promise<Session> {
   return sessionOf(ort, await ort.InferenceSession.create(parts.model, { executionProviders: ["wasm"] }), "wasm");
 }
 
-/** What the core asks for, of a graph that either build of ONNX Runtime has opened. */
+/** Answers to the core, of a graph that either build of ONNX Runtime has opened. */
 export function sessionOf(build: Pick<typeof ort, "Tensor">, graph: ort.InferenceSession, provider: string): Session {
   return {
     provider,

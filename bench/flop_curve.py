@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from scarseg_export.net.network import ImageNet, NetworkConfig
+from scarseg_export.net.config import NetworkConfig
+from scarseg_export.net.network import ImageNet
 from scarseg_export.train.batches import Source, draw_batch, source_of
 from scarseg_export.train.buffers import IMAGE, StackSpec, stack_buffer
 from scarseg_export.train.image import image_loss

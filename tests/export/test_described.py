@@ -12,7 +12,8 @@ from scarseg_export import commands
 from scarseg_export.cli import main
 from scarseg_export.deploy.described import load_described
 from scarseg_export.deploy.model_io import load_model
-from scarseg_export.net.network import NetworkConfig, ScarNet
+from scarseg_export.net.config import NetworkConfig
+from scarseg_export.net.network import ScarNet
 from scarseg_runtime.contract import BEAT_SAMPLES, LEADS
 from scarseg_runtime.errors import ModelError
 from scarseg_runtime.model import Model

@@ -22,7 +22,8 @@ from scarseg_export.evaluation.report import evaluate
 from scarseg_export.evaluation.run import measure
 from scarseg_export.evaluation.summary import CHANGED, SAME, SHOWN, SHOWN_SOON, SILENT, summarise
 from scarseg_export.evaluation.testset import UnseenPatient, gap_of, load_case, stored_case
-from scarseg_export.net.network import NetworkConfig, ScarNet
+from scarseg_export.net.config import NetworkConfig
+from scarseg_export.net.network import ScarNet
 from scarseg_export.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from scarseg_export.train.fusion import Ablations
 from scarseg_export.train.recipe import Recipe

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scarseg_export.net.aha_map import areas_mm2
+from scarseg_export.net.config import NetworkConfig
 from scarseg_export.net.ecg_encoder import size_units
 from scarseg_export.net.fusion import (
     Agreement,
@@ -18,7 +19,7 @@ from scarseg_export.net.fusion import (
     members,
     segment_evidence,
 )
-from scarseg_export.net.network import NetworkConfig, ScarNet
+from scarseg_export.net.network import ScarNet
 from scarseg_export.net.time_weight import AgeLikelihood, TemporalWeight
 from scarseg_export.train.fusion import Pairs, agreement_loss
 from scarseg_runtime.contract import BEAT_SAMPLES

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scarseg_export.net.aha_map import HeartFrame, locate, sectors_of, segment_map
-from scarseg_export.net.network import ScarNet, centres_from, turn_from
+from scarseg_export.net.localiser import centres_from, turn_from
+from scarseg_export.net.network import ScarNet
 from scarseg_export.net.normalise import robust_zscore
 from scarseg_export.net.sampling import (
     PixelGrid,

@@ -13,7 +13,8 @@ import torch
 
 from scarseg_export.cli import main
 from scarseg_export.deploy.onnx_export import export_onnx, record_scores
-from scarseg_export.net.network import NetworkConfig, ScarNet
+from scarseg_export.net.config import NetworkConfig
+from scarseg_export.net.network import ScarNet
 from scarseg_export.train.checkpoint import load_checkpoint
 from scarseg_export.train.recipe import Recipe, load_recipe
 from scarseg_export.train.run import train

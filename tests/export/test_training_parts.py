@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from scarseg_export.net.network import NetworkConfig
+from scarseg_export.net.config import NetworkConfig
 from scarseg_export.net.normalise import robust_zscore
 from scarseg_export.net.sampling import PixelGrid, view
 from scarseg_export.train import loop

@@ -34,7 +34,8 @@ from torch import Tensor
 
 from scarseg_export.deploy.model_io import load_model
 from scarseg_export.deploy.onnx_weights import network_of
-from scarseg_export.net.network import NetworkConfig, ScarNet
+from scarseg_export.net.config import NetworkConfig
+from scarseg_export.net.network import ScarNet
 from scarseg_export.train.checkpoint import load_checkpoint
 from scarseg_export.train.infarct_codes import PTBXL_STATEMENT
 from scarseg_export.train.recipe import network_config

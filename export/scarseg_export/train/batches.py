@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scarseg_export.net.network import NetworkConfig
+from scarseg_export.net.config import NetworkConfig
 from scarseg_export.net.normalise import robust_normalisation
 from scarseg_export.net.sampling import PixelGrid, offsets_mm, view
 from scarseg_export.train.buffers import StackBuffer

@@ -1,159 +1,33 @@
-"""Stages 2 and 3: the localiser on coarse full-field views, the image network on crops."""
+"""Stage 3: the image network on heart crops."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from scarseg_export.net.network import ImageNet, Localiser
-from scarseg_export.net.sampling import PixelGrid, view
+from scarseg_export.net.localiser import Localiser
+from scarseg_export.net.network import ImageNet
 from scarseg_export.train.batches import (
     Source,
-    any_turn,
     draw_batch,
     source_of,
-    turned_and_flipped,
 )
 from scarseg_export.train.buffers import (
     CINE_IMAGE,
-    CINE_LOCALISER,
     IMAGE,
-    LOCALISER,
-    StackBuffer,
     StackSpec,
     stack_buffer,
 )
-from scarseg_export.train.contrast import bend_contrast
 from scarseg_export.train.device import bf16_pays
+from scarseg_export.train.localiser import stack_turns
 from scarseg_export.train.loop import Rate, run_steps
 from scarseg_export.train.losses import (
-    MIMIC,
-    UNKNOWN_OUTSIDE,
     anatomy_loss,
-    dice_loss,
     scar_loss,
 )
 from scarseg_export.train.recipe import Recipe
-from scarseg_runtime.contract import Label
-
-LV_LABELS = (1, 2, 3, MIMIC)
-ODD_ANGLES = 0.5
-"""Share of studies that the localiser sees at an angle that is no multiple of 90°."""
-TURN_SLICES = 5
-"""Of a stack, of which its turn is measured for training: all would take twice the time."""
-
-
-def train_localiser(
-    folder: Path, recipe: Recipe, cine: Path | None, device: torch.device
-) -> Localiser:
-    """LV and RV against everything else, on views cut to any field of view a scanner may give."""
-    spec = StackSpec(LOCALISER, recipe.localiser_stacks, 160, (2.2, 2.5), 45.0)
-    buffers = [stack_buffer(folder / "twin", recipe.seed, spec)]
-    if recipe.cine_share:
-        spec = StackSpec(CINE_LOCALISER, recipe.localiser_stacks, 160, (1.9, 2.3), 45.0, 5)
-        buffers.append(stack_buffer(folder / "cine", recipe.seed, spec, cine))
-    torch.manual_seed(recipe.seed)
-    model = Localiser(recipe.network).to(device)
-    low_precision = bf16_pays(device)
-
-    def loss_of(step: int) -> tuple[Tensor, dict[str, str]]:
-        rng = np.random.default_rng([recipe.seed, LOCALISER, step])
-        picks = [(b, int(i)) for b in buffers for i in rng.integers(len(b), size=2)]
-        drawn = [_full_field(rng, model, buffer, index, device) for buffer, index in picks]
-        views, truth, known = (torch.cat(part) for part in zip(*drawn, strict=True))
-        with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
-            logits = model.logits(views)
-        entropy, overlaps = ventricle_loss(logits.float(), truth, known)
-        found = " ".join(f"{1 - part.item():.3f}" for part in overlaps)
-        return entropy + overlaps.sum(), {"dice": found}
-
-    rates = [Rate(model, recipe.localiser_rate)]
-    checkpoint = folder / "resume.pt"
-    run_steps("localiser", rates, recipe.localiser_steps, recipe.seed, loss_of, checkpoint)
-    return model.cpu()
-
-
-def ventricle_loss(logits: Tensor, truth: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy, and 1 − soft Dice of each ventricle, of logits [N, 2, h, w] where the truth
-    is ``known`` (all three of one shape, 0 or 1)."""
-    weight = torch.tensor(3.0, device=logits.device)
-    entropy = F.binary_cross_entropy_with_logits(logits, truth, known, pos_weight=weight)
-    found = torch.sigmoid(logits) * known
-    overlaps = [dice_loss(found[:, k, None], truth[:, k, None] * known[:, k, None]) for k in (0, 1)]
-    return entropy, torch.stack(overlaps)
-
-
-def _full_field(
-    rng: np.random.Generator,
-    model: Localiser,
-    buffer: StackBuffer,
-    index: int,
-    device: torch.device,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Some slices of one stack, cut to a random field of view that holds the heart and lying at
-    any angle, as the localiser sees them [n, h, w]; where LV and RV are, and where that is known
-    [n, 2, h, w]."""
-    spacing = float(buffer.spacing_mm[index])
-    size = buffer.pixels.shape[-1]
-    heart = buffer.centres_mm[index].mean(0) / spacing + size / 2
-    low = [int(rng.uniform(0, max(1, h - 40 / spacing))) for h in heart]
-    high = [int(rng.uniform(min(size - 1, h + 40 / spacing), size)) for h in heart]
-    window = (slice(None), slice(low[1], high[1]), slice(low[0], high[0]))
-    pixels = torch.from_numpy(buffer.pixels[index][window].astype(np.float32)).to(device)
-    labels = buffer.labels[index][window]
-    kinds = (np.isin(labels, LV_LABELS), labels == Label.RV_CAVITY, labels == UNKNOWN_OUTSIDE)
-    maps = torch.from_numpy(np.stack(kinds).astype(np.float32)).to(device)
-    if rng.random() < ODD_ANGLES:
-        pixels, maps = _turned(pixels, maps)
-    grid = PixelGrid.of(pixels, torch.tensor([spacing, spacing], device=device))
-    few = torch.from_numpy(rng.permutation(len(pixels))[:5]).to(device)
-    views = bend_contrast(model.coarse_view(pixels, grid)[few][:, None])[:, 0]
-    config = model.config
-    centres = torch.zeros(len(pixels), 2, device=device)
-    seen = [
-        view(m, grid.half_mm, centres, config.coarse_size, config.coarse_spacing_mm) for m in maps
-    ]
-    truth = (torch.stack(seen, 1)[few] > 0.5).float()
-    if rng.random() < 0.5:
-        views, truth = views.flip(-1), truth.flip(-1)
-    quarter = int(rng.integers(4))
-    views, truth = (torch.rot90(t, quarter, (-2, -1)) for t in (views, truth))
-    known = torch.stack([torch.ones_like(views), 1.0 - truth[:, 2]], 1)
-    return views, truth[:, :2], known
-
-
-def _turned(pixels: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Slices [S, h, w] and their maps [n, S, h, w] turned by one random angle about the image's
-    centre and cut to its size, the lowest value where nothing was seen."""
-    matrix = turned_and_flipped(any_turn(1, pixels.device))[0]
-    height, width = pixels.shape[1:]
-    # Angles in pixels, not in the normalised coordinates of a field of view that is not square.
-    scale = torch.tensor([width, height], device=pixels.device, dtype=torch.float32)
-    affine = torch.cat([matrix * scale[None, :] / scale[:, None], matrix.new_zeros(2, 1)], 1)
-    grid = F.affine_grid(affine[None], [1, 1, height, width], align_corners=False)
-    lowest = pixels.amin()
-    everything = torch.cat([(pixels - lowest)[None], maps]).flatten(0, 1)[None]
-    turned = F.grid_sample(everything, grid, align_corners=False)[0]
-    turned = turned.unflatten(0, (-1, len(pixels)))
-    return turned[0] + lowest, turned[1:]
-
-
-def stack_turns(localiser: Localiser, buffer: StackBuffer) -> Tensor:
-    """[N, 2] turn of every heart of a buffer as the localiser finds it: the image network learns
-    from crops that lie as they will when deployed, errors included."""
-    cpu = torch.device("cpu")
-    every = max(1, buffer.pixels.shape[1] // TURN_SLICES)
-    turns = []
-    with torch.no_grad(), torch.autocast(cpu.type, torch.bfloat16, enabled=bf16_pays(cpu)):
-        for pixels, spacing in zip(buffer.pixels, buffer.spacing_mm, strict=True):
-            image = torch.from_numpy(pixels[::every].astype(np.float32))
-            grid = PixelGrid.of(image, torch.full((2,), float(spacing)))
-            turns.append(localiser(image - image.amin(), grid).turn.float())
-    return torch.stack(turns)
 
 
 def train_image(

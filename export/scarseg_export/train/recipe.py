@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scarseg_export.net.network import NetworkConfig
+from scarseg_export.net.config import NetworkConfig
 from scarseg_runtime.edited_text import read_json
 from scarseg_runtime.errors import UsageError
 

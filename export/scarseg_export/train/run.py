@@ -14,7 +14,8 @@ from scarseg_export.train.checkpoint import Checkpoint, save_checkpoint
 from scarseg_export.train.device import training_device
 from scarseg_export.train.ecg import ecg_scores, train_ecg
 from scarseg_export.train.fusion import disagreement_threshold, train_fusion
-from scarseg_export.train.image import train_image, train_localiser
+from scarseg_export.train.image import train_image
+from scarseg_export.train.localiser import train_localiser
 from scarseg_export.train.paired import mixed_patients
 from scarseg_export.train.ptbxl import read_entries
 from scarseg_export.train.real_ecgs import real_ecgs

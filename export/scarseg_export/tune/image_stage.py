@@ -15,7 +15,8 @@ from scarseg_export.patients.load import OwnPatient
 from scarseg_export.train.batches import Source, draw_batch, source_of
 from scarseg_export.train.buffers import IMAGE, StackSpec, stack_buffer
 from scarseg_export.train.device import bf16_pays
-from scarseg_export.train.image import image_loss, stack_turns
+from scarseg_export.train.image import image_loss
+from scarseg_export.train.localiser import stack_turns
 from scarseg_export.tune.early import Plan, run_until_best
 from scarseg_export.tune.settings import TuneSettings
 from scarseg_export.tune.stacks import own_source

@@ -23,7 +23,7 @@ from scarseg_export.train.checkpoint import save_checkpoint
 from scarseg_export.train.device import training_device
 from scarseg_export.train.ecg import train_ecg
 from scarseg_export.train.fusion import Ablations
-from scarseg_export.train.image import train_localiser
+from scarseg_export.train.localiser import train_localiser
 from scarseg_export.tune.cache import read_patients
 from scarseg_export.tune.flag import flag_threshold, keep_scores, kept_scores, own_scores
 from scarseg_export.tune.folds import ALL, Fold, folds_of

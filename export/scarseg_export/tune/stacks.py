@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
-from scarseg_export.net.network import Localiser, NetworkConfig
+from scarseg_export.net.config import NetworkConfig
+from scarseg_export.net.localiser import Localiser
 from scarseg_export.net.sampling import PixelGrid
 from scarseg_export.patients.load import LEFT, OwnPatient
 from scarseg_export.train.batches import SCAR_SLICES, Source, source_of
 from scarseg_export.train.buffers import StackBuffer
-from scarseg_export.train.image import stack_turns
+from scarseg_export.train.localiser import stack_turns
 from scarseg_export.train.losses import UNLABELLED_PIXEL
 from scarseg_runtime.contract import Label
 

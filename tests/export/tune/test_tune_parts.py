@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scarseg_export.deploy.onnx_export import export_onnx
-from scarseg_export.net.network import NetworkConfig, ScarNet
+from scarseg_export.net.config import NetworkConfig
+from scarseg_export.net.network import ScarNet
 from scarseg_export.patients.load import OwnPatient
 from scarseg_export.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from scarseg_export.train.fusion import Ablations

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scarseg_export.net.aha_map import HeartFrame, locate, sectors_of, segment_map
-from scarseg_export.net.localiser import centres_from, turn_from
+from scarseg_export.net.localiser import FAR_MM, LEAN_MM2, centres_from, stack_centre, turn_from
 from scarseg_export.net.network import ScarNet
 from scarseg_export.net.normalise import robust_zscore
 from scarseg_export.net.sampling import (
@@ -175,7 +175,10 @@ def test_the_heart_is_found_beside_a_false_island() -> None:
     heart = ((x - 30) ** 2 + (y + 12) ** 2 < 35**2).float().expand(6, -1, -1).clone()
     heart[2] += ((x[0] + 150) ** 2 + (y[0] - 120) ** 2 < 12**2).float()
     heart[5] = 0.0  # beyond the apex
-    centres = centres_from(heart.square().reshape(6, 1, -1), grid_points(128, 3.0))
+    weight, points = heart.square().reshape(6, 1, -1), grid_points(128, 3.0)
+    stack = stack_centre(weight, points, FAR_MM)
+    assert np.abs(stack[0, 0].numpy() - [30.0, -12.0, 1.0]).max() < 4.0
+    centres = centres_from(weight, points, LEAN_MM2 / 3.0**2)
     assert np.abs(centres[:, 0].numpy() - [30.0, -12.0, 1.0]).max() < 4.0
 
 

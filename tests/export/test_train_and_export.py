@@ -25,6 +25,7 @@ from scarseg_runtime.taff import decide
 
 TOY = {
     "ecg_patients": 300, "ecg_steps": 3, "localiser_stacks": 2, "localiser_steps": 2,
+    "close_steps": 2, "close_batch": 4,
     "image_stacks": 3, "image_steps": [2, 1], "image_batch": 4,
     "fusion_cases": 4, "fusion_steps": 2, "validation_cases": 3,
     "network": {"fine_widths": [8, 8, 12, 12, 16], "localiser_widths": [4, 8, 8, 8, 8]},

@@ -9,12 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from scarseg_export.net.config import NetworkConfig
 from scarseg_export.net.normalise import robust_zscore
 from scarseg_export.net.sampling import PixelGrid, view
 from scarseg_export.train import loop
 from scarseg_export.train.batches import (
-    LOST_TURN,
+    Framing,
     Source,
     about,
     any_turn,
@@ -29,7 +28,7 @@ from scarseg_export.train.losses import MIMIC, UNKNOWN_OUTSIDE, anatomy_loss, sc
 from scarseg_export.twin.cohort import sample_case
 from scarseg_runtime.contract import Label
 
-CONFIG = NetworkConfig(crop_size=32, crop_spacing_mm=3.0)
+FRAMING = Framing(32, 3.0, 4.0, 9.0, 0.04)
 CPU = torch.device("cpu")
 UPRIGHT = torch.tensor([[1.0, 0.0]]).expand(5, 2)
 
@@ -47,18 +46,18 @@ def buffer() -> StackBuffer:
 
 def test_training_normalises_as_the_deployed_graph_does(buffer: StackBuffer) -> None:
     turns = any_turn(len(buffer), CPU)
-    source = source_of(buffer, turns, CONFIG, 1.0, CPU)
+    source = source_of(buffer, turns, FRAMING, 1.0, CPU)
     pixels = torch.from_numpy(buffer.pixels[2].astype(np.float32))
     half = PixelGrid.of(pixels, torch.tensor([2.5, 2.5])).half_mm
     centres = torch.from_numpy(buffer.centres_mm[2].copy())
-    crop = view(pixels, half, centres, CONFIG.crop_size, CONFIG.crop_spacing_mm, turns[2])
+    crop = view(pixels, half, centres, FRAMING.size, FRAMING.spacing_mm, turns[2])
     lowest, low, high, mean, sd = source.scales[2]
     ours = torch.where(crop > lowest, (crop.clamp(float(low), float(high)) - mean) / sd, 0.0)
     assert torch.allclose(ours, robust_zscore(crop), atol=1e-5)
 
 
 def test_a_batch_follows_from_its_seed_and_keeps_labels_on_the_pixels(buffer: StackBuffer) -> None:
-    source = source_of(buffer, UPRIGHT, CONFIG, 1.0, CPU)
+    source = source_of(buffer, UPRIGHT, FRAMING, 1.0, CPU)
     first, second = (_seeded_batch([source], 24) for _ in range(2))
     assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
     crops, labels = first
@@ -69,15 +68,15 @@ def test_a_batch_follows_from_its_seed_and_keeps_labels_on_the_pixels(buffer: St
 
 def _seeded_batch(sources: list[Source], size: int) -> tuple[torch.Tensor, torch.Tensor]:
     torch.manual_seed(7)
-    return draw_batch(sources, size, CONFIG)
+    return draw_batch(sources, size, FRAMING)
 
 
 def test_shares_of_a_batch_are_kept(buffer: StackBuffer) -> None:
-    sources = [source_of(buffer, UPRIGHT, CONFIG, share, CPU) for share in (0.75, 0.25)]
+    sources = [source_of(buffer, UPRIGHT, FRAMING, share, CPU) for share in (0.75, 0.25)]
     marked = StackBuffer(buffer.pixels, np.full_like(buffer.labels, 5), *(
         (buffer.centres_mm, buffer.spacing_mm)
     ))  # fmt: skip
-    sources[1] = source_of(marked, UPRIGHT, CONFIG, 0.25, CPU)
+    sources[1] = source_of(marked, UPRIGHT, FRAMING, 0.25, CPU)
     _, labels = _seeded_batch(sources, 16)
     assert len(labels) == 16
     assert int((labels == 5).all(dim=(1, 2)).sum()) == 4
@@ -99,10 +98,10 @@ def test_turns_and_flips_change_no_lengths_and_mirror_every_second() -> None:
 def test_training_turns_each_heart_about_as_it_was_found_and_loses_few() -> None:
     torch.manual_seed(4)
     found = any_turn(4000, CPU)
-    cosine = (about(found) * found).sum(1).clamp(-1, 1)
+    cosine = (about(found, 12.0, 0.05) * found).sum(1).clamp(-1, 1)
     off = torch.rad2deg(torch.arccos(cosine))
     near = off < 60.0
-    assert 1 - near.float().mean() == pytest.approx(LOST_TURN * 2 / 3, abs=0.015)
+    assert 1 - near.float().mean() == pytest.approx(0.05 * 2 / 3, abs=0.015)
     assert off[near].square().mean().sqrt() == pytest.approx(12.0, abs=2.5)
 
 

@@ -13,6 +13,8 @@ class NetworkConfig:
 
     coarse_size: int = 128
     coarse_spacing_mm: float = 3.0
+    close_size: int = 80
+    close_spacing_mm: float = 2.0
     crop_size: int = 96
     crop_spacing_mm: float = 1.5
     localiser_widths: tuple[int, ...] = (8, 16, 24, 32, 48)

@@ -1,4 +1,10 @@
-"""Where the heart lies: LV centre of every slice, and the direction of the RV."""
+"""Where the heart lies: LV centre of every slice, and the direction of the RV.
+
+Two looks. The first sees the whole field coarsely and says about where the stack's LV is and about
+how the heart lies. The second sees the heart close by and upright, with the RV on the left, and
+says both again: whatever way a study lies, it sees almost the same picture, and finds almost the
+same place.
+"""
 
 from __future__ import annotations
 
@@ -8,64 +14,126 @@ from torch import Tensor, nn
 from scarseg_export.net.aha_map import centre_of, direction
 from scarseg_export.net.config import NetworkConfig
 from scarseg_export.net.normalise import robust_zscore
-from scarseg_export.net.sampling import PixelGrid, centred_view, grid_points
+from scarseg_export.net.sampling import (
+    PixelGrid,
+    centred_view,
+    crop_to_image,
+    grid_points,
+    sampled,
+    with_neighbours,
+)
 from scarseg_export.net.seen import Place
 from scarseg_export.net.unet import UNet
 
+EVERY = 2
+"""Of the slices, every second one is enough for the first look, which finds the stack."""
+FAR_MM = (80.0, 50.0, 30.0)
+"""SDs of the windows in which the first look refines the stack's LV centre: a false island far from
+the heart cannot pull."""
+CLOSE_MM = (50.0, 30.0)
+"""The same of the second look; the last is also how far from the stack's centre that of a slice is
+looked for. An LV is up to about 45 mm in radius and tilts by 10 to 20 mm."""
+LEAN_MM2 = 1350.0
+"""Weight of the stack's centre in that of a slice, in area of LV; a large LV has 3600. With 360,
+and a last window of 50 mm, slices near the base ended up to 53 mm off on real hearts."""
+NOWHERE = 1e-7
+"""Weight of a pixel that is surely none of the LV, so that there always is a centre."""
+RV_REACH_MM = 60.0
+"""Distance from the LV's centre at which an RV may be: the SD of a window against islands
+elsewhere."""
+
+
+class Ventricles(nn.Module):
+    """A U-Net that tells LV and RV from everything else."""
+
+    def __init__(self, slices: int, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.unet = UNet(slices, widths)
+        self.head = nn.Conv2d(widths[0], 2, 1)
+
+    def forward(self, views: Tensor) -> Tensor:
+        """[S, 2, h, w] logits of LV and RV cavity on normalised views [S, slices, h, w]."""
+        return self.head(self.unet(views))
+
 
 class Localiser(nn.Module):
-    """Coarse probabilities of LV and RV → where the heart lies."""
+    """Probabilities of LV and RV, twice → where the heart lies."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.unet = UNet(1, config.localiser_widths)
-        self.head = nn.Conv2d(config.localiser_widths[0], 2, 1)
+        self.far = Ventricles(1, config.localiser_widths)
+        self.close = Ventricles(3, config.localiser_widths)
 
-    def logits(self, coarse: Tensor) -> Tensor:
-        """[S, 2, h, w] logits of LV and RV cavity on normalised coarse views [S, h, w]."""
-        return self.head(self.unet(coarse[:, None]))
+    def forward(self, image: Tensor, grid: PixelGrid) -> Place:
+        return self.look_close(image, grid, self.look_far(image[::EVERY], grid))
+
+    def look_far(self, image: Tensor, grid: PixelGrid) -> Place:
+        """Place of the heart in slices [S, H, W], one centre [1, 2] for all of them."""
+        config = self.config
+        left, right = _squared(self.far(self.coarse_view(image, grid)[:, None]))
+        points = grid_points(config.coarse_size, config.coarse_spacing_mm, image.device)
+        centre = stack_centre(left, points, FAR_MM)
+        # Of one slice: the stack's RV about the stack's centre.
+        turn = turn_from(right.sum(0, keepdim=True), points, centre)
+        return Place(centre[:, 0, :2], turn)
+
+    def look_close(self, image: Tensor, grid: PixelGrid, place: Place) -> Place:
+        """The same for every slice [S, H, W], seen about the one centre that is known."""
+        config = self.config
+        size, spacing_mm = config.close_size, config.close_spacing_mm
+        left, right = _squared(self.close(self.close_view(image, grid, place)))
+        points = grid_points(size, spacing_mm, image.device)
+        centres = centres_from(left, points, LEAN_MM2 / spacing_mm**2)
+        turn = turn_from(right, points, centres)
+        # Out of the view's axes into those of the image.
+        to_image = crop_to_image(place.centres_mm, place.turn)
+        return Place((centres @ to_image)[:, 0], turn @ to_image[0, :2])
 
     def coarse_view(self, image: Tensor, grid: PixelGrid) -> Tensor:
-        """Normalised full-field view."""
+        """Normalised full-field view [S, h, w]."""
         config = self.config
         return robust_zscore(
             centred_view(image, grid, config.coarse_size, config.coarse_spacing_mm)
         )
 
-    def forward(self, image: Tensor, grid: PixelGrid) -> Place:
+    def close_view(self, image: Tensor, grid: PixelGrid, place: Place) -> Tensor:
+        """Normalised upright views of the heart with their neighbours [S, 3, h, w]."""
         config = self.config
-        logits = self.logits(self.coarse_view(image, grid))
-        share = torch.sigmoid(logits.flatten(2))
-        left, right = (share * share).split(1, 1)
-        points = grid_points(config.coarse_size, config.coarse_spacing_mm, image.device)
-        centres = centres_from(left, points)
-        return Place(centres[:, 0, :2], turn_from(right, points, centres))
+        to_image = crop_to_image(place.centres_mm, place.turn) / grid.half_mm
+        # One grid for all slices, which are its channels.
+        views = sampled(image[None], to_image, config.close_size, config.close_spacing_mm)
+        return with_neighbours(robust_zscore(views.transpose(0, 1)))
 
 
-WINDOWS_MM = (80.0, 50.0, 30.0)
-"""SDs of the windows in which the stack's LV centre is refined; the last is also how far from it
-that of a slice is looked for. An LV is up to about 45 mm in radius and tilts by 10 to 20 mm."""
-LEAN = 150.0
-"""Weight of the stack's centre in that of a slice, in coarse pixels of LV; a large LV has 400.
-With 40, and a last window of 50 mm, slices near the base ended up to 53 mm off on real hearts."""
-NOWHERE = 1e-7
-"""Weight of a pixel that is surely none of the LV, so that there always is a centre."""
+def _squared(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights [S, 1, P] of LV and of RV: squares of probabilities, so that doubt counts little."""
+    share = torch.sigmoid(logits.flatten(2))
+    left, right = (share * share).split(1, 1)
+    return left, right
 
 
-def centres_from(weight: Tensor, points: Tensor) -> Tensor:
-    """[S, 1, 3] LV centres, x, y and 1, from weights [S, 1, P] of points [P, 3].
+def stack_centre(weight: Tensor, points: Tensor, windows_mm: tuple[float, ...]) -> Tensor:
+    """[1, 1, 3] LV centre, x, y and 1, of a whole stack from weights [S, 1, P] of points [P, 3].
 
-    The stack's centre of mass is found first, then refined in a window about it, so that a
-    false island far from the heart cannot pull; a slice without LV takes the stack's centre.
+    The centre of mass, refined in ever narrower windows about it.
     """
-    weight = weight.clamp_min(NOWHERE)
-    whole = weight.sum(0, keepdim=True)
+    whole = weight.sum(0, keepdim=True) + NOWHERE
     centre = centre_of(whole @ points)
-    for radius_mm in WINDOWS_MM[:-1]:
+    for radius_mm in windows_mm:
         centre = centre_of((whole * _window(points, centre, radius_mm)) @ points)
-    found = (weight * _window(points, centre, WINDOWS_MM[-1])) @ points
-    return centre_of(found + LEAN * centre_of(found.sum(0, keepdim=True)))
+    return centre
+
+
+def centres_from(weight: Tensor, points: Tensor, lean: float) -> Tensor:
+    """[S, 1, 3] LV centres of slices, x, y and 1, from weights [S, 1, P] of points [P, 3].
+
+    A slice without LV takes the stack's centre; ``lean`` is the weight of that in every slice.
+    """
+    weight = weight + NOWHERE
+    centre = stack_centre(weight, points, CLOSE_MM[:-1])
+    found = (weight * _window(points, centre, CLOSE_MM[-1])) @ points
+    return centre_of(found + lean * centre_of(found.sum(0, keepdim=True)))
 
 
 def _window(points: Tensor, centre: Tensor, radius_mm: float) -> Tensor:
@@ -74,16 +142,11 @@ def _window(points: Tensor, centre: Tensor, radius_mm: float) -> Tensor:
     return torch.exp(away * away * (-0.5 / radius_mm**2))
 
 
-RV_REACH_MM = 60.0
-"""Distance from the LV's centre at which an RV may be: the SD of a window against islands
-elsewhere."""
-
-
 def turn_from(weight: Tensor, points: Tensor, centres: Tensor) -> Tensor:
     """[2] turn of the heart from weights [S, 1, P] of RV, the whole stack together.
 
     Every pixel of RV points from its slice's LV centre [S, 1, 3] to itself; the directions' sum is
-    left in a crop so turned. With no RV in sight that is left in the image as well.
+    left in a crop so turned. With no RV in sight that is left in the view as well.
     """
     # A hundredth of a pixel's worth of "left", so that no direction is none.
     return -direction(weight, points, centres, -1e-2, RV_REACH_MM)

@@ -1,6 +1,7 @@
 """The whole numeric pipeline as one graph: raw pixels, beat and gap in, labels and burden out.
 
-localise   LV centre of every slice, and where the RV lies, on a coarse view of the full field
+localise   LV centre of every slice, and where the RV lies: on a coarse view of the full field,
+           then close by and upright
 anatomy    cavity, wall, RV on the heart crop, turned so that the RV is left of the LV
            (2.5-D: a slice with its neighbours)
 scar       logit from image features and from signal against remote myocardium
@@ -40,6 +41,7 @@ from scarseg_export.net.sampling import (
     grid_points,
     pixels_to_crop,
     sampled,
+    with_neighbours,
 )
 from scarseg_export.net.seen import Fused, Place, Seen
 from scarseg_export.net.time_weight import TemporalWeight, mix
@@ -258,9 +260,3 @@ def wall_of(anatomy: Tensor) -> Tensor:
 def change_map(head: Fusion, seen: Seen, belief: Tensor) -> Tensor:
     """[S, 1, P] change of every pixel's scar logit that a fusion head asks for."""
     return head.on_maps(seen.features, seen.scar, seen.member, belief, seen.evidence)
-
-
-def with_neighbours(crop: Tensor) -> Tensor:
-    """[S, 1, h, w] → [S, 3, h, w]: previous, this and next slice; ends repeat themselves."""
-    padded = torch.cat([crop[:1], crop, crop[-1:]])
-    return torch.cat([padded[:-2], crop, padded[2:]], 1)

@@ -136,7 +136,7 @@ def view(
 
 
 def sampled(image: Tensor, to_image: Tensor, size: int, spacing_mm: float) -> Tensor:
-    """Square views [S, 1, size, size] of slices [S, 1, H, W], of which ``to_image`` [S, 3, 2]
+    """Square views [S, C, size, size] of slices [S, C, H, W], of which ``to_image`` [S, 3, 2]
     brings positions to the image, whose outer edges are at −1 and 1."""
     points = grid_points(size, spacing_mm, image.device).to(image.dtype)
     grid = (points @ to_image).reshape(-1, size, size, 2)
@@ -175,3 +175,9 @@ def back(maps: Tensor, pixels: Tensor, to_crop: Tensor) -> Tensor:
     # As rows, not columns: products of two numbers at a time are slow on a CPU.
     grid = (to_crop[:, :2] @ pixels.flatten(1)).reshape(-1, 2, height, width).permute(0, 2, 3, 1)
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def with_neighbours(crop: Tensor) -> Tensor:
+    """[S, 1, h, w] → [S, 3, h, w]: previous, this and next slice; ends repeat themselves."""
+    padded = torch.cat([crop[:1], crop, crop[-1:]])
+    return torch.cat([padded[:-2], crop, padded[2:]], 1)

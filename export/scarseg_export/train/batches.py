@@ -24,20 +24,32 @@ from scarseg_export.train.buffers import StackBuffer
 from scarseg_export.train.contrast import bend_contrast, uniform
 from scarseg_runtime.contract import Label
 
-CENTRE_JITTER_MM = 5.0
-"""As far off as the localiser may be on real studies."""
 SCAR_SLICES = 1.5
 """Factor by which slices with scar are drawn oftener than others."""
 LONE_SLICE = 0.15
 """Share of slices that are shown without their neighbours, as in a study of one slice."""
-TURN_JITTER_DEG = 12.0
-"""SD about how the localiser says that the heart lies; on real hearts seen eight ways it is off by
-5 degrees against itself."""
-LOST_TURN = 0.05
-"""Share of slices seen at any angle: where no RV is found."""
 SCALES = (0.82, 1.22)
 STRETCH = 0.06
 """SD of the logarithm by which one axis is stretched and the other shrunk."""
+
+
+@dataclass(frozen=True)
+class Framing:
+    """Views of a heart in training: their grid, and how far off they may lie."""
+
+    size: int
+    spacing_mm: float
+    off_mm: float
+    """SD of where the LV's centre is taken to be."""
+    off_deg: float
+    """SD about how the localiser says that the heart lies."""
+    lost: float
+    """Share of slices seen at any angle: where no RV is found."""
+
+
+def crop_framing(config: NetworkConfig) -> Framing:
+    """Framing of heart crops as the localiser's second look makes them, and a little worse."""
+    return Framing(config.crop_size, config.crop_spacing_mm, 4.0, 9.0, 0.04)
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,7 @@ class Source:
 def source_of(
     buffer: StackBuffer,
     turns: Tensor,
-    config: NetworkConfig,
+    framing: Framing,
     share: float,
     device: torch.device,
 ) -> Source:
@@ -77,8 +89,7 @@ def source_of(
         spacing = float(buffer.spacing_mm[index])
         centres = torch.from_numpy(buffer.centres_mm[index].copy())
         half = PixelGrid.of(pixels, torch.tensor([spacing, spacing])).half_mm
-        size, spacing_mm = config.crop_size, config.crop_spacing_mm
-        crop = view(pixels, half, centres, size, spacing_mm, turns[index])
+        crop = view(pixels, half, centres, framing.size, framing.spacing_mm, turns[index])
         scale = robust_normalisation(crop)
         scales.append(torch.stack([crop.min(), scale.low, scale.high, scale.mean, scale.sd]))
     scarred = (buffer.labels == Label.SCAR).any((2, 3)).ravel()
@@ -93,12 +104,12 @@ def source_of(
     )  # fmt: skip
 
 
-def draw_batch(sources: list[Source], size: int, config: NetworkConfig) -> tuple[Tensor, Tensor]:
+def draw_batch(sources: list[Source], size: int, framing: Framing) -> tuple[Tensor, Tensor]:
     """Crops [N, 3, h, w] (below, slice, above) and labels [N, h, w] of the middle slice."""
     total = sum(source.share for source in sources)
     counts = [round(size * source.share / total) for source in sources]
     drawn = [
-        _draw(source, count, config)
+        _draw(source, count, framing)
         for source, count in zip(sources, counts, strict=True)
         if count
     ]  # fmt: skip
@@ -106,7 +117,7 @@ def draw_batch(sources: list[Source], size: int, config: NetworkConfig) -> tuple
     return crops, labels
 
 
-def _draw(source: Source, count: int, config: NetworkConfig) -> tuple[Tensor, Tensor]:
+def _draw(source: Source, count: int, framing: Framing) -> tuple[Tensor, Tensor]:
     device = source.pixels.device
     slices = source.pixels.shape[1]
     flat = torch.searchsorted(source.slices, torch.rand(count, device=device), right=True)
@@ -117,7 +128,7 @@ def _draw(source: Source, count: int, config: NetworkConfig) -> tuple[Tensor, Te
     above = torch.where(lone, middle, (middle + 1).clamp_max(slices - 1))
     pixels = torch.stack([source.pixels[stacks, k] for k in (below, middle, above)], 1)
     truth = source.labels[stacks, middle]
-    grid = _pose(source, stacks, middle, config)
+    grid = _pose(source, stacks, middle, framing)
     image = F.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False)
     labels = F.grid_sample(
         truth[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False
@@ -129,17 +140,17 @@ def _draw(source: Source, count: int, config: NetworkConfig) -> tuple[Tensor, Te
     return views, labels[:, 0].long()
 
 
-def _pose(source: Source, stacks: Tensor, middle: Tensor, config: NetworkConfig) -> Tensor:
+def _pose(source: Source, stacks: Tensor, middle: Tensor, framing: Framing) -> Tensor:
     """Sampling grid [N, h, w, 2] of views of the heart with its RV on the left, about; randomly
     mirrored and scaled."""
     device, count = stacks.device, len(stacks)
-    matrix = turned_and_flipped(about(source.turns[stacks]))
+    matrix = turned_and_flipped(about(source.turns[stacks], framing.off_deg, framing.lost))
     matrix = matrix * uniform(*SCALES, (count, 1, 1), device)
     stretch = torch.exp(STRETCH * torch.randn(count, device=device))
     matrix = matrix * torch.stack([stretch, 1 / stretch], -1)[:, None, :]
-    axis = offsets_mm(config.crop_size, config.crop_spacing_mm, device)
+    axis = offsets_mm(framing.size, framing.spacing_mm, device)
     offsets = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
-    jitter = CENTRE_JITTER_MM * torch.randn(count, 2, device=device)
+    jitter = framing.off_mm * torch.randn(count, 2, device=device)
     centres = source.centres_mm[stacks, middle] + jitter
     posed = torch.einsum("hwj,nij->nhwi", offsets, matrix) + centres[:, None, None, :]
     rows, columns = source.pixels.shape[-2:]
@@ -147,15 +158,15 @@ def _pose(source: Source, stacks: Tensor, middle: Tensor, config: NetworkConfig)
     return posed / half[:, None, None, :]
 
 
-def about(turns: Tensor) -> Tensor:
-    """Turns [N, 2] each off by a few degrees, and a few of them by any angle."""
-    off = math.radians(TURN_JITTER_DEG) * torch.randn(len(turns), device=turns.device)
+def about(turns: Tensor, off_deg: float, lost: float) -> Tensor:
+    """Turns [N, 2] each off by some degrees, and a share of them by any angle."""
+    off = math.radians(off_deg) * torch.randn(len(turns), device=turns.device)
     cos, sin = torch.cos(off), torch.sin(off)
     near = torch.stack(
         [turns[:, 0] * cos - turns[:, 1] * sin, turns[:, 1] * cos + turns[:, 0] * sin], 1
     )
-    lost = torch.rand(len(turns), 1, device=turns.device) < LOST_TURN
-    return torch.where(lost, any_turn(len(turns), turns.device), near)
+    none_found = torch.rand(len(turns), 1, device=turns.device) < lost
+    return torch.where(none_found, any_turn(len(turns), turns.device), near)
 
 
 def any_turn(count: int, device: torch.device) -> Tensor:

@@ -11,6 +11,7 @@ from scarseg_export.net.localiser import Localiser
 from scarseg_export.net.network import ImageNet
 from scarseg_export.train.batches import (
     Source,
+    crop_framing,
     draw_batch,
     source_of,
 )
@@ -39,6 +40,7 @@ def train_image(
 ) -> ImageNet:
     """Anatomy and image-only scar on heart crops that lie as the trained ``localiser`` says."""
     sources = image_sources(folder, recipe, cine, device, localiser)
+    framing = crop_framing(recipe.network)
     torch.manual_seed(recipe.seed)
     # The layout in which CPUs convolve few channels fastest, by about a tenth.
     model = ImageNet(recipe.network).to(device)
@@ -46,7 +48,7 @@ def train_image(
     low_precision = bf16_pays(device)
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, str]]:
-        crops, truth = draw_batch(sources, recipe.image_batch, recipe.network)
+        crops, truth = draw_batch(sources, recipe.image_batch, framing)
         crops = crops.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
             anatomy, _, scar = model(crops)
@@ -96,8 +98,9 @@ def image_sources(
         spec = StackSpec(CINE_IMAGE, recipe.cine_stacks, 128, (1.25, 1.6), 15.0, 5)
         frames = stack_buffer(folder / "cine", recipe.seed, spec, cine)
         buffers.append((frames, recipe.cine_share))
+    framing = crop_framing(recipe.network)
     return [
-        source_of(buffer, stack_turns(localiser, buffer), recipe.network, share, device)
+        source_of(buffer, stack_turns(localiser, buffer), framing, share, device)
         for buffer, share in buffers
     ]
 

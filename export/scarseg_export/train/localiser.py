@@ -1,17 +1,28 @@
-"""Stage 2: the localiser on coarse full-field views."""
+"""Stage 2: the localiser, first on coarse full-field views, then close by."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from scarseg_export.net.localiser import Localiser
+from scarseg_export.net.localiser import Localiser, Ventricles
 from scarseg_export.net.sampling import PixelGrid, view
-from scarseg_export.train.batches import any_turn, turned_and_flipped
+from scarseg_export.net.seen import Place
+from scarseg_export.train.batches import (
+    Framing,
+    Source,
+    any_turn,
+    draw_batch,
+    source_of,
+    turned_and_flipped,
+)
 from scarseg_export.train.buffers import (
     CINE_LOCALISER,
     LOCALISER,
@@ -31,12 +42,17 @@ ODD_ANGLES = 0.5
 """Share of studies that the localiser sees at an angle that is no multiple of 90°."""
 TURN_SLICES = 5
 """Of a stack, of which its turn is measured for training: all would take twice the time."""
+OFF_MM, OFF_DEG, LOST = 9.0, 20.0, 0.1
+"""SDs by which the first look may be wrong, and how often it finds no RV."""
+SURELY_RV, SURELY_NONE = 0.5, 0.15
+"""Mean probabilities above and below which the first look is believed."""
 
 
 def train_localiser(
     folder: Path, recipe: Recipe, cine: Path | None, device: torch.device
 ) -> Localiser:
-    """LV and RV against everything else, on views cut to any field of view a scanner may give."""
+    """LV and RV against everything else: on views cut to any field of view a scanner may give, then
+    close by, where the trained first look says that the heart is."""
     spec = StackSpec(LOCALISER, recipe.localiser_stacks, 160, (2.2, 2.5), 45.0)
     buffers = [stack_buffer(folder / "twin", recipe.seed, spec)]
     if recipe.cine_share:
@@ -44,23 +60,76 @@ def train_localiser(
         buffers.append(stack_buffer(folder / "cine", recipe.seed, spec, cine))
     torch.manual_seed(recipe.seed)
     model = Localiser(recipe.network).to(device)
-    low_precision = bf16_pays(device)
+    known = folder / "far.pt"
+    if not known.exists():
+        _train_far(folder, recipe, buffers, model, device)
+        torch.save(model.far.state_dict(), known)
+    model.far.load_state_dict(torch.load(known, map_location=device, weights_only=True))
+    _train_close(folder, recipe, buffers, model, device)
+    return model.cpu()
 
+
+def _train_far(
+    folder: Path,
+    recipe: Recipe,
+    buffers: list[StackBuffer],
+    model: Localiser,
+    device: torch.device,
+) -> None:
     def loss_of(step: int) -> tuple[Tensor, dict[str, str]]:
         rng = np.random.default_rng([recipe.seed, LOCALISER, step])
         picks = [(b, int(i)) for b in buffers for i in rng.integers(len(b), size=2)]
         drawn = [_full_field(rng, model, buffer, index, device) for buffer, index in picks]
         views, truth, known = (torch.cat(part) for part in zip(*drawn, strict=True))
-        with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
-            logits = model.logits(views)
-        entropy, overlaps = ventricle_loss(logits.float(), truth, known)
-        found = " ".join(f"{1 - part.item():.3f}" for part in overlaps)
-        return entropy + overlaps.sum(), {"dice": found}
+        return _losses(model.far, views[:, None], truth, known)
 
-    rates = [Rate(model, recipe.localiser_rate)]
+    rates = [Rate(model.far, recipe.localiser_rate)]
     checkpoint = folder / "resume.pt"
     run_steps("localiser", rates, recipe.localiser_steps, recipe.seed, loss_of, checkpoint)
-    return model.cpu()
+
+
+def _train_close(
+    folder: Path,
+    recipe: Recipe,
+    buffers: list[StackBuffer],
+    model: Localiser,
+    device: torch.device,
+) -> None:
+    """The second look, on both kinds of stacks alike. Where nobody drew the RV, it learns what the
+    first look finds from all sides."""
+    config = recipe.network
+    framing = Framing(config.close_size, config.close_spacing_mm, OFF_MM, OFF_DEG, LOST)
+    model.cpu().eval()
+    sources: list[Source] = []
+    for buffer in buffers:
+        told = rv_told(model, buffer, folder / f"rv{len(sources)}.npy")
+        turns = far_turns(model, told)
+        sources.append(source_of(told, turns, framing, 1.0, device))
+    model.to(device)
+    close = model.close.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def loss_of(step: int) -> tuple[Tensor, dict[str, str]]:
+        views, labels = draw_batch(sources, recipe.close_batch, framing)
+        ventricles = torch.isin(labels, labels.new_tensor(LV_LABELS)), labels == Label.RV_CAVITY
+        truth = torch.stack(ventricles, 1).float()
+        known = torch.ones_like(truth)
+        known[:, 1] = (labels != UNKNOWN_OUTSIDE).float()
+        return _losses(close, views.contiguous(memory_format=torch.channels_last), truth, known)
+
+    rates = [Rate(close, recipe.close_rate)]
+    checkpoint = folder / "resume_close.pt"
+    run_steps("localiser, close", rates, recipe.close_steps, recipe.seed, loss_of, checkpoint)
+
+
+def _losses(
+    look: Ventricles, views: Tensor, truth: Tensor, known: Tensor
+) -> tuple[Tensor, dict[str, str]]:
+    kind = views.device.type
+    with torch.autocast(kind, torch.bfloat16, enabled=bf16_pays(views.device)):
+        logits = look(views)
+    entropy, overlaps = ventricle_loss(logits.float(), truth, known)
+    found = " ".join(f"{1 - part.item():.3f}" for part in overlaps)
+    return entropy + overlaps.sum(), {"dice": found}
 
 
 def ventricle_loss(logits: Tensor, truth: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,12 +200,64 @@ def _turned(pixels: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
 def stack_turns(localiser: Localiser, buffer: StackBuffer) -> Tensor:
     """[N, 2] turn of every heart of a buffer as the localiser finds it: the image network learns
     from crops that lie as they will when deployed, errors included."""
-    cpu = torch.device("cpu")
+    return _turns(buffer, localiser)
+
+
+def far_turns(localiser: Localiser, buffer: StackBuffer) -> Tensor:
+    """The same by the first look alone, from which the second one learns."""
+    return _turns(buffer, localiser.look_far)
+
+
+@torch.no_grad()
+def _turns(buffer: StackBuffer, find: Callable[[Tensor, PixelGrid], Place]) -> Tensor:
     every = max(1, buffer.pixels.shape[1] // TURN_SLICES)
     turns = []
-    with torch.no_grad(), torch.autocast(cpu.type, torch.bfloat16, enabled=bf16_pays(cpu)):
-        for pixels, spacing in zip(buffer.pixels, buffer.spacing_mm, strict=True):
-            image = torch.from_numpy(pixels[::every].astype(np.float32))
-            grid = PixelGrid.of(image, torch.full((2,), float(spacing)))
-            turns.append(localiser(image - image.amin(), grid).turn.float())
+    for pixels, spacing in zip(buffer.pixels, buffer.spacing_mm, strict=True):
+        turns.append(find(*_study(pixels[::every], float(spacing))).turn)
     return torch.stack(turns)
+
+
+def _study(pixels: NDArray[np.uint16], spacing_mm: float) -> tuple[Tensor, PixelGrid]:
+    image = torch.from_numpy(pixels.astype(np.float32))
+    return image - image.amin(), PixelGrid.of(image, torch.full((2,), spacing_mm))
+
+
+def rv_told(localiser: Localiser, buffer: StackBuffer, path: Path) -> StackBuffer:
+    """The buffer with background and RV told apart where nobody did, in file ``path`` for the next
+    time: by the mean of the first look over all eight turns and flips, and only where it is sure.
+
+    So the second look learns the RV of real hearts, which no contours show, and to find the same
+    from every side.
+    """
+    if not (buffer.labels == UNKNOWN_OUTSIDE).any():
+        return buffer
+    if not path.exists():
+        labels = np.array(buffer.labels)
+        for drawn, pixels, spacing in zip(labels, buffer.pixels, buffer.spacing_mm, strict=True):
+            rv = _rv_from_all_sides(localiser, *_study(pixels, float(spacing)))
+            unknown = drawn == UNKNOWN_OUTSIDE
+            drawn[unknown & (rv > SURELY_RV)] = Label.RV_CAVITY
+            drawn[unknown & (rv < SURELY_NONE)] = Label.BACKGROUND
+        np.save(path, labels)
+    return replace(buffer, labels=np.load(path, mmap_mode="r"))
+
+
+@torch.no_grad()
+def _rv_from_all_sides(localiser: Localiser, image: Tensor, grid: PixelGrid) -> NDArray[np.float32]:
+    """[S, h, w] mean probability of RV over turns and flips of square slices."""
+    config = localiser.config
+    total = torch.zeros(len(image), config.coarse_size, config.coarse_size)
+    for number in range(8):
+        axes = (1, 2)
+        flipped = image.flip(-1) if number % 2 else image
+        seen = torch.rot90(flipped, number // 2, axes).contiguous()
+        views = localiser.coarse_view(seen, grid)[:, None]
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16_pays(views.device)):
+            logits = localiser.far(views)
+        rv = torch.rot90(torch.sigmoid(logits[:, 1].float()), -(number // 2), axes)
+        total += rv.flip(-1) if number % 2 else rv
+    half_view = config.coarse_size * config.coarse_spacing_mm / 2
+    columns, rows = (axis / half_view for axis in grid.positions_mm())
+    places = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)
+    places = places.expand(len(image), -1, -1, -1)
+    return F.grid_sample(total[:, None] / 8, places, align_corners=False)[:, 0].numpy()

@@ -38,9 +38,13 @@ class Recipe:
     localiser_stacks: int = 400
     localiser_steps: int = 1800
     localiser_rate: float = 3e-3
+    close_steps: int = 1200
+    """Of the localiser's second look."""
+    close_batch: int = 48
+    close_rate: float = 3e-3
 
     image_stacks: int = 2400
-    image_steps: tuple[int, ...] = (1000, 1000)
+    image_steps: tuple[int, ...] = (1000, 1000, 400)
     """Of the image network, in as many rounds of rising and falling rates; the mean of what the
     rounds ended with is taken."""
     image_batch: int = 64

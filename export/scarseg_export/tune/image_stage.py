@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scarseg_export.net.network import ImageNet, ScarNet
 from scarseg_export.patients.load import OwnPatient
-from scarseg_export.train.batches import Source, draw_batch, source_of
+from scarseg_export.train.batches import Source, crop_framing, draw_batch, source_of
 from scarseg_export.train.buffers import IMAGE, StackSpec, stack_buffer
 from scarseg_export.train.device import bf16_pays
 from scarseg_export.train.image import image_loss
@@ -59,6 +59,7 @@ def tune_image(
     model = net.image.to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     low = bf16_pays(device)
+    framing = crop_framing(net.config)
 
     def losses(crops: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, str]]:
         crops = crops.contiguous(memory_format=torch.channels_last)
@@ -67,7 +68,7 @@ def tune_image(
         return image_loss(anatomy.float(), scar[:, 0].float(), truth, settings.scar_weight)
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, str]]:
-        return losses(*draw_batch(sources, settings.image_batch, net.config))
+        return losses(*draw_batch(sources, settings.image_batch, framing))
 
     rate = settings.recipe.image_rate if scratch else settings.image_rate
     steps = settings.scratch_steps if scratch else settings.image_steps
@@ -94,7 +95,7 @@ def _sources(
     spec = StackSpec(IMAGE, settings.twin_stacks, 128, (1.25, 1.9), 20.0)
     buffer = stack_buffer(twin, settings.seed, spec)
     turns = stack_turns(net.localiser, buffer)
-    return [own, source_of(buffer, turns, net.config, settings.twin_share, device)]
+    return [own, source_of(buffer, turns, crop_framing(net.config), settings.twin_share, device)]
 
 
 def _fixed_batches(
@@ -102,10 +103,9 @@ def _fixed_batches(
 ) -> list[tuple[Tensor, Tensor]]:
     """The same slices in the same poses at every look, so that looks can be compared."""
     source = own_source(patients, net.localiser, net.config, 1.0, device)
+    framing = crop_framing(net.config)
     torch.manual_seed(settings.seed)
-    return [
-        draw_batch([source], settings.image_batch, net.config) for _ in range(VALIDATION_BATCHES)
-    ]
+    return [draw_batch([source], settings.image_batch, framing) for _ in range(VALIDATION_BATCHES)]
 
 
 def _mean_loss(

@@ -14,7 +14,7 @@ from scarseg_export.net.config import NetworkConfig
 from scarseg_export.net.localiser import Localiser
 from scarseg_export.net.sampling import PixelGrid
 from scarseg_export.patients.load import LEFT, OwnPatient
-from scarseg_export.train.batches import SCAR_SLICES, Source, source_of
+from scarseg_export.train.batches import SCAR_SLICES, Source, crop_framing, source_of
 from scarseg_export.train.buffers import StackBuffer
 from scarseg_export.train.localiser import stack_turns
 from scarseg_export.train.losses import UNLABELLED_PIXEL
@@ -44,7 +44,7 @@ def own_source(
         share: of every batch.
     """
     buffer = own_buffer(patients, localiser)
-    source = source_of(buffer, stack_turns(localiser, buffer), config, share, device)
+    source = source_of(buffer, stack_turns(localiser, buffer), crop_framing(config), share, device)
     drawn = np.zeros(buffer.labels.shape[:2])
     for row, patient in zip(drawn, patients, strict=True):
         told = (patient.labels != UNLABELLED_PIXEL).any((1, 2))

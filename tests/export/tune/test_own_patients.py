@@ -18,6 +18,7 @@ TOY = {
     "twin_pairs": 3, "fusion_steps": 2, "validation_share": 0.3,
     "recipe": {
         "ecg_patients": 300, "ecg_steps": 2, "localiser_stacks": 2, "localiser_steps": 2,
+        "close_steps": 2, "close_batch": 4,
         "network": {"fine_widths": [8, 8, 12, 12, 16], "localiser_widths": [4, 8, 8, 8, 8]},
     },
 }  # fmt: skip

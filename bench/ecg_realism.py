@@ -24,6 +24,7 @@ from scarseg_export.evaluation.ecg import auroc, score_table
 from scarseg_export.net.ecg_encoder import EcgEncoder
 from scarseg_export.train.real_ecgs import real_ecgs
 from scarseg_export.twin.anatomy import sample_anatomy
+from scarseg_export.twin.conduction import Conduction
 from scarseg_export.twin.ecg import sample_conduction, simulate_beats
 from scarseg_export.twin.scar import no_scar
 from scarseg_runtime.contract import BEAT_R_INDEX, LEADS
@@ -68,7 +69,7 @@ def simulated_normals(count: int) -> np.ndarray:
     rng = np.random.default_rng(5)
     beats: list[np.ndarray] = []
     while len(beats) * 50 < count:
-        traits = []
+        traits: list[Conduction] = []
         while len(traits) < 50:
             trait = sample_conduction(rng)
             if trait.bundle == "normal":
@@ -162,7 +163,7 @@ def _logistic(features: np.ndarray, truth: np.ndarray) -> np.ndarray:
         logits = x @ weights[:-1] + weights[-1]
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, y, weight=balance)
         loss = loss + 1e-3 * (weights[:-1] ** 2).sum()
-        loss.backward()
+        torch.autograd.backward(loss)
         return loss
 
     optimiser.step(loss_of)

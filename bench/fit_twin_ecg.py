@@ -16,6 +16,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -24,7 +25,7 @@ import numpy as np
 from scarseg_export.train.real_ecgs import RealEcgs, real_ecgs
 from scarseg_export.twin import conduction, ecg
 from scarseg_export.twin.anatomy import sample_anatomy
-from scarseg_export.twin.scar import ischaemic_scar, no_scar
+from scarseg_export.twin.scar import TERRITORIES, ischaemic_scar, no_scar
 from scarseg_export.twin.torso import ELECTRODES_MM
 from scarseg_runtime.contract import BEAT_R_INDEX
 
@@ -64,8 +65,9 @@ class Fit:
         }
         self.anatomies = [sample_anatomy(np.random.default_rng([77, k])) for k in range(hearts)]
         self.scars = {
-            name: [ischaemic_scar(np.random.default_rng(k), name) for k in range(infarcts)]
-            for name in INFARCTS
+            name: [ischaemic_scar(np.random.default_rng(k), centre) for k in range(infarcts)]
+            for name, centre in TERRITORIES.items()
+            if name in INFARCTS
         }
         limits = np.array(
             [
@@ -98,9 +100,8 @@ class Fit:
     def simulated(self, values: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Normal beats and the mean change that each infarct makes of the same hearts."""
         conduction.USUAL = _physics(values[:-18])
-        ecg.ELECTRODES_MM = ELECTRODES_MM + np.vstack(
-            [np.zeros((3, 3)), values[-18:].reshape(6, 3)]
-        )
+        moved = np.vstack([np.zeros((3, 3)), values[-18:].reshape(6, 3)])
+        ecg.ELECTRODES_MM = ELECTRODES_MM + moved  # type: ignore[attr-defined]
         traits = [_narrow(index) for index in range(len(self.anatomies))]
         healthy = [no_scar()] * len(traits)
         normal = ecg.simulate_beats(self.anatomies, healthy, traits)[:, :, SAMPLES]
@@ -138,7 +139,8 @@ def _flat(physics: conduction.Physics) -> np.ndarray:
 
 
 def _physics(values: np.ndarray) -> conduction.Physics:
-    fields, place = {}, 0
+    fields: dict[str, Any] = {}
+    place = 0
     for name, value in dataclasses.asdict(conduction.Physics()).items():
         own = values[place : place + np.size(value)]
         fields[name] = tuple(map(float, own)) if np.ndim(value) else float(own[0])

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scarseg_export.net.config import NetworkConfig
 from scarseg_export.net.network import ImageNet
-from scarseg_export.train.batches import Source, draw_batch, source_of
+from scarseg_export.train.batches import Framing, Source, crop_framing, draw_batch, source_of
 from scarseg_export.train.buffers import IMAGE, StackSpec, stack_buffer
 from scarseg_export.train.image import image_loss
+from scarseg_export.train.localiser import stack_turns
 from scarseg_export.train.loop import Rate, run_steps
 from scarseg_export.train.losses import MIMIC
 from scarseg_export.train.recipe import Recipe
+from scarseg_export.tune.start import start_from
+from scarseg_infer.models import model_path
 
 TRAIN_SEED, TEST_SEED = 41, 42
 FULL_WIDTHS = (16, 32, 48, 64, 96)
@@ -48,29 +50,43 @@ VARIANTS = {
 }
 
 
+def source(folder: Path, seed: int, count: int, framing: Framing) -> Source:
+    """Simulated stacks, which lie as the shipped localiser finds them."""
+    buffer = stack_buffer(folder, seed, StackSpec(IMAGE, count, 128, (1.25, 1.9), 20.0))
+    with model_path(None) as path:
+        localiser = start_from(path).net.localiser
+    turns = stack_turns(localiser, buffer)
+    return source_of(buffer, turns, framing, 1.0, torch.device("cpu"))
+
+
 def measure(
-    name: str, config: NetworkConfig, out: Path, steps: int, stacks: int, seed: int
+    name: str,
+    config: NetworkConfig,
+    out: Path,
+    *,
+    steps: int,
+    stacks: int,
+    held_out: int,
+    batch: int,
+    seed: int,
 ) -> dict[str, Any]:
     """Train one variant and score it; ``seed`` is of its first weights and of its batches."""
-    recipe = replace(Recipe(), network=config, image_steps=steps)
+    recipe, framing = Recipe(), crop_framing(config)
     train, test = (
-        source_of(
-            stack_buffer(out / folder, seed, StackSpec(IMAGE, count, 128, (1.25, 1.9), 20.0)),
-            config,
-            1.0,
-        )
-        for folder, seed, count in (("train", TRAIN_SEED, stacks), ("test", TEST_SEED, 120))
+        source(out / folder, seed, count, framing)
+        for folder, seed, count in (("train", TRAIN_SEED, stacks), ("test", TEST_SEED, held_out))
     )
     torch.manual_seed(seed)
     model = ImageNet(config)
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, str]]:
-        rng = np.random.default_rng([TRAIN_SEED, step, seed] if seed else [TRAIN_SEED, step])
-        return image_loss(model, *draw_batch(rng, [train], recipe.image_batch, config))
+        crops, truth = draw_batch([train], batch, framing)
+        anatomy, _, scar = model(crops)
+        return image_loss(anatomy, scar[:, 0], truth, recipe.scar_weight)
 
     start = time.perf_counter()
     checkpoint = out / f"{name.replace(' ', '-').replace('/', '-')}-{seed}.pt"
-    run_steps(name, [Rate(model, recipe.image_rate)], steps, 0, loss_of, checkpoint)
+    run_steps(name, [Rate(model, recipe.image_rate)], steps, seed, loss_of, checkpoint)
     seconds = time.perf_counter() - start
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
@@ -79,7 +95,7 @@ def measure(
         "variant": name,
         "gflop_per_slice": round(counter.get_total_flops() / 1e9, 3),
         "parameters": sum(p.numel() for p in model.parameters()),
-        **score(model, test, config),
+        **score(model, test, framing),
         "steps": steps,
         "seed": seed,
         "training_s": round(seconds),
@@ -87,11 +103,12 @@ def measure(
 
 
 @torch.no_grad()
-def score(model: ImageNet, source: Source, config: NetworkConfig) -> dict[str, float]:
+def score(model: ImageNet, source: Source, framing: Framing) -> dict[str, float]:
     """Pooled Dice of cavity, wall, RV and scar (mimics left out) over posed held-out slices."""
     sums = np.zeros((4, 2))
-    for index in range(50):
-        crops, truth = draw_batch(np.random.default_rng([TEST_SEED, index]), [source], 16, config)
+    torch.manual_seed(TEST_SEED)
+    for _ in range(50):
+        crops, truth = draw_batch([source], 16, framing)
         anatomy, _, scar = model(crops)
         part = anatomy.argmax(1)
         wall = part == 2
@@ -99,7 +116,7 @@ def score(model: ImageNet, source: Source, config: NetworkConfig) -> dict[str, f
             (part == 1, truth == 1),
             (wall, (truth == 2) | (truth == 3) | (truth == MIMIC)),
             (part == 3, truth == 4),
-            (wall & (scar > 0) & (truth != MIMIC), truth == 3),
+            (wall & (scar[:, 0] > 0) & (truth != MIMIC), truth == 3),
         )
         for row, (ours, theirs) in zip(sums, pairs, strict=True):
             row += 2 * int((ours & theirs).sum()), int(ours.sum() + theirs.sum())
@@ -143,6 +160,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--stacks", type=int, default=1200)
+    parser.add_argument("--held-out", type=int, default=120, help="stacks to score")
+    parser.add_argument("--batch", type=int, default=16, help="slices a step")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
@@ -150,8 +169,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     for name in options.only:
         row = measure(
-            name, VARIANTS[name], options.out, options.steps, options.stacks, options.seed
-        )
+            name, VARIANTS[name], options.out, steps=options.steps, stacks=options.stacks,
+            held_out=options.held_out, batch=options.batch, seed=options.seed,
+        )  # fmt: skip
         print(json.dumps(row), flush=True)
         kept = options.out / "rows.jsonl"
         with kept.open("a", encoding="utf-8") as stream:

@@ -52,7 +52,8 @@ LAYOUT = "layout changes"
 
 def parts_of(model: onnx.ModelProto) -> dict[str, str]:
     """Part of every operator, by its name and by those of its outputs."""
-    part, found = FIRST, {}
+    part = FIRST
+    found: dict[str, str] = {}
     for node in model.graph.node:
         part = _named(STARTS, node) or part
         found |= dict.fromkeys((node.name, *node.output), part)

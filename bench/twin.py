@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from typing import Any
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # CPU time of idle, spinning threads is no work
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from scarseg_export.twin.cohort import beats_of, sample_case
 
-IMAGE = {"size": 128, "spacing_mm": 1.6, "wander_mm": 20.0, "slices": 10}
+IMAGE: dict[str, Any] = {"size": 128, "spacing_mm": 1.6, "wander_mm": 20.0, "slices": 10}
 ECG_BATCH = 50
 
 

@@ -21,8 +21,8 @@ _ANGLE = (np.arange(ANGLES) * (360.0 / ANGLES))[None, :]
 
 WIDE_SHARE = 0.6
 """Share of infarcts that fill their territory or more."""
-_TERRITORY = ((0.0, 0.60), (130.0, 0.35), (235.0, 0.38))
-"""Centres of LAD, RCA and LCx as (angle from the anterior RV insertion, level)."""
+TERRITORIES = {"LAD": (0.0, 0.60), "RCA": (130.0, 0.35), "LCx": (235.0, 0.38)}
+"""Centres of what a coronary feeds, as (angle from the anterior RV insertion, level)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def ischaemic_scar(
         centre: (angle, level) about which it lies; a coronary territory by default.
         wide_share: how many fill their territory or more.
     """
-    usual = _TERRITORY[int(rng.choice(len(_TERRITORY), p=(0.45, 0.3, 0.25)))]
+    usual = list(TERRITORIES.values())[int(rng.choice(len(TERRITORIES), p=(0.45, 0.3, 0.25)))]
     angle, level = centre or usual
     wide = rng.random() < wide_share
     reach = _patch(

@@ -33,14 +33,16 @@ from scarseg_runtime.providers.registry import Candidate, candidates
 
 FIRST = "pixel grid, coarse view, normalisation"
 STARTS = {
-    "localiser.unet.down.0.0.": "U-Net of the localiser",
+    "localiser.far.unet.down.0.0.": "U-Net of the first look",
+    "localiser.close.unet.down.0.0.": "U-Net of the second look",
     "image.unet.down.0.0.": "U-Net of the image",
     "image.scar.0.": "scar head",
     "ecg.lead.0.": "ECG encoder",
 }
 """Part that begins with the operator that takes such a weight."""
 ENDS = {
-    "localiser.head.": "centre, turn, crop, normalisation",
+    "localiser.far.head.": "centre, turn, close view, normalisation",
+    "localiser.close.head.": "centres, turn, crop, normalisation",
     "image.anatomy.": "signal against remote wall",
     "image.scar_head.": "AHA map, evidence, heart size",
     "ecg.size.": "agreement, fusion, TAFF, back to the study",

@@ -23,6 +23,7 @@ Row = dict[str, Any]
 """One patient: gap, truth, beliefs, disagreement, and scores by arm."""
 MEASURING_CODE = (
     "evaluation/arms.py", "evaluation/metrics.py", "evaluation/run.py", "net/network.py",
+    "net/config.py", "net/localiser.py",
     "net/fusion.py", "net/time_weight.py", "net/aha_map.py", "net/sampling.py", "net/normalise.py",
     "net/ecg_encoder.py", "net/unet.py", "scarseg_runtime/quantify/threshold_rules.py",
     "scarseg_runtime/quantify/components.py",

@@ -49,7 +49,7 @@ class Framing:
 
 def crop_framing(config: NetworkConfig) -> Framing:
     """Framing of heart crops as the localiser's second look makes them, and a little worse."""
-    return Framing(config.crop_size, config.crop_spacing_mm, 4.0, 9.0, 0.04)
+    return Framing(config.crop_size, config.crop_spacing_mm, 5.0, 12.0, 0.05)
 
 
 @dataclass(frozen=True)

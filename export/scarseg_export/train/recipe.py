@@ -44,7 +44,7 @@ class Recipe:
     close_rate: float = 3e-3
 
     image_stacks: int = 2400
-    image_steps: tuple[int, ...] = (1000, 1000, 400)
+    image_steps: tuple[int, ...] = (1000, 1000)
     """Of the image network, in as many rounds of rising and falling rates; the mean of what the
     rounds ended with is taken."""
     image_batch: int = 64

@@ -28,7 +28,7 @@ from scarseg_export.train.losses import MIMIC, UNKNOWN_OUTSIDE, anatomy_loss, sc
 from scarseg_export.twin.cohort import sample_case
 from scarseg_runtime.contract import Label
 
-FRAMING = Framing(32, 3.0, 4.0, 9.0, 0.04)
+FRAMING = Framing(32, 3.0, 4.0, 9.0, 0.04, 0.15, 1.5)
 CPU = torch.device("cpu")
 UPRIGHT = torch.tensor([[1.0, 0.0]]).expand(5, 2)
 

@@ -24,10 +24,6 @@ from scarseg_export.train.buffers import StackBuffer
 from scarseg_export.train.contrast import bend_contrast, uniform
 from scarseg_runtime.contract import Label
 
-SCAR_SLICES = 1.5
-"""Factor by which slices with scar are drawn oftener than others."""
-LONE_SLICE = 0.15
-"""Share of slices that are shown without their neighbours, as in a study of one slice."""
 SCALES = (0.82, 1.22)
 STRETCH = 0.06
 """SD of the logarithm by which one axis is stretched and the other shrunk."""
@@ -45,11 +41,15 @@ class Framing:
     """SD about how the localiser says that the heart lies."""
     lost: float
     """Share of slices seen at any angle: where no RV is found."""
+    lone: float
+    """Share of slices that are shown without their neighbours, as in a study of one slice."""
+    scar_slices: float
+    """Factor by which slices with scar are drawn oftener than others."""
 
 
 def crop_framing(config: NetworkConfig) -> Framing:
     """Framing of heart crops as the localiser's second look makes them, and a little worse."""
-    return Framing(config.crop_size, config.crop_spacing_mm, 5.0, 12.0, 0.05)
+    return Framing(config.crop_size, config.crop_spacing_mm, 5.0, 12.0, 0.05, 0.15, 1.5)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def source_of(
         scale = robust_normalisation(crop)
         scales.append(torch.stack([crop.min(), scale.low, scale.high, scale.mean, scale.sd]))
     scarred = (buffer.labels == Label.SCAR).any((2, 3)).ravel()
-    drawn = np.cumsum(np.where(scarred, SCAR_SLICES, 1.0))
+    drawn = np.cumsum(np.where(scarred, framing.scar_slices, 1.0))
     # Rendered pixels stay below 2^14, so that the signed type, which torch can index, holds them.
     arrays = (buffer.pixels.view(np.int16), buffer.labels, buffer.centres_mm, buffer.spacing_mm)
     pixels, labels, centres, spacings = (torch.from_numpy(a.copy()).to(device) for a in arrays)
@@ -123,7 +123,7 @@ def _draw(source: Source, count: int, framing: Framing) -> tuple[Tensor, Tensor]
     flat = torch.searchsorted(source.slices, torch.rand(count, device=device), right=True)
     flat = flat.clamp_max(len(source.slices) - 1)
     stacks, middle = flat // slices, flat % slices
-    lone = torch.rand(count, device=device) < LONE_SLICE
+    lone = torch.rand(count, device=device) < framing.lone
     below = torch.where(lone, middle, (middle - 1).clamp_min(0))
     above = torch.where(lone, middle, (middle + 1).clamp_max(slices - 1))
     pixels = torch.stack([source.pixels[stacks, k] for k in (below, middle, above)], 1)

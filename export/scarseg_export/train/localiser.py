@@ -98,7 +98,7 @@ def _train_close(
     """The second look, on both kinds of stacks alike. Where nobody drew the RV, it learns what the
     first look finds from all sides."""
     config = recipe.network
-    framing = Framing(config.close_size, config.close_spacing_mm, OFF_MM, OFF_DEG, LOST)
+    framing = Framing(config.close_size, config.close_spacing_mm, OFF_MM, OFF_DEG, LOST, 0.1, 1.0)
     model.cpu().eval()
     sources: list[Source] = []
     for buffer in buffers:

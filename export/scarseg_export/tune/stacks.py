@@ -14,7 +14,7 @@ from scarseg_export.net.config import NetworkConfig
 from scarseg_export.net.localiser import Localiser
 from scarseg_export.net.sampling import PixelGrid
 from scarseg_export.patients.load import LEFT, OwnPatient
-from scarseg_export.train.batches import SCAR_SLICES, Source, crop_framing, source_of
+from scarseg_export.train.batches import Source, crop_framing, source_of
 from scarseg_export.train.buffers import StackBuffer
 from scarseg_export.train.localiser import stack_turns
 from scarseg_export.train.losses import UNLABELLED_PIXEL
@@ -43,13 +43,13 @@ def own_source(
         localiser: says how each heart lies, and where, if nobody drew it.
         share: of every batch.
     """
-    buffer = own_buffer(patients, localiser)
-    source = source_of(buffer, stack_turns(localiser, buffer), crop_framing(config), share, device)
+    buffer, framing = own_buffer(patients, localiser), crop_framing(config)
+    source = source_of(buffer, stack_turns(localiser, buffer), framing, share, device)
     drawn = np.zeros(buffer.labels.shape[:2])
     for row, patient in zip(drawn, patients, strict=True):
         told = (patient.labels != UNLABELLED_PIXEL).any((1, 2))
         scarred = (patient.labels == Label.SCAR).any((1, 2))
-        row[: len(told)] = told * np.where(scarred, SCAR_SLICES, 1.0) * patient.weight
+        row[: len(told)] = told * np.where(scarred, framing.scar_slices, 1.0) * patient.weight
     cumulative = np.cumsum(drawn)
     chances = torch.from_numpy((cumulative / cumulative[-1]).astype(np.float32)).to(device)
     return replace(source, slices=chances)

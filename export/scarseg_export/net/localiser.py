@@ -66,7 +66,10 @@ class Localiser(nn.Module):
         self.close = Ventricles(3, config.localiser_widths)
 
     def forward(self, image: Tensor, grid: PixelGrid) -> Place:
-        return self.look_close(image, grid, self.look_far(image[::EVERY], grid))
+        again = self.look_close(image, grid, self.look_far(image[::EVERY], grid))
+        # Once more, since the closer the view is to upright, the less it matters how the study lay.
+        stack = Place(again.centres_mm.mean(0, keepdim=True), again.turn)
+        return self.look_close(image, grid, stack)
 
     def look_far(self, image: Tensor, grid: PixelGrid) -> Place:
         """Place of the heart in slices [S, H, W], one centre [1, 2] for all of them."""

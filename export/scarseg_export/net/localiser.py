@@ -1,9 +1,9 @@
 """Where the heart lies: LV centre of every slice, and the direction of the RV.
 
-Two looks. The first sees the whole field coarsely and says about where the stack's LV is and about
-how the heart lies. The second sees the heart close by and upright, with the RV on the left, and
-says both again: whatever way a study lies, it sees almost the same picture, and finds almost the
-same place.
+First a look at the whole field, coarsely: about where the stack's LV is and about how the heart lies.
+Then two close looks by one small network that sees the heart upright, with the RV on the left:
+whatever way a study lies, the last look sees almost the same picture, and finds almost the same
+place.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from scarseg_export.net.seen import Place
 from scarseg_export.net.unet import UNet
 
 EVERY = 2
-"""Of the slices, every second one is enough for the first look, which finds the stack."""
+"""Of the slices, every second one is enough for the coarse look, which finds the stack."""
 FAR_MM = (80.0, 50.0, 30.0)
-"""SDs of the windows in which the first look refines the stack's LV centre: a false island far from
+"""SDs of the windows in which the coarse look refines the stack's LV centre: a false island far from
 the heart cannot pull."""
 CLOSE_MM = (50.0, 30.0)
-"""The same of the second look; the last is also how far from the stack's centre that of a slice is
+"""The same of a close look; the last is also how far from the stack's centre that of a slice is
 looked for. An LV is up to about 45 mm in radius and tilts by 10 to 20 mm."""
 LEAN_MM2 = 1350.0
 """Weight of the stack's centre in that of a slice, in area of LV; a large LV has 3600. With 360,
@@ -57,7 +57,7 @@ class Ventricles(nn.Module):
 
 
 class Localiser(nn.Module):
-    """Probabilities of LV and RV, twice → where the heart lies."""
+    """Probabilities of LV and RV, coarsely and close by → where the heart lies."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()

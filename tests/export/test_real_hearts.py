@@ -71,7 +71,7 @@ def test_means_are_of_hearts_with_and_without_scar_apart() -> None:
     assert found["false_percent"] == found["false_percent_worst"] == 4.0
     assert found["turn_spread_percent"] == 1.0
     assert found["quarter_spread_percent"] == 0.5
-    assert found["angle_spread_percent"] == 2.0
+    assert found["angle_spread_percent"] == found["angle_spread_worst"] == 2.0
 
 
 def test_what_ecgs_change_is_told_by_their_kind() -> None:

@@ -69,4 +69,4 @@ def test_real_studies_at_any_angle(segmenter: Segmenter, shared_data: Path) -> N
         results = [segmenter.run(turned(stack, degrees)) for degrees in (0.0, 44.0, 90.0)]
         found.append(float(np.ptp([scar_percent(result) for result in results])))
     assert len(found) == 4
-    assert np.mean(found) < POINTS, found
+    assert max(found) < POINTS, found

@@ -205,6 +205,7 @@ def image_summary(rows: list[dict[str, Any]]) -> dict[str, float]:
         "turn_spread_percent": _mean(np.ptp(row["called_turned"]) for row in rows),
         "quarter_spread_percent": _mean(np.ptp(row["called_turned"][::2]) for row in rows),
         "angle_spread_percent": _mean(np.ptp(row["called_at_odd_angles"]) for row in rows),
+        "angle_spread_worst": max(float(np.ptp(row["called_at_odd_angles"])) for row in rows),
     }
 
 

@@ -16,6 +16,7 @@ IMAGE_COLUMNS = {
     "turn_spread_percent": ("range over 8 turns and flips", ".1f"),
     "quarter_spread_percent": ("range over 4 turns", ".1f"),
     "angle_spread_percent": ("range over odd angles", ".1f"),
+    "angle_spread_worst": ("in the worst", ".1f"),
 }  # fmt: skip
 
 

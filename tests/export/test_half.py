@@ -55,7 +55,7 @@ def test_image_convolutions_compute_in_fp16_and_nothing_else_does(half: onnx.Mod
     assert in_half <= {"Conv", "Relu", "MaxPool", "Resize", "Concat", "Cast"}
     convolutions = [n for n in half.graph.node if n.op_type in CONVOLUTIONS]
     wide = [n for n in convolutions if types[n.output[0]] == TensorProto.FLOAT16]
-    assert len(wide) == half_convolutions(half.graph) == 16
+    assert len(wide) == half_convolutions(half.graph) == 20
     square = [n.input[1] for n in convolutions if n not in wide and _kernel(half, n) == [3, 3]]
     assert {name.split(".")[0] for name in square} == {"localiser"}
 
@@ -94,7 +94,7 @@ def test_a_variant_names_the_file_it_stems_from(shipped: Path, tmp_path: Path) -
     variant = read_model_file(write_half_variant(shipped, tmp_path / "v.onnx"))
     assert variant.metadata.precision == "fp16"
     assert variant.metadata.fp32_graph_sha256 == read_model_file(shipped).graph_sha256
-    assert variant.metadata.half_convolutions == 16
+    assert variant.metadata.half_convolutions == 20
     assert variant.metadata.verification == {}
     assert variant.metadata.tau_days == read_model_file(shipped).metadata.tau_days
     with pytest.raises(ModelError, match="no image convolution in FP32"):

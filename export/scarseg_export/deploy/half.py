@@ -5,9 +5,7 @@ names them. Convolutions on images, and what merely passes their values on, take
 every edge between them and the rest carries a Cast. Left in FP32 by construction: inputs and
 outputs, normalisation and its statistics, every reduction, the logits themselves, TAFF with its
 exponential and its days, the ECG and what it may change. And the localiser, whose answer is a
-place: what it is off by moves the whole crop, and with it every border. Also the first block of
-the image's U-Net, which takes pixels of many levels, and what gives the scar's logit: with these in
-BF16 three voxels of a small scar differ, which is more than the gates allow.
+place: what it is off by moves the whole crop, and with it every border.
 
 Instance normalisation between two convolutions (nnU-Net has it after each) stays in FP32 too: its
 sums of squares leave the range of FP16. What follows it is in FP16 again.
@@ -32,7 +30,7 @@ PASSING = frozenset({"Relu", "LeakyRelu", "MaxPool", "Resize", "Concat"})
 NORMALISING = frozenset({"InstanceNormalization"})
 RESIDUAL = frozenset({"Add", "AveragePool"})
 """Passing too, but only what was normalised: sums of features, not of logits."""
-IN_FP32 = ("localiser.", "image.unet.down.0.", "image.scar.", "fusion.")
+IN_FP32 = ("localiser.", "fusion.")
 """Parts of the reference network that stay as they are, by the names of their weights."""
 
 HALF_MAX = float(np.finfo(np.float16).max)

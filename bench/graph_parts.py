@@ -33,8 +33,8 @@ from scarseg_runtime.providers.registry import Candidate, candidates
 
 FIRST = "pixel grid, coarse view, normalisation"
 STARTS = {
-    "localiser.far.unet.down.0.0.": "U-Net of the first look",
-    "localiser.close.unet.down.0.0.": "U-Net of the second look",
+    "localiser.far.unet.down.0.0.": "U-Net of the coarse look",
+    "localiser.close.unet.down.0.0.": "U-Net of the close looks",
     "image.unet.down.0.0.": "U-Net of the image",
     "image.scar.0.": "scar head",
     "ecg.lead.0.": "ECG encoder",

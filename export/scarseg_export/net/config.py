@@ -23,7 +23,7 @@ class NetworkConfig:
     fusion_width: int = 16
     image_ceiling: float = 2.0
     """Largest scar logit of the image alone, so that an ECG can take away what looks like scar."""
-    delta_max: float = 1.4
+    delta_max: float = 1.2
     """Largest change of the scar logit by the ECG."""
     agreement_gate: float = 1.0
     """Share of that which is withheld where ECG and image surely do not fit one patient."""

@@ -1,9 +1,8 @@
-"""Where the heart lies: LV centre of every slice, and the direction of the RV.
+"""Place of the heart: LV centre of every slice, and the direction of the RV.
 
-First a look at the whole field, coarsely: about where the stack's LV is and about how the heart lies.
-Then two close looks by one small network that sees the heart upright, with the RV on the left:
-whatever way a study lies, the last look sees almost the same picture, and finds almost the same
-place.
+First a coarse look at the whole field: about where the stack's LV is and how the heart lies. Then
+two close looks by one small network that sees the heart upright, with the RV on the left: whatever
+way a study lies, the last look sees almost the same picture, and finds almost the same place.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from scarseg_export.net.unet import UNet
 EVERY = 2
 """Of the slices, every second one is enough for the coarse look, which finds the stack."""
 FAR_MM = (80.0, 50.0, 30.0)
-"""SDs of the windows in which the coarse look refines the stack's LV centre: a false island far from
-the heart cannot pull."""
+"""SDs of the windows in which the coarse look refines the stack's LV centre: a false island far
+from the heart cannot pull."""
 CLOSE_MM = (50.0, 30.0)
 """The same of a close look; the last is also how far from the stack's centre that of a slice is
 looked for. An LV is up to about 45 mm in radius and tilts by 10 to 20 mm."""

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from scarseg_export.deploy.half import write_half_variant
 from scarseg_export.deploy.onnx_export import export_onnx
-from scarseg_export.tune.run import read_record, statements
+from scarseg_export.tune.run import read_record
+from scarseg_export.tune.statements import statements
 from scarseg_export.verify.parity import verify
 from scarseg_export.verify.table import table_lines
 from scarseg_runtime.errors import ModelError, OutputError, UsageError

@@ -22,6 +22,8 @@ from scarseg_runtime.taff import decide
 IMAGE, FUSED, UNTIMED, UNPLACED, ATLAS = (
     "image alone", "fused", "fused, without Δt", "fused, without atlas", "image + atlas, no ECG",
 )  # fmt: skip
+TRAINED_HERE = "fused, as trained here"
+"""Of a run's folds: whether or not held-out pairs were better with it, so that it is used."""
 EXPERT = "expert wall, "
 Predictor = Callable[[OwnPatient], Mapping[str, Prediction]]
 """Predictions by the name of their arm."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,18 @@ from scarseg_export.net.network import ScarNet, change_map
 from scarseg_export.net.seen import Seen
 from scarseg_export.net.time_weight import mix
 from scarseg_export.patients.load import OwnPatient
-from scarseg_export.score.arms import ATLAS, FUSED, IMAGE, UNPLACED, UNTIMED, Predictor
+from scarseg_export.score.arms import (
+    ATLAS,
+    FUSED,
+    IMAGE,
+    TRAINED_HERE,
+    UNPLACED,
+    UNTIMED,
+    Predictor,
+)
 from scarseg_export.score.case import Prediction
 from scarseg_export.train.checkpoint import Checkpoint, load_checkpoint
+from scarseg_export.tune.adopt import PARTS
 from scarseg_export.tune.folds import ALL
 from scarseg_export.tune.fusion_stage import nowhere
 from scarseg_export.tune.run import read_record, table_digest
@@ -30,8 +40,10 @@ class FoldModel:
 
     trained: Checkpoint
     unplaced: nn.Module
+    own: ScarNet
+    """With the fusion that was trained along with those heads, used or not."""
     heads: bool
-    """True where those heads were trained."""
+    """True where they were trained."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,13 +91,15 @@ def of_run(run: Path, patients: Sequence[OwnPatient], min_scar_ml: float) -> Fol
 
 def _load(folder: Path) -> FoldModel:
     trained = load_checkpoint(folder / "model.pt")
-    head = unplaced_head(trained.net)
+    head, own = unplaced_head(trained.net), copy.deepcopy(trained.net)
     try:
         known = torch.load(folder / "heads.pt", weights_only=True)
         head.load_state_dict(known["unplaced"])
+        for part in PARTS:
+            getattr(own, part).load_state_dict(known[part])
     except (OSError, KeyError, RuntimeError) as error:
         raise ModelError("a fold of the run is damaged", "Train it again") from error
-    return FoldModel(trained, head.eval(), bool(known["trained"]))
+    return FoldModel(trained, head.eval(), own, bool(known["trained"]))
 
 
 @torch.no_grad()
@@ -100,16 +114,18 @@ def _predictions(
     if not patient.ecg_valid or patient.beat_mv is None or patient.gap_days is None:
         maps |= dict.fromkeys((FUSED, UNTIMED), image)
         if model.heads:
+            maps[TRAINED_HERE] = image
             blind = unheard(torch.zeros(17))
             maps[ATLAS] = _head(net, ablations.atlas, seen, blind)
             maps[UNPLACED] = image
         return _on_grid(net, seen, maps, min_scar_ml)
     beat = torch.from_numpy(patient.beat_mv).float()
     gap, valid = torch.tensor([patient.gap_days]).float(), torch.ones(1)
-    fused = net.fuse(seen, beat, gap, valid)
-    belief = net.ecg(beat[None, net.lead_rows])[0][0]
-    maps[FUSED] = fused.scar
+    maps[FUSED] = net.fuse(seen, beat, gap, valid).scar
     if model.heads:
+        fused = model.own.fuse(seen, beat, gap, valid)
+        belief = net.ecg(beat[None, net.lead_rows])[0][0]
+        maps[TRAINED_HERE] = fused.scar
         maps[UNTIMED] = _head(net, ablations.untimed, seen, belief)
         maps[ATLAS] = _head(net, ablations.atlas, seen, unheard(belief))
         maps[UNPLACED] = _unplaced(model, seen, belief, fused.disagreement, fused.weight)

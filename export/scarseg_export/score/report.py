@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from scarseg_export.score import tables
-from scarseg_export.score.arms import ATLAS, FUSED, IMAGE, UNPLACED, UNTIMED
+from scarseg_export.score.arms import ATLAS, FUSED, IMAGE, TRAINED_HERE, UNPLACED, UNTIMED
 from scarseg_export.score.case import SCORES
 from scarseg_export.score.plots import plots
 from scarseg_export.score.score import RULES, Table, summarise
@@ -26,7 +26,8 @@ ASSETS = Path(__file__).with_name("assets")
 PAGE, CSV, JSON = "score.html", "score.csv", "score.json"
 PAPER = (
     ("Image alone (baseline)", IMAGE), ("Image + atlas, no ECG", ATLAS),
-    ("Fusion without atlas", UNPLACED), ("Fusion without Δt", UNTIMED), ("Fusion", FUSED),
+    ("Fusion without atlas", UNPLACED), ("Fusion without Δt", UNTIMED),
+    ("Fusion, as trained here", TRAINED_HERE), ("Fusion", FUSED),
 )  # fmt: skip
 
 
@@ -167,7 +168,8 @@ def _parts_legend(models: Sequence[str]) -> str:
     if any(UNPLACED in title for title in models):
         words += (
             "Fusion without atlas hears how much the ECG believes in scar, but not where. Image + "
-            "atlas hears no ECG. In the folds each of these is a head trained for it. "
+            "atlas hears no ECG. In the folds each of these is a head trained for it. They compare "
+            "with fusion as trained here, which is used only where held-out pairs gain by it. "
         )
     return f"<p>{words}Patients without an ECG of known age count with the image's answer.</p>"
 

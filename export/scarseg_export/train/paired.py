@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from scarseg_export.net.network import ScarNet, wall_of
 from scarseg_export.net.sampling import view
+from scarseg_export.net.seen import Seen
 from scarseg_export.train.buffers import (
     FUSION,
     SEMI_REAL,
@@ -165,18 +166,24 @@ def passed(
         beats: [2, 12, 512] own and stale.
         known: [S, H, W] 1 where somebody has said whether there is scar; everywhere by default.
     """
-    seen = net.see(*image)
-    config, place = net.config, seen.place
+    return flattened(net, net.see(*image), is_scar, beats, share, known)
 
-    def crop(values: Tensor) -> Tensor:
-        size, spacing_mm = config.crop_size, config.crop_spacing_mm
-        return view(values, seen.grid.half_mm, place.centres_mm, size, spacing_mm, place.turn) > 0.5
 
-    truth = crop(is_scar)
+@torch.no_grad()
+def flattened(
+    net: ScarNet,
+    seen: Seen,
+    is_scar: Tensor,
+    beats: Tensor,
+    share: float = PIXEL_SHARE,
+    known: Tensor | None = None,
+) -> Patient:
+    """The same of a patient whose image ``net`` has seen already."""
+    truth = cropped(net, seen, is_scar)
     wall = wall_of(seen.anatomy).view_as(truth)
     kept = wall & (torch.rand(wall.shape) < share)
     if known is not None:
-        kept &= crop(known)
+        kept &= cropped(net, seen, known)
     heard = [net.ecg(distort(beats)) for _ in range(VARIANTS)]
     return Patient(
         seen.features.permute(0, 2, 3, 1)[kept],
@@ -189,3 +196,10 @@ def passed(
         torch.stack([belief for belief, _ in heard], 1),
         torch.stack([size for _, size in heard], 1),
     )
+
+
+def cropped(net: ScarNet, seen: Seen, values: Tensor) -> Tensor:
+    """[S, h, w] where maps [S, H, W] of 0 and 1 are 1, on the crops that the network saw."""
+    size, spacing_mm = net.config.crop_size, net.config.crop_spacing_mm
+    place = seen.place
+    return view(values, seen.grid.half_mm, place.centres_mm, size, spacing_mm, place.turn) > 0.5

@@ -8,7 +8,6 @@ that did not see it. Where those are too few, from simulated patients that no st
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,16 +17,13 @@ import numpy as np
 import torch
 
 from scarseg_export.net.network import ScarNet
-from scarseg_export.patients.load import OwnPatient
 from scarseg_export.train.buffers import VALIDATION
 from scarseg_export.train.fusion import FALSE_FLAGS, disagreement_of, ecg_of
 from scarseg_export.train.paired import OWN, VARIANTS, Patient, load_patients
-from scarseg_export.tune.pairs import pass_pairs
 from scarseg_export.tune.settings import TuneSettings
 
 FEWEST = math.ceil(1.0 / FALSE_FLAGS) - 1
 """Held-out pairs below which not even the highest of them bounds the false flags."""
-RECORD = "held-out.json"
 Scores = list[list[float]]
 
 
@@ -55,27 +51,6 @@ def pair_scores(net: ScarNet, patients: Iterable[Patient]) -> Scores:
          for variant in range(VARIANTS)]
         for patient in patients
     ]  # fmt: skip
-
-
-def own_scores(net: ScarNet, patients: Sequence[OwnPatient], seed: int) -> Scores:
-    """The same of those of one's own patients whose ECG can be used."""
-    return pair_scores(net, [pair.patient for pair in pass_pairs(net, patients, seed)])
-
-
-def keep_scores(folder: Path, scores: Scores) -> None:
-    """Leave what a fold says of its tested part to the run on everybody."""
-    (folder / RECORD).write_text(json.dumps(scores), encoding="utf-8")
-
-
-def kept_scores(folders: Iterable[Path]) -> Scores:
-    """Those of all folds that left some."""
-    found: Scores = []
-    for folder in folders:
-        try:
-            found += json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        except FileNotFoundError:  # of a run begun before folds left them
-            continue
-    return found
 
 
 def flag_threshold(

@@ -76,7 +76,7 @@ def tune_fusion(
         why = (
             f"{len(pairs)} pairs, {ill} with scar; {FEWEST_FUSION}, and {EACH} of each, are needed"
         )
-        said["fusion"] = said["agreement"] = {"trained": False, "why": why}
+        said |= {stage: {"trained": False, "why": why} for stage in ("fusion", "agreement")}
         return said
     simulated = _simulated(net, settings, folder, twin) if settings.twin_share or scratch else []
     own = pairs if enough else []

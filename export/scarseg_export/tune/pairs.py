@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from scarseg_export.net.network import ScarNet
 from scarseg_export.patients.load import OwnPatient
@@ -42,6 +43,14 @@ def _pair(net: ScarNet, patient: OwnPatient, seed: int) -> OwnPair:
     assert patient.beat_mv is not None
     assert patient.gap_days is not None
     beat = torch.from_numpy(np.asarray(patient.beat_mv, np.float32))
+    image, is_scar, known = tensors_of(patient)
+    seen = passed(net, image, is_scar, torch.stack([beat, beat]), known=known)
+    return OwnPair(seen, float(patient.gap_days), patient.has_scar, patient.weight)
+
+
+def tensors_of(patient: OwnPatient) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor, Tensor]:
+    """Pixels, spacing and levels as the network wants them; where scar was drawn, and where anybody
+    said whether there is some [S, H, W]."""
     image = (
         torch.from_numpy(patient.pixels.astype(np.float32)),
         torch.tensor(patient.spacing_mm, dtype=torch.float32),
@@ -49,5 +58,4 @@ def _pair(net: ScarNet, patient: OwnPatient, seed: int) -> OwnPair:
     )
     is_scar = torch.from_numpy((patient.labels == Label.SCAR).astype(np.float32))
     known = torch.from_numpy((patient.labels != UNLABELLED_PIXEL).astype(np.float32))
-    seen = passed(net, image, is_scar, torch.stack([beat, beat]), known=known)
-    return OwnPair(seen, float(patient.gap_days), patient.has_scar, patient.weight)
+    return image, is_scar, known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,21 +19,17 @@ from scarseg_export.patients.classes import Classes
 from scarseg_export.patients.load import OwnPatient
 from scarseg_export.patients.open import open_table
 from scarseg_export.patients.reader import patient_reader
-from scarseg_export.train.checkpoint import save_checkpoint
 from scarseg_export.train.device import training_device
 from scarseg_export.train.ecg import train_ecg
 from scarseg_export.train.fusion import Ablations
 from scarseg_export.train.localiser import train_localiser
 from scarseg_export.tune.cache import read_patients
-from scarseg_export.tune.flag import flag_threshold, keep_scores, kept_scores, own_scores
-from scarseg_export.tune.folds import ALL, Fold, folds_of
-from scarseg_export.tune.fusion_stage import tune_fusion
-from scarseg_export.tune.image_stage import Parts, tune_image
+from scarseg_export.tune.folds import Fold, folds_of
+from scarseg_export.tune.one_fold import Training, train_fold, write_json
 from scarseg_export.tune.settings import TuneSettings
 from scarseg_export.tune.stacks import found_centres, heart_centres
-from scarseg_export.tune.start import Start, checkpoint_of, start_from, unplaced_head
+from scarseg_export.tune.start import Start, start_from
 from scarseg_runtime.errors import UsageError
-from scarseg_runtime.version import __version__
 
 RECORD = "run.json"
 SCRATCH = "the twin and own patients, from nothing"
@@ -72,122 +68,13 @@ def tune(
     _claim(run, record)
     if begun is None:
         begun = _from_nothing(run, settings, where)
-    _write(run / "localiser.json", _localiser_says(begun.net, patients))
+    write_json(run / "localiser.json", _localiser_says(begun.net, patients))
+    by_row = {patient.row: patient for patient in patients}
+    training = Training(run, by_row, settings, begun, start is None, where, record)
     for number, fold in enumerate(folds, start=1):
         tqdm.write(f"fold {fold.name} ({number} of {len(folds)}): {len(fold.train)} patients")
-        _fold(run, fold, patients, settings, begun, where, record, scratch=start is None)
+        train_fold(training, fold)
     return run / "model.pt"
-
-
-def _fold(
-    run: Path,
-    fold: Fold,
-    patients: Sequence[OwnPatient],
-    settings: TuneSettings,
-    begun: Start,
-    device: torch.device,
-    record: dict[str, Any],
-    *,
-    scratch: bool,
-) -> None:
-    folder = run if fold.name == ALL else run / f"fold{fold.name}"
-    target = folder / "model.pt"
-    if target.exists():
-        return
-    work = run / "work" / fold.name
-    by_row = {patient.row: patient for patient in patients}
-    parts = Parts(*([by_row[row] for row in part] for part in (fold.train, fold.validation)))
-    own = begun.fresh()
-    net, unplaced = own.net, unplaced_head(own.net)
-    said: dict[str, Any] = {
-        "image": tune_image(
-            net, parts, settings, work, run / "twin" / "image", device, scratch=scratch,
-            name=f"image, fold {fold.name}",
-        )
-    }  # fmt: skip
-    said |= tune_fusion(
-        net, own.ablations, unplaced, parts.train, settings, work / "fusion",
-        run / "twin" / "pairs", scratch=scratch,
-    )  # fmt: skip
-    said["flag"] = _flag(run, fold, by_row, net, said, settings, work)
-    found = said["flag"]["threshold"]
-    threshold = own.threshold if found is None else float(found)
-    recipe = {"cine_share": 0.0, **own.recipe, "own": record["settings"]}
-    checkpoint = replace(checkpoint_of(own, threshold, recipe), facts=_facts(record, fold, said))
-    folder.mkdir(parents=True, exist_ok=True)
-    heads = {"trained": said["fusion"]["trained"], "unplaced": unplaced.state_dict()}
-    torch.save(heads, folder / "heads.pt")
-    _write(folder / "stages.json", said)
-    if fold.name != ALL:
-        tested = [by_row[row] for row in fold.test]
-        keep_scores(folder, own_scores(net, tested, settings.seed))
-    save_checkpoint(target, checkpoint)
-    for line in statements(said):
-        tqdm.write(f"fold {fold.name}: {line}")
-
-
-def _flag(
-    run: Path,
-    fold: Fold,
-    by_row: Mapping[int, OwnPatient],
-    net: ScarNet,
-    said: dict[str, Any],
-    settings: TuneSettings,
-    work: Path,
-) -> dict[str, Any]:
-    """Statement on the threshold of the disagreement flag. What it compares moves with the image
-    and with the agreement; where neither was trained it stays as it came."""
-    if not (said["image"]["trained"] or said["agreement"]["trained"]):
-        return {"threshold": None, "set_on": "nothing", "pairs": 0, "why": "nothing was trained"}
-    folds = sorted(run.glob("fold*")) if fold.name == ALL else []
-    validation = [by_row[row] for row in fold.validation]
-    held_out = kept_scores(folds) or own_scores(net, validation, settings.seed)
-    # Models of folds only score; simulated patients are worth their time for what is deployed.
-    simulate = fold.name == ALL and settings.twin_share > 0
-    twin = run / "twin" / "held-out" if simulate else None
-    return flag_threshold(net, held_out, settings, work / "held-out", twin)
-
-
-def statements(said: dict[str, Any]) -> list[str]:
-    """Sentences on what was trained and what kept its weights."""
-    lines = []
-    for stage in ("image", "fusion", "agreement"):
-        found = said[stage]
-        what = "trained" if found["trained"] else f"kept as it was ({found['why']})"
-        lines.append(f"{stage}: {what}")
-    tau = said["tau"]
-    if tau["adopted"]:
-        low, high = tau["low_days"], tau["high_days"]
-        lines.append(f"τ: {tau['tau_days']:.0f} days ({low:.0f} to {high:.0f}) from the pairs")
-    else:
-        how = "learned from the twin" if tau.get("from_twin") else "kept"
-        lines.append(f"τ: {tau['used_days']:.0f} days, {how} ({tau['why']})")
-    flag = said.get("flag")  # runs of earlier releases have none
-    if flag is not None and flag["threshold"] is None:
-        lines.append(f"disagreement flag: threshold kept ({flag['why']})")
-    elif flag is not None:
-        lines.append(
-            f"disagreement flag: above {flag['threshold']:.2f}, from {flag['pairs']} "
-            f"{flag['set_on']}"
-        )
-    return lines
-
-
-def _facts(record: dict[str, Any], fold: Fold, said: dict[str, Any]) -> dict[str, Any]:
-    """Statements of a model file made of this: the table's own words, and counts."""
-    words = record["data"] or "labelled patients of whom their table says nothing"
-    count = len(fold.train) + len(fold.validation)
-    begun = record["start"]
-    trained = begun.get("training_data")
-    how = f"Fine-tuned from {begun['name']}, trained on: {trained}" if trained else (
-        "From nothing, together with the digital twin."
-    )  # fmt: skip
-    return {
-        "name": "scarseg-own",
-        "version": f"{__version__}+{record['digest'][:8]}",
-        "training_data": f"{count} patients: {words.rstrip('.')}. {how}",
-        "licence": record["licence"] or "not stated",
-    }
 
 
 def table_digest(patients: Sequence[OwnPatient]) -> str:
@@ -232,7 +119,7 @@ def _claim(run: Path, record: dict[str, Any]) -> None:
         what = word[changed[0]] if changed else "description of its patients"
         raise UsageError(f"the run folder belongs to another {what}", "Train into a new folder")
     run.mkdir(parents=True, exist_ok=True)
-    _write(run / RECORD, record)
+    write_json(run / RECORD, record)
 
 
 def read_record(run: Path) -> dict[str, Any] | None:
@@ -241,13 +128,6 @@ def read_record(run: Path) -> dict[str, Any] | None:
         return dict(json.loads((run / RECORD).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
-
-
-def _write(path: Path, content: Any) -> None:
-    partial = path.with_suffix(".partial")
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def _from_nothing(run: Path, settings: TuneSettings, device: torch.device) -> Start:

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from scarseg_export.train.fusion import FALSE_FLAGS
-from scarseg_export.tune import flag, run
-from scarseg_export.tune.flag import FEWEST, flag_threshold, keep_scores, kept_scores, threshold_of
-from scarseg_export.tune.folds import ALL, Fold
+from scarseg_export.tune import flag
+from scarseg_export.tune.flag import FEWEST, flag_threshold, threshold_of
 from scarseg_export.tune.settings import TuneSettings
 
 
@@ -37,38 +36,6 @@ def test_no_more_new_pairs_are_flagged_than_promised(pairs: int) -> None:
 
 def test_so_few_pairs_that_their_highest_promises_nothing() -> None:
     assert threshold_of(draw(np.random.default_rng(0), FEWEST - 1)) is None
-
-
-def test_folds_leave_their_tested_pairs_to_the_run_on_everybody(tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in ("fold0", "fold1", "fold2")]
-    for number, folder in enumerate(folders[:2]):
-        folder.mkdir()
-        keep_scores(folder, [[0.1 * number] * 4] * 3)
-    assert kept_scores(folders) == [[0.0] * 4] * 3 + [[0.1] * 4] * 3
-
-
-@pytest.mark.parametrize("name", [ALL, "0"])
-def test_no_pair_that_was_trained_on_sets_the_threshold(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A fold asks its validation part, the run on everybody what the folds have left."""
-    asked: list[list[str]] = []
-
-    def scores(net: object, patients: list[str], seed: int) -> list[list[float]]:
-        asked.append(patients)
-        return [[0.5]] * 30
-
-    monkeypatch.setattr(run, "own_scores", scores)
-    (tmp_path / "fold0").mkdir()
-    keep_scores(tmp_path / "fold0", [[0.25]] * 30)
-    said = run._flag(
-        tmp_path, Fold(name, (1, 2), (3,), (4,)), {1: "a", 2: "b", 3: "c", 4: "d"},
-        SimpleNamespace(), {"image": {"trained": True}, "agreement": {"trained": False}},
-        TuneSettings(), tmp_path / "work",
-    )  # type: ignore[arg-type]  # fmt: skip
-    assert said["threshold"] == (0.25 if name == ALL else 0.5)
-    assert asked == ([] if name == ALL else [["c"]])
-    assert (said["set_on"], said["pairs"]) == ("held-out pairs", 30)
 
 
 def test_simulated_patients_who_are_never_trained_on_help_out(

@@ -1,0 +1,130 @@
+"""What of a training is kept, and where scar begins: decided by hearts that were held out.
+
+image     the trained network is kept where scar and wall Dice together are better than before
+shift     of the scar logit: with it as much scar is called in hearts with scar as was drawn
+fusion    of the ways to fuse the best pooled Dice counts; a draw leaves it as it came
+
+Pooled Dice is that of all hearts' pixels together: scar called in a heart that has none counts
+against it, which the mean over hearts with scar would not see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from scarseg_export.net.network import ScarNet
+from scarseg_export.tune.held_out import (
+    IMAGE,
+    SHIFTS,
+    TRAINED,
+    ImageEvidence,
+    PairEvidence,
+)
+
+FEWEST = 4
+"""Held-out hearts with scar below which nothing is decided by them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageChoice:
+    """Decision on the image network."""
+
+    adopted: bool
+    """The trained one is better."""
+    shift: float
+    """To be added to its scar logit."""
+    said: dict[str, Any]
+
+
+def choose_image(hearts: Sequence[ImageEvidence]) -> ImageChoice:
+    """Where scar begins, and whether the trained network is better with that than what came."""
+    ill = [heart for heart in hearts if heart.scar > 0]
+    if len(ill) < FEWEST:
+        why = f"{len(ill)} held-out hearts with scar; {FEWEST} are needed"
+        return ImageChoice(True, 0.0, {"scar_shift": 0.0, "why_no_shift": why})
+    called, wall = np.array([heart.called for heart in ill]), [heart.wall for heart in ill]
+    excess = (called - np.array([[heart.scar] for heart in ill])) / np.maximum(wall, 1.0)[:, None]
+    at = int(np.abs(excess.mean(0)).argmin())
+    after = float(np.mean([dice_of(h.hit[at], h.called[at], h.scar) for h in ill]))
+    said: dict[str, Any] = {
+        "hearts": len(hearts), "with_scar": len(ill), "scar_shift": float(SHIFTS[at]),
+        "scar_dice": after, "wall_dice": _mean([heart.wall_dice for heart in hearts]),
+    }  # fmt: skip
+    old = [heart.before for heart in hearts]
+    if None in old:
+        return ImageChoice(True, float(SHIFTS[at]), said)
+    before = [h.before for h in ill if h.before is not None]
+    scar = [dice_of(b[0], b[1], h.scar) for b, h in zip(before, ill, strict=True)]
+    said |= {
+        "scar_dice_before": float(np.mean(scar)),
+        "wall_dice_before": _mean([one[2] for one in old if one is not None]),
+    }
+    gain = after - said["scar_dice_before"]
+    if said["wall_dice"] is not None:
+        gain += said["wall_dice"] - said["wall_dice_before"]
+    return ImageChoice(gain > 0, float(SHIFTS[at]) if gain > 0 else 0.0, said)
+
+
+def dice_of(hit: float, called: float, scar: float) -> float:
+    """Dice of pixel counts; 1 where there is nothing and nothing is called."""
+    return 2.0 * hit / (called + scar) if called + scar else 1.0
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def choose_fusion(pairs: Sequence[PairEvidence], ways: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Name of the way to fuse, and the statement on it.
+
+    Args:
+        ways: that there are, besides the image alone; the first is what came.
+    """
+    ill = sum(pair.scar > 0 for pair in pairs)
+    if ill < FEWEST:
+        why = f"{ill} held-out pairs with scar; {FEWEST} are needed to compare"
+        return ways[0], {"used": ways[0], "why_used": why}
+    known = [way for way in (*ways, IMAGE) if all(way in pair.hit for pair in pairs)]
+    scar = sum(pair.scar for pair in pairs)
+    pooled = {
+        way: dice_of(sum(p.hit[way] for p in pairs), sum(p.called[way] for p in pairs), scar)
+        for way in known
+    }
+    best = max(known, key=pooled.__getitem__)  # of equals the first
+    return best, {
+        "used": best, "pairs_compared": len(pairs), "pairs_with_scar": ill, "pooled_dice": pooled,
+    }  # fmt: skip
+
+
+PARTS = ("fusion", "agreement", "taff")
+"""Of a network, that make a way to fuse."""
+
+
+def take(net: ScarNet, way: str, came: ScarNet | None) -> None:
+    """Give ``net``, which holds the trained way to fuse, the one that was chosen.
+
+    Args:
+        came: holds what came; None where that was untrained.
+    """
+    if way != TRAINED and came is not None:
+        for part in PARTS:
+            getattr(net, part).load_state_dict(getattr(came, part).state_dict())
+    if way == IMAGE:
+        with torch.no_grad():
+            # tanh(0) moves no logit: the answer is that of the image, whatever the ECG says.
+            net.fusion.out.weight.zero_()
+            net.fusion.out.bias.zero_()
+
+
+@torch.no_grad()
+def shift_scar(net: ScarNet, shift: float) -> None:
+    """Move the point from which on the image network calls scar, in place."""
+    bias = net.image.scar_head.bias
+    assert bias is not None
+    bias += shift

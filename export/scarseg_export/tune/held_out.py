@@ -1,0 +1,183 @@
+"""Hearts that a network was not trained on, as it sees them, and what they say of its parts.
+
+Of a fold these are its validation part. For the run on everybody they are the tested parts of the
+folds, each seen by the fold that did not train on it; the folds leave what they say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scarseg_export.evaluation.metrics import dice
+from scarseg_export.net.fusion import moved
+from scarseg_export.net.network import ScarNet, wall_of
+from scarseg_export.net.time_weight import mix
+from scarseg_export.patients.load import OwnPatient, wall_of_truth
+from scarseg_export.train.fusion import change_of, disagreement_of, ecg_of
+from scarseg_export.train.paired import OWN, VARIANTS, Patient, cropped, flattened
+from scarseg_export.tune.pairs import tensors_of, usable_pairs
+from scarseg_runtime.contract import BEAT_SAMPLES, LEADS
+
+SHIFTS = np.linspace(-1.0, 1.0, 41)
+"""Of the scar logit, that are compared."""
+RECORD = "held-out.json"
+IMAGE, SHIPPED, TRAINED = "image alone", "as it came", "trained"
+"""Ways to fuse, that are compared."""
+
+
+@dataclass(frozen=True)
+class Heart:
+    """A held-out patient as a network sees him."""
+
+    patient: Patient
+    """With every pixel of the wall that was found."""
+    gap_days: float | None
+    """None where no ECG may be used."""
+    wall_dice: float | None
+    """None where nobody drew the wall."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageEvidence:
+    """Answer of the image network on one heart, in pixels of its crops."""
+
+    scar: float
+    """Drawn."""
+    hit: list[float]
+    """Found, of what was drawn, with each of ``SHIFTS``; ``called`` likewise, right or wrong."""
+    called: list[float]
+    wall: float
+    """Found, scar or not."""
+    wall_dice: float | None
+    before: tuple[float, float, float | None] | None
+    """``hit``, ``called`` and ``wall_dice`` of the network that was begun with; None where it was
+    an untrained one."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairEvidence:
+    """Answers of the ways to fuse on one pair, means over distorted copies of its ECG."""
+
+    scar: float
+    hit: dict[str, float]
+    called: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """All that held-out hearts say."""
+
+    image: list[ImageEvidence]
+    pairs: list[PairEvidence]
+    disagreement: list[list[float]]
+    """Of each pair, once a distorted copy of its ECG."""
+
+
+@torch.no_grad()
+def look(net: ScarNet, patients: Iterable[OwnPatient], seed: int) -> list[Heart]:
+    """Those of the patients in whom somebody looked for scar."""
+    return [_look(net, patient, seed) for patient in patients if patient.scar]
+
+
+def _look(net: ScarNet, patient: OwnPatient, seed: int) -> Heart:
+    torch.manual_seed(seed * 100_003 + patient.row)
+    image, is_scar, known = tensors_of(patient)
+    seen = net.see(*image)
+    heard = bool(usable_pairs([patient]))
+    beat = np.zeros((len(LEADS), BEAT_SAMPLES)) if not heard else np.asarray(patient.beat_mv)
+    beats = torch.from_numpy(beat.astype(np.float32)).expand(2, -1, -1)
+    flat = flattened(net, seen, is_scar, beats, 1.0, known)
+    overlap = None
+    if patient.anatomy:
+        drawn = torch.from_numpy(wall_of_truth(patient.labels).astype(np.float32))
+        told = cropped(net, seen, known)
+        found = wall_of(seen.anatomy).view_as(told) & told
+        overlap = dice(found.numpy(), (cropped(net, seen, drawn) & told).numpy())
+    return Heart(flat, patient.gap_days if heard else None, overlap)
+
+
+def image_evidence(hearts: Sequence[Heart], before: Sequence[Heart] | None) -> list[ImageEvidence]:
+    """Count what the image alone calls.
+
+    Args:
+        before: the same hearts as seen by the network that was begun with.
+    """
+    found = []
+    for number, heart in enumerate(hearts):
+        hit, called = _counts(heart.patient, SHIFTS)
+        old = None
+        if before is not None:
+            was = before[number]
+            old_hit, old_called = _counts(was.patient, np.zeros(1))
+            old = float(old_hit[0]), float(old_called[0]), was.wall_dice
+        found.append(ImageEvidence(
+            _drawn(heart.patient), hit.tolist(), called.tolist(), float(len(heart.patient.scar)),
+            heart.wall_dice, old,
+        ))  # fmt: skip
+    return found
+
+
+def _drawn(patient: Patient) -> float:
+    return float(patient.is_scar.sum()) + patient.missed
+
+
+def _counts(patient: Patient, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels found and called with each shift of the logit."""
+    called = patient.scar.numpy()[None] > -shifts[:, None]
+    return (called & (patient.is_scar.numpy() > 0)).sum(1), called.sum(1)
+
+
+@torch.no_grad()
+def pair_evidence(hearts: Iterable[Heart], ways: Mapping[str, ScarNet]) -> list[PairEvidence]:
+    """Count what image and ECG together call, of hearts with an ECG.
+
+    Args:
+        ways: networks that fuse in different ways and share the image network that saw the hearts.
+    """
+    found = []
+    for heart in with_ecg(hearts):
+        alone = _counts(heart.patient, np.zeros(1))
+        hit, called = {IMAGE: float(alone[0][0])}, {IMAGE: float(alone[1][0])}
+        for name, net in ways.items():
+            copies = np.array([_fused(net, heart, variant) for variant in range(VARIANTS)])
+            hit[name], called[name] = copies.mean(0).tolist()
+        found.append(PairEvidence(_drawn(heart.patient), hit, called))
+    return found
+
+
+def with_ecg(hearts: Iterable[Heart]) -> list[Heart]:
+    """Those whose ECG may be used."""
+    return [heart for heart in hearts if heart.gap_days is not None]
+
+
+def _fused(net: ScarNet, heart: Heart, variant: int) -> tuple[float, float]:
+    """Pixels found and called with a copy of the ECG."""
+    patient, ecg = heart.patient, ecg_of(heart.patient, OWN, variant)
+    image = net.ceiling(patient.scar)
+    odd = torch.sigmoid(disagreement_of(net, patient, ecg))
+    fused = moved(image, change_of(net.fusion, patient, ecg.belief), odd, net.config.agreement_gate)
+    weight = net.taff(torch.tensor([heart.gap_days], dtype=torch.float32), torch.ones(1))
+    called = mix(weight, torch.sigmoid(fused), torch.sigmoid(image)) > 0.5
+    return float((called & (patient.is_scar > 0)).sum()), float(called.sum())
+
+
+def keep(folder: Path, held_out: HeldOut) -> None:
+    """Leave what a fold's tested part says to the run on everybody."""
+    (folder / RECORD).write_text(json.dumps(asdict(held_out)), encoding="utf-8")
+
+
+def kept(folders: Iterable[Path]) -> HeldOut:
+    """What all folds left."""
+    found = HeldOut([], [], [])
+    for folder in folders:
+        said = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        found.image.extend(ImageEvidence(**one) for one in said["image"])
+        found.pairs.extend(PairEvidence(**one) for one in said["pairs"])
+        found.disagreement.extend(said["disagreement"])
+    return found

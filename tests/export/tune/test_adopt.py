@@ -1,0 +1,260 @@
+"""What of a training is kept, by hearts that were held out of it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scarseg_export.net.network import ScarNet
+from scarseg_export.patients.load import OwnPatient
+from scarseg_export.train.checkpoint import load_checkpoint
+from scarseg_export.train.fusion import Ablations
+from scarseg_export.tune import adopt, one_fold
+from scarseg_export.tune.adopt import choose_fusion, choose_image, shift_scar, take
+from scarseg_export.tune.folds import ALL, Fold
+from scarseg_export.tune.held_out import (
+    IMAGE,
+    SHIFTS,
+    SHIPPED,
+    TRAINED,
+    HeldOut,
+    ImageEvidence,
+    PairEvidence,
+    image_evidence,
+    keep,
+    kept,
+    look,
+    pair_evidence,
+)
+from scarseg_export.tune.one_fold import Training, train_fold
+from scarseg_export.tune.settings import TuneSettings
+from scarseg_export.tune.start import Start
+from scarseg_export.tune.statements import statements
+
+ZERO = int(np.abs(SHIFTS).argmin())
+
+
+def image_of(scar: float, *, factor: float = 1.0, before: float = 0.5) -> ImageEvidence:
+    """A heart of which ``factor`` × the scar is called without a shift, all of it right as long as
+    there is scar; ``before`` is the Dice that there was."""
+    called = scar * factor * (1.0 + SHIFTS)
+    hit = np.minimum(called, scar)
+    old = before * scar, scar, 0.8
+    return ImageEvidence(scar, hit.tolist(), called.tolist(), 1000.0, 0.8, old)
+
+
+def pair_of(scar: float, **hit: float) -> PairEvidence:
+    """A pair in which each way calls as much as was drawn, or 10 pixels."""
+    by_name = {name.replace("_", " "): value for name, value in hit.items()}
+    return PairEvidence(scar, by_name, dict.fromkeys(by_name, scar or 10.0))
+
+
+def test_as_much_scar_is_called_as_was_drawn() -> None:
+    choice = choose_image([image_of(100.0, factor=0.8)] * 5)
+    assert choice.adopted
+    assert choice.shift == pytest.approx(0.25)
+    assert choice.said["scar_dice"] == pytest.approx(1.0)
+    assert choice.said["scar_dice_before"] == pytest.approx(0.5)
+    assert choose_image([image_of(100.0, factor=2.0)] * 5).shift == pytest.approx(-0.5)
+
+
+def test_hearts_without_scar_do_not_move_the_threshold() -> None:
+    healthy = ImageEvidence(0.0, [0.0] * 41, [50.0] * 41, 1000.0, 0.8, (0.0, 0.0, 0.8))
+    hearts = [image_of(100.0, factor=0.8)] * 5
+    assert choose_image([*hearts, *[healthy] * 9]).shift == choose_image(hearts).shift
+
+
+def test_an_image_network_that_is_no_better_is_not_used() -> None:
+    choice = choose_image([image_of(100.0, before=1.0)] * 5)
+    assert not choice.adopted
+    assert choice.shift == 0.0
+
+
+def test_few_hearts_decide_nothing() -> None:
+    few = choose_image([image_of(100.0, factor=0.5)] * (adopt.FEWEST - 1))
+    assert few.adopted
+    assert few.shift == 0.0
+    assert "needed" in few.said["why_no_shift"]
+    pairs = [pair_of(100.0, as_it_came=10, trained=90, image_alone=90)] * (adopt.FEWEST - 1)
+    way, said = choose_fusion([*pairs, pair_of(0.0, as_it_came=0, trained=0)], [SHIPPED, TRAINED])
+    assert way == SHIPPED
+    assert "needed" in said["why_used"]
+
+
+@pytest.mark.parametrize(
+    ("hits", "way"),
+    [
+        ((50, 60, 40), TRAINED), ((50, 49, 40), SHIPPED), ((50, 50, 50), SHIPPED),
+        ((50, 55, 60), IMAGE),
+    ],
+)  # fmt: skip
+def test_the_way_to_fuse_that_holds_on_held_out_pairs(hits: tuple[int, ...], way: str) -> None:
+    came, trained, alone = hits
+    pairs = [pair_of(100.0, as_it_came=came, trained=trained, image_alone=alone)] * 5
+    assert choose_fusion(pairs, [SHIPPED, TRAINED])[0] == way
+    only = [pair_of(100.0, as_it_came=came, image_alone=alone)] * 5
+    assert choose_fusion([*pairs, *only], [SHIPPED, TRAINED])[0] == (IMAGE if way == IMAGE else
+                                                                     SHIPPED)  # fmt: skip
+
+
+def test_scar_called_in_a_healthy_heart_counts_against_a_way() -> None:
+    pairs = [pair_of(100.0, as_it_came=50, image_alone=50)] * 5
+    false = PairEvidence(0.0, {SHIPPED: 0.0, IMAGE: 0.0}, {SHIPPED: 0.0, IMAGE: 200.0})
+    assert choose_fusion([*pairs, false], [SHIPPED])[0] == SHIPPED
+    silent = PairEvidence(0.0, {SHIPPED: 0.0, IMAGE: 0.0}, {SHIPPED: 200.0, IMAGE: 0.0})
+    assert choose_fusion([*pairs, silent], [SHIPPED])[0] == IMAGE
+
+
+def test_hearts_are_counted_as_the_network_calls_them(
+    net: ScarNet, hearts: list[OwnPatient]
+) -> None:
+    seen = look(net, hearts, 1)
+    assert [heart.gap_days for heart in seen] == [10.0, 20.0, 30.0, 40.0, None]
+    shift_scar(net, 2.9)  # where an untrained network says yes here and no there
+    (first, *others) = image_evidence(look(net, hearts, 1), seen)
+    at = int(np.abs(SHIFTS - 0.05).argmin())
+    shift_scar(net, 0.05)
+    again = image_evidence(look(net, hearts, 1), None)[0]
+    assert (first.hit[at], first.called[at]) == (again.hit[ZERO], again.called[ZERO])
+    assert 0 < first.called[ZERO] < first.called[at] < first.wall
+    assert first.scar > 0 == others[0].scar
+    assert first.before is not None
+    assert again.before is None
+
+
+def test_image_alone_is_the_answer_of_the_image_whatever_the_ecg(
+    net: ScarNet, hearts: list[OwnPatient]
+) -> None:
+    shift_scar(net, 2.95)
+    came, seen = copy.deepcopy(net), look(net, hearts, 1)
+    with torch.no_grad():
+        net.fusion.out.bias.fill_(9.0)
+        net.taff.log_tau.fill_(9.0)
+    pairs = pair_evidence(seen, {SHIPPED: came, TRAINED: net})
+    assert len(pairs) == 4
+    assert any(pair.called[TRAINED] != pair.called[IMAGE] for pair in pairs)
+    for way in (SHIPPED, IMAGE):
+        taken = copy.deepcopy(net)
+        take(taken, way, came)
+        assert taken.taff.tau_days == came.taff.tau_days
+        after = [pair.called["x"] for pair in pair_evidence(seen, {"x": taken})]
+        assert after == [pair.called[way] for pair in pairs]
+
+
+@pytest.fixture
+def training(
+    net: ScarNet, hearts: list[OwnPatient], settings: TuneSettings, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Training:  # fmt: skip
+    """A run whose stages do something at once, and whose decisions need a single heart."""
+
+    def image(net: ScarNet, *_: object, **__: object) -> dict[str, object]:
+        shift_scar(net, 3.0)
+        return {"trained": True}
+
+    def fusion(net: ScarNet, *_: object, **__: object) -> dict[str, object]:
+        with torch.no_grad():
+            net.fusion.out.bias.fill_(-9.0)
+        return {
+            "fusion": {"trained": True}, "agreement": {"trained": False, "why": "few pairs"},
+            "tau": {"adopted": False, "why": "few pairs"},
+        }  # fmt: skip
+
+    monkeypatch.setattr(one_fold, "tune_image", image)
+    monkeypatch.setattr(one_fold, "tune_fusion", fusion)
+    monkeypatch.setattr(adopt, "FEWEST", 1)
+    begun = Start(net, Ablations(net).eval(), 1.0, False, "toy", "", "", {"network": {
+        "fine_widths": list(net.config.fine_widths),
+        "localiser_widths": list(net.config.localiser_widths),
+    }}, {})  # fmt: skip
+    record = {"settings": {}, "data": "", "licence": "", "digest": "0" * 8,
+              "start": {"name": "toy"}}  # fmt: skip
+    by_row = {patient.row: patient for patient in hearts}
+    return Training(tmp_path, by_row, settings, begun, False, torch.device("cpu"), record)
+
+
+def test_a_fold_asks_its_validation_part_and_the_run_on_everybody_the_folds(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No heart that was trained on decides anything."""
+    asked: list[list[int]] = []
+    decided: list[tuple[int, int]] = []
+    real = one_fold.look
+    image, fusion = one_fold.choose_image, one_fold.choose_fusion
+
+    def looked(net: ScarNet, patients: list[OwnPatient], seed: int) -> object:
+        asked.append([patient.row for patient in patients])
+        return real(net, patients, seed)
+
+    def chosen(found: list[ImageEvidence]) -> object:
+        decided.append((len(found), 0))
+        return image(found)
+
+    def fused(found: list[PairEvidence], ways: list[str]) -> object:
+        decided.append((0, len(found)))
+        return fusion(found, ways)
+
+    monkeypatch.setattr(one_fold, "look", looked)
+    monkeypatch.setattr(one_fold, "choose_image", chosen)
+    monkeypatch.setattr(one_fold, "choose_fusion", fused)
+    train_fold(training, Fold("0", (1, 2), (3,), (4, 6)))
+    assert {row for rows in asked for row in rows} == {3, 4, 6}
+    assert decided == [(1, 0), (0, 1)]
+    train_fold(training, Fold("1", (4, 6), (3,), (1, 2)))
+    held_out = kept([training.run / "fold0", training.run / "fold1"])
+    assert (len(held_out.image), len(held_out.pairs), len(held_out.disagreement)) == (4, 3, 3)
+    decided.clear()
+    train_fold(training, Fold(ALL, (1, 2, 4, 6), (3,), ()))
+    assert decided == [(4, 0), (0, 3)]
+
+
+def test_what_is_not_better_leaves_a_model_that_answers_as_before(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no = adopt.ImageChoice(False, 0.0, {})
+    came = SHIPPED, {"used": SHIPPED, "why_used": ""}
+    monkeypatch.setattr(one_fold, "choose_image", lambda _: no)
+    monkeypatch.setattr(one_fold, "choose_fusion", lambda *_: came)
+    train_fold(training, Fold(ALL, (1, 2), (3,), (4,)))
+    before = training.begun.net.state_dict()
+    after = load_checkpoint(training.run / "model.pt").net.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_evidence_survives_its_file(tmp_path: Path) -> None:
+    left = HeldOut([image_of(100.0)], [pair_of(100.0, trained=5)], [[0.1, 0.2]])
+    keep(tmp_path, left)
+    again = kept([tmp_path])
+    assert again.pairs == left.pairs
+    assert again.disagreement == left.disagreement
+    assert choose_image(again.image).said == choose_image(left.image).said
+
+
+def test_the_statements_say_what_is_used_and_why() -> None:
+    image = {"trained": True, "adopted": True} | choose_image([image_of(100.0)] * 5).said
+    pairs = [pair_of(100.0, as_it_came=50, trained=40, image_alone=45)] * 5
+    said = {
+        "image": image, "agreement": {"trained": True},
+        "fusion": {"trained": True} | choose_fusion(pairs, [SHIPPED, TRAINED])[1],
+        "tau": {"adopted": True, "tau_days": 30.0, "used_days": 102.0, "why": ""},
+        "flag": {"threshold": 0.5, "pairs": 30, "set_on": "held-out pairs"},
+    }  # fmt: skip
+    assert statements(said) == [
+        "image: trained (scar Dice 1.000, before 0.500; wall Dice 0.800, before 0.800; on 5 "
+        "held-out hearts)",
+        "scar logit: +0.00, so that as much scar is called as was drawn in 5 held-out hearts with "
+        "scar",
+        "fusion: trained, but kept as it was (pooled scar Dice on 5 held-out pairs: as it came "
+        "0.500, trained 0.400, image alone 0.450)",
+        "agreement: as the fusion",
+        "τ: 102 days, kept (the pairs say 30, with which fusion is no better)",
+        "disagreement flag: above 0.50, from 30 held-out pairs",
+    ]
+    said["fusion"] |= {"used": IMAGE}
+    assert "switched off" in statements(said)[2]
+    said["image"] |= {"adopted": False}
+    assert statements(said)[0].startswith("image: trained, no better and not used")

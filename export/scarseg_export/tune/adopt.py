@@ -96,9 +96,14 @@ def choose_fusion(pairs: Sequence[PairEvidence], ways: Sequence[str]) -> tuple[s
         way: dice_of(sum(p.hit[way] for p in pairs), sum(p.called[way] for p in pairs), scar)
         for way in known
     }
+    each = {
+        way: float(np.mean([dice_of(p.hit[way], p.called[way], p.scar) for p in pairs if p.scar]))
+        for way in known
+    }
     best = max(known, key=pooled.__getitem__)  # of equals the first
     return best, {
         "used": best, "pairs_compared": len(pairs), "pairs_with_scar": ill, "pooled_dice": pooled,
+        "scar_dice": each,
     }  # fmt: skip
 
 

@@ -5,9 +5,9 @@
 Writes a cohort of another hospital to OUT/patients (other contrast, other territories, ECGs that
 grow old in 30 days instead of 120), as DICOM, WFDB and masks. On its first 20, 60 and 103 patients,
 with folds: the model to begin with as it is, fine-tuned, and the same network from nothing. Every
-patient is scored by the fold that did not see it. Prints a table; OUT/results.json has it all, with
-the time constants that the pairs told, the settings, seconds and memory. What is finished is not
-repeated: it may be stopped.
+patient is scored by the fold that did not see it. Prints a table, and below it what each fold used
+of its training, and why; OUT/results.json has it all, with the time constants that the pairs told,
+the settings, seconds and memory. What is finished is not repeated: it may be stopped.
 
     --ways WAY     "fine-tuned" or "from nothing" alone; the model as it is stands beside each
     --recipe FILE  of scarseg-export train --data, for less than the default settings; what it
@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import os
 import subprocess
 import sys
@@ -27,12 +28,14 @@ from pathlib import Path
 from typing import Any
 
 from scarseg_export.patients.reader import patient_reader
+from scarseg_export.score.arms import FUSED, IMAGE, TRAINED_HERE
+from scarseg_export.tune.statements import statements
 
 SIZES = (20, 60, 103)
 WAYS = "fine-tuned", "from nothing"
 HEAD = ("patients", "model", "scar Dice", "pooled", "precision", "sensitivity", "wall Dice",
         "false alarms", "τ, days (95 %)", "hours", "GB", "score, s a patient")  # fmt: skip
-ARMS = "image alone", "fused"
+ARMS = IMAGE, FUSED
 KEYS = ("scar_dice", "scar_dice_pooled", "precision", "sensitivity", "wall_dice", "false_alarm")
 
 
@@ -93,7 +96,17 @@ def tau_words(run: Path) -> str:
     ends = [f"{tau[k]:.0f}" if tau[k] else "open" for k in ("low_days", "high_days")]
     if tau["tau_days"] is None:
         return f"not told by {tau['pairs']} pairs"
-    return f"{tau['tau_days']:.0f} ({ends[0]} to {ends[1]}), {'' if tau['adopted'] else 'not '}used"
+    used = "" if math.isclose(tau["used_days"], tau["tau_days"], rel_tol=1e-4) else "not "
+    return f"{tau['tau_days']:.0f} ({ends[0]} to {ends[1]}), {used}used"
+
+
+def decisions(count: int, way: str, run: Path) -> list[str]:
+    """What each fold used of its training, and why."""
+    found = []
+    for path in sorted(run.glob("fold*/stages.json")):
+        said = statements(json.loads(path.read_text(encoding="utf-8")))
+        found += [f"{count} {way}, {path.parent.name}: {one}" for one in said]
+    return found
 
 
 def line(arms: dict[str, Any], arm: str) -> list[str]:
@@ -114,18 +127,19 @@ def lines(
     count: int, way: str, document: dict[str, Any], run: Path, used: dict[str, float]
 ) -> list[str]:
     """Lines of the table on one training: the model before it, and the folds."""
-    shown = [(f"{way}, {arm}", f"folds: {arm}") for arm in ARMS]
+    own = [arm for arm in (*ARMS, TRAINED_HERE) if f"folds: {arm}" in document["arms"]]
+    shown = [(f"{way}, {arm}", f"folds: {arm}") for arm in own]
     if way == WAYS[0]:
         name = document["models"][1]["name"]
         shown = [*((f"as it is, {arm}", f"{name}: {arm}") for arm in ARMS), *shown]
     found = []
     for words, arm in shown:
-        own = ["–"] * 4
+        costs = ["–"] * 4
         if arm.startswith("folds"):
             hours = f"{used['seconds'] / 3600:.2f}" + ("" if used["whole"] else " (the last part)")
             each = document["used"]["seconds"] / len(document["patients"])
-            own = [tau_words(run), hours, f"{used['peak_gb']:.1f}", f"{each:.1f}"]
-        cells = [str(count), words, *line(document["arms"], arm), *own]
+            costs = [tau_words(run), hours, f"{used['peak_gb']:.1f}", f"{each:.1f}"]
+        cells = [str(count), words, *line(document["arms"], arm), *costs]
         found.append("| " + " | ".join(cells) + " |")
     return found
 
@@ -139,6 +153,7 @@ def measure(options: argparse.Namespace, model: Path) -> None:
     print(f"folds: {options.folds}; settings other than the default: {changed or 'none'}\n")
     results: dict[str, Any] = {"folds": options.folds, "settings": changed}
     print("| " + " | ".join(HEAD) + " |\n" + "|---" * len(HEAD) + "|", flush=True)
+    said: list[str] = []
     for count in options.sizes:
         table = first(whole, count)
         for way in options.ways:
@@ -150,8 +165,10 @@ def measure(options: argparse.Namespace, model: Path) -> None:
                 "tau": tau_words(run), "training": used, "scoring": document["used"],
             }  # fmt: skip
             print("\n".join(lines(count, way, document, run, used)), flush=True)
+            said += decisions(count, way, run)
         text = json.dumps(results, indent=1, ensure_ascii=False)
         (out / "results.json").write_text(text, encoding="utf-8")
+    print("\n" + "\n".join(said))
 
 
 def main() -> None:

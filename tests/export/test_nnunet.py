@@ -18,10 +18,13 @@ from scarseg_export.deploy.half import CONVOLUTIONS
 from scarseg_export.deploy.model_io import load_model
 from scarseg_export.nnunet.folder import read_folder
 from scarseg_export.nnunet.weights import load_fold
+from scarseg_export.patients.load import OwnPatient
+from scarseg_export.score.arms import IMAGE, of_file
+from scarseg_export.score.case import score_case
 from scarseg_export.twin.cohort import sample_case
 from scarseg_infer import Segmenter
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
-from scarseg_runtime.contract import Label
+from scarseg_runtime.contract import BEAT_SAMPLES, LEADS, Label
 from scarseg_runtime.errors import ModelError, StudyError
 from scarseg_runtime.model import Model
 from scarseg_runtime.model_file.read import read_model_file
@@ -177,6 +180,21 @@ def test_an_image_only_model_runs_and_says_so(exported: Path) -> None:
     assert "image only" in result.ecg.reason
     assert np.array_equal(result.labels, result.image_only_labels)
     assert result.model.training_data == "Nothing."
+
+
+@ANY_NUMBER
+def test_it_is_scored_beside_others_by_its_image_alone(exported: Path) -> None:
+    image = sample_case(5).image(72, 1.4, 5.0, 3)
+    beat = np.zeros((len(LEADS), BEAT_SAMPLES), np.float32)
+    patient = OwnPatient(
+        "p", 1, "p", "", 1.0, image.pixels, image.labels, (1.4, 1.4), image.heights_mm,
+        np.full(3, 8.0), True, True, True, True, beat, 3.0, True, "",
+    )  # fmt: skip
+    name, predict = of_file(exported / "m.onnx")
+    assert name == "nn 1"
+    (found,) = predict(patient).items()
+    assert found[0] == IMAGE
+    score_case(patient, found[1])
 
 
 @TILED

@@ -1,7 +1,8 @@
 """What of a training is kept, and where scar begins: decided by hearts that were held out.
 
 image     the trained network is kept where scar and wall Dice together are better than before
-shift     of the scar logit: with it as much scar is called in hearts with scar as was drawn
+shift     of the scar logit: where hearts with scar tell that more or less of it is called than was
+          drawn, it brings both together
 fusion    of the ways to fuse the best pooled Dice counts; a draw leaves it as it came
 
 Pooled Dice is that of all hearts' pixels together: scar called in a heart that has none counts
@@ -10,12 +11,14 @@ against it, which the mean over hearts with scar would not see.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import t
 
 from scarseg_export.net.network import ScarNet
 from scarseg_export.tune.held_out import (
@@ -26,6 +29,7 @@ from scarseg_export.tune.held_out import (
     PairEvidence,
 )
 
+NONE = int(np.abs(SHIFTS).argmin())
 FEWEST = 4
 """Held-out hearts with scar below which nothing is decided by them."""
 
@@ -47,13 +51,12 @@ def choose_image(hearts: Sequence[ImageEvidence]) -> ImageChoice:
     if len(ill) < FEWEST:
         why = f"{len(ill)} held-out hearts with scar; {FEWEST} are needed"
         return ImageChoice(True, 0.0, {"scar_shift": 0.0, "why_no_shift": why})
-    called, wall = np.array([heart.called for heart in ill]), [heart.wall for heart in ill]
-    excess = (called - np.array([[heart.scar] for heart in ill])) / np.maximum(wall, 1.0)[:, None]
-    at = int(np.abs(excess.mean(0)).argmin())
+    at, bias = _unbiased(ill)
     after = float(np.mean([dice_of(h.hit[at], h.called[at], h.scar) for h in ill]))
     said: dict[str, Any] = {
         "hearts": len(hearts), "with_scar": len(ill), "scar_shift": float(SHIFTS[at]),
-        "scar_dice": after, "wall_dice": _mean([heart.wall_dice for heart in hearts]),
+        "burden_bias_percent": bias, "scar_dice": after,
+        "wall_dice": _mean([heart.wall_dice for heart in hearts]),
     }  # fmt: skip
     old = [heart.before for heart in hearts]
     if None in old:
@@ -68,6 +71,21 @@ def choose_image(hearts: Sequence[ImageEvidence]) -> ImageChoice:
     if said["wall_dice"] is not None:
         gain += said["wall_dice"] - said["wall_dice_before"]
     return ImageChoice(gain > 0, float(SHIFTS[at]) if gain > 0 else 0.0, said)
+
+
+def _unbiased(ill: Sequence[ImageEvidence]) -> tuple[int, list[float]]:
+    """Index of the shift without which scar burden has a bias, and its 95 % interval without any
+    shift, in % of the wall. Where that holds 0 the hearts tell no bias: a shift would follow
+    chance, since five hearts know it to within some five points."""
+    called = np.array([heart.called for heart in ill])
+    scar, wall = (np.array([[getattr(h, name)] for h in ill]) for name in ("scar", "wall"))
+    excess = 100.0 * (called - scar) / np.maximum(wall, 1.0)
+    now = excess[:, NONE]
+    reach = float(t.ppf(0.975, len(ill) - 1) * now.std(ddof=1)) / math.sqrt(len(ill))
+    ends = [float(now.mean()) - reach, float(now.mean()) + reach]
+    if ends[0] <= 0.0 <= ends[1]:
+        return NONE, ends
+    return int(np.abs(excess.mean(0)).argmin()), ends
 
 
 def dice_of(hit: float, called: float, scar: float) -> float:

@@ -24,7 +24,7 @@ from scarseg_export.train.paired import OWN, VARIANTS, Patient, cropped, flatten
 from scarseg_export.tune.pairs import tensors_of, usable_pairs
 from scarseg_runtime.contract import BEAT_SAMPLES, LEADS
 
-SHIFTS = np.linspace(-1.0, 1.0, 41)
+SHIFTS = np.linspace(-1.0, 1.0, 41).round(2)
 """Of the scar logit, that are compared."""
 RECORD = "held-out.json"
 IMAGE, SHIPPED, TRAINED = "image alone", "as it came", "trained"

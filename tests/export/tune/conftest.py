@@ -47,8 +47,8 @@ def settings() -> TuneSettings:
 
 @pytest.fixture(scope="session")
 def hearts() -> list[OwnPatient]:
-    """Rows 1 to 4, and row 6 without an ECG."""
-    return [*(heart(row) for row in range(1, 5)), heart(6, ecg=False)]
+    """Rows 1 to 5, and row 6 without an ECG."""
+    return [*(heart(row) for row in range(1, 6)), heart(6, ecg=False)]
 
 
 @pytest.fixture

@@ -62,6 +62,15 @@ def test_as_much_scar_is_called_as_was_drawn() -> None:
     assert choose_image([image_of(100.0, factor=2.0)] * 5).shift == pytest.approx(-0.5)
 
 
+def test_a_bias_that_may_be_chance_moves_nothing() -> None:
+    hearts = [image_of(scar, factor=f) for scar, f in ((100.0, 0.5), (120.0, 1.4), (90.0, 0.8))]
+    choice = choose_image([*hearts, *hearts])
+    assert choice.shift == 0.0
+    low, high = choice.said["burden_bias_percent"]
+    assert low < 0.0 < high
+    assert choose_image([*hearts, *[image_of(100.0, factor=0.8)] * 40]).shift > 0.0
+
+
 def test_hearts_without_scar_do_not_move_the_threshold() -> None:
     healthy = ImageEvidence(0.0, [0.0] * 41, [50.0] * 41, 1000.0, 0.8, (0.0, 0.0, 0.8))
     hearts = [image_of(100.0, factor=0.8)] * 5
@@ -113,7 +122,7 @@ def test_hearts_are_counted_as_the_network_calls_them(
     net: ScarNet, hearts: list[OwnPatient]
 ) -> None:
     seen = look(net, hearts, 1)
-    assert [heart.gap_days for heart in seen] == [10.0, 20.0, 30.0, 40.0, None]
+    assert [heart.gap_days for heart in seen] == [10.0, 20.0, 30.0, 40.0, 50.0, None]
     shift_scar(net, 2.9)  # where an untrained network says yes here and no there
     (first, *others) = image_evidence(look(net, hearts, 1), seen)
     at = int(np.abs(SHIFTS - 0.05).argmin())
@@ -135,7 +144,7 @@ def test_image_alone_is_the_answer_of_the_image_whatever_the_ecg(
         net.fusion.out.bias.fill_(9.0)
         net.taff.log_tau.fill_(9.0)
     pairs = pair_evidence(seen, {SHIPPED: came, TRAINED: net})
-    assert len(pairs) == 4
+    assert len(pairs) == 5
     assert any(pair.called[TRAINED] != pair.called[IMAGE] for pair in pairs)
     for way in (SHIPPED, IMAGE):
         taken = copy.deepcopy(net)
@@ -150,7 +159,7 @@ def training(
     net: ScarNet, hearts: list[OwnPatient], settings: TuneSettings, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Training:  # fmt: skip
-    """A run whose stages do something at once, and whose decisions need a single heart."""
+    """A run whose stages do something at once, and whose decisions need two hearts."""
 
     def image(net: ScarNet, *_: object, **__: object) -> dict[str, object]:
         shift_scar(net, 3.0)
@@ -166,7 +175,7 @@ def training(
 
     monkeypatch.setattr(one_fold, "tune_image", image)
     monkeypatch.setattr(one_fold, "tune_fusion", fusion)
-    monkeypatch.setattr(adopt, "FEWEST", 1)
+    monkeypatch.setattr(adopt, "FEWEST", 2)
     begun = Start(net, Ablations(net).eval(), 1.0, False, "toy", "", "", {"network": {
         "fine_widths": list(net.config.fine_widths),
         "localiser_widths": list(net.config.localiser_widths),
@@ -201,14 +210,14 @@ def test_a_fold_asks_its_validation_part_and_the_run_on_everybody_the_folds(
     monkeypatch.setattr(one_fold, "look", looked)
     monkeypatch.setattr(one_fold, "choose_image", chosen)
     monkeypatch.setattr(one_fold, "choose_fusion", fused)
-    train_fold(training, Fold("0", (1, 2), (3,), (4, 6)))
-    assert {row for rows in asked for row in rows} == {3, 4, 6}
-    assert decided == [(1, 0), (0, 1)]
-    train_fold(training, Fold("1", (4, 6), (3,), (1, 2)))
+    train_fold(training, Fold("0", (1, 2), (3, 5), (4, 6)))
+    assert {row for rows in asked for row in rows} == {3, 4, 5, 6}
+    assert decided == [(2, 0), (0, 2)]
+    train_fold(training, Fold("1", (4, 6), (3, 5), (1, 2)))
     held_out = kept([training.run / "fold0", training.run / "fold1"])
     assert (len(held_out.image), len(held_out.pairs), len(held_out.disagreement)) == (4, 3, 3)
     decided.clear()
-    train_fold(training, Fold(ALL, (1, 2, 4, 6), (3,), ()))
+    train_fold(training, Fold(ALL, (1, 2, 4, 6), (3, 5), ()))
     assert decided == [(4, 0), (0, 3)]
 
 
@@ -219,7 +228,7 @@ def test_what_is_not_better_leaves_a_model_that_answers_as_before(
     came = SHIPPED, {"used": SHIPPED, "why_used": ""}
     monkeypatch.setattr(one_fold, "choose_image", lambda _: no)
     monkeypatch.setattr(one_fold, "choose_fusion", lambda *_: came)
-    train_fold(training, Fold(ALL, (1, 2), (3,), (4,)))
+    train_fold(training, Fold(ALL, (1, 2), (3, 5), (4,)))
     before = training.begun.net.state_dict()
     after = load_checkpoint(training.run / "model.pt").net.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
@@ -246,8 +255,8 @@ def test_the_statements_say_what_is_used_and_why() -> None:
     assert statements(said) == [
         "image: trained (scar Dice 1.000, before 0.500; wall Dice 0.800, before 0.800; on 5 "
         "held-out hearts)",
-        "scar logit: +0.00, so that as much scar is called as was drawn in 5 held-out hearts with "
-        "scar",
+        "scar logit: not shifted (burden +0.0 to +0.0 % of the wall off (95 %) in 5 held-out "
+        "hearts with scar)",
         "fusion: trained, but kept as it was (pooled scar Dice on 5 held-out pairs: as it came "
         "0.500, trained 0.400, image alone 0.450)",
         "agreement: as the fusion",

@@ -78,18 +78,18 @@ def test_too_few_pairs_leave_fusion_agreement_and_tau_alone(
     before = weights(net)
     heads = Ablations(net), unplaced_head(net)
     said = tune_fusion(net, *heads, hearts, settings, tmp_path / "f", tmp_path / "t", scratch=False)
-    assert said["pairs"] == 4
+    assert said["pairs"] == 5
     assert not said["fusion"]["trained"]
     assert not said["agreement"]["trained"]
     assert not said["tau"]["adopted"]
-    assert "4 pairs" in said["fusion"]["why"]
+    assert "5 pairs" in said["fusion"]["why"]
     assert not changed(before, net)
     fusion = said["fusion"] | {"used": "as it came", "why_used": "nothing else"}
     flag = {"threshold": None, "why": "nothing was trained"}
     image = {"trained": False, "why": "3 patients"}
     lines = statements(said | {"image": image, "fusion": fusion, "flag": flag})
     assert len(lines) == 5
-    assert "kept as it was (4 pairs" in lines[1]
+    assert "kept as it was (5 pairs" in lines[1]
 
 
 def test_enough_pairs_train_the_fusion_and_its_heads(
@@ -131,7 +131,7 @@ def test_a_fold_says_what_each_part_adds(net: ScarNet, hearts: list[OwnPatient])
     few = FoldModel(trained, unplaced_head(net), own, heads=False)
     without = _predictions(few, hearts[0], 1.0)
     assert set(without) == {IMAGE, FUSED, UNTIMED}
-    alone = _predictions(with_heads, hearts[4], 1.0)
+    alone = _predictions(with_heads, hearts[5], 1.0)
     assert np.array_equal(alone[FUSED].labels, alone[IMAGE].labels)
 
 
@@ -139,7 +139,7 @@ def test_a_patient_survives_the_cache(tmp_path: Path, hearts: list[OwnPatient]) 
     from scarseg_export.patients.table import Row
 
     row = Row(9, "new", tmp_path, tmp_path, None, None, "g", "test", 2.0, None)
-    for patient in (hearts[0], hearts[4]):
+    for patient in (hearts[0], hearts[5]):
         _save(tmp_path / "p.npz", patient)
         again = _load(tmp_path / "p.npz", row)
         assert (again.id, again.row, again.group, again.split, again.weight) == (

@@ -34,7 +34,7 @@ from scarseg_export.tune.statements import statements
 SIZES = (20, 60, 103)
 WAYS = "fine-tuned", "from nothing"
 HEAD = ("patients", "model", "scar Dice", "pooled", "precision", "sensitivity", "wall Dice",
-        "false alarms", "τ, days (95 %)", "hours", "GB", "score, s a patient")  # fmt: skip
+        "false alarms", "burden off, %", "τ, days (95 %)", "hours", "GB", "score, s a patient")  # fmt: skip
 ARMS = IMAGE, FUSED
 KEYS = ("scar_dice", "scar_dice_pooled", "precision", "sensitivity", "wall_dice", "false_alarm")
 
@@ -120,7 +120,8 @@ def line(arms: dict[str, Any], arm: str) -> list[str]:
             words.append(f"{found['mean']:.3f}")
         else:
             words.append(f"{found['mean']:.3f} ({found['low']:.3f} to {found['high']:.3f})")
-    return words
+    burden = arms[arm]["burden_percent"]
+    return [*words, "–" if burden is None else f"{burden['bias']:+.1f}"]
 
 
 def lines(

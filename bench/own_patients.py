@@ -34,7 +34,8 @@ from scarseg_export.tune.statements import statements
 SIZES = (20, 60, 103)
 WAYS = "fine-tuned", "from nothing"
 HEAD = ("patients", "model", "scar Dice", "pooled", "precision", "sensitivity", "wall Dice",
-        "false alarms", "burden off, %", "τ, days (95 %)", "hours", "GB", "score, s a patient")  # fmt: skip
+        "false alarms", "burden off, %", "τ, days (95 %)", "hours", "GB",
+        "score, s a patient")  # fmt: skip
 ARMS = IMAGE, FUSED
 KEYS = ("scar_dice", "scar_dice_pooled", "precision", "sensitivity", "wall_dice", "false_alarm")
 

@@ -72,7 +72,9 @@ def test_a_bias_that_may_be_chance_moves_nothing() -> None:
 
 
 def test_hearts_without_scar_do_not_move_the_threshold() -> None:
-    healthy = ImageEvidence(0.0, [0.0] * 41, [50.0] * 41, 1000.0, 0.8, (0.0, 0.0, 0.8))
+    healthy = ImageEvidence(
+        0.0, [0.0] * len(SHIFTS), [50.0] * len(SHIFTS), 1000.0, 0.8, (0.0, 0.0, 0.8)
+    )
     hearts = [image_of(100.0, factor=0.8)] * 5
     assert choose_image([*hearts, *[healthy] * 9]).shift == choose_image(hearts).shift
 

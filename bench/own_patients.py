@@ -102,7 +102,7 @@ def tau_words(run: Path) -> str:
 
 
 def decisions(count: int, way: str, run: Path) -> list[str]:
-    """What each fold used of its training, and why."""
+    """Sentences on what each fold used of its training, and why."""
     found = []
     for path in sorted(run.glob("fold*/stages.json")):
         said = statements(json.loads(path.read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""What of a training is kept, and where scar begins: decided by hearts that were held out.
+"""Decisions by held-out hearts: what of a training is used, and where scar begins.
 
 image     the trained network is kept where scar and wall Dice together are better than before
 shift     of the scar logit: where hearts with scar tell that more or less of it is called than was
@@ -46,7 +46,7 @@ class ImageChoice:
 
 
 def choose_image(hearts: Sequence[ImageEvidence]) -> ImageChoice:
-    """Where scar begins, and whether the trained network is better with that than what came."""
+    """Decide where scar begins, and whether the trained network is better with that than before."""
     ill = [heart for heart in hearts if heart.scar > 0]
     if len(ill) < FEWEST:
         why = f"{len(ill)} held-out hearts with scar; {FEWEST} are needed"

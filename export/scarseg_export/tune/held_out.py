@@ -169,12 +169,12 @@ def _fused(net: ScarNet, heart: Heart, variant: int) -> tuple[float, float]:
 
 
 def keep(folder: Path, held_out: HeldOut) -> None:
-    """Leave what a fold's tested part says to the run on everybody."""
+    """Leave to the run on everybody what a fold's tested part says."""
     (folder / RECORD).write_text(json.dumps(asdict(held_out)), encoding="utf-8")
 
 
 def kept(folders: Iterable[Path]) -> HeldOut:
-    """What all folds left."""
+    """Evidence that all folds left."""
     found = HeldOut([], [], [])
     for folder in folders:
         said = json.loads((folder / RECORD).read_text(encoding="utf-8"))

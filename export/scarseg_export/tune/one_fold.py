@@ -42,7 +42,7 @@ from scarseg_runtime.version import __version__
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Training:
-    """What all folds of a run share."""
+    """Parts of a run that all folds share."""
 
     run: Path
     by_row: Mapping[int, OwnPatient]

@@ -1,4 +1,4 @@
-"""What a training did, in sentences, from its records."""
+"""Sentences on what a training did, from its records."""
 
 from __future__ import annotations
 

@@ -3,10 +3,11 @@
 image     the trained network is kept where scar and wall Dice together are better than before
 shift     of the scar logit: where hearts with scar tell that more or less of it is called than was
           drawn, it brings both together
-fusion    of the ways to fuse the best pooled Dice counts; a draw leaves it as it came
+fusion    what came is used where it loses nothing against the image alone, and what was trained
+          where that loses nothing against it: neither mean Dice of hearts with scar nor pooled Dice
 
 Pooled Dice is that of all hearts' pixels together: scar called in a heart that has none counts
-against it, which the mean over hearts with scar would not see.
+against it, which the mean over hearts with scar does not see.
 """
 
 from __future__ import annotations
@@ -118,7 +119,11 @@ def choose_fusion(pairs: Sequence[PairEvidence], ways: Sequence[str]) -> tuple[s
         way: float(np.mean([dice_of(p.hit[way], p.called[way], p.scar) for p in pairs if p.scar]))
         for way in known
     }
-    best = max(known, key=pooled.__getitem__)  # of equals the first
+    best = IMAGE
+    for way in known[:-1]:
+        gains = [measure[way] - measure[best] for measure in (pooled, each)]
+        if min(gains) >= 0.0 and (best == IMAGE or max(gains) > 0.0):
+            best = way
     return best, {
         "used": best, "pairs_compared": len(pairs), "pairs_with_scar": ill, "pooled_dice": pooled,
         "scar_dice": each,

@@ -45,15 +45,19 @@ def _image(image: Mapping[str, Any]) -> list[str]:
 def _fusion(fusion: Mapping[str, Any]) -> str:
     trained, used = fusion["trained"], fusion["used"]
     if used == IMAGE:
-        what = "switched off, the ECG changes nothing"
+        what = "not used, the ECG changes nothing"
     elif used == TRAINED and trained:
         what = "trained"
     else:
         what = "trained, but kept as it was" if trained else "kept as it was"
     reasons = [] if trained else [fusion["why"]]
     if "pooled_dice" in fusion:
-        each = ", ".join(f"{way} {value:.3f}" for way, value in fusion["pooled_dice"].items())
-        reasons.append(f"pooled scar Dice on {fusion['pairs_compared']} held-out pairs: {each}")
+        each = ", ".join(
+            f"{way} {mean:.3f} and {fusion['pooled_dice'][way]:.3f}"
+            for way, mean in fusion["scar_dice"].items()
+        )
+        on = f"on {fusion['pairs_compared']} held-out pairs"
+        reasons.append(f"mean and pooled scar Dice {on}: {each}")
     elif trained:
         reasons.append(fusion["why_used"])
     return f"{what} ({'; '.join(reasons)})"

@@ -169,7 +169,7 @@ def _parts_legend(models: Sequence[str]) -> str:
         words += (
             "Fusion without atlas hears how much the ECG believes in scar, but not where. Image + "
             "atlas hears no ECG. In the folds each of these is a head trained for it. They compare "
-            "with fusion as trained here, which is used only where held-out pairs do not lose by it. "
+            "with fusion as trained here, used only where held-out pairs lose nothing by it. "
         )
     return f"<p>{words}Patients without an ECG of known age count with the image's answer.</p>"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +47,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(run: Path) -> Path:
+def model(run: Path, tell_no_rv: Callable[[Path], None]) -> Path:
+    tell_no_rv(run)
     return export_onnx(run / "model.pt", run / "model.onnx", min_scar_ml=0.2, cases=2)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,10 +42,11 @@ def train(table: Path, run: Path, *options: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def run(table: Path) -> Path:
+def run(table: Path, tell_no_rv: Callable[[Path], None]) -> Path:
     """From nothing, two folds."""
     folder = table.parents[1] / "run"
     assert train(table, folder, "--folds", "2") == 0
+    tell_no_rv(folder)
     return folder
 
 

@@ -27,9 +27,9 @@ from scarseg_bench.pairing import (
     why_no_ratio,
 )
 from scarseg_bench.processor_time import busy_s
+from scarseg_bench.row_process import ANSWER_S, RowProcess
 from scarseg_bench.rows import COLD, GPU, SCOPES, Row, reference_of
 from scarseg_bench.worker import rss_over_studies
-from scarseg_bench.worker_process import ANSWER_S, RowProcess
 from scarseg_runtime.contract import Label
 from scarseg_runtime.cores import usable_cores
 

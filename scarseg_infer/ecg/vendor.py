@@ -24,7 +24,7 @@ from scarseg_infer.ecg.guards.xml import check_xml, looks_like_xml
 from scarseg_infer.ecg.lead_names import standard_lead, standard_leads
 from scarseg_infer.ecg.private_copy import private_file
 from scarseg_infer.ecg.record import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, checked
-from scarseg_infer.ecg.vendor_date import recorded_at, without_zones
+from scarseg_infer.ecg.recording_time import recorded_at, without_zones
 from scarseg_infer.host.quiet import quiet_readers
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from scarseg_infer.write.whole_folder import exists_error, hidden_folder, place_of, publish, staging
+from scarseg_infer.write.staging import exists_error, hidden_folder, place_of, publish, staging
 from scarseg_runtime.errors import OutputError, UsageError
 from scarseg_runtime.install import install_command
 

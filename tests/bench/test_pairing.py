@@ -19,8 +19,8 @@ from scarseg_bench.numbers import summary
 from scarseg_bench.pairing import BrokenError, Load, Plan, Run, burst, paired
 from scarseg_bench.peers import COMPILED
 from scarseg_bench.processor_time import busy_s, ended_children_s, group_cpu_s
+from scarseg_bench.row_process import RowProcess
 from scarseg_bench.rows import COLD, GPU, NETWORK, REFERENCE, STUDY, Row, all_rows
-from scarseg_bench.worker_process import RowProcess
 
 PLAN = Plan(rounds=3, shortest_s=0.5, most=8, fewest=2)
 

@@ -13,7 +13,7 @@ import pytest
 
 from scarseg_infer.result import ScarResult
 from scarseg_infer.write.folder import check_out
-from scarseg_infer.write.whole_folder import publish, staging
+from scarseg_infer.write.staging import publish, staging
 from scarseg_runtime.errors import OutputError
 
 THREADS = 4

@@ -14,7 +14,7 @@ import pytest
 from scarseg_infer.result import ScarResult
 from scarseg_infer.study.stack import LgeStack
 from scarseg_infer.write.folder import NAMES, check_out, write_all
-from scarseg_infer.write.whole_folder import publish
+from scarseg_infer.write.staging import publish
 from scarseg_runtime.errors import OutputError
 
 

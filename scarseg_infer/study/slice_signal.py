@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scarseg_infer.study.geometry.orientation import counted_from
+from scarseg_infer.study.geometry.slice_plane import slices_named
 from scarseg_infer.study.stack import LgeStack
 
 MOST_RATIO: Final = 3.0
@@ -50,7 +51,5 @@ def signal_warnings(stack: LgeStack) -> tuple[str, ...]:
 
 
 def _named(which: NDArray[np.bool_], counted: str) -> str:
-    numbers = [str(number) for number in (np.flatnonzero(which) + 1).tolist()]
-    if len(numbers) == 1:
-        return f"Slice {numbers[0]} ({counted}) is"
-    return f"Slices {', '.join(numbers[:-1])} and {numbers[-1]} ({counted}) are"
+    numbers = (np.flatnonzero(which) + 1).tolist()
+    return f"{slices_named(numbers)} ({counted}) {'is' if len(numbers) == 1 else 'are'}"

@@ -94,7 +94,7 @@ def test_both_looks_together_find_a_heart_of_few_slices(localiser: Localiser, sl
 
 
 class BrightestIsRv(nn.Module):
-    """In place of the trained first look."""
+    """In place of the trained coarse look."""
 
     def forward(self, views: Tensor) -> Tensor:
         right = views[:, 0] > 0.8 * views.max()

@@ -48,7 +48,7 @@ class Framing:
 
 
 def crop_framing(config: NetworkConfig) -> Framing:
-    """Framing of heart crops as the localiser's second look makes them, and a little worse."""
+    """Framing of heart crops as the localiser's close looks make them, and a little worse."""
     return Framing(config.crop_size, config.crop_spacing_mm, 5.0, 12.0, 0.05, 0.15, 1.5)
 
 

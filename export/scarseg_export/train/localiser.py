@@ -43,16 +43,16 @@ ODD_ANGLES = 0.5
 TURN_SLICES = 5
 """Of a stack, of which its turn is measured for training: all would take twice the time."""
 OFF_MM, OFF_DEG, LOST = 9.0, 20.0, 0.1
-"""SDs by which the first look may be wrong, and how often it finds no RV."""
+"""SDs by which the coarse look may be wrong, and how often it finds no RV."""
 SURELY_RV, SURELY_NONE = 0.5, 0.15
-"""Mean probabilities above and below which the first look is believed."""
+"""Mean probabilities above and below which the coarse look is believed."""
 
 
 def train_localiser(
     folder: Path, recipe: Recipe, cine: Path | None, device: torch.device
 ) -> Localiser:
     """LV and RV against everything else: on views cut to any field of view a scanner may give, then
-    close by, where the trained first look says that the heart is."""
+    close by, where the trained coarse look says that the heart is."""
     spec = StackSpec(LOCALISER, recipe.localiser_stacks, 160, (2.2, 2.5), 45.0)
     buffers = [stack_buffer(folder / "twin", recipe.seed, spec)]
     if recipe.cine_share:
@@ -95,14 +95,14 @@ def _train_close(
     model: Localiser,
     device: torch.device,
 ) -> None:
-    """The second look, on both kinds of stacks alike. Where nobody drew the RV, it learns what the
-    first look finds from all sides."""
+    """The close look, on both kinds of stacks alike. Where nobody drew the RV, it learns what the
+    coarse look finds from all sides."""
     config = recipe.network
     framing = Framing(config.close_size, config.close_spacing_mm, OFF_MM, OFF_DEG, LOST, 0.1, 1.0)
     model.cpu().eval()
     sources: list[Source] = []
-    for buffer in buffers:
-        told = rv_told(model, buffer, folder / f"rv{len(sources)}.npy")
+    for number, buffer in enumerate(buffers):
+        told = rv_told(model, buffer, folder / f"rv{number}.npy")
         turns = far_turns(model, told)
         sources.append(source_of(told, turns, framing, 1.0, device))
     model.to(device)
@@ -204,7 +204,7 @@ def stack_turns(localiser: Localiser, buffer: StackBuffer) -> Tensor:
 
 
 def far_turns(localiser: Localiser, buffer: StackBuffer) -> Tensor:
-    """The same by the first look alone, from which the second one learns."""
+    """The same by the coarse look alone, from which the close one learns."""
     return _turns(buffer, localiser.look_far)
 
 
@@ -224,9 +224,9 @@ def _study(pixels: NDArray[np.uint16], spacing_mm: float) -> tuple[Tensor, Pixel
 
 def rv_told(localiser: Localiser, buffer: StackBuffer, path: Path) -> StackBuffer:
     """The buffer with background and RV told apart where nobody did, in file ``path`` for the next
-    time: by the mean of the first look over all eight turns and flips, and only where it is sure.
+    time: by the mean of the coarse look over all eight turns and flips, and only where it is sure.
 
-    So the second look learns the RV of real hearts, which no contours show, and to find the same
+    So the close look learns the RV of real hearts, which no contours show, and to find the same
     from every side.
     """
     if not (buffer.labels == UNKNOWN_OUTSIDE).any():

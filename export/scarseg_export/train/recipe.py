@@ -39,7 +39,7 @@ class Recipe:
     localiser_steps: int = 1800
     localiser_rate: float = 3e-3
     close_steps: int = 1200
-    """Of the localiser's second look."""
+    """Of the localiser's close look."""
     close_batch: int = 48
     close_rate: float = 3e-3
 

@@ -150,6 +150,12 @@ def step_warnings(positions_mm: NDArray[np.float64], counted: str) -> tuple[str,
     return tuple(found)
 
 
+def slices_named(numbers: Sequence[int]) -> str:
+    """Name slices by their numbers: "Slice 3", "Slices 2, 3 and 5"."""
+    *others, last = map(str, numbers)
+    return f"Slices {', '.join(others)} and {last}" if others else f"Slice {last}"
+
+
 def gap_warnings(positions_mm: NDArray[np.float64], thickness_mm: float | None) -> tuple[str, ...]:
     """A warning where wide gaps between slices [S] count as if they had been imaged."""
     if positions_mm.size < 2:

@@ -13,7 +13,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_infer.study.geometry.slice_plane import PARALLEL_TOLERANCE_DEG, SlicePlane
+from scarseg_infer.study.geometry.slice_plane import (
+    PARALLEL_TOLERANCE_DEG,
+    SlicePlane,
+    slices_named,
+)
 
 MOST_TILT_DEG: Final = 2.0
 """Slices that lean more against the others are of another view. So far the edge of the heart,
@@ -44,15 +48,11 @@ def tilt_warnings(planes: Sequence[SlicePlane], usual: SlicePlane, counted: str)
         counted: from which end slices are numbered, as "counted from the base".
     """
     tilts = [plane.tilt_deg(usual) for plane in planes]
-    numbers = [str(n) for n, tilt in enumerate(tilts, start=1) if tilt > PARALLEL_TOLERANCE_DEG]
+    numbers = [n for n, tilt in enumerate(tilts, start=1) if tilt > PARALLEL_TOLERANCE_DEG]
     if not numbers:
         return ()
     most = max(tilts)
-    which = (
-        f"Slice {numbers[0]} is"
-        if len(numbers) == 1
-        else f"Slices {', '.join(numbers[:-1])} and {numbers[-1]} are"
-    )
+    which = slices_named(numbers) + (" is" if len(numbers) == 1 else " are")
     beside = _HEART_MM * np.sin(np.radians(most))
     return (
         f"{which} tilted by up to {most:.1f}° against the others ({counted}) and read as parallel: "

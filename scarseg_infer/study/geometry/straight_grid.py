@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from scarseg_infer.study.geometry.slice_plane import SAME_POSITION_MM, usual_step_mm
+from scarseg_infer.study.geometry.slice_plane import SAME_POSITION_MM, slices_named, usual_step_mm
 from scarseg_infer.study.stack import LgeStack
 
 STRAIGHT_MM: Final = 2.0
@@ -139,12 +139,7 @@ def beside_warnings(
     far = np.flatnonzero(beside > STRAIGHT_MM) + 1
     if not far.size:
         return ()
-    numbers = [str(number) for number in far.tolist()]
-    which = (
-        f"Slice {numbers[0]} lies"
-        if len(numbers) == 1
-        else f"Slices {', '.join(numbers[:-1])} and {numbers[-1]} lie"
-    )
+    which = slices_named(far.tolist()) + (" lies" if far.size == 1 else " lie")
     return (
         f"{which} up to {beside.max():.0f} mm in plane beside the straight line of the others "
         f"({counted}): the heart jumps there from image to image; check labels and walls in the "

@@ -1,12 +1,12 @@
 """``scarseg-node --check``: what the start would find wrong beyond the values of the file.
 
-Nothing is made, locked or listened on: it can be asked while a node runs with the same file.
+Nothing is kept, locked or listened on: it can be asked while a node runs with the same file.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from scarseg_infer.models import model_path
 from scarseg_infer.node.config import Config
@@ -31,15 +31,15 @@ def check_start(config: Config) -> str:
 
 
 def _check_data(folder: Path) -> None:
-    """Check that the folder is there and writable, or can be made."""
+    """Check that the folder is there and writable, or can be made, by making another in its place:
+    rights alone tell nothing on Windows, on a network share or of the superuser."""
     there = folder
     try:
         while not there.exists() and there != there.parent:
             there = there.parent
-        why = "" if there.is_dir() else "a file is in its way"
-        if not why and not os.access(there, os.W_OK | os.X_OK):
-            why = "no right to write there"
+        with TemporaryDirectory(prefix="check-", dir=there):
+            pass
     except OSError as error:
-        why = error.strerror or type(error).__name__
-    if why:
-        raise UsageError(f"node.data cannot be used ({why})", "Check who may write there")
+        raise UsageError(
+            f"node.data cannot be used ({error.strerror})", "Check who may write there"
+        ) from error

@@ -55,7 +55,7 @@ def test_empty_folder(tmp_path: Path, refusal: Refusal) -> None:
 def test_folder_without_dicom(tmp_path: Path, refusal: Refusal) -> None:
     (tmp_path / "notes.txt").write_text("nothing here")
     said = refusal(tmp_path)
-    assert "none of the 1 files" in said
+    assert "none of the files in the study (1)" in said
     assert "a NIfTI file is passed by its own path" in said
 
 

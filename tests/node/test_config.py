@@ -264,6 +264,13 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     [
         ("[callers]", '[model]\nprovider = "PROVIDER"\n[callers]', "not installed"),
         ('data = "data"', 'data = "node.toml/data"', "node.data cannot be used"),
+        # No folder can be made there, not even by root, whom rights allow everything.
+        pytest.param(
+            'data = "data"',
+            'data = "/proc/data"',
+            "node.data cannot be used",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="has no /proc"),
+        ),
         ("[callers]", '[model]\nfile = "node.toml"\n[callers]', "model file"),
     ],
 )

@@ -1,10 +1,8 @@
 """HTTP/1.1 with limits: each connection carries one request and ends within a known time.
 
-``http.server`` reads the protocol; here stand the limits and an early no. A WSGI server would not
-do: waitress 3.0.2 takes in the whole body before it calls the application, in a file under /tmp,
-and answers ``Expect: 100-continue`` by itself. So a study would lie where nobody asked for room or
-guards patients' data, and one that is refused (name of the host, kind, size, full disk) would have
-been sent first. One byte a second kept a connection for good, whatever its ``channel_timeout``.
+``http.server`` reads the protocol; here stand the limits and an early no. None of seven maintained
+servers did all that is needed: a body as it comes, a no before it, an end for whoever is slow, and
+a refusal that arrives. ``docs/explanation/http-server.md`` has what each did.
 """
 
 from __future__ import annotations

@@ -240,7 +240,7 @@ def _nothing(count: int, kinds: Counter[FileKind]) -> StudyError:
             "Unpack it and pass the folder; a zip is passed by its own path",
         )
     return StudyError(
-        f"none of the {count} files in the study is a DICOM image",
+        f"none of the files in the study ({count}) is a DICOM image",
         "Pass the folder of the exported study; a NIfTI file is passed by its own path, not by its "
         "folder",
     )

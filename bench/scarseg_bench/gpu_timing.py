@@ -1,12 +1,11 @@
 """Pinned memory, marks on a stream and waiting: all that the GPU rows ask of a device.
 
-:class:`CudaTiming` is the one place that calls CUDA; :class:`HostTiming` is the same on the CPU, so
-that everything around it is tested where there is no GPU.
+:class:`CudaTiming` is the one place that calls CUDA. A test has the same for the CPU, so that all
+around it is tested where there is no GPU.
 """
 
 from __future__ import annotations
 
-import time
 from typing import Any, Protocol
 
 import torch
@@ -55,25 +54,3 @@ class CudaTiming:
     def wait(self) -> None:
         """Synchronise the device."""
         torch.cuda.synchronize()
-
-
-class HostTiming:
-    """The CPU, which has done its work when a call returns."""
-
-    def __init__(self) -> None:
-        self.device = torch.device("cpu")
-
-    def pinned(self, like: Tensor) -> Tensor:
-        """Plain memory."""
-        return torch.empty(like.shape, dtype=like.dtype)
-
-    def mark(self) -> float:
-        """The time."""
-        return time.perf_counter()
-
-    def between_s(self, first: float, second: float) -> float:
-        """The difference."""
-        return second - first
-
-    def wait(self) -> None:
-        """Nothing is left."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from scarseg_infer.study.series_verdict import PreferredKind
 from scarseg_runtime.errors import UsageError
@@ -18,7 +18,7 @@ from scarseg_runtime.providers.registry import PROVIDERS
 AS_STARTED: Final = "server"
 """The provider that the server was started with."""
 PROVIDER_CHOICES: Final = (AS_STARTED, "auto", *(one.name for one in PROVIDERS))
-KINDS: Final[tuple[PreferredKind, ...]] = ("PSIR", "magnitude")
+KINDS: Final[tuple[PreferredKind, ...]] = get_args(PreferredKind)
 LUT: Final = "MicroDeltaHotMetal.pal"
 """A colour table that public recipes for Siemens scanners name."""
 _MAX_TEXT: Final = 200

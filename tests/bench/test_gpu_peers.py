@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from scarseg_bench.cases import Case, case_arrays
 from scarseg_bench.gpu_peers import GPU_WAYS, HALF, REFERENCE_WAY, TF32, GpuSession
-from scarseg_bench.gpu_timing import HostTiming
 from scarseg_bench.worker import NetworkRun
 from scarseg_infer.models import model_path
 from scarseg_runtime.model import Model
+
+
+class HostTiming:
+    """The CPU as a device, which has done its work when a call returns."""
+
+    def __init__(self) -> None:
+        self.device = torch.device("cpu")
+
+    def pinned(self, like: Tensor) -> Tensor:
+        """Plain memory."""
+        return torch.empty(like.shape, dtype=like.dtype)
+
+    def mark(self) -> float:
+        """The time."""
+        return time.perf_counter()
+
+    def between_s(self, first: float, second: float) -> float:
+        """The difference."""
+        return second - first
+
+    def wait(self) -> None:
+        """Nothing is left."""
 
 
 @pytest.fixture(scope="module")

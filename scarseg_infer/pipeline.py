@@ -13,6 +13,7 @@ from scarseg_infer.study.geometry.orientation import DisplayTransform, display_t
 from scarseg_infer.study.geometry.slice_plane import gap_warnings
 from scarseg_infer.study.geometry.straight_grid import grid_warnings
 from scarseg_infer.study.geometry.upright import upright_turn
+from scarseg_infer.study.label_map import map_warnings
 from scarseg_infer.study.slice_signal import signal_warnings
 from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.atlas import segments_on
@@ -102,8 +103,8 @@ def quantified(
     turn_deg, turn_warnings = upright_turn(stack, shown.display, output.labels)
     found = (
         *stack.warnings, *gap_warnings(stack.slice_positions_mm, stack.slice_thickness_mm),
-        *signal_warnings(stack), *grid_warnings(stack), *evidence.warnings,
-        *shown.warnings,
+        *map_warnings(stack.pixels), *signal_warnings(stack), *grid_warnings(stack),
+        *evidence.warnings, *shown.warnings,
     )  # fmt: skip
     return ScarResult(
         stack=stack,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from scarseg_infer.cohort.outputs import fingerprints
 from scarseg_infer.cohort.table import Row
 from scarseg_infer.host.crash_place import crash_place
 from scarseg_infer.segmenter import Segmenter
-from scarseg_runtime.errors import ScarsegError
+from scarseg_runtime.errors import ModelError, ScarsegError
 from scarseg_runtime.version import __version__
 
 
@@ -52,12 +53,9 @@ class StudyWorker:
         """Load and warm up. The version, and exit code and message of what is wrong (0, "")."""
         options = self._options
         try:
-            with tempfile.TemporaryDirectory(prefix="scarseg-") as folder:
-                for name, data in options.model_files.items():
-                    Path(folder, name).write_bytes(data)
+            with self._model() as model:
                 self._segmenter = Segmenter.from_model(
-                    Path(folder, options.model_name) if options.model_files else None,
-                    provider=options.provider, precision=options.precision,
+                    model, provider=options.provider, precision=options.precision,
                     threads=options.threads,
                 )  # fmt: skip
                 self._segmenter.warm_up()
@@ -66,6 +64,29 @@ class StudyWorker:
         except Exception as error:  # noqa: BLE001 - of a machine that lacks something
             return __version__, 1, f"internal error, {crash_place(error)}"
         return __version__, 0, ""
+
+    @contextmanager
+    def _model(self) -> Iterator[Path | None]:
+        """The file of the model as long as it is loaded; None for the model that is shipped.
+
+        Raises:
+            ModelError: there is no room for it.
+        """
+        options = self._options
+        if not options.model_files:
+            yield None
+            return
+        with ExitStack() as stack:
+            try:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="scarseg-"))
+                for name, data in options.model_files.items():
+                    Path(folder, name).write_bytes(data)
+            except OSError as error:
+                raise ModelError(
+                    "the model needs a folder for temporary files, and there is none with room",
+                    "Set TMPDIR to a folder with some space on every machine",
+                ) from error
+            yield Path(folder, options.model_name)
 
     def process(self, row: Row, earlier: Outcome | None) -> Outcome:
         """Segment one study and write its results, unless an earlier run did.

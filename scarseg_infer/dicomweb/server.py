@@ -13,6 +13,7 @@ from requests import PreparedRequest
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from scarseg_infer.dicomweb.errors import LOGIN_FILE, TOKEN_FILE, DicomWebError
+from scarseg_runtime.edited_text import decoded_text
 from scarseg_runtime.errors import UsageError
 
 MAX_SECRET_BYTES: Final = 64 << 10
@@ -109,8 +110,8 @@ class FileAuth(AuthBase):
         unusable = DicomWebError(TOKEN_FILE if self._bearer else LOGIN_FILE)
         try:
             with self._file.open("rb") as file:
-                secret = file.read(MAX_SECRET_BYTES + 1).decode().strip()
-        except (OSError, UnicodeDecodeError):
+                secret = decoded_text(file.read(MAX_SECRET_BYTES + 1)).strip()
+        except (OSError, ValueError):
             raise unusable from None
         if not secret or len(secret) > MAX_SECRET_BYTES or not secret.isprintable():
             raise unusable

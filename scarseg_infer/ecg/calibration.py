@@ -61,23 +61,36 @@ def without_calibration(
 
 
 def _pulse(leads: NDArray[np.floating[Any]], rate_hz: float) -> tuple[int, float]:
-    """Length of the pulse with its zeros at the beginning of [n, k], in samples, and its height."""
+    """Length of the pulse with its zeros at the beginning of [n, k], in samples, and its height.
+
+    Converters take the mean of each lead away, pulse included: then all but its base is alike.
+    """
     ahead = leads[: int(MOST_S * rate_hz)].astype(np.float64)
     known = np.asarray(np.isfinite(ahead).all(axis=1))[:, None]
     ahead = np.where(known, ahead, 0.0)
+    found = _pulse_of(ahead, rate_hz)
+    base = ahead[int(np.argmax(known))]
+    if found[0] or not base.any():
+        return found
+    return _pulse_of(np.where(known, ahead - base, 0.0), rate_hz)
+
+
+def _pulse_of(ahead: NDArray[np.float64], rate_hz: float) -> tuple[int, float]:
     spread, middle = np.ptp(ahead, axis=1), np.median(ahead, axis=1)
     if not (spread > ALIKE_MV).any():  # no ECG, or one lead under many names
         return 0, 0.0
     alike = int(np.argmax(spread > ALIKE_MV))
-    height = float(np.abs(middle[:alike]).max(initial=0.0))
+    size = np.abs(middle[:alike])
+    top = size[size > size.max(initial=0.0) / 2.0]  # a filter lets its corners overshoot
+    height = float(np.median(top)) if top.size else 0.0
     if not HEIGHTS_MV[0] <= height <= HEIGHTS_MV[1]:
         return 0, 0.0
-    plateau = np.flatnonzero(np.abs(np.abs(middle[:alike]) - height) <= ALIKE_MV)
+    plateau = np.flatnonzero(np.abs(size - height) <= ALIKE_MV)
     if len(plateau) < LEAST_S * rate_hz:
         return 0, 0.0
     end = int(plateau[-1]) + 1
-    while end < alike and abs(middle[end]) > ALIKE_MV:  # its flank, where it was filtered
+    while end < alike and size[end] > ALIKE_MV:  # its flank, where it was filtered
         end += 1
-    while end < alike and spread[end] <= EXACT_MV and abs(middle[end]) <= ALIKE_MV:
+    while end < alike and spread[end] <= EXACT_MV and size[end] <= ALIKE_MV:
         end += 1
     return end, height

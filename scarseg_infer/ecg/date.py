@@ -29,7 +29,8 @@ _HOLDS_NONE: Final = (
 AMBIGUOUS: Final = "day and month could be either way round"
 # "# ECG date: 01/10/1990", but not "# Infarction date (acute): ..." or "# Date of birth: ...".
 _DATE_COMMENT: Final = re.compile(
-    r"#[#\s]*(?:(?:ecg|recording|acquisition|measurement|start)[\s_-]*)?date(?:[\s_/-]*time)?"
+    r"#[#\s]*(?:(?:ecg|ekg|record(?:ing)?|acquisition|measurement|start|test|exam(?:ination)?)[\s_-]*)?"
+    r"date(?:[\s_/-]*time)?(?:\s+of\s+(?:the\s+)?(?:ecg|ekg|recording|acquisition|measurement|test))?"
     r"\s*[:=]\s*(\S.*)",
     re.I,
 )

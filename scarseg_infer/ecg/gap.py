@@ -17,6 +17,10 @@ _PLACEHOLDERS: Final = (
     "MRI and ECG bear the same 1 January, as anonymisers write it in place of dates: these do not "
     "count for the time gap."
 )
+_YEAR_ALONE: Final = (
+    "The {} bears 1 January, as anonymisers write it in place of a date: check the time gap, or "
+    "give it (gap_days, --gap-days) and leave the date out."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ def gap_between(
     has no time zone, and both devices usually stand in one hospital; a warning says so where only
     one of the two has one. Where either has no time of day whole calendar days are counted. One 1
     January in both is no date: anonymisers put it in place of every date, and a gap of zero would
-    give a foreign or old ECG its full weight.
+    give a foreign or old ECG its full weight. In one of the two it may be a date, and is warned of.
 
     Args:
         mri: when the image was taken; ``mri_date_only`` where its time of day is not known.
@@ -72,7 +76,10 @@ def gap_between(
             apart = image - recorded
         signed_days = apart.total_seconds() / _SECONDS_PER_DAY
     days = abs(signed_days)
-    warnings: tuple[str, ...] = ()
+    bearers = [
+        who for who, day in (("MRI", image), ("ECG", recorded)) if (day.month, day.day) == (1, 1)
+    ]
+    warnings: tuple[str, ...] = tuple(_YEAR_ALONE.format(who) for who in bearers)
     if (mri.tzinfo is None) != (ecg.recorded.tzinfo is None):
         warnings += (
             "Only one of the times of MRI and ECG has a time zone. Both were taken for clocks of "

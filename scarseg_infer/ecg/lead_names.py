@@ -10,11 +10,13 @@ from scarseg_runtime.contract import LEADS
 
 _STANDARD: Final = {lead.casefold(): lead for lead in LEADS}
 _SEPARATOR: Final = r"[\s_:.-]*"
+_DERIVATION: Final = r"d[e\u00e9?]riv(?:aci[o\u00f3?]n|a[c\u00e7?][a\u00e3?]o|ation|azione)?"
+"""In Romance languages, with accents that a header may have lost; "derived" is a computed lead."""
 # "ECG I", "Lead I", "ecg lead I"; "MDC_ECG_LEAD_I", the nomenclature of ISO/IEEE 11073; "DI" as
 # Romance languages write it; a unit behind, as in "V1 (mV)".
 _PREFIXED: Final = re.compile(
     rf"(?:mdc{_SEPARATOR})?(?:(?:ecg|ekg){_SEPARATOR})?"
-    rf"(?:(?:lead|ableitung|kanal|channel){_SEPARATOR})?(?:D(?=I))?"
+    rf"(?:(?:lead|abl(?:eitung)?|{_DERIVATION}|kanal|channel){_SEPARATOR})?(?:D(?=I))?"
     r"(III|II|I|aV[RLF]|V[1-6])(?:\s*[(\[][nu\u00b5\u03bcm]?V[)\]])?",
     re.IGNORECASE | re.ASCII,
 )

@@ -18,6 +18,7 @@ from xml.etree.ElementTree import ParseError
 import numpy as np
 from numpy.typing import NDArray
 
+from scarseg_infer.ecg.guards.philips_sizes import check_philips
 from scarseg_infer.ecg.guards.philips_xli import expanded_bytes
 from scarseg_infer.ecg.guards.scp import check_scp
 from scarseg_infer.ecg.guards.xml import check_xml, looks_like_xml
@@ -124,6 +125,8 @@ def read_ecg_other(data: bytes) -> EcgRecord:
         raise EcgError("the SCP-ECG file is too large for a resting ECG", "Give a resting ECG")
     if kind == "scp-ecg":
         check_scp(data)
+    if kind == "philips-xml":
+        check_philips(data)
     parsed, notes = _parse(kind, data)
     try:
         with np.errstate(all="ignore"):  # damaged scales; not finite samples are refused later
@@ -210,13 +213,22 @@ def _usable_leads(leads: Sequence[Any]) -> list[Any]:
     clocks = {(lead.sampling_rate, len(lead.samples)) for lead in standard}
     if len(clocks) > 1 or any(not rate > 0 for rate, _ in clocks):
         raise EcgError("the leads of the ECG differ in rate or length", _EXPORT_AGAIN)
-    starts = {tuple(map(lead.annotations.get, _START_KEYS)) for lead in standard}
+    starts = {tuple(_start(lead, key) for key in _START_KEYS) for lead in standard}
     if len(starts) > 1:
         raise EcgError(
             "the leads of the ECG were not recorded at the same time",
             "Export the simultaneous recording of all leads",
         )
     return standard
+
+
+def _start(lead: Any, key: str) -> float | str:
+    """Start that an annotation gives, whichever way its number is written."""
+    stated = lead.annotations.get(key) or 0.0
+    try:
+        return float(stated)
+    except (TypeError, ValueError):
+        return str(stated)
 
 
 def _unit(lead: Any) -> str:

@@ -198,6 +198,7 @@ def slice_headers(
             slice_thickness_mm=height if np.isfinite(height) else None,
             plane=plane,
             unplaced=fault,
+            pixel_digest=None,
         )
         for z, (plane, fault) in enumerate(planes)
     ]

@@ -53,6 +53,7 @@ class Options:
 
 def parameters_in(text: str) -> dict[str, Any] | None:
     """Parameters in a text of the stream; None where it holds none."""
+    text = text.removeprefix("\ufeff")  # of a file that an editor wrote
     if not text.lstrip().startswith("{"):
         return None
     try:

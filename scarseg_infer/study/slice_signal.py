@@ -30,9 +30,13 @@ def signal_warnings(stack: LgeStack) -> tuple[str, ...]:
     shown = ~blank
     if shown.sum() < 2:
         return ()  # that no ventricle is found says more
-    usual = float(np.median((high - low)[shown]))
+    # Of slices that are there: half of a stack on another scale would move the mean of two.
+    usual, usual_middle = (
+        float(np.percentile(values[shown], 50.0, method="higher"))
+        for values in (high - low, middle)
+    )
     ratio = (high - low) / usual if usual > 0 else np.ones(len(blank))
-    shift = np.abs(middle - np.median(middle[shown])) / usual if usual > 0 else np.zeros(len(blank))
+    shift = np.abs(middle - usual_middle) / usual if usual > 0 else np.zeros(len(blank))
     other = shown & ((ratio > MOST_RATIO) | (ratio < 1.0 / MOST_RATIO) | (shift > MOST_SHIFT))
     counted = counted_from(stack.normal) if stack.orientation_known else "in the file's order"
     found = []

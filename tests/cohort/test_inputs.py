@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +86,24 @@ def worker(tmp_path: Path) -> StudyWorker:
     found = StudyWorker(options)
     assert found.start()[1:] == (0, "")
     return found
+
+
+@pytest.mark.parametrize("own_model", [False, True])
+def test_without_room_for_temporary_files_a_worker_says_so(
+    own_model: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model that is shipped needs none."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
+    files = {"own.onnx": b"model"} if own_model else {}
+    worker = StudyWorker(WorkerOptions(
+        str(tmp_path), ("json",), "cpu", "auto", 1, None, False, files, "own.onnx", "s"
+    ))  # fmt: skip
+    _, code, said = worker.start()
+    assert (code, "TMPDIR" in said) == ((5, True) if own_model else (0, False))
 
 
 def outcome(worker: StudyWorker, row: Row, earlier: Outcome | None = None) -> tuple[str, bool]:

@@ -76,7 +76,8 @@ def write_ptbxl(folder: Path, strips: list[np.ndarray], *, public: bool) -> Path
             }
         )  # fmt: skip
     table = folder / ("ptbxl_database.csv" if public else "records.csv")
-    with table.open("w", encoding="utf-8", newline="") as opened:
+    mark = "" if public else "-sig"  # as an editor saves it
+    with table.open("w", encoding=f"utf-8{mark}", newline="") as opened:
         writer = csv.DictWriter(opened, rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)

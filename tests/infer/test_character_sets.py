@@ -227,3 +227,30 @@ def test_an_ecg_names_its_patient_as_the_images_do(
     record = read_ecg_dicom(data.replace(b"X" * 8, "MÜ-471 ".encode()))
     assert record.patient_id == "MÜ-471"
     assert text(read_study(tmp_path).datasets[0], "PatientID") == "MÜ-471"
+
+
+@pytest.mark.parametrize(
+    ("name", "declared"),
+    [
+        (b"Zhang^X=\x1b$)A" + "张".encode("gb2312") + b"^\x1b$)A" + "小东".encode("gb2312"),
+         "\\ISO 2022 IR 58"),
+    ],
+)  # fmt: skip
+def test_escapes_of_a_chinese_set_are_no_letters(
+    name: bytes, declared: str, tmp_path: Path, dicom_factory: ModuleType,
+    results: Callable[[Path], list[Path]],
+) -> None:  # fmt: skip
+    write_study(tmp_path / "study", dicom_factory, name, declared)
+    for path in results(tmp_path / "study"):
+        assert str(pydicom.dcmread(path).PatientName) == "Zhang^X=张^小东"
+
+
+@pytest.mark.parametrize("declared", ["GB18030", "GBK", "ISO_IR 13"])
+def test_utf_8_declared_as_a_set_of_several_bytes_is_told(
+    declared: str, tmp_path: Path, dicom_factory: ModuleType
+) -> None:
+    for text_, odd in (("王^小东".encode(), True), (b"ABC^D", False)):
+        study = tmp_path / str(odd)
+        write_study(study, dicom_factory, text_, declared)
+        stack = read_study(study)
+        assert any("character set" in warning for warning in stack.warnings) == odd

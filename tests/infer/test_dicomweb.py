@@ -197,6 +197,9 @@ def test_a_new_token_counts_at_once(
             list(web.objects(STUDY))
         file.write_text("new\n")
         assert len(list(web.objects(STUDY))) == 3
+        for edited in ("utf-8-sig", "utf-16"):  # as editors of Windows save it
+            file.write_text("new\r\n", encoding=edited)
+            assert len(list(web.objects(STUDY))) == 3
         for bad in ("", "two words", "tök", "a\nb", "x" * 70_000):
             file.write_text(bad, encoding="utf-8")
             with pytest.raises(DicomWebError, match="token file"):

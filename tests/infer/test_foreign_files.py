@@ -231,3 +231,18 @@ def test_another_view_in_the_same_series_is_no_other_series(
     dicom_factory.write(tmp_path, datasets)
     warnings = read_study(tmp_path).warnings
     assert "1 image of the LGE series, of another view or kind, was left out." in warnings
+
+
+@pytest.mark.parametrize("count", [3, 6])
+def test_images_that_an_archive_named_anew_are_copies(
+    count: int, tmp_path: Path, dicom_factory: ModuleType
+) -> None:
+    datasets = dicom_factory.series()
+    dicom_factory.write(tmp_path / "once", datasets)
+    again = dicom_factory.series(SeriesInstanceUID=datasets[0].SeriesInstanceUID)[:count]
+    for number, dataset in enumerate(again):
+        dataset.InstanceNumber = 50 + number
+    dicom_factory.write(tmp_path / "twice", [*datasets, *again])
+    one, two = read_study(tmp_path / "once"), read_study(tmp_path / "twice")
+    np.testing.assert_array_equal(one.pixels, two.pixels)
+    assert f"{count} copies of images were ignored." in two.warnings

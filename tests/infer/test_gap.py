@@ -25,6 +25,17 @@ def test_time_stamps_give_fractions_of_days() -> None:
     assert gap == Gap(1.75, "timestamps")
 
 
+@pytest.mark.parametrize("who", ["MRI", "ECG"])
+def test_one_date_that_may_stand_for_a_year_is_told(who: str) -> None:
+    """An anonymiser has changed one of the two: the gap is the wrong one."""
+    year = datetime(2020, 1, 1, 9, 30)
+    mri, recorded = (year, MRI) if who == "MRI" else (MRI, year)
+    gap = gap_between(mri, ecg(recorded), None)
+    (warning,) = gap.warnings
+    assert warning.startswith(f"The {who} bears 1 January")
+    assert gap.days == pytest.approx(60, abs=1)
+
+
 def test_an_ecg_after_the_mri_has_the_same_gap_and_is_marked() -> None:
     gap = gap_between(MRI, ecg(datetime(2020, 3, 4, 12, 0)), None)
     assert gap == Gap(3.0, "timestamps", ecg_after_mri=True)

@@ -190,3 +190,20 @@ def test_what_the_scanner_calls_a_map_is_no_lge_whatever_its_name(
     dicom_factory.write(tmp_path, dicom_factory.series(**elements))
     with pytest.raises(StudyError, match=f"speaks against late enhancement .*{why}"):
         read_study(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image_type", "told"),
+    [
+        (["DERIVED", "PRIMARY", "PSIR", "MAG"], True),
+        (["ORIGINAL", "PRIMARY", "M", "PSIR", "ND", "MAGNITUDE"], True),
+        (["ORIGINAL", "PRIMARY", "M", "PSIR"], False),
+        (["ORIGINAL", "PRIMARY", "PSIR_MAG"], False),
+    ],
+)
+def test_two_kinds_in_one_image_type_are_told(
+    image_type: list[str], told: bool, tmp_path: Path, dicom_factory: ModuleType
+) -> None:
+    dicom_factory.write(tmp_path, dicom_factory.series(ImageType=image_type))
+    warned = any("PSIR and magnitude at once" in w for w in read_study(tmp_path).warnings)
+    assert warned == told

@@ -13,7 +13,7 @@ import pytest
 from scarseg_infer.result import ScarResult
 from scarseg_infer.study.from_arrays import stack_from_arrays
 from scarseg_infer.study.geometry.orientation import ANTERIOR_WALL, BASE_TO_APEX, LATERAL_WALL
-from scarseg_infer.study.label_map import check_no_label_map
+from scarseg_infer.study.label_map import check_no_label_map, map_warnings
 from scarseg_infer.study.read import read_study
 from scarseg_infer.study.stack import LgeStack
 from scarseg_infer.write.nifti import write_nifti
@@ -80,3 +80,14 @@ def test_images_are_none() -> None:
     dark = np.zeros((6, 256, 256), np.float32)  # an image in a large frame of zeros
     dark[:, 100:130, 100:130] = noise.gamma(2, 100, (6, 30, 30))
     check_no_label_map(dark)
+
+
+def test_maps_of_probabilities_and_cut_out_images_are_told() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.normal(500.0, 100.0, (6, 40, 36)).astype(np.float32)
+    assert map_warnings(image) == ()
+    assert map_warnings(np.zeros_like(image)) == ()  # blank: another matter
+    cut = np.zeros_like(image)
+    cut[:, 10:22, 10:22] = image[:, 10:22, 10:22]
+    (warning,) = map_warnings(cut)
+    assert "90 % of the pixels have one and the same value" in warning

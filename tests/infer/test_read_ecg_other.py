@@ -241,6 +241,59 @@ def test_a_calibration_pulse_is_cut_off_and_checked_in_every_format(
     assert ["2.00 mV high" in warning for warning in record.warnings] == [True] * doubtful
 
 
+@pytest.mark.parametrize("backward", [True, False])
+def test_a_pulse_of_which_the_mean_of_each_lead_was_taken_away(
+    backward: bool, ecg_factory: ModuleType
+) -> None:
+    counts = ecg_factory.counts()
+    tail = np.zeros((250, 12), np.int16)
+    tail[75:175] = 200
+    samples = np.vstack([counts, tail] if backward else [tail, counts])
+    signals = samples * ecg_factory.STEP_MV
+    record = checked(EcgRecord(signals - signals.mean(axis=0), 500, LEADS))
+    assert 4900 < len(record.signals_mv) <= 5000
+
+
+def test_a_pulse_whose_corners_a_filter_lets_overshoot(ecg_factory: ModuleType) -> None:
+    counts = ecg_factory.counts() * ecg_factory.STEP_MV
+    tail = np.zeros(250)
+    tail[75:175] = 1.0
+    for edge in (75, 175):
+        ringing = 0.12 * np.exp(-np.arange(25) / 6.0) * np.cos(np.arange(25) / 3.0)
+        tail[edge : edge + 25] += ringing if edge == 75 else -ringing
+    record = checked(EcgRecord(np.vstack([counts, np.repeat(tail[:, None], 12, 1)]), 500, LEADS))
+    assert len(record.signals_mv) <= 5000 + 75
+
+
+@pytest.mark.parametrize(
+    ("what", "other", "why"),
+    [
+        ("durationperchannel", 'durationperchannel="5000"', "more samples"),
+        ("signal", "<samplingrate>1000</samplingrate>", "two different sampling rates"),
+        ("signal", "<resolution>2.5</resolution>", "two different resolutions"),
+    ],
+)
+def test_a_philips_xml_that_contradicts_itself_is_refused(
+    what: str, other: str, why: str, ecg_factory: ModuleType
+) -> None:
+    """The library cuts and scales the leads by one of the two, in silence."""
+    text = ecg_factory.philips(ecg_factory.counts()).decode("utf-16")
+    if what == "signal":
+        part = f"<signalcharacteristics>{other}</signalcharacteristics><waveforms>"
+        text = text.replace("<waveforms>", part)
+    else:
+        text = re.sub(f'{what}="[0-9]+"', other, text)
+    with pytest.raises(EcgError, match=why):
+        read_ecg_other(text.encode("utf-16"))
+
+
+def test_a_start_is_compared_as_a_number(ecg_factory: ModuleType) -> None:
+    content = ecg_factory.muse(ecg_factory.counts()).decode()
+    zero = "<LeadTimeOffset>0<"
+    record = read_ecg_other(content.replace(zero, "<LeadTimeOffset>0.0<", 1).encode())
+    assert len(record.lead_names) == 8
+
+
 @pytest.mark.parametrize("derived", ["flat", "computed", "turned"])
 def test_a_pulse_in_the_recorded_leads_alone(derived: str, ecg_factory: ModuleType) -> None:
     """Converters compute III and the augmented leads, from the pulse too, or leave them at zero."""
@@ -375,6 +428,18 @@ def test_a_prefixed_name_does_not_take_that_of_another_lead() -> None:
     assert standard_leads(("I", "ECG I", "Lead II", "V1 lead", "-aVR", "vx")) == (
         "I", "ECG I", "II", "V1 lead", "-aVR", "vx",
     )  # fmt: skip
+
+
+def test_leads_in_other_languages_are_known_and_computed_ones_are_not() -> None:
+    names = (
+        "Derivaci\u00f3n I",
+        "Deriva??o aVR",
+        "d\u00e9rivation V3",
+        "derivIII",
+        "Abl. II",
+        "Derived V1",
+    )
+    assert standard_leads(names) == ("I", "aVR", "V3", "III", "II", "Derived V1")
 
 
 @pytest.mark.parametrize(

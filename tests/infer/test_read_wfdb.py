@@ -188,6 +188,8 @@ def test_a_time_that_is_no_time_leaves_the_date(tmp_path: Path, clock: str) -> N
         ("# ECG date: October 9, 1990", datetime(1990, 10, 9), True),
         ("# ECG date: 29/10/1990 7:05", datetime(1990, 10, 29, 7, 5), False),
         ("# ECG date: 29/10/1990 00:00:00", datetime(1990, 10, 29), True),
+        ("# Date of recording: 29.10.1990", datetime(1990, 10, 29), True),
+        ("# Test date: 1990-10-29", datetime(1990, 10, 29), True),
     ],
 )
 def test_a_date_in_a_comment_counts_where_it_can_be_read_in_one_way(

@@ -353,3 +353,17 @@ def test_pixels_that_are_no_whole_numbers_are_named_as_such(
         dataset.FloatPixelData = bytes(4 * dataset.Rows * dataset.Columns)
     dicom_factory.write(tmp_path, datasets)
     assert "holds its pixels as FloatPixelData" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEG2000Lossless])
+def test_a_value_that_goes_on_into_one_more_bit_is_no_overlay(
+    write_words: Callable[..., Path], syntax: UID, signed: bool, refusal: Refusal
+) -> None:
+    """13 bits of a smooth image where BitsStored says 12: cut off, its bright half wraps round."""
+    rows, columns = np.mgrid[:40, :36]
+    bright = 8000 * np.exp(-((rows - 20.0) ** 2 + (columns - 18.0) ** 2) / 200.0)
+    real = np.repeat((bright - 4000 * signed)[None], 6, axis=0).astype(np.int64)
+    words = (real & 0x1FFF).astype(np.uint16)
+    header = {"BitsStored": 12, "HighBit": 11, "PixelRepresentation": int(signed)}
+    assert "more bits" in refusal(write_words(words, syntax, **header))

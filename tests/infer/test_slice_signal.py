@@ -50,6 +50,11 @@ def test_slices_that_do_not_fit_are_named(
     assert warning.startswith(f"Slice{'s' * (len(which) > 1)} {expected} (counted from the apex) ")
 
 
+def test_half_of_a_stack_on_another_scale_is_named(demo_stack: LgeStack) -> None:
+    (warning,) = signal_warnings(changed(demo_stack, lambda image: image / 4, (0, 1, 2, 3, 4)))
+    assert "of another scale" in warning
+
+
 def test_the_run_says_it(demo_stack: LgeStack) -> None:
     result = Segmenter.from_model().run(changed(demo_stack, np.zeros_like, (4,)))
     assert "of one value throughout" in result.warnings[0]

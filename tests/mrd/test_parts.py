@@ -154,6 +154,12 @@ def test_texts_that_hold_no_options(text: str) -> None:
     assert parameters_in(text) is None
 
 
+def test_a_mark_of_an_editor_hides_no_options() -> None:
+    from scarseg_infer.mrd.options import parameters_in
+
+    assert parameters_in('\ufeff{"parameters": {"labels": false}}') == {"labels": False}
+
+
 def test_the_ecg_of_the_patient_is_found(tmp_path: Path) -> None:
     from scarseg_infer.mrd.ecg import EcgShelf
     from scarseg_infer.mrd.header import Measurement

@@ -154,8 +154,10 @@ def test_uids_that_are_missing_or_differ(node_factory: ModuleType, node: Any) ->
     association.release()
 
 
-@pytest.mark.parametrize("uid", ["1.2.826.0.1.007.5", "1.2.3.00"])
-def test_uids_with_leading_zeros_are_taken(node_factory: ModuleType, uid: str) -> None:
+@pytest.mark.parametrize(
+    "uid", ["1.2.826.0.1.007.5", "1.2.3.00", "1.2." + "7" * 70, "1.2.ANON_7", "1.2/../7"]
+)
+def test_odd_uids_are_taken(node_factory: ModuleType, uid: str) -> None:
     """Forbidden by PS3.5, 9.1, written by some devices, read by the command line."""
     (image,) = node_factory.demo_study("ODD")[:1]
     image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = uid

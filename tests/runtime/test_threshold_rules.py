@@ -63,6 +63,24 @@ def test_slices_scarred_all_round_do_not_hide_the_scar(all_round: int, degrees: 
     assert remote_statistics(pixels, wall, scar) == pytest.approx((100.0, 10.0), rel=0.05)
 
 
+def test_the_bound_of_n_sd_where_borders_are_blurred() -> None:
+    """What docs/reference/outputs.md says of n-SD and FWHM: ten rings, blurred by one pixel."""
+    rng = np.random.default_rng(7)
+    rows, columns = np.mgrid[:128, :128] - 63.5
+    radius, angle = np.hypot(rows, columns), np.degrees(np.arctan2(rows, columns)) % 360
+    wall = np.repeat(((radius > 14) & (radius < 20))[None], 10, axis=0)
+    scar = wall & (angle < 90)
+    sharp = np.where(scar[0], 500.0, np.where(wall[0], 100.0, np.where(radius < 17, 400.0, 60.0)))
+    offsets = np.arange(-3, 4)
+    weights = np.exp(-(offsets**2) / 2.0) / np.exp(-(offsets**2) / 2.0).sum()
+    for axis in (0, 1):
+        moved = (np.roll(sharp, offset, axis) for offset in offsets)
+        sharp = np.sum([weight * one for weight, one in zip(weights, moved, strict=True)], axis=0)
+    pixels = (sharp + rng.normal(0, 10, wall.shape)).astype(np.float32)
+    assert 1.3 < n_sd(pixels, wall, 5).sum() / scar.sum() < 1.5
+    assert 0.95 < fwhm(pixels, wall, scar=scar).sum() / scar.sum() < 1.05
+
+
 def test_a_wall_that_is_scar_everywhere_has_no_remote() -> None:
     pixels, wall, _ = phantom(1, 0.0)
     assert remote_statistics(pixels, wall, wall) is None

@@ -169,7 +169,7 @@ def _content(path: Path) -> bytes:
 
 
 def _rows(table: Path) -> Iterator[dict[str, Any]]:
-    with table.open(encoding="utf-8", newline="") as opened:
+    with table.open(encoding="utf-8-sig", newline="") as opened:
         yield from csv.DictReader(opened)
 
 

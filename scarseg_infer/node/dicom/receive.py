@@ -71,6 +71,8 @@ _META_LENGTH: Final = b"DICM\2\0\0\0UL\4\0"
 """Bytes behind the preamble; then come 4 bytes with the length of the rest of the meta
 information (PS3.10, 7.1)."""
 _META_START: Final = 128 + len(_META_LENGTH) + 4
+_MOST_UID: Final = 128
+"""Twice what PS3.5, 9.1 allows."""
 _REJECTIONS: Final = {CALLING_AE: "calling_ae", CALLED_AE: "called_ae"}
 """Names of refused associations in log and metrics."""
 
@@ -231,9 +233,9 @@ def _announced(event: evt.Event) -> tuple[str, str]:
 
 
 def is_usable_uid(uid: str) -> bool:
-    """Is it made of what UIDs are made of? Some devices write components with leading zeros, which
-    PS3.5, 9.1 forbids and every reader takes."""
-    return re.fullmatch(r"[0-9.]{1,64}", uid, re.ASCII) is not None
+    """Is it one word of ASCII? Some devices write components with leading zeros, and anonymisers
+    letters or more than 64 characters: PS3.5, 9.1 forbids it, and every reader takes it."""
+    return re.fullmatch(rf"[!-~]{{1,{_MOST_UID}}}", uid, re.ASCII) is not None
 
 
 def arrival_of(header: Dataset, data: bytes, announced: tuple[str, str]) -> Arrival | None:

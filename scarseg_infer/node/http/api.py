@@ -291,7 +291,9 @@ def why_not_taken(data: bytes, number: int, label: str) -> str:
         return error.what
     except PARSE_ERRORS:
         return f"{label} is damaged"
-    fault = "StudyInstanceUID" if is_usable_uid(sop_uids(header)[1]) else "SOPInstanceUID"
+    sop_class, sop_uid = sop_uids(header)
+    fault = "StudyInstanceUID" if is_usable_uid(sop_uid) else "SOPInstanceUID"
+    fault = fault if sop_class in IMAGE_CLASSES else "SOPClassUID"
     return f"{label} lacks {fault}, or has something else there"
 
 

@@ -37,6 +37,10 @@ _SINGLE_BYTES: Final = frozenset(
 """Sets of one byte a letter in which hardly any text reads as UTF-8 by chance."""
 _LATIN_1: Final = "ISO 2022 IR 100"
 _PLAIN: Final = frozenset({"", "ISO_IR 6", "ISO 2022 IR 6"})
+_CHINESE: Final = "ISO 2022 IR 58"
+_CHINESE_ESCAPE: Final = b"\x1b$)A"
+_THREE_BYTES: Final = 0x800
+"""First code point that takes three bytes in UTF-8."""
 _ESCAPE: Final = b"\x1b"  # begins ISO 2022 text in another character set
 
 
@@ -44,14 +48,14 @@ def settle_character_set(dataset: Dataset) -> Declared:
     """Declare, in place, the character set of a parsed header that does not do so itself, or whose
     texts are not in the set that it declares: decoding would lose their letters."""
     terms = _terms(dataset) - _PLAIN
+    _take_escapes_out(dataset)
     found = [
         (tag, vr, value)
         for tag, vr, value in _texts(dataset)
         if not value.isascii() or _ESCAPE in value
     ]
     if not found or (terms and all(_decodes(value, dataset) for _, _, value in found)):
-        odd = found and terms <= _SINGLE_BYTES and all(_is_utf_8(value) for _, _, value in found)
-        return "doubtful" if odd else "declared"
+        return "doubtful" if found and _looks_like_utf_8(terms, found) else "declared"
     if terms or not all(_is_utf_8(value) for _, _, value in found):
         if _CHARACTER_SET in dataset:
             del dataset[_CHARACTER_SET]
@@ -103,7 +107,34 @@ def _decodes(value: bytes, dataset: Dataset) -> bool:
         return False
     with quiet_readers():
         encodings = convert_encodings(listed)
-        return _REPLACED not in decode_bytes(value, encodings, _PARTS_END)
+        decoded = decode_bytes(value, encodings, _PARTS_END)
+    return _REPLACED not in decoded and "\x1b" not in decoded
+
+
+def _looks_like_utf_8(terms: set[str], found: Iterable[tuple[BaseTag, str, bytes]]) -> bool:
+    """True where texts that the declared sets can hold are UTF-8 all the same, hardly by chance."""
+    values = [value for _, _, value in found]
+    if terms == {UTF_8} or not all(map(_is_utf_8, values)):
+        return False
+    # Letters of two bytes come by chance in sets of several, those of three hardly.
+    return terms <= _SINGLE_BYTES or any(
+        ord(letter) >= _THREE_BYTES for value in values for letter in value.decode("utf-8")
+    )
+
+
+def _take_escapes_out(dataset: Dataset) -> None:
+    """Convert, in place, texts in ISO 2022 IR 58: pydicom leaves their escapes in."""
+    if _CHINESE not in _terms(dataset):
+        return
+    encodings = convert_encodings(_listed(dataset))
+    for tag, vr, value in list(_texts(dataset)):
+        if _CHINESE_ESCAPE in value:
+            with quiet_readers():
+                text = decode_bytes(value, encodings, _PARTS_END).rstrip(" \0")
+            if _REPLACED in text:
+                continue  # damaged: to be kept byte by byte
+            values = text.replace(_CHINESE_ESCAPE.decode("ascii"), "").split("\\")
+            dataset[tag] = DataElement(tag, vr, values if len(values) > 1 else values[0])
 
 
 def _is_utf_8(value: bytes) -> bool:

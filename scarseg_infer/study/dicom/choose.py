@@ -8,7 +8,7 @@ from typing import Final
 
 from scarseg_infer.study.dicom.header import SliceHeader
 from scarseg_infer.study.dicom.rank import Candidate
-from scarseg_infer.study.dicom.rules import UNKNOWN_KIND
+from scarseg_infer.study.dicom.rules import UNKNOWN_KIND, series_rules
 from scarseg_infer.study.dicom.series import ADVICE, SliceGroup, plane_of
 from scarseg_infer.study.geometry.orientation import counted_from
 from scarseg_infer.study.series_verdict import PreferredKind
@@ -224,6 +224,14 @@ def _note_other_kinds(chosen: Candidate, candidates: Sequence[Candidate], choice
             f"{chosen.group.image_kind} images were read."
         )
     kind = chosen.group.image_kind
+    contradictory = {
+        name for h in chosen.group.slices for name in series_rules().contradictory_kinds(h.tokens)
+    }
+    if contradictory:
+        choice.notes.append(
+            f"ImageType calls these images {' and '.join(sorted(contradictory))} at once: they "
+            f"were read as {kind} images. Thresholds differ between kinds: check which one it is."
+        )
     for named in sorted({h.named_kind for h in chosen.group.slices} - {kind, UNKNOWN_KIND, *kinds}):
         choice.notes.append(
             f"The series is named as {named} images, but its headers say {kind}: they were read "

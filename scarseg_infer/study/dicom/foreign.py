@@ -41,19 +41,34 @@ def different_images(one: str, two: str) -> StudyError:
 
 
 def without_copies(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[Clash]]:
-    """Headers with every image once, and different images that bear one name."""
+    """Headers with every image once, and different images that bear one name.
+
+    An image that came to an archive twice may bear two: it is one where all else is the same,
+    pixels included.
+    """
     seen: dict[tuple[str, int | None], SliceHeader] = {}
+    by_pixels: dict[tuple[str, int], SliceHeader] = {}
     kept: list[SliceHeader] = []
     clashes = []
     for header in headers:
         name = (header.instance_uid, header.frame)
         first = seen.setdefault(name, header) if header.instance_uid else header
-        if first is not header and replace(header, file_index=first.file_index) == first:
+        if first is not header and _same(header, first):
             continue
+        if header.plane is not None and header.pixel_digest is not None:
+            twin = by_pixels.setdefault((header.series_uid, header.pixel_digest), header)
+            if twin is not header and _same(header, twin):
+                continue
         kept.append(header)
         if first is not header:
             clashes.append(Clash(first, header))
     return kept, clashes
+
+
+def _same(header: SliceHeader, other: SliceHeader) -> bool:
+    """Tell whether two headers differ in file, name and encoding of their pixels alone."""
+    file, uid, digest = other.file_index, other.instance_uid, other.pixel_digest
+    return replace(header, file_index=file, instance_uid=uid, pixel_digest=digest) == other
 
 
 def check_clashes(clashes: Sequence[Clash], group: SliceGroup | None, files: StudyFiles) -> None:

@@ -60,6 +60,7 @@ _FROM_GROUPS: Final = {
     "MRModifierSequence": {"InversionTimes": "InversionTime"},
     "CardiacSynchronizationSequence": {"NominalCardiacTriggerDelayTime": "TriggerTime"},
 }
+_REAL_WORLD: Final = "RealWorldValueMappingSequence"
 _ONE_VALUE: Final = frozenset({"InversionTime"})
 # A legacy conversion keeps what it has no group for, under its classic name.
 _UNASSIGNED: Final = (
@@ -135,6 +136,8 @@ def _flatten(header: Dataset, groups: Dataset) -> None:
     for sequence in _UNASSIGNED:
         for item in _items(groups, sequence):
             header.update({tag: value for tag, value in item.items() if tag not in header})
+    if _REAL_WORLD in groups:
+        header[_REAL_WORLD] = groups[_REAL_WORLD]
     for sequence, names in _FROM_GROUPS.items():
         for item in _items(groups, sequence):
             for keyword, classic in names.items():

@@ -5,6 +5,7 @@ Imported only when a DICOM study is read, so that other work does not pay for py
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -138,6 +139,8 @@ class SliceHeader:
     """None when the header does not place the slice in the patient."""
     unplaced: str
     """Reason that it does not, with the attribute; else ""."""
+    pixel_digest: int | None
+    """Alike for images whose stored pixels are alike; None for a frame of an enhanced object."""
 
 
 def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[SliceHeader]]:
@@ -227,7 +230,7 @@ def _kind_of(dataset: Dataset, sop_class: str) -> FileKind:
         return FileKind.DIRECTORY
     colours = (_whole(dataset, "SamplesPerPixel") or 1) != 1
     # Of several samples, or a table of colours.
-    colours |= text(dataset, "PhotometricInterpretation") not in ("", *GREY)
+    colours |= text(dataset, "PhotometricInterpretation").upper() not in ("", *GREY)
     if colours:
         is_mr = sop_class in (MRImageStorage, *ENHANCED_CLASSES)
         return FileKind.COLOURS if is_mr else FileKind.OTHER_OBJECT
@@ -268,6 +271,7 @@ def _slice_header(dataset: Dataset, index: int, frame: int | None) -> SliceHeade
         slice_thickness_mm=number(dataset, "SliceThickness"),
         plane=plane,
         unplaced=fault,
+        pixel_digest=None if frame else zlib.crc32(dataset.get_item("PixelData").value),
     )
 
 

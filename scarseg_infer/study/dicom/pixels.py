@@ -30,7 +30,7 @@ from pydicom.uid import (
 )
 
 from scarseg_infer.study.dicom.codestream import Claim, check_rle, jpeg2000_claims, jpeg_claims
-from scarseg_infer.study.dicom.parse import PARSE_ERRORS, damaged, numbers, text
+from scarseg_infer.study.dicom.parse import PARSE_ERRORS, damaged, number, numbers, text
 from scarseg_infer.study.dicom.samples import (
     SampleBits,
     check_meaning,
@@ -83,6 +83,7 @@ def slice_pixels(
         syntax = _transfer_syntax(image)
         require_decoder(syntax)
         check_meaning(image, label)
+        image.PhotometricInterpretation = text(image, "PhotometricInterpretation").upper()
         bits = sample_bits(image, label)
         if syntax == ExplicitVRBigEndian and bits.allocated > _WORD_BITS:
             raise StudyError(
@@ -111,7 +112,7 @@ def slice_pixels(
     if values is None:
         raise damaged(label)
     # MONOCHROME1 shows low values bright (PS3.3 C.7.6.3.1.2); bright means enhanced here.
-    if text(header, "PhotometricInterpretation") == "MONOCHROME1":
+    if text(header, "PhotometricInterpretation").upper() == "MONOCHROME1":
         values = -values
     if padding.any() and not padding.all():
         values[padding] = values[~padding].min()
@@ -157,6 +158,18 @@ def _claim(image: FileDataset, syntax: UID, frame: int | None, plane: SlicePlane
     if not fits or not all(fits) or len(set(claims)) > 1:
         raise ValueError("a compressed frame of another size than its header says")
     return claims[0]
+
+
+def has_more_pixels(image: FileDataset) -> bool:
+    """True where uncompressed pixels go on for a row or more after the last that is said to be."""
+    if _transfer_syntax(image).is_encapsulated:
+        return False
+    rows, columns, bits = (
+        int(number(image, keyword) or 0) for keyword in ("Rows", "Columns", "BitsAllocated")
+    )
+    row = columns * bits // 8
+    frames = int(number(image, "NumberOfFrames") or 1)
+    return len(image.PixelData) >= row * (rows * frames + 1)
 
 
 def require_decoder(syntax: UID) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -37,9 +38,10 @@ from scarseg_infer.study.dicom.header import (
     broken_file,
     read_headers,
 )
-from scarseg_infer.study.dicom.parse import PARSE_ERRORS, damaged, number, parse, text
-from scarseg_infer.study.dicom.pixels import slice_pixels
+from scarseg_infer.study.dicom.parse import PARSE_ERRORS, damaged, parse, text
+from scarseg_infer.study.dicom.pixels import has_more_pixels, slice_pixels
 from scarseg_infer.study.dicom.rank import Candidate, judge, orientation_of
+from scarseg_infer.study.dicom.scales import scale_warnings
 from scarseg_infer.study.dicom.series import (
     ADVICE,
     SliceGroup,
@@ -247,13 +249,16 @@ def _nothing(count: int, kinds: Counter[FileKind]) -> StudyError:
 
 
 def _same_name(name: str) -> str:
-    """A PN without what may be left out at its end, empty components and groups (PS3.5, 6.2.1), and
-    with one way to write accents and spaces."""
-    groups = [
-        "^".join(" ".join(part.split()) for part in group.split("^")).rstrip("^")
-        for group in unicodedata.normalize("NFKC", name).casefold().split("=")
-    ]
-    return "=".join(groups).rstrip("=")
+    """Family, given and middle name of a PN (PS3.5, 6.2.1) in its first way of writing, with one
+    way to write accents, spaces and what parts them: devices differ in titles, in names in another
+    script, and in commas or blanks for ``^``."""
+    groups = unicodedata.normalize("NFKC", name).casefold().split("=")
+    first = next((group for group in groups if group.strip("^ ")), "")
+    if "^" in first:
+        parts = [" ".join(part.split()) for part in first.split("^")[:3]]
+    else:
+        parts = re.split(r"[\s,]+", first.strip(" ,"))
+    return "^".join(parts).rstrip("^")
 
 
 def _one_patient(headers: Sequence[SliceHeader]) -> None:
@@ -275,7 +280,7 @@ def _one_patient(headers: Sequence[SliceHeader]) -> None:
 def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStack:
     """Read the pixels of the chosen slices and put the stack together."""
     group = chosen.group
-    datasets, pixels, settled = _read_slices(files, group)
+    datasets, pixels, settled, too_long = _read_slices(files, group)
     acquired, date_only, time_notes = acquisition_time(datasets)
     doubtful, odd = contradictions(datasets, group)
     plane = group.plane
@@ -299,7 +304,7 @@ def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStac
             *doubtful,
             *odd,
             *_loss(datasets),
-            *_scales(datasets),
+            *scale_warnings(datasets, pixels, too_long),
             *character_set_warnings(settled),
             *time_notes,
         ),
@@ -308,14 +313,15 @@ def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStac
 
 def _read_slices(
     files: StudyFiles, group: SliceGroup
-) -> tuple[list[Dataset], NDArray[np.float32], set[Declared]]:
-    """Headers and pixel values [S, H, W] of a stack, and how its texts are read; a file of many
-    frames is parsed once."""
+) -> tuple[list[Dataset], NDArray[np.float32], set[Declared], int]:
+    """Headers and pixel values [S, H, W] of a stack, how its texts are read, and how many of its
+    files hold more pixels than they say; a file of many frames is parsed once."""
     grid = plane_of(group.slices[0])
     check_size(len(group.slices), grid.rows, grid.columns, ADVICE)
     datasets: list[Dataset] = []
     pixels = []
     settled: set[Declared] = set()
+    too_long = 0
     opened: dict[int, tuple[FileDataset, list[Dataset]]] = {}
     for header in group.slices:
         label = file_label(header.file_index, files)
@@ -328,11 +334,12 @@ def _read_slices(
             settled.add(settle_character_set(image))
             frames = [] if header.frame is None else frame_headers(image, label)
             opened[header.file_index] = image, frames
+            too_long += has_more_pixels(image)
         image, frames = opened[header.file_index]
         dataset = image if header.frame is None else frames[header.frame - 1]
         pixels.append(slice_pixels(image, dataset, header.frame, plane_of(header), label))
         datasets.append(dataset)
-    return datasets, np.stack(pixels), settled
+    return datasets, np.stack(pixels), settled, too_long
 
 
 def _loss(datasets: Sequence[Dataset]) -> tuple[str, ...]:
@@ -340,16 +347,3 @@ def _loss(datasets: Sequence[Dataset]) -> tuple[str, ...]:
     if not any(text(dataset, "LossyImageCompression") == "01" for dataset in datasets):
         return ()
     return ("The images have been compressed with loss: fine detail may be gone.",)
-
-
-def _scales(datasets: Sequence[Dataset]) -> tuple[str, ...]:
-    """A warning where some slices have a scale and others none: their signals differ by it."""
-    given = [number(dataset, "RescaleSlope") is not None for dataset in datasets]
-    if all(given) or not any(given):
-        return ()
-    if all(number(dataset, "RescaleSlope") in (None, 1.0) for dataset in datasets):
-        return ()
-    return (
-        f"Only {sum(given)} of {len(given)} slices have a RescaleSlope: the others are read as "
-        "they are stored, and signals may not compare between slices.",
-    )

@@ -90,6 +90,16 @@ class SeriesRules:
             return coded[0]
         return named
 
+    def contradictory_kinds(self, tokens: Sequence[str]) -> list[ImageKind]:
+        """Kinds that tokens name beside each other; none where they agree.
+
+        ``M`` is left out: beside PSIR some vendors write it for an image that is not complex.
+        """
+        told = [token for token in tokens if token != "M"]
+        known = [name for name, found in self.kinds if found.coded(told)]
+        kinds = list(dict.fromkeys(known + self._spelt(told)))
+        return kinds if len(kinds) > 1 else []
+
     def _spelt(self, tokens: Sequence[str]) -> list[ImageKind]:
         """Kinds by tokens that no kind lists, such as ``PSIR_MAG``: the first that fits each."""
         found = []

@@ -79,7 +79,7 @@ def check_meaning(image: Dataset, label: str) -> None:
     Raises:
         StudyError: it is an index into a table of colours, or of values. It names the attribute.
     """
-    photometric = str(image.get("PhotometricInterpretation", "")).strip()
+    photometric = str(image.get("PhotometricInterpretation", "")).strip().upper()
     if photometric not in GREY:
         said = "none of these" if photometric else "missing"
         raise StudyError(
@@ -156,11 +156,25 @@ def _check_above(
     sign = not bits.signed and above > 1 and np.isin(held, (0, (1 << above) - 1)).all()
     partial = claim is not None and claim.bits not in (bits.high + 1, bits.allocated)
     few = planes.bit_count() <= UNDECLARED_PLANES and not sign and not partial
+    if planes and few:
+        few = not _goes_on(words, bits, planes.bit_length())
     if planes and not few and not _has_overlay_above(image, bits.high):
         raise _contradiction(
             label,
             f"its words hold more bits than BitsStored {bits.stored} and HighBit {bits.high} say",
         )
+
+
+def _goes_on(words: NDArray[Any], bits: SampleBits, above: int) -> bool:
+    """True where an image is smoother with the bits above its value than without them: they are of
+    the value, which jumps where they are cut off. The outline of an overlay plane is a jump."""
+    high = bits.high + above
+    cut, whole = (
+        _cut_out(words, stored, place, signed=bits.signed).astype(np.int64)
+        for stored, place in ((bits.stored, bits.high), (bits.stored + above, high))
+    )
+    jumps = [sum(int(np.abs(np.diff(v, axis=k)).sum()) for k in (0, 1)) for v in (cut, whole)]
+    return jumps[1] < jumps[0]
 
 
 def padding_in(

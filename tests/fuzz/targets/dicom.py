@@ -7,6 +7,7 @@ from typing import Any
 
 import dicom_factory
 import numpy as np
+import pydicom
 import study_checks as CHECKS
 from dicom_mutate import mutate  # noqa: F401 - the harness calls it
 from pydicom.uid import (
@@ -61,6 +62,14 @@ def seeds() -> dict[str, bytes]:
     found["comma"] = _SOUND[1].replace(b"300.0", b"300,0")
     found["colours"] = dicom_factory.encoded(_changed(SamplesPerPixel=3))
     found["unsigned"] = dicom_factory.encoded(_changed(PixelRepresentation=0, BitsStored=12))
+    both = ["DERIVED", "PRIMARY", "PSIR", "MAG"]
+    found["two kinds"] = dicom_factory.encoded(_changed(ImageType=both))
+    found["inverse"] = dicom_factory.encoded(_changed(PresentationLUTShape="INVERSE"))
+    found["too long"] = dicom_factory.encoded(_changed(PixelData=bytes(500) + _SLICES[1].PixelData))
+    found["real world"] = dicom_factory.encoded(_with_scales())
+    chinese = dicom_factory.encoded(_changed(SpecificCharacterSet="\\ISO 2022 IR 58"))
+    found["escapes"] = chinese.replace(b"Secretname^Test", b"X=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1")
+    found["named anew"] = dicom_factory.encoded(_again())
     real = _changed(FloatPixelData=bytes(4 * 34 * 33))
     del real.PixelData
     found["real numbers"] = dicom_factory.encoded(real)
@@ -77,6 +86,23 @@ def _leaning(degrees: float) -> Any:
     lean = np.radians(degrees)
     turned = np.cos(lean) * column + np.sin(lean) * np.cross(row, column)
     return _changed(ImageOrientationPatient=[f"{x:.12f}" for x in (*row, *turned)])
+
+
+def _with_scales() -> Any:
+    """Scales that stand elsewhere than in RescaleSlope."""
+    item = pydicom.Dataset()
+    item.RealWorldValueSlope, item.RealWorldValueIntercept = 3.0, 0.0
+    dataset = _changed(RealWorldValueMappingSequence=[item])
+    block = dataset.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
+    block.add_new(0x0E, "FL", 0.25)
+    return dataset
+
+
+def _again() -> Any:
+    """The first slice under another name."""
+    dataset = deepcopy(_SLICES[0])
+    dataset.SOPInstanceUID, dataset.InstanceNumber = "1.2.3.99", 99
+    return dataset
 
 
 def _changed(**elements: Any) -> Any:

@@ -76,6 +76,8 @@ def seeds() -> dict[str, bytes]:
         "aecg mark": b"\xef\xbb\xbf" + factory.aecg(few).replace(b"UTF-8", b"ISO-8859-1"),
         "aecg": factory.aecg(few),
         "aecg whole": factory.aecg(counts),
+        "muse start": factory.muse(few).replace(b"<LeadTimeOffset>0<", b"<LeadTimeOffset>0.0<", 1),
+        "philips short": packed.replace('channel="40"', 'channel="20"').encode("utf-16"),
         "aecg twice": factory.aecg(few, series=2, unit="mV"),
     }
 

@@ -13,6 +13,7 @@ import { characterise, thresholdDoubts } from "./quantify/characteristics";
 import { cleanLabels } from "./quantify/components";
 import { quantify, sliceHeights, voxelMl, type Quantities } from "./quantify/quantities";
 import type { EcgUse, Result } from "./result";
+import { mapWarnings } from "./study/checks";
 import { signalWarnings } from "./study/slice_signal";
 import { slicePositions, type Stack } from "./study/stack";
 import { fixed } from "./words";
@@ -129,7 +130,7 @@ function quantified(
     display: { ...display, turnDeg },
     characteristics: characterise(stack.pixels, labels, segments, stack.spacing, heights),
     warnings: [
-      ...stack.warnings, ...gapWarnings(slicePositions(stack), stack.sliceThicknessMm), ...signalWarnings(stack), ...gridWarnings(stack), ...evidence.warnings, ...warnings, ...turnWarnings,
+      ...stack.warnings, ...gapWarnings(slicePositions(stack), stack.sliceThicknessMm), ...mapWarnings(stack.pixels), ...signalWarnings(stack), ...gridWarnings(stack), ...evidence.warnings, ...warnings, ...turnWarnings,
       ...doubts(quantities, imageOnlyQuantities, ecg, gate, shape[0]),
       ...thresholdDoubts(stack.pixels, labels, volume),
     ],

@@ -14,7 +14,8 @@ const NO_CLOCK = "The ECG's time of day is not a time: only its date is used.";
 const UNKNOWN = "when it was recorded is unknown";
 const AMBIGUOUS = "day and month could be either way round";
 const DATE_COMMENT =
-  /^#[#\s]*(?:(?:ecg|recording|acquisition|measurement|start)[\s_-]*)?date(?:[\s_/-]*time)?\s*[:=]\s*(\S.*)$/i;
+  new RegExp("^#[#\\s]*(?:(?:ecg|ekg|record(?:ing)?|acquisition|measurement|start|test|exam(?:ination)?)[\\s_-]*)?date" +
+    "(?:[\\s_/-]*time)?(?:\\s+of\\s+(?:the\\s+)?(?:ecg|ekg|recording|acquisition|measurement|test))?\\s*[:=]\\s*(\\S.*)$", "i");
 const MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const MONTH =
   "(jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?" +

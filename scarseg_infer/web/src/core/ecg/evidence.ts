@@ -51,8 +51,7 @@ function gapBetween(stack: Stack, ecg: EcgRecord | null, given: number | null): 
   const mri = stack.acquired, recorded = ecg?.recorded ?? null;
   if (!mri || !recorded)
     return { days: given, source: given === null ? "unknown" : "given", warnings: [], ecgAfterMri: false };
-  const day = new Date(dayOf(mri.at));
-  if (dayOf(mri.at) === dayOf(recorded.at) && day.getUTCMonth() === 0 && day.getUTCDate() === 1)
+  if (dayOf(mri.at) === dayOf(recorded.at) && isFirstOfYear(mri.at))
     return { days: given, source: given === null ? "unknown" : "given", warnings: [PLACEHOLDERS], ecgAfterMri: false };
   const dateOnly = ecg!.dateOnly || stack.dateOnly;
   let signed: number;
@@ -62,7 +61,10 @@ function gapBetween(stack: Stack, ecg: EcgRecord | null, given: number | null): 
     signed = (mri.at - recorded.at - zones) / DAY_MS;
   }
   const days = Math.abs(signed);
-  const warnings: string[] = [];
+  const warnings = ([["MRI", mri], ["ECG", recorded]] as const).flatMap(([who, { at }]) => (isFirstOfYear(at) ? [
+    `The ${who} bears 1 January, as anonymisers write it in place of a date: check the time gap, or give it ` +
+      "(gap_days, --gap-days) and leave the date out.",
+  ] : []));
   if ((mri.zone === null) !== (recorded.zone === null))
     warnings.push("Only one of the times of MRI and ECG has a time zone. Both were taken for clocks of one place: the " +
       "time gap may be wrong by some hours.");
@@ -70,6 +72,11 @@ function gapBetween(stack: Stack, ecg: EcgRecord | null, given: number | null): 
     warnings.push(`The given gap of ${general(given)} days contradicts the dates of MRI and ECG, which lie ` +
       `${fixed(days, 1)} days apart: the dates are used.`);
   return { days, source: dateOnly ? "dates" : "timestamps", warnings, ecgAfterMri: signed < 0 };
+}
+
+function isFirstOfYear(at: number): boolean {
+  const day = new Date(dayOf(at));
+  return day.getUTCMonth() === 0 && day.getUTCDate() === 1;
 }
 
 /** The gap policy: what is unknown is never taken for zero. */

@@ -71,8 +71,10 @@ export function analysed(record: EcgRecord): EcgRecord {
 
 export const STANDARD = new Map<string, string>(LEADS.map((lead) => [lead.toLowerCase(), lead]));
 const SEPARATOR = "[\\s_:.-]*";
+const DERIVATION = "d[e\u00e9?]riv(?:aci[o\u00f3?]n|a[c\u00e7?][a\u00e3?]o|ation|azione)?";
 const PREFIXED = new RegExp(
-  `^(?:mdc${SEPARATOR})?(?:(?:ecg|ekg)${SEPARATOR})?(?:lead${SEPARATOR})?(III|II|I|aV[RLF]|V[1-6])$`, "i");
+  `^(?:mdc${SEPARATOR})?(?:(?:ecg|ekg)${SEPARATOR})?(?:(?:lead|abl(?:eitung)?|${DERIVATION}|kanal|channel)${SEPARATOR})?(?:D(?=I))?` +
+    "(III|II|I|aV[RLF]|V[1-6])(?:\\s*[(\\[][nu\u00b5\u03bcm]?V[)\\]])?$", "i");
 
 /** The standard name of a lead whose name has a usual prefix; every other name as it is. */
 export function standardLead(name: string): string {
@@ -119,13 +121,21 @@ function withoutCalibration(signals: Signals, rateHz: number, names: readonly st
   return [signals, doubts];
 }
 
-/** Length of the pulse with its zeros at an end, in samples, and its height. */
+/** Length of the pulse with its zeros at an end, in samples, and its height. Converters take the mean of
+ * each lead away, pulse included: then all but its base is alike. */
 function pulse(leads: Signals, rateHz: number, backward: boolean): [number, number] {
   const samples = leads[0]!.length;
   const ahead = Math.min(Math.trunc(MOST_S * rateHz), samples);
+  const rows = Array.from({ length: ahead }, (_, i) => leads.map((lead) => lead[backward ? samples - 1 - i : i]!));
+  const found = pulseOf(rows, rateHz);
+  const base = rows.find((at) => at.every(Number.isFinite));
+  if (found[0] || !base?.some(Boolean)) return found;
+  return pulseOf(rows.map((at) => at.map((value, k) => value - base[k]!)), rateHz);
+}
+
+function pulseOf(rows: readonly number[][], rateHz: number): [number, number] {
   const spread: number[] = [], middle: number[] = [];
-  for (let i = 0; i < ahead; i++) {
-    const at = leads.map((lead) => lead[backward ? samples - 1 - i : i]!);
+  for (const at of rows) {
     const known = at.every(Number.isFinite);
     const [low, high] = known ? extremes(at) : [0, 0];
     spread.push(high - low);
@@ -133,9 +143,11 @@ function pulse(leads: Signals, rateHz: number, backward: boolean): [number, numb
   }
   const alike = spread.findIndex((value) => value > ALIKE_MV);
   if (alike < 0) return [0, 0];
-  const height = middle.slice(0, alike).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const size = middle.slice(0, alike).map(Math.abs), most = size.reduce((one, two) => Math.max(one, two), 0);
+  const top = size.filter((value) => value > most / 2); // a filter lets its corners overshoot
+  const height = top.length ? median(top) : 0;
   if (!(height >= HEIGHTS_MV[0] && height <= HEIGHTS_MV[1])) return [0, 0];
-  const plateau = middle.slice(0, alike).flatMap((value, i) => (Math.abs(Math.abs(value) - height) <= ALIKE_MV ? [i] : []));
+  const plateau = size.flatMap((value, i) => (Math.abs(value - height) <= ALIKE_MV ? [i] : []));
   if (plateau.length < LEAST_S * rateHz) return [0, 0];
   let end = plateau.at(-1)! + 1;
   while (end < alike && Math.abs(middle[end]!) > ALIKE_MV) end++;

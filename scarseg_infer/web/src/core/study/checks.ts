@@ -2,6 +2,7 @@
 
 import { MAX_STACK_PIXELS, type Pixels } from "../contract";
 import { StudyError } from "../errors";
+import { fixed } from "../words";
 
 const MAX_SLICES = 200;
 const MAX_MAGNITUDE = 1e9;
@@ -61,6 +62,7 @@ const MOST_PATCHES = 128;
 const PATCHED = 0.8;
 const MOST_LABELS = 16;
 const SAMPLE = 4096;
+const MOST_OF_ONE_VALUE = 0.8;
 
 /** Throws StudyError where a stack has so few different values that it is no image but labels. */
 export function checkNoLabelMap(pixels: Pixels): void {
@@ -80,6 +82,18 @@ export function checkNoLabelMap(pixels: Pixels): void {
         "not like an LGE image",
       "Pass the image itself; the result of a segmentation is no input",
     );
+}
+
+/** A warning where nearly all of a stack is one value, and some is not. */
+export function mapWarnings({ data }: Pixels): string[] {
+  const step = Math.max(1, Math.floor(data.length / SAMPLE));
+  const counts = new Map<number, number>();
+  let looked = 0;
+  for (let i = 0; i < data.length; i += step, looked++) counts.set(data[i]!, (counts.get(data[i]!) ?? 0) + 1);
+  const share = Math.max(...counts.values()) / looked;
+  return share >= MOST_OF_ONE_VALUE && share < 1 ? [`${fixed(100 * share, 0)} % of the pixels have one and the same value: this ` +
+    "may be a map of probabilities or an image cut out along a mask, where what is found means nothing. Pass the image as " +
+    "the scanner made it."] : [];
 }
 
 /** True where a stack shows areas of one number each. */

@@ -2,7 +2,7 @@
 
 import { countedFrom } from "../geometry/display";
 import { cross } from "../geometry/vectors";
-import { extremes, median, percentile } from "../numbers";
+import { extremes, percentile } from "../numbers";
 import type { Stack } from "./stack";
 
 const MOST_RATIO = 3;
@@ -21,7 +21,7 @@ export function signalWarnings(stack: Stack): string[] {
   });
   const shown = facts.filter((fact) => !fact.blank);
   if (shown.length < 2) return [];
-  const usual = median(shown.map((fact) => fact.range)), middle = median(shown.map((fact) => fact.middle));
+  const usual = ofSome(shown.map((fact) => fact.range)), middle = ofSome(shown.map((fact) => fact.middle));
   const isOther = (fact: (typeof facts)[number]): boolean => {
     const ratio = fact.range / usual;
     return !fact.blank && usual > 0 &&
@@ -40,3 +40,6 @@ export function signalWarnings(stack: Stack): string[] {
       "scar may be missed or invented there; check RescaleSlope, PhotometricInterpretation and the export."] : []),
   ];
 }
+
+/** Median that is one of the values: half of a stack on another scale would move the mean of two. */
+const ofSome = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1]!;

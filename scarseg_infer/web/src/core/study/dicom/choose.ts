@@ -6,7 +6,7 @@ import { SHORT_AXIS_LIMIT_DEG, SHORT_AXIS_TRUST_DEG, countedFrom } from "../../g
 import { normalOf, sameGrid } from "../../geometry/plane";
 import { radians } from "../../geometry/vectors";
 import { capital, fixed } from "../../words";
-import { FACTS, LEAST_SCORE, clueOf, type Clue } from "./rules";
+import { FACTS, LEAST_SCORE, clueOf, contradictoryKinds, type Clue } from "./rules";
 import { ADVICE, CINE_PHASES, LATE_ENHANCEMENT, MIN_STACK_SLICES, SliceGroup, whatRepeats, type Placed } from "./series";
 
 const USUAL_SLICES = 5;
@@ -169,6 +169,10 @@ function otherKinds(chosen: Candidate, candidates: readonly Candidate[]): string
   kinds.delete(kind);
   const notes = kinds.size
     ? [`The same slices are there as ${[...kinds].sort().join(" and ")} images too: the ${kind} images were read.`] : [];
+  const contradictory = new Set(chosen.group.slices.flatMap((header) => contradictoryKinds(header.tokens)));
+  if (contradictory.size)
+    notes.push(`ImageType calls these images ${[...contradictory].sort().join(" and ")} at once: they were read as ${kind} ` +
+      "images. Thresholds differ between kinds: check which one it is.");
   const names = new Set<string>(chosen.group.slices.map((header) => header.namedKind));
   for (const named of [...names].sort())
     if (named !== kind && named !== "unknown type" && !kinds.has(named))

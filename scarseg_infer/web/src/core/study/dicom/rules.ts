@@ -45,6 +45,15 @@ const spelt = (tokens: readonly string[]): ImageKind[] =>
   tokens.filter((token) => !KINDS.some(([, kind]) => kind.tokens.has(token)))
     .flatMap((token) => KINDS.find(([, kind]) => kind.forms?.test(fold(token)))?.[0] ?? []);
 
+/** Kinds that tokens name beside each other; none where they agree. `M` is left out: beside PSIR some
+ * vendors write it for an image that is not complex. */
+export function contradictoryKinds(tokens: readonly string[]): ImageKind[] {
+  const told = tokens.filter((token) => token !== "M");
+  const known = KINDS.filter(([, kind]) => coded(kind, told)).map(([name]) => name);
+  const kinds = [...new Set([...known, ...spelt(told)])];
+  return kinds.length > 1 ? kinds : [];
+}
+
 /** Tokens are coded by the scanner, names typed by staff: names decide where tokens do not. */
 export function kindOf(names: string, tokens: readonly string[]): ImageKind {
   const known = KINDS.filter(([, kind]) => coded(kind, tokens)).map(([name]) => name);

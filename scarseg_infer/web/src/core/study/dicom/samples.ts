@@ -95,9 +95,20 @@ function checkAbove(words: Uint32Array, bits: Bits, claim: Claim | null, image: 
     if (held !== 0 && held !== all) sign = false;
   }
   const partial = claim !== null && claim.bits !== bits.high + 1 && claim.bits !== bits.allocated;
-  const few = ones(planes) <= UNDECLARED_PLANES && !sign && !partial;
+  const few = ones(planes) <= UNDECLARED_PLANES && !sign && !partial && !goesOn(words, bits, planes, image);
   if (planes && !few && !overlayPlanes(image).some((place) => place > bits.high))
     throw contradiction(label, `its words hold more bits than BitsStored ${bits.stored} and HighBit ${bits.high} say`);
+}
+
+/** Whether an image is smoother with the bits above its value than without them: they are of the value
+ * then, which jumps where they are cut off. The outline of an overlay plane is a jump. */
+function goesOn(words: Uint32Array, bits: Bits, planes: number, image: Header): boolean {
+  if (!planes) return false;
+  const above = planes.toString(2).length, columns = image.number("Columns")!;
+  const jumps = (values: Float64Array): number => values.reduce((sum, value, i) =>
+    sum + (i % columns ? Math.abs(value - values[i - 1]!) : 0) + (i >= columns ? Math.abs(value - values[i - columns]!) : 0), 0);
+  return jumps(cutOut(words, bits.stored + above, bits.high + above, bits.signed)) <
+    jumps(cutOut(words, bits.stored, bits.high, bits.signed));
 }
 
 /** Values of a codestream that has fewer bits than the header says: harmless while no value is

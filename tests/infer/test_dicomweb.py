@@ -207,7 +207,7 @@ def test_a_new_token_counts_at_once(
         file.unlink()
         with pytest.raises(DicomWebError, match="token file"):
             list(web.objects(STUDY))
-    assert len(server.asked) == 2, "without a token nothing is asked"
+    assert len(server.asked) == 4, "without a token nothing is asked"
 
 
 def test_a_login_is_sent_as_utf8(web_server: Start, whole: bytes, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_slices_scarred_all_round_do_not_hide_the_scar(all_round: int, degrees: 
 
 
 def test_the_bound_of_n_sd_where_borders_are_blurred() -> None:
-    """What docs/reference/outputs.md says of n-SD and FWHM: ten rings, blurred by one pixel."""
+    """Ratios of docs/reference/outputs.md for n-SD and FWHM: ten rings, blurred by one pixel."""
     rng = np.random.default_rng(7)
     rows, columns = np.mgrid[:128, :128] - 63.5
     radius, angle = np.hypot(rows, columns), np.degrees(np.arctan2(rows, columns)) % 360

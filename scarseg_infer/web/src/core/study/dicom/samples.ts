@@ -100,7 +100,7 @@ function checkAbove(words: Uint32Array, bits: Bits, claim: Claim | null, image: 
     throw contradiction(label, `its words hold more bits than BitsStored ${bits.stored} and HighBit ${bits.high} say`);
 }
 
-/** Whether an image is smoother with the bits above its value than without them: they are of the value
+/** Tell whether an image is smoother with the bits above its value than without them: they are of the value
  * then, which jumps where they are cut off. The outline of an overlay plane is a jump. */
 function goesOn(words: Uint32Array, bits: Bits, planes: number, image: Header): boolean {
   if (!planes) return false;

@@ -176,7 +176,7 @@ def test_a_slice_that_would_be_missed_is_refused_in_the_readers_words(
 def test_the_uid_that_is_missing_is_named(dicom_factory: ModuleType, post: Post) -> None:
     for keyword in ("StudyInstanceUID", "SOPInstanceUID"):
         series = dicom_factory.series()
-        setattr(series[2], keyword, "anonymous")
+        setattr(series[2], keyword, "no name")
         if keyword == "StudyInstanceUID":
             del series[2][keyword]
         answer = post({str(n): dicom_factory.encoded(item) for n, item in enumerate(series)})

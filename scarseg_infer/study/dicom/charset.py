@@ -126,10 +126,10 @@ def _take_escapes_out(dataset: Dataset) -> None:
     """Convert, in place, texts in ISO 2022 IR 58: pydicom leaves their escapes in."""
     if _CHINESE not in _terms(dataset):
         return
-    encodings = convert_encodings(_listed(dataset))
     for tag, vr, value in list(_texts(dataset)):
         if _CHINESE_ESCAPE in value:
             with quiet_readers():
+                encodings = convert_encodings(_listed(dataset))
                 text = decode_bytes(value, encodings, _PARTS_END).rstrip(" \0")
             if _REPLACED in text:
                 continue  # damaged: to be kept byte by byte

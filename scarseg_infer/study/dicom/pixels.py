@@ -161,7 +161,8 @@ def _claim(image: FileDataset, syntax: UID, frame: int | None, plane: SlicePlane
 
 
 def has_more_pixels(image: FileDataset) -> bool:
-    """True where uncompressed pixels go on for a row or more after the last that is said to be."""
+    """True where uncompressed pixels go on for a row or more after the last that is said to be; of
+    an image that :func:`slice_pixels` has read."""
     if _transfer_syntax(image).is_encapsulated:
         return False
     rows, columns, bits = (

@@ -321,7 +321,6 @@ def _read_slices(
     datasets: list[Dataset] = []
     pixels = []
     settled: set[Declared] = set()
-    too_long = 0
     opened: dict[int, tuple[FileDataset, list[Dataset]]] = {}
     for header in group.slices:
         label = file_label(header.file_index, files)
@@ -334,11 +333,11 @@ def _read_slices(
             settled.add(settle_character_set(image))
             frames = [] if header.frame is None else frame_headers(image, label)
             opened[header.file_index] = image, frames
-            too_long += has_more_pixels(image)
         image, frames = opened[header.file_index]
         dataset = image if header.frame is None else frames[header.frame - 1]
         pixels.append(slice_pixels(image, dataset, header.frame, plane_of(header), label))
         datasets.append(dataset)
+    too_long = sum(has_more_pixels(image) for image, _ in opened.values())
     return datasets, np.stack(pixels), settled, too_long
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from dicomweb_client.uri import URI
 from dicomweb_client.web import DICOMwebClient
-from requests import HTTPError
+from requests import HTTPError, Response
 
 from scarseg_infer.dicomweb.errors import CUT_SHORT, NOT_CONFIRMED, DicomWebError, refused
 from scarseg_infer.dicomweb.multipart import boundary_of, parts
@@ -35,14 +35,17 @@ from scarseg_runtime.run_control import NO_LIMITS, RunControl
 
 MAX_ANSWERS: Final = 1000
 """To one question."""
+PAGE: Final = 100
+"""Answers that are asked for at a time: some archives refuse to give more than 200."""
 _CHUNK: Final = 1 << 16
-_ACCEPTED: Final = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+_PLAIN: Final = 'multipart/related; type="application/dicom"'
+_ACCEPTED: Final = f"{_PLAIN}; transfer-syntax=*"
 """Objects as they are stored: nobody has to decode and change them on their way."""
 _STUDY_UID, _SERIES_UID, _SOP_UID = "0020000D", "0020000E", "00081155"
 _DATE, _TIME, _MODALITIES, _MODALITY = "00080020", "00080030", "00080061", "00080060"
 _STORED, _FAILED, _REASON = "00081199", "00081198", "00081197"
-_DUPLICATE: Final = 0x0111
-"""An object of this UID is there (PS3.7, C.5.8)."""
+_DUPLICATES: Final = (0x0111, 0xB00E)
+"""An object of this UID is there (PS3.7, C.5.8; the DICOM service of Azure says B00E)."""
 
 
 class DicomWeb:
@@ -91,8 +94,8 @@ class DicomWeb:
         """
         filters = {"PatientID": patient_id, "ModalitiesInStudy": "ECG"}
         answers = self._found(
-            lambda: self._client.search_for_studies(
-                search_filters=filters, fields=["StudyDate", "StudyTime"], limit=MAX_ANSWERS
+            lambda offset: self._client.search_for_studies(
+                search_filters=filters, fields=["StudyDate", "StudyTime"], limit=PAGE, offset=offset
             )
         )
         return ecg_studies_in(answers)
@@ -100,8 +103,8 @@ class DicomWeb:
     def ecg_series(self, study_uid: str) -> list[str]:
         """UIDs of the series of a study that hold ECGs (QIDO-RS); raises as :meth:`ecg_studies`."""
         answers = self._found(
-            lambda: self._client.search_for_series(
-                study_uid, search_filters={"Modality": "ECG"}, limit=MAX_ANSWERS
+            lambda offset: self._client.search_for_series(
+                study_uid, search_filters={"Modality": "ECG"}, limit=PAGE, offset=offset
             )
         )
         return ecg_series_in(answers)
@@ -118,17 +121,15 @@ class DicomWeb:
         """
         url = str(URI(self._url, study_uid, series_uid, sop_uid))
         self._session.answer_bytes = self._all_bytes
-        with self._watched():
-            response = self._session.get(url, headers={"Accept": _ACCEPTED})
-            with response:
-                chunks = response.iter_content(_CHUNK)
-                if response.status_code == 204 or not media_type(response):
-                    return
-                if media_type(response) == "application/dicom":
-                    yield _whole(chunks, self._object_bytes)
-                    return
-                boundary = boundary_of(response.headers["Content-Type"])
-                yield from parts(chunks, boundary, self._object_bytes)
+        with self._watched(), self._retrieved(url) as response:
+            chunks = response.iter_content(_CHUNK)
+            if response.status_code == 204 or not media_type(response):
+                return
+            if media_type(response) == "application/dicom":
+                yield _whole(chunks, self._object_bytes)
+                return
+            boundary = boundary_of(response.headers["Content-Type"])
+            yield from parts(chunks, boundary, self._object_bytes)
 
     def store(self, file: bytes, sop_uid: str) -> None:
         """Store an object (STOW-RS). One that is there already counts as stored: the UID is ours.
@@ -157,11 +158,32 @@ class DicomWeb:
                 answer = response.content
         check_stored(response.status_code, media_type(response), answer, sop_uid)
 
-    def _found(self, ask: Callable[[], Any]) -> list[dict[str, Any]]:
+    def _retrieved(self, url: str) -> Response:
+        try:
+            return self._session.get(url, headers={"Accept": _ACCEPTED})
+        except DicomWebError as error:
+            if error.what != refused(406).what:
+                raise
+        # Releases of dcm4chee refuse every transfer syntax (its issue 1715).
+        return self._session.get(url, headers={"Accept": _PLAIN})
+
+    def _found(self, ask: Callable[[int], Any]) -> list[dict[str, Any]]:
+        """Items of an answer, page by page; ``ask`` gets the number of those that are here."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self._page(ask, len(found))
+            new = [item for item in page if item not in found]
+            found += new
+            more = len(page) == PAGE or self._session.warned
+            # A server that knows no pages gives the same again.
+            if not (more and new) or len(found) >= MAX_ANSWERS:
+                return found[:MAX_ANSWERS]
+
+    def _page(self, ask: Callable[[int], Any], offset: int) -> list[dict[str, Any]]:
         self._session.answer_bytes = MAX_ANSWER_BYTES
         with self._watched():
             try:
-                answers = ask()
+                answers = ask(offset)
             except HTTPError as error:  # the text has the address, and so the identifier, in it
                 response = error.response
                 raise refused(0 if response is None else response.status_code) from None
@@ -219,7 +241,7 @@ def check_stored(status: int, kind: str, answer: bytes, sop_uid: str) -> None:
         told = None
     if isinstance(told, list) and len(told) == 1:
         (told,) = told
-    if _DUPLICATE in _reasons(told, sop_uid):
+    if any(reason in _DUPLICATES for reason in _reasons(told, sop_uid)):
         return
     if status not in (200, 202):
         raise refused(status)

@@ -61,6 +61,9 @@ class BoundedSession(requests.Session):
         self._plain: socket.socket | None = None
         self._over = False
         self.answer_bytes = MAX_ANSWER_BYTES
+        self.warned = False
+        """Did the last answer say that there are more? Warnings of other things count, too: then
+        one question more is asked than would have to be."""
         self.trust_env = False  # .netrc, proxies: the configuration alone says what goes where
         self.auth = server.login()
         self.headers["User-Agent"] = f"scarseg-infer/{__version__}"
@@ -110,6 +113,7 @@ class BoundedSession(requests.Session):
             self._control.check()
             raise DicomWebError(_reason(error)) from None
         response.raw = _Body(response.raw, self._control, self.answer_bytes)
+        self.warned = "Warning" in response.headers
         try:
             _check(response, request, self.answer_bytes)
         except DicomWebError:

@@ -266,7 +266,61 @@ def test_studies_are_asked_for_and_sorted(web_server: Start, web_peers: ModuleTy
     with client(server) as web:
         assert web.ecg_studies("P 1/2&x=ä") == ["1.2", "1.3", "1.6", "1.1", "1.7", "1.8"]
     query = server.asked[0].target.partition("?")[2].split("&")
-    assert {"PatientID=P+1%2F2%26x%3D%C3%A4", "ModalitiesInStudy=ECG", "limit=1000"} < {*query}
+    assert {"PatientID=P+1%2F2%26x%3D%C3%A4", "ModalitiesInStudy=ECG", "limit=100"} < {*query}
+
+
+def pages(
+    web_peers: ModuleType, most: int, *, knows_offset: bool = True, warns: bool = False
+) -> Any:
+    """A server with 250 series that gives so many at a time."""
+    told = [{"0020000E": {"Value": [f"1.{number}"]}} for number in range(250)]
+
+    def script(asked: Any) -> list[bytes]:
+        query = dict(one.split("=") for one in asked.target.partition("?")[2].split("&"))
+        limit, offset = int(query["limit"]), int(query.get("offset", 0))
+        if limit > 200:  # as the DICOM service of Azure
+            return [web_peers.answer("400 Bad Request")]
+        start = offset if knows_offset else 0
+        page = told[start : start + min(limit, most)]
+        if not page:
+            return [web_peers.answer("204 No Content")]
+        more = ["Warning: 299 x: there are more"] if warns and start + len(page) < 250 else []
+        return [web_peers.answer("200 OK", json.dumps(page).encode(), JSON, *more)]
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("options", "series", "questions"),
+    [
+        ({"most": 200}, 250, 3),
+        ({"most": 40, "warns": True}, 250, 7),
+        ({"most": 200, "knows_offset": False}, 100, 2),
+    ],
+    ids=["pages", "fewer than asked for, with a warning", "knows no pages"],
+)
+def test_long_answers_come_in_pages(
+    web_server: Start, web_peers: ModuleType, options: dict[str, Any], series: int, questions: int
+) -> None:
+    server = web_server(pages(web_peers, **options))
+    with client(server) as web:
+        assert web.ecg_series("1.2") == [f"1.{number}" for number in range(series)]
+    assert len(server.asked) == questions
+
+
+def test_an_archive_that_refuses_transfer_syntaxes(
+    web_server: Start, web_peers: ModuleType, whole: bytes
+) -> None:
+    """As dcm4chee did: it then sends what it has in its plain form."""
+
+    def script(asked: Any) -> list[bytes]:
+        refuses = "transfer-syntax" in asked.header("Accept")
+        return [web_peers.answer("406 Not Acceptable") if refuses else whole]
+
+    server = web_server(script)
+    assert fetched(server)[0] == b"one"
+    assert [asked.header("Accept").count("application/dicom") for asked in server.asked] == [1, 1]
+    assert why(web_server(web_peers.answer("406 Not Acceptable"))) == "status 406"
 
 
 @pytest.mark.parametrize(
@@ -302,6 +356,7 @@ def stored(uid: str, failed: int | None = None) -> bytes:
         ("200 OK", "application/json", b"[" + stored("1.2.3") + b"]", ""),
         ("202 Accepted", JSON, stored("1.2.3"), ""),
         ("409 Conflict", JSON, stored("1.2.3", 0x0111), ""),
+        ("409 Conflict", JSON, stored("1.2.3", 45070), ""),  # Azure's word for the same
         ("409 Conflict", JSON, stored("1.2.3", 0x0110), "status 409"),
         ("202 Accepted", JSON, stored("1.2.3", 0xA700), "failure reason 0xA700"),
         ("200 OK", JSON, stored("1.2.4"), errors.NOT_CONFIRMED),

@@ -27,7 +27,7 @@ from scarseg_infer.mrd.geometry import plane_in
 from scarseg_infer.mrd.header import Measurement
 from scarseg_infer.mrd.messages import Message
 from scarseg_infer.mrd.minihead import with_minihead
-from scarseg_infer.mrd.xml import root_of
+from scarseg_infer.mrd.xml import root_of, text_of
 from scarseg_infer.study.dicom.header import SliceHeader
 from scarseg_infer.study.dicom.rules import fold, series_rules
 from scarseg_infer.study.rescale import rescaled
@@ -50,6 +50,11 @@ _NAMES: Final = (
 )  # fmt: skip
 _DIRECTIONS: Final = ("ImageRowDir", "ImageColumnDir")
 _TYPES: Final = ("ImageType", "ImageTypeValue3", "ImageTypeValue4", "DataRole")
+_PREFIX: Final = "gadgetron_"
+_ALIASES: Final = {
+    "seqdescription": "sequencedescriptionadditional", "ti": "inversiontime", "te": "echotime",
+}  # fmt: skip
+"""Names of MRD for those that Gadgetron gives to attributes, behind its prefix."""
 _DTYPES: Final = {1: "<u2", 2: "<i2", 3: "<u4", 4: "<i4", 5: "<f4", 6: "<f8", 7: "<c8", 8: "<c16"}
 _NO_DAY: Final = datetime(2000, 1, 1)
 """Stands for the day where none is known: time stamps are compared among themselves only."""
@@ -64,6 +69,7 @@ class StreamImage:
         message: what it came in.
         head: its ``ismrmrd.ImageHeader``.
         attributes: values by name.
+        said: values by name in lower case, without Gadgetron's prefix: what is looked up.
         readable: its attributes are XML, or it has none.
     """
 
@@ -71,6 +77,7 @@ class StreamImage:
     message: Message
     head: Any
     attributes: Mapping[str, tuple[str, ...]]
+    said: Mapping[str, tuple[str, ...]]
     readable: bool
 
     @property
@@ -99,9 +106,13 @@ class StreamImage:
             )
         return found
 
+    def values(self, name: str) -> tuple[str, ...]:
+        """Values of an attribute, however its name is written; none where it is missing."""
+        return self.said.get(name.casefold(), ())
+
     def vector(self, name: str) -> NDArray[np.float64] | None:
         """[3] of an attribute; None where it is not three numbers."""
-        words = " ".join(self.attributes.get(name, ())).replace("\\", " ").split()
+        words = " ".join(self.values(name)).replace("\\", " ").split()
         try:
             found = np.array([float(word) for word in words])
         except ValueError:
@@ -110,14 +121,15 @@ class StreamImage:
 
     def is_no_vector(self, name: str) -> bool:
         """True where an attribute says something, and not three numbers."""
-        return self.vector(name) is None and self._says(name)
+        return self.vector(name) is None and self.says(name)
 
-    def _says(self, name: str) -> bool:
-        return bool("".join(self.attributes.get(name, ())).strip())
+    def says(self, name: str) -> bool:
+        """True where an attribute is there and not empty."""
+        return bool("".join(self.values(name)).strip())
 
     def _stated(self, name: str) -> float | None:
         found = self._number(name)
-        if found is None and self._says(name):
+        if found is None and self.says(name):
             raise StudyError(
                 f"image {self.number + 1} of the session has a {name} that is no number",
                 "Check the reconstruction",
@@ -126,7 +138,7 @@ class StreamImage:
 
     def _number(self, name: str) -> float | None:
         try:
-            return float(self.attributes[name][0])
+            return float(self.values(name)[0])
         except (LookupError, ValueError):
             return None
 
@@ -141,9 +153,11 @@ class StreamImage:
 
 def stream_image(message: Message, number: int) -> StreamImage:
     """Read header and attributes of an image message."""
-    attributes = _attributes(message.attributes)
-    known = attributes is not None
-    return StreamImage(number, message, message.image_header, attributes or {}, known)
+    found = _attributes(message.attributes)
+    attributes = found or {}
+    return StreamImage(
+        number, message, message.image_header, attributes, _said(attributes), found is not None
+    )
 
 
 def slice_headers(
@@ -156,12 +170,11 @@ def slice_headers(
     """
     head = image.head
     series = int(head.image_series_index)
-    said = with_minihead(image.attributes)
-    own = " ".join(value for key in _NAMES for value in said.get(key, ()))
+    own = " ".join(value for name in _NAMES for value in image.values(name))
     # A description of its own replaces that of the measurement in DICOM, too.
     description = own or measurement.description
     names = fold(" ".join((description, measurement.protocol, measurement.sequence)))
-    tokens = _tokens(int(head.image_type), said)
+    tokens = _tokens(image)
     stamp = int(head.acquisition_time_stamp)
     volume = image.slices > 1
     height = float(head.field_of_view[2]) / max(image.slices, 1)
@@ -188,7 +201,7 @@ def slice_headers(
             description=description,
             names=names,
             tokens=tokens,
-            contrast_agent=bool("".join(image.attributes.get("ContrastBolusAgent", ())).strip()),
+            contrast_agent=image.says("ContrastBolusAgent"),
             acquired=_moment(measurement, stamp),
             inversion_time_ms=image.time_ms("InversionTime", measurement.inversion_times_ms),
             echo_time_ms=image.time_ms("EchoTime", measurement.echo_times_ms),
@@ -211,9 +224,8 @@ def _attributes(xml: bytes) -> dict[str, tuple[str, ...]] | None:
     if root_of(xml) is None:
         return None
     try:
-        found = Meta.deserialize(xml.decode("utf-8"))
-    # Of a name or root that is missing; of an encoding declared that it is not in.
-    except (AssertionError, SyntaxError, ValueError, LookupError):
+        found = Meta.deserialize(text_of(xml))
+    except (AssertionError, SyntaxError, ValueError):  # of a name or root that is missing
         return None
     return {
         str(key): tuple(one or "" for one in (value if isinstance(value, list) else [value]))
@@ -221,11 +233,26 @@ def _attributes(xml: bytes) -> dict[str, tuple[str, ...]] | None:
     }
 
 
-def _tokens(image_type: int, said: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+def _said(attributes: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Attributes, and those of a Siemens mini header that they do not have, as they are looked
+    up."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, values in attributes.items():
+        found.setdefault(_ALIASES.get(plain := plain_name(name), plain), values)
+    return with_minihead(found)
+
+
+def plain_name(name: str) -> str:
+    """Name of an attribute in lower case and without Gadgetron's prefix."""
+    return name.casefold().removeprefix(_PREFIX)
+
+
+def _tokens(image: StreamImage) -> tuple[str, ...]:
     """Words of DICOM for the kind of image."""
+    image_type = int(image.head.image_type)
     found = [_TOKENS[image_type]] if image_type in _TOKENS else []
     for name in _TYPES:
-        for value in said.get(name, ()):
+        for value in image.values(name):
             found += value.upper().split("\\")
     return tuple(dict.fromkeys(token.strip() for token in found if token.strip()))
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-ATTRIBUTE: Final = "IceMiniHead"
+ATTRIBUTE: Final = "iceminihead"
 NAMES: Final = ("SequenceDescription", "ImageTypeValue3", "ImageTypeValue4")
 _MAX_BYTES: Final = 4 << 20
 """Of a whole mini header: they have some ten kilobytes."""
@@ -23,7 +23,8 @@ _VALUE: Final = re.compile(r'"([^"{}<>]*)"')
 
 
 def with_minihead(attributes: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Attributes, and beside them those of the mini header that they do not have themselves."""
+    """Attributes by name in lower case, and beside them those of the mini header that they do not
+    have themselves."""
     encoded = "".join(attributes.get(ATTRIBUTE, ()))
     return _values(_decoded(encoded)) | dict(attributes) if encoded else dict(attributes)
 
@@ -42,5 +43,5 @@ def _values(text: str) -> dict[str, tuple[str, ...]]:
         near = text[start.end() : start.end() + _FURTHEST].partition("<Param")[0]
         values = tuple(value.strip() for value in _VALUE.findall(near) if value.strip())
         if values:
-            found.setdefault(start[1], values)
+            found.setdefault(start[1].casefold(), values)
     return found

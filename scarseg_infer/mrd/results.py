@@ -16,6 +16,7 @@ from ismrmrd.constants import IMTYPE_MAGNITUDE, IMTYPE_RGB
 from numpy.typing import NDArray
 
 from scarseg_infer.mrd.geometry import centre_of
+from scarseg_infer.mrd.images import plain_name
 from scarseg_infer.mrd.options import Options
 from scarseg_infer.mrd.overlay import overlay_slices
 from scarseg_infer.mrd.stack import StreamStack
@@ -24,9 +25,11 @@ from scarseg_infer.write.summary import scar_sentence, summary_lines
 from scarseg_infer.write.words import RESEARCH_USE
 from scarseg_runtime.contract import SEGMENT_COUNT, Label
 
-_OF_THE_SOURCE: Final = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth",
-                         "LUTFileName", "ROI")  # fmt: skip
-"""Attributes that say how to read the source's pixels, not ours."""
+_OF_THE_SOURCE: Final = frozenset({
+    "rescaleslope", "rescaleintercept", "windowcenter", "windowwidth", "lutfilename", "roi",
+    "scaleratio", "scaleoffset", "colormap", "gt_roi",
+})  # fmt: skip
+"""Attributes that say how to read the source's pixels, not ours; the second line is Gadgetron's."""
 _MOST_SERIES: Final = 0xFFFF
 Attributes = dict[str, Any]
 
@@ -156,22 +159,21 @@ def _image(
         head.position = centre_of(plane)
         head.field_of_view[2] = source.head.field_of_view[2] / source.slices
     image.setHead(head)
-    image.meta = Meta(
-        _kept(source.attributes)
-        | {
-            "ImageRowDir": _directions(plane.row_direction),
-            "ImageColumnDir": _directions(plane.column_direction),
-        }
-        | attributes
-    )
+    own = attributes | {
+        "ImageRowDir": _directions(plane.row_direction),
+        "ImageColumnDir": _directions(plane.column_direction),
+    }
+    image.meta = Meta(_kept(source.attributes, own) | own)
     return image
 
 
-def _kept(attributes: Mapping[str, tuple[str, ...]]) -> Attributes:
+def _kept(attributes: Mapping[str, tuple[str, ...]], own: Attributes) -> Attributes:
+    """Attributes of the source that hold for an image with ``own``, too."""
+    not_kept = _OF_THE_SOURCE.union(map(plain_name, own))
     return {
         key: values[0] if len(values) == 1 else list(values)
         for key, values in attributes.items()
-        if key not in _OF_THE_SOURCE and not key.startswith("ROI_")
+        if (plain := plain_name(key)) not in not_kept and not plain.startswith("roi_")
     }
 
 

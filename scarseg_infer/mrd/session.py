@@ -60,6 +60,8 @@ class Session:
     """Messages that wait for the result, and of those that are images the number."""
     _count: int = 0
     _bytes: int = 0
+    _raw_data: bool = False
+    """Acquisitions came: what was measured, not yet images."""
     _misfit: ScarsegError | None = None
     """Reason that there will be no result, though the session goes on."""
 
@@ -110,6 +112,7 @@ class Session:
         holds = not self.options.sendoriginal  # which are of the stack is not known yet
         number = self._count if message.kind is Kind.IMAGE else None
         self._count += message.kind is Kind.IMAGE
+        self._raw_data = self._raw_data or message.kind is Kind.ACQUISITION
         if self._misfit is None and (holds or number is not None):
             self._bound(len(message.raw))
         if self._misfit is None and number is not None:
@@ -133,9 +136,14 @@ class Session:
 
     def _answer(self) -> None:
         """Send back what was held, and the result or why there is none."""
-        if not self._images and self._misfit is None:  # a client that only asks whether we live
-            self._release(frozenset())
-            return
+        if not self._images and self._misfit is None:
+            if not self._raw_data:  # a client that only asks whether we live
+                self._release(frozenset())
+                return
+            self._misfit = StudyError(
+                "the session held raw data and no image",
+                "Let the scanner reconstruct first: OpenRecon's emitter is image",
+            )
         used: frozenset[int] = frozenset()
         messages: Iterator[bytes] = iter(())
         started = time.monotonic()

@@ -52,11 +52,12 @@ def lge_stack(
             that nothing tells apart.
     """
     headers = _headers(images, measurement)
+    if not headers:
+        raise StudyError("all images of the session are in colour or of several coils", ADVICE)
     placed = [header for header in headers if header.plane is not None]
     if not placed:
-        faults = Counter(header.unplaced for header in headers)
-        what = f": {faults.most_common(1)[0][0]}" if faults else ""
-        raise StudyError(f"no image of the session lies anywhere in the patient{what}", ADVICE)
+        ((fault, _),) = Counter(header.unplaced for header in headers).most_common(1)
+        raise StudyError(f"no image of the session lies anywhere in the patient: {fault}", ADVICE)
     choice = choose(judge(group_slices(placed), prefer), prefer, None)
     if choice.chosen is None:
         raise choice.error or StudyError("the session holds no stack of slices", ADVICE)

@@ -1,6 +1,7 @@
 /** Files that were dropped, unpacked where they were a zip, with limits on size and number. */
 
 import { Gunzip, Unzip, UnzipInflate } from "fflate";
+import { crc32 } from "./crc32";
 import { StudyError } from "./errors";
 
 /** A file by its path within what was dropped. Paths are never shown: they may hold names. */
@@ -67,7 +68,33 @@ function unzipped(archive: DroppedFile, limit: number): DroppedFile[] {
     if (error instanceof StudyError) throw error;
     failed = true;
   }
-  if (failed || open) throw new StudyError("the zip archive is damaged, encrypted or not Deflate", UNPACK);
+  if (failed || open || !sumsFit(archive.bytes, found))
+    throw new StudyError("the zip archive is damaged, encrypted or not Deflate", UNPACK);
+  return found;
+}
+
+/** True where the members are those of the archive's list, by their CRC-32, which the reader does not compare. */
+function sumsFit(archive: Uint8Array, members: readonly DroppedFile[]): boolean {
+  const listed = listedSums(archive)?.sort((a, b) => a - b);
+  const own = members.map(({ bytes }) => crc32(bytes)).sort((a, b) => a - b);
+  return listed?.length === own.length && own.every((sum, i) => sum === listed[i]);
+}
+
+/** CRC-32 of each file in the list at the end of an archive (APPNOTE 4.3.12 and 4.3.16); null where there is none. */
+function listedSums(archive: Uint8Array): number[] | null {
+  const view = new DataView(archive.buffer, archive.byteOffset, archive.length);
+  let end = archive.length - 22;
+  while (end >= 0 && view.getUint32(end, true) !== 0x06054b50) end--;
+  if (end < 0) return null;
+  const found: number[] = [];
+  let at = view.getUint32(end + 16, true);
+  for (let left = view.getUint16(end + 10, true); left > 0; left--) {
+    if (at + 46 > end || view.getUint32(at, true) !== 0x02014b50) return null;
+    const [name, extra, comment] = [28, 30, 32].map((place) => view.getUint16(at + place, true)) as [number, number, number];
+    const isFolder = archive[at + 45 + name] === 0x2f;
+    if (!isFolder) found.push(view.getUint32(at + 16, true));
+    at += 46 + name + extra + comment;
+  }
   return found;
 }
 
@@ -87,18 +114,20 @@ export function gunzipped(bytes: Uint8Array, limit: number): Uint8Array {
     const step = 1 << 16;
     for (let at = 0; at < bytes.length; at += step)
       reader.push(bytes.subarray(at, at + step), at + step >= bytes.length);
-    if (!ended || !lengthFits(bytes, parts)) throw new Error("cut short");
+    const whole = joined(parts);
+    if (!ended || !endFits(bytes, whole)) throw new Error("cut short");
+    return whole;
   } catch (error) {
     if (error instanceof StudyError) throw error;
     throw new StudyError("the NIfTI file is damaged or cut short", "Export or copy it again");
   }
-  return joined(parts);
 }
 
-/** The length in the last four bytes of gzip, which the streaming reader does not compare. */
-function lengthFits(bytes: Uint8Array, parts: readonly Uint8Array[]): boolean {
-  const stated = new DataView(bytes.buffer, bytes.byteOffset).getUint32(bytes.length - 4, true);
-  return parts.reduce((n, part) => n + part.length, 0) % 2 ** 32 === stated;
+/** CRC-32 and length at the end of gzip, which the streaming reader does not compare. */
+function endFits(packed: Uint8Array, whole: Uint8Array): boolean {
+  const view = new DataView(packed.buffer, packed.byteOffset, packed.length);
+  return view.getUint32(packed.length - 8, true) === crc32(whole) &&
+    view.getUint32(packed.length - 4, true) === whole.length % 2 ** 32;
 }
 
 function joined(parts: readonly Uint8Array[]): Uint8Array {

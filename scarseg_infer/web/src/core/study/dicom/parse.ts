@@ -147,9 +147,10 @@ export class Header {
     return (place?.element.items ?? []).flatMap((item) => (item.dataSet ? [new Header(item.dataSet)] : []));
   }
 
+  /** Bytes of a value; null where it is none: absent, a sequence, or compressed. */
   raw(keyword: Keyword): Uint8Array | null {
     const place = this.place(keyword);
-    if (!place) return null;
+    if (!place || place.element.items || place.element.fragments) return null;
     return place.set.byteArray.subarray(place.element.dataOffset, place.element.dataOffset + place.element.length);
   }
 

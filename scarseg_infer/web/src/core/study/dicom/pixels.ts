@@ -49,7 +49,8 @@ function nativeWords(image: Header, frame: number | null, allocated: number, cou
   const bytes = image.raw("PixelData");
   const size = allocated / 8;
   const first = ((frame ?? 1) - 1) * count * size;
-  if (!bytes || bytes.length < first + count * size) throw damaged(label);
+  const several = frame === null && bytes !== null && bytes.length >= 2 * count * size;
+  if (!bytes || several || bytes.length < first + count * size) throw damaged(label);
   const view = new DataView(bytes.buffer, bytes.byteOffset + first, count * size);
   const words = new Uint32Array(count);
   for (let i = 0; i < count; i++)

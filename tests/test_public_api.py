@@ -32,7 +32,8 @@ NAMES = {
 
 PARAMETERS = {
     Segmenter.from_model: (
-        "model=None *provider='auto' *precision='auto' *threads=None *cache=True *background=False"
+        "model=None *provider='auto' *precision='auto' *threads=None *cache=True *background=False "
+        "*once=False"
     ),
     Segmenter.run: (
         "self study ecg=None *gap_days=None *series=None *prefer='PSIR' "

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scarseg_runtime.contract import BEAT_SAMPLES, LEADS, MAX_STACK_PIXELS
 from scarseg_runtime.cores import checked_threads
 from scarseg_runtime.errors import StudyError, UsageError
+from scarseg_runtime.log import LOG
 from scarseg_runtime.model_file.read import ModelMetadata, with_half_variant
 from scarseg_runtime.own_process import OwnProcess
 from scarseg_runtime.preprocess import slice_levels
@@ -55,6 +56,7 @@ class Model:
         *,
         threads: int | None = None,
         cache: Cache = True,
+        once: bool = False,
     ) -> Model:
         """Load a model file and check that it keeps the contract.
 
@@ -63,6 +65,7 @@ class Model:
             precision: ``fp32``, ``fp16``, ``bf16``, or ``auto``.
             threads: cores to compute on; default those the process may use.
             cache: whether compiled models are kept in the user's cache folder, or another folder.
+            once: it will run once only: ``auto`` counts the time to load, too.
 
         Raises:
             ModelError: the file is missing, damaged or breaks the contract.
@@ -71,7 +74,11 @@ class Model:
         """
         threads = checked_threads(threads)
         check_cache(cache)
-        chosen = choose(candidates(with_half_variant(path)), provider, precision)
+        chosen = choose(candidates(with_half_variant(path)), provider, precision, once=once)
+        LOG.info(
+            "computing on %s %s%s", chosen.provider.name, chosen.precision,
+            ", chosen for one run" if once and "auto" in (provider, precision) else "",
+        )  # fmt: skip
         return cls(open_session(chosen, threads, cache), chosen)
 
     @property

@@ -11,19 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scarseg_export.net.aha_map import HeartFrame, locate, sectors_of, segment_map
-from scarseg_export.net.localiser import FAR_MM, LEAN_MM2, centres_from, stack_centre, turn_from
+from scarseg_export.net.localiser import FAR_MM, LEAN_MM2, centres_from, stack_centre, towards_rv
 from scarseg_export.net.network import ScarNet
 from scarseg_export.net.normalise import robust_zscore
 from scarseg_export.net.sampling import (
     PixelGrid,
+    Place,
+    SquareGrid,
     back,
     centred_view,
-    grid_points,
     offsets_mm,
-    pixels_to_crop,
     view,
+    with_neighbours,
 )
-from scarseg_export.net.seen import Place, Seen
+from scarseg_export.net.seen import Seen
 from scarseg_export.net.time_weight import TemporalWeight, mix
 from scarseg_runtime import taff as policy
 from scarseg_runtime.atlas import segment_at
@@ -48,8 +49,8 @@ def test_segments_in_the_graph_are_those_of_the_atlas(
         return  # on a boundary, rounding decides
     septum = math.radians(insertion + 60.0)
     towards = torch.tensor([math.cos(septum), -math.sin(septum)])
-    centre = torch.tensor([[7.0, -3.0]])
-    frame = HeartFrame(centre, towards, torch.tensor([level]))
+    centre = with_one(torch.tensor([[7.0, -3.0]]))
+    frame = HeartFrame(centre, towards, torch.tensor([[level]]))
     turn = math.radians(insertion + angle)
     column, row = 7.0 + radius * math.cos(turn), -3.0 - radius * math.sin(turn)
     found = segment_map(torch.tensor([column]), torch.tensor([row]), sectors_of(frame))
@@ -73,19 +74,19 @@ def test_locate_finds_centre_septum_and_rings_of_a_drawn_heart() -> None:
         anatomy[slice_index, 3] = right.float()
     anatomy[:, 0] = 1 - anatomy[:, 1:].sum(1)
     frame = locate(anatomy.flatten(2), spacing, torch.linspace(0, 1, 8))
-    assert frame.centre_mm[3].tolist() == pytest.approx([6.0, -9.0], abs=0.3)
+    assert frame.centre[3, 0].tolist() == pytest.approx([6.0, -9.0, 1.0], abs=0.3)
     septum = math.radians(septum_deg)
     assert frame.towards.tolist() == pytest.approx([math.cos(septum), -math.sin(septum)], abs=0.03)
     # Six slices span the LV; the last still has a cavity, so none is the cap (segment 17).
     expected = (np.arange(6) + 0.5) / 6 * 0.92
-    assert frame.long_axis[1:7].numpy() == pytest.approx(expected, abs=1e-4)
+    assert frame.long_axis[1:7, 0].numpy() == pytest.approx(expected, abs=1e-4)
 
 
 def test_an_image_without_a_heart_stays_finite() -> None:
     anatomy = torch.zeros(3, 4, 96, 96)
     anatomy[:, 0] = 1.0
     frame = locate(anatomy.flatten(2), 1.5, torch.linspace(0, 1, 3))
-    for value in (frame.centre_mm, frame.towards, frame.long_axis):
+    for value in (frame.centre, frame.towards, frame.long_axis):
         assert torch.isfinite(value).all()
 
 
@@ -119,8 +120,8 @@ def test_a_view_and_back_keep_positions(degrees: float) -> None:
     axis = offsets_mm(96, 1.0)
     assert float((seen[0] * axis[None, :]).sum() / seen.sum()) == pytest.approx(0.0, abs=0.1)
     assert float((seen[0] * axis[:, None]).sum() / seen.sum()) == pytest.approx(0.0, abs=0.1)
-    to_crop = pixels_to_crop(grid, middle, turn, 48.0)
-    again = back(seen[:, None], grid.points(), to_crop)[0, 0]
+    to_crop = Place.at(middle, turn, half).from_pixels(grid, 48.0)
+    again = back(seen[:, None], grid.maps(to_crop))[0, 0]
     assert float((again * image[0]).sum() / image.sum()) > 0.9
     assert float(again.sum()) == pytest.approx(float(image.sum()), rel=0.02)
 
@@ -175,9 +176,9 @@ def test_the_heart_is_found_beside_a_false_island() -> None:
     heart = ((x - 30) ** 2 + (y + 12) ** 2 < 35**2).float().expand(6, -1, -1).clone()
     heart[2] += ((x[0] + 150) ** 2 + (y[0] - 120) ** 2 < 12**2).float()
     heart[5] = 0.0  # beyond the apex
-    weight, points = heart.square().reshape(6, 1, -1), grid_points(128, 3.0)
-    stack = stack_centre(weight, points, FAR_MM)
-    assert np.abs(stack[0, 0].numpy() - [30.0, -12.0, 1.0]).max() < 4.0
+    weight, points = heart.square().reshape(6, 1, -1), SquareGrid.of(128, 3.0)
+    stack = stack_centre(weight.sum(0) + 1e-7, points, FAR_MM)
+    assert np.abs(stack[0].numpy() - [30.0, -12.0, 1.0]).max() < 4.0
     centres = centres_from(weight, points, LEAN_MM2 / 3.0**2)
     assert np.abs(centres[:, 0].numpy() - [30.0, -12.0, 1.0]).max() < 4.0
 
@@ -190,15 +191,42 @@ def test_the_turn_brings_the_right_ventricle_to_the_left(degrees: float) -> None
     x = axis[None, None, :] - centres[:, 0, None, None] - 45.0 * math.cos(away)
     y = axis[None, :, None] - centres[:, 1, None, None] - 45.0 * math.sin(away)
     weight = (x**2 + y**2 < 15**2).float().reshape(2, 1, -1)
-    turn = turn_from(weight, grid_points(64, 3.0), with_one(centres))
+    towards = towards_rv(weight, SquareGrid.of(64, 3.0), with_one(centres))
+    half = torch.tensor([150.0, 120.0])
+    turn = Place.of_image(half).within(with_one(centres), towards).turn
     assert float((turn**2).sum()) == pytest.approx(1.0, abs=1e-5)
     # Of crop axes so turned, the direction "left" is that of the RV in the image.
     assert turn.tolist() == pytest.approx([-math.cos(away), -math.sin(away)], abs=0.03)
 
 
 def test_without_a_right_ventricle_the_crop_is_upright() -> None:
-    turn = turn_from(torch.zeros(3, 1, 64 * 64), grid_points(64, 3.0), with_one(torch.zeros(3, 2)))
-    assert turn.tolist() == [1.0, 0.0]
+    points, centres = SquareGrid.of(64, 3.0), with_one(torch.zeros(3, 2))
+    towards = towards_rv(torch.zeros(3, 1, 64 * 64), points, centres)
+    place = Place.of_image(torch.tensor([100.0, 100.0])).within(centres, towards)
+    assert place.turn.tolist() == pytest.approx([1.0, 0.0])
+
+
+@given(st.floats(-180, 180), st.floats(-180, 180), st.floats(-40, 40), st.floats(-40, 40))
+def test_a_place_within_a_place_is_one_of_the_image(
+    outer: float, inner: float, x: float, y: float
+) -> None:
+    half = torch.tensor([150.0, 120.0])
+    about = Place.at(torch.tensor([[8.0, -5.0]]), turn_by(outer), half)
+    assert about.centres_mm.numpy() == pytest.approx(np.array([[8.0, -5.0]]), abs=1e-4)
+    found = about.within(with_one(torch.tensor([[x, y]])), -turn_by(inner))
+    c, s = turn_by(outer).tolist()
+    middle = np.array([[8.0 + c * x - s * y, -5.0 + s * x + c * y]])
+    assert found.centres_mm.numpy() == pytest.approx(middle, abs=1e-3)
+    assert found.turn.numpy() == pytest.approx(turn_by(outer + inner).numpy(), abs=1e-4)
+
+
+@pytest.mark.parametrize("slices", [1, 2, 5])
+def test_neighbours_of_the_ends_are_the_ends(slices: int) -> None:
+    crops = torch.arange(float(slices))[:, None, None, None].expand(-1, 1, 4, 3)
+    expected = [[max(k - 1, 0), k, min(k + 1, slices - 1)] for k in range(slices)]
+    for found in (with_neighbours(crops, 0), with_neighbours(crops.transpose(0, 1), 1)):
+        assert found.shape == (slices, 3, 4, 3)
+        assert found[:, :, 0, 0].tolist() == expected
 
 
 @pytest.mark.parametrize("degrees", [0.0, 42.0, 90.0, -160.0])
@@ -219,7 +247,7 @@ def test_labels_and_segments_return_to_where_the_heart_lies(degrees: float) -> N
     centre = torch.tensor([[10.0, -6.0]]).expand(3, -1)
     no_scar = torch.full((3, 1, size * size), -5.0)
     seen = Seen(
-        grid, Place(centre, turn_by(degrees)), frame, sectors_of(frame), anatomy.flatten(2),
+        grid, Place.at(centre, turn_by(degrees), grid.half_mm), frame, sectors_of(frame), anatomy.flatten(2),
         torch.zeros(3, 1, size, size), no_scar, torch.ones(3, 1, size * size),
         torch.zeros(3, 17, size * size), torch.zeros(17), torch.zeros(2),
     )  # fmt: skip
@@ -231,7 +259,7 @@ def test_labels_and_segments_return_to_where_the_heart_lies(degrees: float) -> N
     ring = labels[0].numpy() == 2
     # The RV on the left of the crop has its anterior insertion 60 degrees before 180.
     insertion = 120.0 - degrees
-    expected = segment_at(display[ring] - insertion, np.full(ring.sum(), float(frame.long_axis[0])))
+    expected = segment_at(display[ring] - insertion, np.full(ring.sum(), float(frame.long_axis[0, 0])))
     assert np.mean(segments[0].numpy()[ring] == expected) > 0.99
     muscle = labels[0].numpy() == 4
     towards = np.rad2deg(np.angle(np.exp(1j * np.deg2rad(display[muscle])).mean()))

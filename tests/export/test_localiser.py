@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from scarseg_export.net.config import NetworkConfig
 from scarseg_export.net.localiser import Localiser
-from scarseg_export.net.sampling import PixelGrid
-from scarseg_export.net.seen import Place
+from scarseg_export.net.sampling import PixelGrid, Place
 from scarseg_export.train.buffers import StackBuffer
 from scarseg_export.train.localiser import rv_told
 from scarseg_export.train.losses import UNKNOWN_OUTSIDE
@@ -72,11 +71,12 @@ def test_the_second_look_finds_the_place_though_the_first_was_wrong(
 ) -> None:
     image, grid = heart_at(rv_at)
     about = math.radians(rv_at + 180.0 + wrong_deg)
-    wrong = Place(
+    wrong = Place.at(
         torch.from_numpy(LV_MM.mean(0) + np.array([wrong_mm, -wrong_mm])).float()[None],
         torch.tensor([math.cos(about), math.sin(about)]),
+        grid.half_mm,
     )
-    found = localiser.look_close(image, grid, wrong)
+    found = localiser.look_close(image, wrong)
     # A slice leans on the stack's centre by about a quarter, and half of 7 mm is the tilt.
     assert np.abs(found.centres_mm.numpy() - LV_MM).max() < 2.5
     assert np.abs(found.centres_mm.numpy().mean(0) - LV_MM.mean(0)).max() < 0.7

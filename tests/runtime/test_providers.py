@@ -55,6 +55,21 @@ def test_the_first_that_runs_and_passed_is_taken(files: list[ModelFile]) -> None
     assert choose(every(files[0], missing, rows)).provider.name == "openvino"
 
 
+def test_for_one_study_a_cpu_takes_what_loads_sooner(files: list[ModelFile]) -> None:
+    rows = {f"{p.name} fp32": GOOD for p in PROVIDERS}
+    no_gpu = {p.name: "no NVIDIA GPU or driver" for p in PROVIDERS if p.needs_gpu}
+
+    def names(rows: dict, unusable: dict[str, str]) -> list[str]:
+        found = every(files[0], unusable, rows)
+        return [choose(found, once=once).provider.name for once in (True, False)]
+
+    assert names(rows, no_gpu) == ["cpu", "openvino"]
+    assert names(rows, {}) == ["tensorrt", "tensorrt"]
+    failed = rows | {"cpu fp32": GOOD | {"label_agreement": 0.9}}
+    assert names(failed, no_gpu) == ["openvino", "openvino"]
+    assert choose(every(files[0], no_gpu, rows), "openvino", once=True).provider.name == "openvino"
+
+
 @pytest.mark.parametrize(
     "change",
     [{"finite": False}, {"label_agreement": 0.9989}, {"label_agreement": float("nan")},

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import torch
+from onnx_ir.passes import common
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -26,6 +28,8 @@ from scarseg_runtime.contract import BEAT_SAMPLES, INPUTS, OUTPUTS, TensorSpec
 from scarseg_runtime.model_file.read import read_model_file
 
 OPSET = 20
+MERGED_VALUES = 100_000
+"""Constants of up to so many values are compared: tables of pixels among them, no large weight."""
 
 
 def export_onnx(
@@ -94,10 +98,21 @@ def exported_graph(
     )
     if program is None:  # torch returns None only where it is given a target file
         raise RuntimeError("torch.onnx.export returned no program")
+    _merge_equals(program.model)
     model: onnx.ModelProto = program.model_proto
     _name_axes(model)
     _strip_notes(model)
     return model
+
+
+def _merge_equals(model: ir.Model) -> None:
+    """Merge constants that are equal, in place, then operators that compute the same."""
+    merged = ir.passes.Sequential(
+        common.DeduplicateInitializersPass(size_limit=MERGED_VALUES),
+        common.CommonSubexpressionEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+    )
+    merged(model)
 
 
 def _strip_notes(model: onnx.ModelProto) -> None:

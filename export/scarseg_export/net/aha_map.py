@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scarseg_export.net.sampling import grid_points, points_of
+from scarseg_export.net.sampling import SquareGrid, maps_of
 from scarseg_runtime.atlas import RING_ENDS
 
 PRESENT_MM2 = 120.0
@@ -36,8 +36,9 @@ def _ring(first: int, sector_deg: float, count: int) -> list[float]:
     have three such borders, four have two and one has none; what is missing has no such side.
 
     Anticlockwise from the first border: beyond it the others are passed one by one, on the other
-    side they are left one by one. So the segment is middle ± (start + others that a point is
-    beyond), + beyond the first border; middle and start are the two numbers.
+    side they are left one by one. So the segment is middle ± (start + halves), + beyond the first
+    border; the halves are ½ for each other border that a point is beyond, and −½ for the rest.
+    Middle and start are the two numbers.
     """
     # Of six sectors two lie before the septal ones, between which the RV's direction lies; of
     # four one before the septal one, in whose middle it lies.
@@ -48,7 +49,7 @@ def _ring(first: int, sector_deg: float, count: int) -> list[float]:
         sine, cosine = (math.sin(turn), math.cos(turn)) if k < count // 2 else (0.0, 0.0)
         row += [-sine, cosine, -cosine, -sine]
     last = first + count - 1
-    return [*row, (first + last) / 2, (first - last) / 2]
+    return [*row, (first + last) / 2, (first - last) / 2 + 1.0]
 
 
 RING_ROWS = [_ring(*ring) for ring in RINGS]
@@ -59,12 +60,12 @@ RING_ROWS = [_ring(*ring) for ring in RINGS]
 class HeartFrame:
     """The LV as located in one stack, in the axes of its crops."""
 
-    centre_mm: Tensor
-    """[S, 2] LV centre relative to the crop centre, (column, row)."""
+    centre: Tensor
+    """[S, 1, 3] LV centre relative to the crop centre in mm, (column, row), and 1."""
     towards: Tensor
     """[2] unit vector from the LV to the RV, (column, row)."""
     long_axis: Tensor
-    """[S] position along the LV, 0 base … 1 apex."""
+    """[S, 1] position along the LV, 0 base … 1 apex."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,16 @@ class Sectors:
 
     lines: Tensor
     """[S, 3, 3] a point x, y, 1 lies beyond border k where its product with row k is > 0."""
-    numbers: Tensor
-    """[S, 2] see :func:`_ring`."""
+    middle: Tensor
+    """[S, 1, 1] see :func:`_ring`."""
+    start: Tensor
+    """[S, 1, 1] the same."""
 
-    def seen_from(self, affine: Tensor) -> Sectors:
-        """The same for points, columns of x, y and 1, that the map [S, 3, 3] brings to where the
-        lines are."""
-        return Sectors(self.lines @ affine, self.numbers)
+    def seen_from(self, affine: Tensor, unit: float) -> Tensor:
+        """[S, 3, 3] lines for points x, y and 1 that the map [S, 2, 3] brings to where the lines
+        are, in units of which ``unit`` are one of the lines'."""
+        normals, through = self.lines.split([2, 1], 2)
+        return normals @ affine + through * affine.new_tensor([0.0, 0.0, unit])
 
 
 def locate(anatomy: Tensor, spacing_mm: float, slice_level: Tensor) -> HeartFrame:
@@ -94,21 +98,27 @@ def locate(anatomy: Tensor, spacing_mm: float, slice_level: Tensor) -> HeartFram
         spacing_mm: between pixels.
         slice_level: [S] 0 … 1 from the most basal to the most apical slice of the stack.
     """
-    points = grid_points(math.isqrt(anatomy.shape[2]), spacing_mm, anatomy.device)
+    points = SquareGrid.of(math.isqrt(anatomy.shape[2]), spacing_mm, anatomy.device)
     _, cavity, wall, right = anatomy.split(1, 1)
     ventricle = cavity + wall
-    found = (ventricle * ventricle) @ points
+    found = (ventricle * ventricle) @ points.points
     # Slices with little LV lean on the stack's mean axis, so that an empty one stays sane.
-    whole = centre_of(found.sum(0, keepdim=True) + found.new_tensor([0.0, 0.0, 1.0]))
-    centre = centre_of(found + STACK_WEIGHT * whole)
+    whole = found.sum(0, keepdim=True) + found.new_tensor([0.0, 0.0, 1.0])
+    centre = centre_of(found + leant(whole, STACK_WEIGHT))
     # With no RV in sight, assume it where the standard display has it: on the left.
-    towards = direction(right * right, points, centre, -1e-3)
-    return HeartFrame(centre[:, 0, :2], towards, _long_axis(anatomy, spacing_mm, slice_level))
+    towards = direction(right * right, points.rows, centre, -1e-3)
+    return HeartFrame(centre, towards, _long_axis(anatomy, spacing_mm, slice_level))
 
 
 def centre_of(moments: Tensor) -> Tensor:
     """[…, 3] x, y and 1 of the centre of mass from moments [x, y, mass]."""
     return moments / moments[..., 2:]
+
+
+def leant(moments: Tensor, mass: float) -> Tensor:
+    """[…, 3] moments of a mass at the centre of others."""
+    share = moments.new_tensor([[0.0] * 3, [0.0] * 3, [1.0 / mass] * 3])
+    return moments / (moments @ share)
 
 
 def direction(
@@ -117,20 +127,19 @@ def direction(
     """[2] unit vector in which the weights lie from each slice's centre, the whole stack together.
 
     Args:
-        weights: [S, 1, P] of the points [P, 3].
-        centre: [S, 1, 3] x, y and 1.
+        weights: [S, 1, P], or [1, P] of a single slice, of the points [3, P], each x, y and 1.
+        centre: [S, 1, 3] or [1, 3] x, y and 1.
         right_mm: sum of weights, to the right, that is added so that no direction is none.
         reach_mm: SD of a window about the centre, if there is one.
     """
     # [S, 3, P]; the third is 1, so that what is within a pixel of the centre has no say.
-    away = points.T - (centre * centre.new_tensor([1.0, 1.0, 0.0])).reshape(-1, 3, 1)
+    away = points - (centre * centre.new_tensor([1.0, 1.0, 0.0])).reshape(-1, 3, 1)
     distance = torch.linalg.vector_norm(away, dim=1, keepdim=True)
     weights = weights / distance
     if reach_mm is not None:
         weights = weights * torch.exp(distance * distance * (-0.5 / reach_mm**2))
-    sums = (away @ weights.reshape(-1, away.shape[2], 1)).sum((0, 2))
-    towards = sums[:2] + centre.new_tensor([right_mm, 0.0])
-    return towards / torch.linalg.vector_norm(towards, dim=0).clamp_min(1e-6)
+    towards = (away * weights).sum((0, 2))[:2] + centre.new_tensor([right_mm, 0.0])
+    return towards / torch.linalg.vector_norm(towards, dim=0)
 
 
 def sectors_of(frame: HeartFrame) -> Sectors:
@@ -138,51 +147,52 @@ def sectors_of(frame: HeartFrame) -> Sectors:
     like = frame.towards
     ends, rows = like.new_tensor(RING_ENDS), like.new_tensor(RING_ROWS)
     # The row of a ring is that of the one before and a step.
-    beyond = (frame.long_axis[:, None] >= ends).to(like.dtype)
-    normals, numbers = torch.addmm(rows[0], beyond, rows[1:] - rows[:-1]).split([12, 2], 1)
-    normals = (normals.reshape(-1, 6, 2) @ like).reshape(-1, 3, 2)
+    beyond = (frame.long_axis[:, :, None] >= ends).to(like.dtype)
+    normals, middle, start = (beyond @ (rows[1:] - rows[:-1]) + rows[0]).split([12, 1, 1], 2)
     # [S, 2, 3] by which a line through the origin becomes one through the centre.
-    through = torch.addmm(
-        like.new_tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]),
-        frame.centre_mm,
-        like.new_tensor([[0.0, 0.0, -1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0, -1.0]]),
+    through = frame.centre @ like.new_tensor(
+        [[0.0, 0.0, -1.0, 0.0, 0.0, 0.0], [0.0] * 5 + [-1.0], [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]]
     )
-    return Sectors(normals @ through.reshape(-1, 2, 3), numbers)
+    lines = (normals.reshape(-1, 3, 2, 2) @ like) @ through.reshape(-1, 2, 3)
+    return Sectors(lines, middle, start)
 
 
-def segments_at(points: Tensor, sectors: Sectors) -> Tensor:
-    """AHA segments 1–17 (float) [S, 1, P] of points [3, P], each x, y and 1."""
-    first, others = sectors.lines.split([1, 2], 1)
-    passed = (others @ points > 0).to(points.dtype).sum(1, keepdim=True)
-    middle, start = sectors.numbers[:, :, None].split(1, 1)
-    along = passed + start
-    return middle + torch.where(first @ points > 0, along, -along)
+def segments_at(borders: Tensor, middle: Tensor, start: Tensor) -> Tensor:
+    """AHA segments 1–17 (float) [S, 1, …] of points, from what the three lines of each slice make
+    of them [S, 3, …], and two numbers of a slice; see :class:`Sectors`."""
+    half = borders.new_tensor([1.0, 0.5, 0.5]).reshape(3, *[1] * (borders.ndim - 2))
+    first, others = torch.where(borders > 0, half, -half).split([1, 2], 1)
+    return middle + first * (others.sum(1, keepdim=True) + start)
 
 
 def segment_map(columns: Tensor, rows: Tensor, sectors: Sectors) -> Tensor:
     """AHA segments 1–17 (float) [S, h, w] of pixels at columns [w] and rows [h]."""
-    points = points_of(columns, rows).flatten(1)
-    return segments_at(points, sectors).reshape(-1, rows.shape[0], columns.shape[0])
+    borders = maps_of(sectors.lines, columns, rows)
+    return segments_at(borders, sectors.middle[..., None], sectors.start[..., None])[:, 0]
 
 
 def _long_axis(anatomy: Tensor, spacing_mm: float, slice_level: Tensor) -> Tensor:
-    """[S] position along the LV: the slices that show it span it, half a pitch beyond each end.
+    """[S, 1] position along the LV: the slices that show it span it, half a pitch beyond each end.
 
     Where even the most apical slice still has a cavity, the stack ends above the cap, so its
     end is where the cap (segment 17) begins.
     """
-    cavity, area = areas_mm2(anatomy, spacing_mm).split(1, 1)
-    level = slice_level[:, None]
-    present = area > PRESENT_MM2
-    first = torch.where(present, level, 9.0).amin(0).clamp_max(1.0)
-    last = torch.where(present, level, -9.0).amax(0).clamp_min(0.0)
-    span = (last - first).clamp_min(0.0)
-    hollow = present & (cavity > CAVITY_SHARE * area)
-    end_hollow = torch.where(hollow, level, -9.0).amax(0) >= first + span - 1e-4
-    end = torch.where(end_hollow, RING_ENDS[2], 1.0)
-    gaps = (present.to(area.dtype).sum(0) - 1.0).clamp_min(1.0)
-    half = (0.5 * span / gaps).clamp_min(1e-3)
-    return ((level - first + half) * (end / (span + 2.0 * half)))[:, 0]
+    level, like = slice_level[:, None], anatomy
+    # [S, 3] whether a slice shows the LV, twice, and whether that has a cavity.
+    area = like.new_tensor([[0.0] * 3, [1.0, 1.0, 1.0 - CAVITY_SHARE], [1.0, 1.0, -CAVITY_SHARE],
+                            [0.0] * 3])  # fmt: skip
+    shown = anatomy.sum(2) @ (area * spacing_mm**2) > like.new_tensor([PRESENT_MM2] * 2 + [0.0])
+    present = shown[:, :1]
+    ends = torch.where(shown & present, level * like.new_tensor([-1.0, 1.0, 1.0]), -9.0)
+    # [1, 3] minus the first level, the last, and the last with a cavity.
+    ends = torch.maximum(ends.amax(0, keepdim=True), like.new_tensor([-1.0, 0.0, -9.0]))
+    steps = like.new_tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    span, hollow, before = torch.addmm(like.new_tensor([0.0, 1e-4, 0.0]), ends, steps).split(1, 1)
+    span = span.clamp_min(0.0)
+    end = torch.where(hollow >= span, RING_ENDS[2], 1.0)
+    pitches = (torch.where(present, 2.0, 0.0).sum(0, keepdim=True) - 2.0).clamp_min(2.0)
+    half = (span / pitches).clamp_min(1e-3)
+    return (level + (before + half)) * (end / (span + 2.0 * half))
 
 
 def areas_mm2(anatomy: Tensor, spacing_mm: float) -> Tensor:

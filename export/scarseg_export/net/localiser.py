@@ -8,20 +8,20 @@ way a study lies, the last look sees almost the same picture, and finds almost t
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scarseg_export.net.aha_map import centre_of, direction
+from scarseg_export.net.aha_map import centre_of, direction, leant
 from scarseg_export.net.config import NetworkConfig
 from scarseg_export.net.normalise import robust_zscore
 from scarseg_export.net.sampling import (
     PixelGrid,
+    Place,
+    SquareGrid,
     centred_view,
-    crop_to_image,
-    grid_points,
     sampled,
     with_neighbours,
 )
-from scarseg_export.net.seen import Place
 from scarseg_export.net.unet import UNet
 
 EVERY = 2
@@ -65,32 +65,28 @@ class Localiser(nn.Module):
         self.close = Ventricles(3, config.localiser_widths)
 
     def forward(self, image: Tensor, grid: PixelGrid) -> Place:
-        again = self.look_close(image, grid, self.look_far(image[::EVERY], grid))
+        again = self.look_close(image, self.look_far(image[::EVERY], grid))
         # Once more, since the closer the view is to upright, the less it matters how the study lay.
-        stack = Place(again.centres_mm.mean(0, keepdim=True), again.turn)
-        return self.look_close(image, grid, stack)
+        return self.look_close(image, again.of_stack())
 
     def look_far(self, image: Tensor, grid: PixelGrid) -> Place:
-        """Place of the heart in slices [S, H, W], one centre [1, 2] for all of them."""
+        """Place of the heart in slices [S, H, W], one centre for all of them."""
         config = self.config
-        left, right = _squared(self.far(self.coarse_view(image, grid)[:, None]))
-        points = grid_points(config.coarse_size, config.coarse_spacing_mm, image.device)
-        centre = stack_centre(left, points, FAR_MM)
         # Of one slice: the stack's RV about the stack's centre.
-        turn = turn_from(right.sum(0, keepdim=True), points, centre)
-        return Place(centre[:, 0, :2], turn)
+        left, right = _squared(self.far(self.coarse_view(image, grid)[:, None])).sum(0).split(1)
+        points = SquareGrid.of(config.coarse_size, config.coarse_spacing_mm, image.device)
+        centre = stack_centre(left + NOWHERE, points, FAR_MM)
+        towards = towards_rv(right, points, centre)
+        return Place.of_image(grid.half_mm).within(centre, towards)
 
-    def look_close(self, image: Tensor, grid: PixelGrid, place: Place) -> Place:
-        """The same for every slice [S, H, W], seen about the one centre that is known."""
+    def look_close(self, image: Tensor, place: Place) -> Place:
+        """The same for every slice [S, H, W], seen about the one place that is known."""
         config = self.config
         size, spacing_mm = config.close_size, config.close_spacing_mm
-        left, right = _squared(self.close(self.close_view(image, grid, place)))
-        points = grid_points(size, spacing_mm, image.device)
+        left, right = _squared(self.close(self.close_view(image, place))).split(1, 1)
+        points = SquareGrid.of(size, spacing_mm, image.device)
         centres = centres_from(left, points, LEAN_MM2 / spacing_mm**2)
-        turn = turn_from(right, points, centres)
-        # Out of the view's axes into those of the image.
-        to_image = crop_to_image(place.centres_mm, place.turn)
-        return Place((centres @ to_image)[:, 0], turn @ to_image[0, :2])
+        return place.within(centres, towards_rv(right, points, centres))
 
     def coarse_view(self, image: Tensor, grid: PixelGrid) -> Tensor:
         """Normalised full-field view [S, h, w]."""
@@ -99,56 +95,62 @@ class Localiser(nn.Module):
             centred_view(image, grid, config.coarse_size, config.coarse_spacing_mm)
         )
 
-    def close_view(self, image: Tensor, grid: PixelGrid, place: Place) -> Tensor:
+    def close_view(self, image: Tensor, place: Place) -> Tensor:
         """Normalised upright views of the heart with their neighbours [S, 3, h, w]."""
-        config = self.config
-        to_image = crop_to_image(place.centres_mm, place.turn) / grid.half_mm
+        size = self.config.close_size
         # One grid for all slices, which are its channels.
-        views = sampled(image[None], to_image, config.close_size, config.close_spacing_mm)
-        return with_neighbours(robust_zscore(views.transpose(0, 1)))
+        views = sampled(image[None], place, size, self.config.close_spacing_mm)
+        return with_neighbours(robust_zscore(views), axis=1)
 
 
-def _squared(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights [S, 1, P] of LV and of RV: squares of probabilities, so that doubt counts little."""
+def _squared(logits: Tensor) -> Tensor:
+    """Weights [S, 2, P] of LV and of RV: squares of probabilities, so that doubt counts little."""
     share = torch.sigmoid(logits.flatten(2))
-    left, right = (share * share).split(1, 1)
-    return left, right
+    return share * share
 
 
-def stack_centre(weight: Tensor, points: Tensor, windows_mm: tuple[float, ...]) -> Tensor:
-    """[1, 1, 3] LV centre, x, y and 1, of a whole stack from weights [S, 1, P] of points [P, 3].
+def stack_centre(weight: Tensor, points: SquareGrid, windows_mm: tuple[float, ...]) -> Tensor:
+    """[1, 3] LV centre, x, y and 1, of a whole stack from weights [1, P] above 0.
 
-    The centre of mass, refined in ever narrower windows about it.
+    The centre of mass, refined in ever narrower windows about it. Weights and windows are products,
+    so their logarithms are sums: a softmax of these, times the points, is the centre.
     """
-    whole = weight.sum(0, keepdim=True) + NOWHERE
-    centre = centre_of(whole @ points)
+    logits = weight.log()
+    none = points.rows.new_tensor([0.0, 0.0, 0.0])
+    centre = F.linear(torch.softmax(logits, 1), points.rows, none)
     for radius_mm in windows_mm:
-        centre = centre_of((whole * _window(points, centre, radius_mm)) @ points)
+        about = torch.addmm(logits, centre, points.bowl, alpha=1.0 / radius_mm**2)
+        centre = F.linear(torch.softmax(about, 1), points.rows, none)
     return centre
 
 
-def centres_from(weight: Tensor, points: Tensor, lean: float) -> Tensor:
-    """[S, 1, 3] LV centres of slices, x, y and 1, from weights [S, 1, P] of points [P, 3].
+def centres_from(weight: Tensor, points: SquareGrid, lean: float) -> Tensor:
+    """[S, 1, 3] LV centres of slices, x, y and 1, from weights [S, 1, P].
 
     A slice without LV takes the stack's centre; ``lean`` is the weight of that in every slice.
     """
     weight = weight + NOWHERE
-    centre = stack_centre(weight, points, CLOSE_MM[:-1])
-    found = (weight * _window(points, centre, CLOSE_MM[-1])) @ points
-    return centre_of(found + lean * centre_of(found.sum(0, keepdim=True)))
+    centre = stack_centre(weight.sum(0), points, CLOSE_MM[:-1])
+    found = (weight * _window(points, centre, CLOSE_MM[-1])) @ points.points
+    return centre_of(found + leant(found.sum(0, keepdim=True), lean))
 
 
-def _window(points: Tensor, centre: Tensor, radius_mm: float) -> Tensor:
-    """[1, P] Gaussian about a centre [1, 1, 3]."""
-    away = torch.linalg.vector_norm(points - centre, dim=2)
-    return torch.exp(away * away * (-0.5 / radius_mm**2))
+def _window(points: SquareGrid, centre: Tensor, radius_mm: float) -> Tensor:
+    """[1, P] Gaussian about a centre [1, 3]."""
+    sharpness = 1.0 / radius_mm**2
+    squares = F.linear(
+        centre * centre,
+        centre.new_tensor([[-0.5 * sharpness, -0.5 * sharpness, 0.0]]),
+        centre.new_tensor([0.0]),
+    )
+    return torch.exp(torch.addmm(squares, centre, points.bowl, alpha=sharpness))
 
 
-def turn_from(weight: Tensor, points: Tensor, centres: Tensor) -> Tensor:
-    """[2] turn of the heart from weights [S, 1, P] of RV, the whole stack together.
+def towards_rv(weight: Tensor, points: SquareGrid, centres: Tensor) -> Tensor:
+    """[2] direction of the RV from weights [S, 1, P] of RV, the whole stack together.
 
-    Every pixel of RV points from its slice's LV centre [S, 1, 3] to itself; the directions' sum is
+    Every pixel of RV points from its slice's LV centre [S, …, 3] to itself; the directions' sum is
     left in a crop so turned. With no RV in sight that is left in the view as well.
     """
     # A hundredth of a pixel's worth of "left", so that no direction is none.
-    return -direction(weight, points, centres, -1e-2, RV_REACH_MM)
+    return direction(weight, points.rows, centres, -1e-2, RV_REACH_MM)

@@ -36,14 +36,13 @@ from scarseg_export.net.localiser import Localiser
 from scarseg_export.net.normalise import robust_zscore
 from scarseg_export.net.sampling import (
     PixelGrid,
+    Place,
+    SquareGrid,
     back,
-    crop_to_image,
-    grid_points,
-    pixels_to_crop,
     sampled,
     with_neighbours,
 )
-from scarseg_export.net.seen import Fused, Place, Seen
+from scarseg_export.net.seen import Fused, Seen
 from scarseg_export.net.time_weight import TemporalWeight, mix
 from scarseg_export.net.unet import UNet
 from scarseg_runtime.contract import LEADS, Label
@@ -83,35 +82,34 @@ class ImageNet(nn.Module):
         features = self.unet(crops)
         anatomy = self.anatomy(features)
         # Under autocast the logits come in BF16, which would round the statistics made of them.
-        probability = shares_of(anatomy.float().flatten(2))
+        heart = shares_of(anatomy.float())[:, 1:3]
         pixels = crops[:, 1:2]
-        evidence = remote_contrast(pixels.flatten(2), probability.detach()).view_as(pixels)
-        heart = probability[:, 1:3].reshape(-1, 2, *pixels.shape[2:])
+        evidence = remote_contrast(pixels, heart.detach())
         scar = self.scar(torch.cat([features, evidence, pixels, heart], 1))
         return anatomy, scar, self.scar_head(torch.cat([scar, evidence], 1))
 
 
 def shares_of(logits: Tensor) -> Tensor:
-    """Softmax over the few channels of logits [N, C, P]: step by step 16 times as fast in ONNX
+    """Softmax over the few channels of logits [N, C, …]: step by step 16 times as fast in ONNX
     Runtime on a CPU, whose softmax wants channels last and turns the maps about twice."""
     share = torch.exp(logits - logits.amax(1, keepdim=True))
     return share / share.sum(1, keepdim=True)
 
 
-def remote_contrast(pixels: Tensor, probability: Tensor) -> Tensor:
-    """Signal [N, 1, P] above remote myocardium in units of the blood − myocardium difference.
+def remote_contrast(pixels: Tensor, heart: Tensor) -> Tensor:
+    """Signal [N, 1, h, w] above remote myocardium in units of the blood − myocardium difference.
 
     Remote myocardium is the darker part of the predicted wall: its mean, then the mean of
     what lies below that mean plus the spread's share. Per slice, sums only.
 
     Args:
-        pixels: [N, 1, P].
-        probability: [N, 4, P] of background, cavity, wall, RV.
+        pixels: [N, 1, h, w].
+        heart: [N, 2, h, w] probabilities of cavity and wall.
     """
     pixels = pixels * STEEPNESS
-    weights = probability * probability
-    _, blood, remote, _ = _mean(pixels, weights).split(1, 1)
-    wall = weights[:, 2:3]
+    weights = heart * heart
+    blood, remote = _mean(pixels, weights).split(1, 1)
+    wall = weights[:, 1:]
     for _ in range(2):
         remote = _mean(pixels, wall * torch.sigmoid(remote - pixels))
     difference = (blood - remote).clamp_min(0.25 * STEEPNESS)
@@ -123,8 +121,8 @@ STEEPNESS = 4.0
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
-    sums = (values * weights).sum(2, keepdim=True)
-    return sums / (weights.sum(2, keepdim=True) + 1.0)
+    sums = (values * weights).sum((2, 3), keepdim=True)
+    return sums / (weights.sum((2, 3), keepdim=True) + 1.0)
 
 
 class ScarNet(nn.Module):
@@ -144,11 +142,11 @@ class ScarNet(nn.Module):
         self.taff = TemporalWeight(self.config.initial_tau_days)
         self.lead_rows = [LEADS.index(lead) for lead in self.config.ecg_leads]
 
-    def crops(self, image: Tensor, grid: PixelGrid, place: Place) -> Tensor:
+    def crops(self, image: Tensor, place: Place) -> Tensor:
         """[S, 3, h, w] normalised heart crops, each with its basal and apical neighbour."""
-        size, spacing_mm = self.config.crop_size, self.config.crop_spacing_mm
-        to_image = crop_to_image(place.centres_mm, place.turn) / grid.half_mm
-        return with_neighbours(robust_zscore(sampled(image[:, None], to_image, size, spacing_mm)))
+        size = self.config.crop_size
+        crops = robust_zscore(sampled(image[:, None], place, size, self.config.crop_spacing_mm))
+        return with_neighbours(crops, axis=0)
 
     def forward(
         self,
@@ -172,16 +170,17 @@ class ScarNet(nn.Module):
         # Padding, whatever a scanner filled in, becomes 0 and stays exactly that when resampled.
         image = lge - lge.amin((0, 1, 2))
         place = self.localiser(image, grid)
-        crops = self.crops(image, grid, place)
+        crops = self.crops(image, place)
         anatomy_logits, features, scar = self.image(crops)
         scar = scar.flatten(2)
         # Where nothing stands out from anything there is no heart, whatever rounding suggests.
-        contrast = (crops.amax((0, 1, 2, 3)) > MIN_CONTRAST_SD).to(lge.dtype)
-        anatomy = shares_of(anatomy_logits.flatten(2)) * contrast
+        contrast = crops.amax((0, 1, 2, 3)) > MIN_CONTRAST_SD
+        anatomy = torch.where(contrast, shares_of(anatomy_logits).flatten(2), 0.0)
         size, spacing_mm = self.config.crop_size, self.config.crop_spacing_mm
         frame = locate(anatomy, spacing_mm, slice_level)
         sectors = sectors_of(frame)
-        segments = segments_at(grid_points(size, spacing_mm, lge.device).T, sectors)
+        pixels = SquareGrid.of(size, spacing_mm, lge.device).rows
+        segments = segments_at(sectors.lines @ pixels, sectors.middle, sectors.start)
         member = members(segments)
         return Seen(
             grid, place, frame, sectors, anatomy, features, scar, segments, member,
@@ -206,32 +205,32 @@ class ScarNet(nn.Module):
         """Labels, scar probability, image-only labels and segments on the grid of the study."""
         image_scar = torch.sigmoid(self.ceiling(seen.scar))
         decided = self.ceiling.decision(torch.cat([mixed, image_scar], 1))
-        to_crop = self.to_crop(seen)
-        base, wall, decided, mixed = self.resampled(seen, [decided, mixed], to_crop)
+        to_crop, half_crop = self.to_crop(seen), self.config.crop_mm / 2
+        lines = seen.sectors.seen_from(to_crop, 1.0 / half_crop)
+        places, borders = seen.grid.maps(torch.cat([to_crop, lines], 1)).split([2, 3], 1)
+        base, wall, decided, mixed = self.resampled(seen, [decided, mixed], places)
         muscle = base == _VIABLE_MYOCARDIUM
         # Cast one by one: TensorRT takes bytes as outputs only.
         scarred = torch.where(muscle & (decided > 0.5), _SCAR, base)
         labels, image_only = (scarred[:, k].to(torch.uint8) for k in range(2))
         # Lines in mm or in halves of a crop: the sign is the same.
-        pixels = seen.grid.points().flatten(1)
-        segments = segments_at(pixels, seen.sectors.seen_from(to_crop)).reshape_as(base)
-        segments = torch.where(muscle, segments, 0.0)[:, 0].to(torch.uint8)
-        return labels, (wall * mixed)[:, 0], image_only, segments
+        middle, start = seen.sectors.middle[..., None], seen.sectors.start[..., None]
+        segments = torch.where(muscle, segments_at(borders, middle, start), 0.0)
+        return labels, (wall * mixed)[:, 0], image_only, segments[:, 0].to(torch.uint8)
 
     def to_crop(self, seen: Seen) -> Tensor:
-        """[S, 3, 3] from the study's pixels to places in the crops, whose edges are at −1 and 1."""
-        place, half_crop = seen.place, self.config.crop_mm / 2
-        return pixels_to_crop(seen.grid, place.centres_mm, place.turn, half_crop)
+        """[S, 2, 3] from the study's pixels to places in the crops, whose edges are at −1 and 1."""
+        return seen.place.from_pixels(seen.grid, self.config.crop_mm / 2)
 
     def resampled(
-        self, seen: Seen, more: list[Tensor], to_crop: Tensor | None = None
+        self, seen: Seen, more: list[Tensor], places: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         """On the grid of the study: anatomy labels [S, 1, H, W] without scar, the probability of
         the wall [S, 1, H, W], and the maps ``more``, each [S, n, P], as [S, n, H, W]."""
         size = self.config.crop_size
         maps = torch.cat([seen.anatomy[:, 1:], *more], 1)
         maps = maps.reshape(-1, maps.shape[1], size, size)
-        maps = back(maps, seen.grid.points(), self.to_crop(seen) if to_crop is None else to_crop)
+        maps = back(maps, seen.grid.maps(self.to_crop(seen)) if places is None else places)
         cavity, wall, right, *more = maps.split([1, 1, 1, *(m.shape[1] for m in more)], 1)
         return most_likely(cavity, wall, right), wall, *more
 
@@ -254,7 +253,7 @@ def most_likely(cavity: Tensor, wall: Tensor, right: Tensor) -> Tensor:
 def wall_of(anatomy: Tensor) -> Tensor:
     """[S, 1, P] where myocardium is the likeliest of the anatomy probabilities [S, 4, P]."""
     outside, cavity, wall, right = anatomy.split(1, 1)
-    return (wall > torch.maximum(outside, cavity)) & (wall >= right)
+    return wall > torch.maximum(torch.maximum(outside, cavity), right)
 
 
 def change_map(head: Fusion, seen: Seen, belief: Tensor) -> Tensor:

@@ -17,7 +17,9 @@ from torch import Tensor
 
 CLIP_SD = 2.5
 FLAT = 1e-4
-"""A spread below this share of the mean is rounding, not signal."""
+"""A spread below this share of the mean of all pixels is rounding, not signal."""
+NOTHING = 1e-12
+"""The least spread: keeps a stack of zeros finite without touching real ones at any scale."""
 
 
 @dataclass(frozen=True)
@@ -65,28 +67,36 @@ def robust_zscore(views: Tensor) -> Tensor:
 
 
 def _clipped(views: Tensor) -> _Clipped:
-    inside = (views > views.amin(tuple(range(views.ndim)))).to(views.dtype)
+    everything = tuple(range(views.ndim))
+    low = views.amin(everything)
+    above = views - low
+    inside = torch.sign(above)
     count = inside.sum().clamp_min(1.0)
+    # Times a sum: the mean, where there is no padding.
+    share = inside / count
     root = count.sqrt()
-    mean = (views * inside).sum() / count
-    apart = (views - mean) * inside
-    wide = _norm(apart) / root * CLIP_SD
-    apart, first = _about_mean(_within(apart, wide), inside, count)
+    reach = root / CLIP_SD
+    total = above.sum()
+    apart = above - share * total
+    wide = _norm(apart) / reach
+    apart, first = _about_mean(_within(apart, wide), share)
     # Limits about the new mean need not be narrowed to those before: what lay beyond is gone.
-    narrow = _norm(apart) / root * CLIP_SD
-    apart, second = _about_mean(_within(apart, narrow), inside, count)
-    # The floor keeps constant images finite without touching real ones at any scale.
-    sd = torch.maximum(_norm(apart) / root, FLAT * mean.abs().clamp_min(1e-8))
-    return _Clipped(apart, mean, (first, second), (wide, narrow), sd)
+    narrow = _norm(apart) / reach
+    apart, second = _about_mean(_within(apart, narrow), share)
+    sd = torch.maximum(_norm(apart) / root, (FLAT * views.mean(everything)).clamp_min(NOTHING))
+    return _Clipped(
+        apart, low + total / count, (first / count, second / count), (wide, narrow), sd
+    )
 
 
 def _within(values: Tensor, limit: Tensor) -> Tensor:
     return torch.maximum(torch.minimum(values, limit), -limit)
 
 
-def _about_mean(values: Tensor, inside: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    mean = values.sum() / count
-    return values - inside * mean, mean
+def _about_mean(values: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Values about their mean, and their sum."""
+    total = values.sum()
+    return values - share * total, total
 
 
 def _norm(values: Tensor) -> Tensor:

@@ -7,18 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from scarseg_export.net.aha_map import HeartFrame, Sectors
-from scarseg_export.net.sampling import PixelGrid
-
-
-@dataclass(frozen=True)
-class Place:
-    """Place of the heart in its images, and how it lies."""
-
-    centres_mm: Tensor
-    """[S, 2] LV centre of every slice, from the image centre."""
-    turn: Tensor
-    """[2] cosine and sine of the angle by which the heart's axes are turned against the image's: 1
-    and 0 where the RV lies left of the LV, as standard displays show it."""
+from scarseg_export.net.sampling import PixelGrid, Place
 
 
 @dataclass(frozen=True)

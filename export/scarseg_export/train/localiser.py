@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scarseg_export.net.localiser import Localiser, Ventricles
-from scarseg_export.net.sampling import PixelGrid, view
-from scarseg_export.net.seen import Place
+from scarseg_export.net.sampling import PixelGrid, Place, view
 from scarseg_export.train.batches import (
     Framing,
     Source,

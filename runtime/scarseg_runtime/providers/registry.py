@@ -123,8 +123,10 @@ def candidates(models: Iterable[ModelFile]) -> list[Candidate]:
     return found
 
 
-def choose(found: list[Candidate], provider: str = "auto", precision: str = "auto") -> Candidate:
-    """The first candidate that fits both names and may run.
+def choose(
+    found: list[Candidate], provider: str = "auto", precision: str = "auto", *, once: bool = False
+) -> Candidate:
+    """The first candidate that fits both names and may run; see :func:`preferred` for ``once``.
 
     A provider or precision that the user names is taken even where it has not passed its gate;
     the candidate then says so.
@@ -141,7 +143,7 @@ def choose(found: list[Candidate], provider: str = "auto", precision: str = "aut
     ]
     if not fitting:
         raise _no_variant(provider, precision)
-    best = preferred(fitting)
+    best = preferred(fitting, once=once)
     runnable = [candidate for candidate in fitting if candidate.unusable is None]
     if best is None and runnable and (provider, precision) != ("auto", "auto"):
         best = runnable[0]
@@ -178,9 +180,18 @@ def _no_variant(provider: str, precision: str) -> ProviderError:
     return ProviderError(f"this model has no {precision} variant", advice)
 
 
-def preferred(found: Iterable[Candidate]) -> Candidate | None:
-    """The first that runs here and has passed its gate."""
-    return next((candidate for candidate in found if candidate.reason is None), None)
+def preferred(found: Iterable[Candidate], *, once: bool = False) -> Candidate | None:
+    """The first that runs here and has passed its gate.
+
+    Args:
+        once: there will be one run only. On a CPU that is ``cpu``, which is loaded so much sooner
+            than ``openvino`` that one study is done earlier.
+    """
+    usable = [candidate for candidate in found if candidate.reason is None]
+    best = next(iter(usable), None)
+    if once and best is not None and not best.provider.needs_gpu:
+        return next((one for one in usable if one.provider.name == CPU), best)
+    return best
 
 
 def _installed(module: str) -> bool:

@@ -129,7 +129,9 @@ class Segmenter:
 
         def load() -> Model:
             with model_path(file) as path:
-                return Model.load(path, provider, precision, threads=threads, cache=cache, once=once)
+                return Model.load(
+                    path, provider, precision, threads=threads, cache=cache, once=once
+                )
 
         with_one_thread = ThreadPoolExecutor(1, thread_name_prefix="scarseg-load")
         loading = with_one_thread.submit(load)

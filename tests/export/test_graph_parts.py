@@ -246,8 +246,9 @@ def test_labels_and_segments_return_to_where_the_heart_lies(degrees: float) -> N
     grid = PixelGrid.of(lge, pixel)
     centre = torch.tensor([[10.0, -6.0]]).expand(3, -1)
     no_scar = torch.full((3, 1, size * size), -5.0)
+    place = Place.at(centre, turn_by(degrees), grid.half_mm)
     seen = Seen(
-        grid, Place.at(centre, turn_by(degrees), grid.half_mm), frame, sectors_of(frame), anatomy.flatten(2),
+        grid, place, frame, sectors_of(frame), anatomy.flatten(2),
         torch.zeros(3, 1, size, size), no_scar, torch.ones(3, 1, size * size),
         torch.zeros(3, 17, size * size), torch.zeros(17), torch.zeros(2),
     )  # fmt: skip
@@ -259,7 +260,8 @@ def test_labels_and_segments_return_to_where_the_heart_lies(degrees: float) -> N
     ring = labels[0].numpy() == 2
     # The RV on the left of the crop has its anterior insertion 60 degrees before 180.
     insertion = 120.0 - degrees
-    expected = segment_at(display[ring] - insertion, np.full(ring.sum(), float(frame.long_axis[0, 0])))
+    level = np.full(ring.sum(), float(frame.long_axis[0, 0]))
+    expected = segment_at(display[ring] - insertion, level)
     assert np.mean(segments[0].numpy()[ring] == expected) > 0.99
     muscle = labels[0].numpy() == 4
     towards = np.rad2deg(np.angle(np.exp(1j * np.deg2rad(display[muscle])).mean()))

@@ -84,9 +84,7 @@ def _clipped(views: Tensor) -> _Clipped:
     narrow = _norm(apart) / reach
     apart, second = _about_mean(_within(apart, narrow), share)
     sd = torch.maximum(_norm(apart) / root, (FLAT * views.mean(everything)).clamp_min(NOTHING))
-    return _Clipped(
-        apart, low + total / count, (first / count, second / count), (wide, narrow), sd
-    )
+    return _Clipped(apart, low + total / count, (first / count, second / count), (wide, narrow), sd)
 
 
 def _within(values: Tensor, limit: Tensor) -> Tensor:

@@ -142,7 +142,7 @@ def test_what_does_less_work_is_not_compared() -> None:
     (found,) = (one for one in all_rows() if one.other_work)
     assert found.scope == COLD and "--only json" in found.name
     command = ColdStart(found)._module("folder")
-    assert command[-4:] == ["--only", "json", "--provider", "cpu"]
+    assert command[-4:] == ["--only", "json", "--provider", "auto"]
 
 
 def test_gpu_facts_are_those_of_the_first_card() -> None:

@@ -35,7 +35,8 @@ PLAUSIBLE_SCAR_PERCENT = 60.0
 WHOLE_HEART_SLICES = 5
 """Fewer may be a part of the heart (LGE has 5–13)."""
 ECG_CHANGE_PERCENT = 2.0
-"""Points of LV mass by which the ECG may change the scar without a warning (design choice)."""
+"""Points of LV mass by which the ECG may change the scar without a warning, unless it takes the
+last or brings the first (design choice)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,7 +170,7 @@ def _doubts(
             "patient, and compare with the image-only result."
         )
     after, before = (q.scar_percent_of_lv_mass or 0.0 for q in (fused, image_only))
-    if abs(after - before) > ECG_CHANGE_PERCENT:
+    if abs(after - before) > ECG_CHANGE_PERCENT or (before > 0) != (after > 0):
         yield (
             f"The ECG changed the scar from {before:.1f} to {after:.1f} % of LV mass: "
             "compare with the image-only result."

@@ -109,7 +109,8 @@ def test_real_lge_runs_with_a_real_ecg(
     whole, image = result.quantities, result.image_only_quantities
     change = whole.scar_percent_of_lv_mass - image.scar_percent_of_lv_mass
     said = any("The ECG changed the scar" in warning for warning in result.warnings)
-    assert said == (abs(change) > 2.0)
+    gone = (whole.scar_ml > 0) != (image.scar_ml > 0)
+    assert said == (abs(change) > 2.0 or gone)
     assert any("pixdim" in warning for warning in result.warnings)
     # Slice 0 of these volumes is the apex: the display must have turned the stack.
     assert result.display.reverse_slices

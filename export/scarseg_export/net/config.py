@@ -23,10 +23,14 @@ class NetworkConfig:
     fusion_width: int = 16
     image_ceiling: float = 2.0
     """Largest scar logit of the image alone, so that an ECG can take away what looks like scar."""
-    delta_max: float = 1.2
-    """Largest change of the scar logit by the ECG."""
+    delta_max: float = 4.0
+    """Largest change of the scar logit by the ECG: down, where the image shows little scar."""
+    delta_scarred: float = 0.4
+    """The same up, and where the image shows much."""
     agreement_gate: float = 1.0
     """Share of that which is withheld where ECG and image surely do not fit one patient."""
+    mix_up_share: float = 0.1
+    """Share of studies that may come with another patient's ECG (design choice)."""
     initial_tau_days: float = 480.0
     ecg_leads: tuple[str, ...] = LEADS
     """Order in which the ECG encoder wants the leads; the graph's input has the contract's."""

@@ -136,9 +136,7 @@ class ScarNet(nn.Module):
         self.ecg = EcgEncoder()
         self.agreement = Agreement()
         self.ceiling = Ceiling(self.config.image_ceiling)
-        self.fusion = Fusion(
-            self.config.scar_width, self.config.fusion_width, self.config.delta_max
-        )
+        self.fusion = Fusion(self.config)
         self.taff = TemporalWeight(self.config.initial_tau_days)
         self.lead_rows = [LEADS.index(lead) for lead in self.config.ecg_leads]
 
@@ -196,7 +194,7 @@ class ScarNet(nn.Module):
         odd, belief = torch.sigmoid(odd), beliefs[0]
         image = self.ceiling(seen.scar)
         change = change_map(self.fusion, seen, belief)
-        fused = moved(image, change, odd, self.config.agreement_gate)
+        fused = moved(image, change, odd, self.config)
         weight = self.taff(gap_days, ecg_valid)
         scar = mix(weight, torch.sigmoid(fused), torch.sigmoid(image))
         return Fused(scar, torch.sigmoid(belief), weight, torch.where(ecg_valid > 0, odd, 0.0))

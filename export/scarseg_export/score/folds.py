@@ -148,7 +148,7 @@ def _unplaced(model: FoldModel, seen: Seen, belief: Tensor, odd: Tensor, weight:
         flat, seen.scar.flatten(), place, nowhere(belief), nowhere(seen.evidence)
     ).view_as(seen.scar)
     image = net.ceiling(seen.scar)
-    fused = torch.sigmoid(moved(image, change, odd, net.config.agreement_gate))
+    fused = torch.sigmoid(moved(image, change, odd, net.config))
     return mix(weight, fused, torch.sigmoid(image))
 
 

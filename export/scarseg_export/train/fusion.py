@@ -41,11 +41,9 @@ class Ablations(nn.Module):
 
     def __init__(self, net: ScarNet) -> None:
         super().__init__()
-        config = net.config
-        sizes = config.scar_width, config.fusion_width, config.delta_max
-        self.atlas = Fusion(*sizes)
+        self.atlas = Fusion(net.config)
         """Image and AHA segment, no ECG."""
-        self.untimed = Fusion(*sizes)
+        self.untimed = Fusion(net.config)
         """Image, segment and ECG, whatever its age."""
 
 
@@ -120,7 +118,7 @@ def pair_losses(
     one = torch.ones(())
     odd = torch.sigmoid(disagreement_of(net, patient, ecg)).detach()
     image = net.ceiling(patient.scar)
-    fused = moved(image, change_of(net.fusion, patient, ecg.belief), odd, net.config.agreement_gate)
+    fused = moved(image, change_of(net.fusion, patient, ecg.belief), odd, net.config)
     atlas = change_of(ablations.atlas, patient, unheard(ecg.belief))
     untimed = change_of(ablations.untimed, patient, ecg.belief)
     return torch.stack(

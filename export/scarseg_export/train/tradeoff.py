@@ -167,7 +167,7 @@ def score_pairs(net: ScarNet, patients: list[Patient]) -> dict[str, float]:
             ecg = ecg_of(source, which, 0)
             odd = torch.sigmoid(disagreement_of(net, patient, ecg))
             change = change_of(net.fusion, patient, ecg.belief)
-            fused = moved(net.ceiling(patient.scar), change, odd, net.config.agreement_gate)
+            fused = moved(net.ceiling(patient.scar), change, odd, net.config)
             maps.append(_counts(patient, torch.sigmoid(fused)))
             odds.append(float(odd))
     threshold = float(np.quantile(odd_right, 1.0 - FALSE_FLAGS))

@@ -181,9 +181,7 @@ def unplaced_loss(
         patient.features, patient.scar, torch.zeros_like(patient.segment),
         nowhere(ecg.belief), nowhere(patient.evidence),
     )  # fmt: skip
-    return mixture_loss(
-        image, moved(image, change, odd, net.config.agreement_gate), weight, patient
-    )
+    return mixture_loss(image, moved(image, change, odd, net.config), weight, patient)
 
 
 def nowhere(values: Tensor) -> Tensor:

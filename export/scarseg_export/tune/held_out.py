@@ -162,7 +162,7 @@ def _fused(net: ScarNet, heart: Heart, variant: int) -> tuple[float, float]:
     patient, ecg = heart.patient, ecg_of(heart.patient, OWN, variant)
     image = net.ceiling(patient.scar)
     odd = torch.sigmoid(disagreement_of(net, patient, ecg))
-    fused = moved(image, change_of(net.fusion, patient, ecg.belief), odd, net.config.agreement_gate)
+    fused = moved(image, change_of(net.fusion, patient, ecg.belief), odd, net.config)
     weight = net.taff(torch.tensor([heart.gap_days], dtype=torch.float32), torch.ones(1))
     called = mix(weight, torch.sigmoid(fused), torch.sigmoid(image)) > 0.5
     return float((called & (patient.is_scar > 0)).sum()), float(called.sum())

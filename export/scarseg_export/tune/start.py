@@ -86,7 +86,7 @@ def _heads(net: ScarNet) -> Ablations:
 
 def unplaced_head(net: ScarNet) -> nn.Module:
     """A head that is to hear an ECG without a place: the same kind, with the deployed weights."""
-    head = Fusion(net.config.scar_width, net.config.fusion_width, net.config.delta_max)
+    head = Fusion(net.config)
     head.load_state_dict(net.fusion.state_dict())
     return head
 

@@ -152,7 +152,7 @@ function* doubts(fused: Quantities, imageOnly: Quantities, ecg: EcgUse, gate: st
   if (ecg.imageDisagreement)
     yield "ECG and image do not fit each other: make sure that they are of the same patient, and compare with the " +
       "image-only result.";
-  if (Math.abs(after - before) > ECG_CHANGE_PERCENT)
+  if (Math.abs(after - before) > ECG_CHANGE_PERCENT || before > 0 !== after > 0)
     yield `The ECG changed the scar from ${fixed(before, 1)} to ${fixed(after, 1)} % of LV mass: compare with the ` +
       "image-only result.";
 }

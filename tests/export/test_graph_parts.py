@@ -224,7 +224,7 @@ def test_a_place_within_a_place_is_one_of_the_image(
 def test_neighbours_of_the_ends_are_the_ends(slices: int) -> None:
     crops = torch.arange(float(slices))[:, None, None, None].expand(-1, 1, 4, 3)
     expected = [[max(k - 1, 0), k, min(k + 1, slices - 1)] for k in range(slices)]
-    for found in (with_neighbours(crops, 0), with_neighbours(crops.transpose(0, 1), 1)):
+    for found in (with_neighbours(crops), with_neighbours(crops.transpose(0, 1))):
         assert found.shape == (slices, 3, 4, 3)
         assert found[:, :, 0, 0].tolist() == expected
 

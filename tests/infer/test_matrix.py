@@ -219,8 +219,9 @@ def test_a_whole_export_folder_is_sorted_out(
     listed = capsys.readouterr().out.splitlines()
     assert len(listed) == 3
     assert [line[0] for line in listed].count("*") == 1
+    way = ["--provider", plain.model.provider, "--precision", plain.model.precision]
     for source, out in ((study, "a"), (tmp_path / "export.zip", "b")):
-        assert main([str(source), str(DEMO_ECG), "-q", "-o", str(tmp_path / out)]) == 0
+        assert main([str(source), str(DEMO_ECG), "-q", "-o", str(tmp_path / out), *way]) == 0
         document = json.loads((tmp_path / out / "result.json").read_text(encoding="utf-8"))
         assert document["quantities"]["scar_ml"] == pytest.approx(plain.quantities.scar_ml)
 

@@ -193,7 +193,9 @@ def test_a_graph_that_openvino_cannot_read_is_an_error_of_the_model(tmp_path: Pa
         content = path.read_bytes()
         chosen = Model.load(path, "cpu").chosen.model
     spoilt = tmp_path / "spoilt.onnx"
-    spoilt.write_bytes(re.sub(rb"GridSample", rb"GridSimple", content))
+    # Not every operator will do: behind an unknown one of unknown rank OpenVINO itself may crash.
+    # Such a file never gets so far: its table was not measured with OpenVINO.
+    spoilt.write_bytes(re.sub(rb"Resize", rb"Resixe", content))
     sha256 = hashlib.sha256(spoilt.read_bytes()).hexdigest()  # as if it had been checked
     with pytest.raises((ModelError, ProviderError), match="OpenVINO"):
         OpenvinoSession.open(dataclasses.replace(chosen, path=spoilt, sha256=sha256), "fp32")

@@ -100,7 +100,7 @@ class Localiser(nn.Module):
         size = self.config.close_size
         # One grid for all slices, which are its channels.
         views = sampled(image[None], place, size, self.config.close_spacing_mm)
-        return with_neighbours(robust_zscore(views), axis=1)
+        return with_neighbours(robust_zscore(views))
 
 
 def _squared(logits: Tensor) -> Tensor:

@@ -144,7 +144,7 @@ class ScarNet(nn.Module):
         """[S, 3, h, w] normalised heart crops, each with its basal and apical neighbour."""
         size = self.config.crop_size
         crops = robust_zscore(sampled(image[:, None], place, size, self.config.crop_spacing_mm))
-        return with_neighbours(crops, axis=0)
+        return with_neighbours(crops)
 
     def forward(
         self,

@@ -26,6 +26,7 @@ What the masks mean stands in classes.toml beside the table, or in --classes:
   training_data = "180 patients of ..."   # optional, for the model card
   licence = "..."                         # optional
   empty_slices = "background"             # or "unlabelled"
+  missing_segments = "unlabelled"         # or "background": a mask without a segment that is named
   [values]                 # NIfTI
   1 = "cavity"             # background, cavity, myocardium, scar, mvo (counts as scar), rv,
   2 = "myocardium"         # unlabelled (teaches nothing)

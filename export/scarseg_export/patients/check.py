@@ -19,6 +19,7 @@ from scarseg_export.patients.classes import (
     CAVITY,
     CLASSES,
     MYOCARDIUM,
+    SCAR,
     UNLABELLED,
     Classes,
 )
@@ -70,7 +71,7 @@ def check_rows(
         except ScarsegError as error:
             problems.append(Problem(row.number, error.what, error.advice))
             continue
-        problems += [*of_row(row, loaded), *seen.compare(row, loaded)]
+        problems += [*of_row(row, loaded, classes), *seen.compare(row, loaded)]
         patients.append(keep(loaded.patient))
     problems += [*of_groups(rows), *of_splits(rows)]
     whole = patients and len(patients) == len(rows)  # else the scar may stand in what failed
@@ -81,10 +82,16 @@ def check_rows(
     return Checked(patients, sorted(problems, key=lambda problem: problem.row))
 
 
-def of_row(row: Row, loaded: Loaded) -> Iterator[Problem]:
+def of_row(row: Row, loaded: Loaded, classes: Classes) -> Iterator[Problem]:
     """Problems of one row by itself."""
     yield from _of_origin(row.number, loaded)
     yield from _of_mask(row.number, loaded)
+    if SCAR in classes.named and SCAR not in loaded.mask.drawn:
+        yield Problem(
+            row.number, "no segment or file of the mask is scar: taken as if nobody had looked for "
+            "it", 'Set missing_segments = "background" in the TOML if it means that there is none',
+            False,
+        )  # fmt: skip
     yield from _of_ecg(row, loaded)
 
 

@@ -18,9 +18,10 @@ SYNONYMS: Final = {"mvo": SCAR, "no-reflow": SCAR}
 CLASSES: Final = (BACKGROUND, CAVITY, MYOCARDIUM, SCAR, RV, UNLABELLED)
 FILE_NAME: Final = "classes.toml"
 TABLES: Final = ("values", "segments", "files")
-ABOUT: Final = ("training_data", "licence", "name", "empty_slices")
-EMPTY_SLICES: Final = (BACKGROUND, UNLABELLED)
-"""Meanings of slices in which nothing is drawn."""
+CHOICES: Final = {"empty_slices": BACKGROUND, "missing_segments": UNLABELLED}
+"""What is meant by slices in which nothing is drawn, and by a segment or file that the TOML names
+and a mask lacks: nothing is there (background), or nobody looked (unlabelled)."""
+ABOUT: Final = ("training_data", "licence", "name", *CHOICES)
 _SOURCE: Final = "See scarseg-export data check --help for an example"
 
 
@@ -35,11 +36,27 @@ class Classes:
     files: Mapping[str, str]
     """Of NIfTI files of one class each in a folder, by name without suffix, casefolded."""
     about: Mapping[str, str]
-    """Entries of :data:`ABOUT`: words for the model card, and what empty slices mean."""
+    """Entries of :data:`ABOUT`: words for the model card, and :data:`CHOICES`."""
+
+    @property
+    def named(self) -> frozenset[str]:
+        """Classes that any of the maps names."""
+        maps = self.values, self.segments, self.files
+        return frozenset(name for found in maps for name in found.values())
+
+    def choice(self, name: str) -> str:
+        """Answer to one of :data:`CHOICES`."""
+        return self.about.get(name, CHOICES[name])
+
+    def lacking(self, named: Mapping[str, str]) -> frozenset[str]:
+        """Classes that whoever drew a mask looked for, though it may have no segment of them."""
+        looked = self.choice("missing_segments") == BACKGROUND
+        return frozenset(named.values()) if looked else frozenset()
 
     def settings(self) -> str:
         """All that decides on labels, as text for digests."""
-        return repr([sorted(m.items()) for m in (self.values, self.segments, self.files)])
+        maps = [sorted(m.items()) for m in (self.values, self.segments, self.files)]
+        return repr((maps, [self.choice(name) for name in CHOICES]))
 
 
 def read_classes(path: Path) -> Classes:
@@ -47,6 +64,8 @@ def read_classes(path: Path) -> Classes:
 
         training_data = "180 patients of ..."   # optional, for the model card
         licence = "..."                         # optional
+        empty_slices = "background"             # optional, or "unlabelled"
+        missing_segments = "unlabelled"         # optional, or "background"
         [values]              # NIfTI
         0 = "background"
         1 = "cavity"
@@ -75,11 +94,12 @@ def read_classes(path: Path) -> Classes:
     if not content.keys() <= {*TABLES, *ABOUT}:
         known = ", ".join((*ABOUT, *(f"[{name}]" for name in TABLES)))
         raise UsageError("the TOML of classes has an entry of another name", f"Known: {known}")
-    if content.get("empty_slices", BACKGROUND) not in EMPTY_SLICES:
-        known = " or ".join(EMPTY_SLICES)
-        raise UsageError(
-            "empty_slices in the TOML of classes has an unknown value", f"Known: {known}"
-        )
+    for name, usual in CHOICES.items():
+        if content.get(name, usual) not in (BACKGROUND, UNLABELLED):
+            raise UsageError(
+                f"{name} in the TOML of classes has an unknown value",
+                f"Known: {BACKGROUND} or {UNLABELLED}",
+            )
     maps = [_mapping(content, name) for name in TABLES]
     if not any(set(found.values()) - {BACKGROUND, UNLABELLED} for found in maps):
         raise UsageError("the TOML of classes names no class to learn", _SOURCE)

@@ -28,14 +28,17 @@ def check(arguments: argparse.Namespace) -> None:
         print(problem.line())
     patients = checked.patients
     scarred = sum(patient.has_scar for patient in patients)
+    looked = sum(patient.scar for patient in patients)
     pairs = sum(patient.ecg_valid for patient in patients)
     groups = len({patient.group for patient in patients})
+    unknown = f", {len(patients) - looked} in whom nobody looked" if looked < len(patients) else ""
     print(
-        f"{len(patients)} of {len(rows)} patients can be read: {scarred} with scar, {pairs} with "
-        f"an ECG of known age, {groups} groups"
+        f"{len(patients)} of {len(rows)} patients can be read: {scarred} with scar, "
+        f"{looked - scarred} without{unknown}, {pairs} with an ECG of known age, {groups} groups"
     )
     write_report(arguments.report, {
-        "rows": len(rows), "readable": len(patients), "with_scar": scarred, "with_ecg": pairs,
+        "rows": len(rows), "readable": len(patients), "with_scar": scarred,
+        "scar_not_looked_for": len(patients) - looked, "with_ecg": pairs,
         "groups": groups,
         "problems": [
             {"row": p.row, "error": p.fatal, "what": p.text, "advice": p.advice} for p in problems

@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
 
-from scarseg_export.patients.classes import CAVITY, MYOCARDIUM, RV, SCAR, UNLABELLED, Classes
+from scarseg_export.patients.classes import (
+    BACKGROUND,
+    CAVITY,
+    MYOCARDIUM,
+    RV,
+    SCAR,
+    UNLABELLED,
+    Classes,
+)
 from scarseg_export.patients.masks import CODES, Mask, read_mask
 from scarseg_export.patients.reader import PatientReader, PatientView
 from scarseg_export.patients.resample import Loss, onto
@@ -91,12 +99,12 @@ def load_patient(row: Row, classes: Classes, reader: PatientReader) -> Loaded:
     view = reader.read(row.study, row.ecg, row.gap_days, row.series)
     mask = read_mask(row.mask, classes, reader)
     codes, loss = onto(mask, view.grid)
-    labels = training_labels(codes, mask.drawn, classes.about.get("empty_slices"))
+    labels = training_labels(codes, mask.drawn, classes.choice("empty_slices"))
     return Loaded(_patient(row, view, labels, mask.drawn), view, mask, loss)
 
 
 def training_labels(
-    codes: NDArray[np.uint8], drawn: frozenset[str], empty_slices: str | None = None
+    codes: NDArray[np.uint8], drawn: frozenset[str], empty_slices: str = BACKGROUND
 ) -> NDArray[np.uint8]:
     """Labels [S, H, W] of class codes; what nobody drew becomes unknown instead of background.
 
@@ -117,7 +125,7 @@ def training_labels(
         filled = np.stack([binary_fill_holes(ring) for ring in wall])
         labels[filled & ~wall] = Label.LV_CAVITY
     labels[codes == CODES[UNLABELLED]] = UNLABELLED_PIXEL
-    if empty_slices == "unlabelled":
+    if empty_slices == UNLABELLED:
         labels[~(codes > 0).any((1, 2))] = UNLABELLED_PIXEL
     return labels
 

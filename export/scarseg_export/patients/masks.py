@@ -21,7 +21,7 @@ from scarseg_export.patients.classes import (
     Classes,
 )
 from scarseg_export.patients.reader import Grid, PatientReader
-from scarseg_export.patients.seg import is_dicom, read_seg
+from scarseg_export.patients.seg import Seg, is_dicom, joined, read_seg
 from scarseg_runtime.errors import StudyError
 
 CODES = {name: number for number, name in enumerate(CLASSES)}
@@ -72,13 +72,14 @@ def read_mask(path: Path, classes: Classes, reader: PatientReader) -> Mask:
     """
     files = mask_files(path)
     if all(_is_nifti(file) for file in files):
-        if len(files) == 1:
+        # A file alone may be one of several classes of which others are missing.
+        by_name = _stem(files[0]) in classes.files and (path.is_dir() or len(classes.values) == 1)
+        if len(files) == 1 and not by_name:
             return _by_values(reader.read_volume(files[0]), classes)
         return _by_files(files, classes, reader)
     if any(_is_nifti(file) for file in files):
         raise StudyError("the mask folder mixes NIfTI and other files", "Keep one kind in it")
-    parts = [_of_seg(file, classes) for file in files]
-    return parts[0] if len(parts) == 1 else _merged(parts)
+    return _of_seg(joined([read_seg(file) for file in files]), classes)
 
 
 def mask_files(path: Path) -> list[Path]:
@@ -135,42 +136,50 @@ def _placed(grid: Grid, codes: NDArray[np.uint8]) -> Placed:
     )
 
 
+def _stem(path: Path) -> str:
+    return path.name[: path.name.lower().rindex(".nii")].casefold()
+
+
 def _by_files(files: list[Path], classes: Classes, reader: PatientReader) -> Mask:
     """A folder of NIfTI files, each the mask of one class."""
-    drawn: dict[str, Grid] = {}
-    for file in files:
-        stem = file.name[: file.name.lower().rindex(".nii")].casefold()
-        if stem not in classes.files:
-            raise StudyError(
-                "the mask folder has a file that [files] of the TOML does not name",
-                "Name it there without its suffix, or take it away",
-            )
-        drawn[classes.files[stem]] = reader.read_volume(file)
-    first = next(iter(drawn.values()))
-    for grid in drawn.values():
-        same = grid.values.shape == first.values.shape and np.allclose(
-            grid.origins_mm, first.origins_mm, atol=0.1
+    if any(_stem(file) not in classes.files for file in files):
+        raise StudyError(
+            "the mask folder has a file that [files] of the TOML does not name",
+            "Name it there without its suffix, or take it away",
+        )
+    grids = [reader.read_volume(file) for file in files]
+    first = grids[0]
+    for grid in grids:
+        same = grid.values.shape == first.values.shape and all(
+            np.allclose(getattr(grid, name), getattr(first, name), atol=tolerance)
+            for name, tolerance in (("origins_mm", 0.1), ("rows_mm", 1e-3), ("columns_mm", 1e-3))
         )
         if not same:
             raise StudyError("the files of the mask do not share a grid", "Save them on one")
-    return Mask(
-        _placed(first, painted({name: grid.values > 0.5 for name, grid in drawn.items()})),
-        frozenset((*drawn, BACKGROUND)),
+    codes, drawn = painted(
+        (classes.files[_stem(file)], grid.values > 0.5)
+        for file, grid in zip(files, grids, strict=True)
     )
+    return Mask(_placed(first, codes), drawn | classes.lacking(classes.files))
 
 
-def painted(drawn: dict[str, NDArray[np.bool_]]) -> NDArray[np.uint8]:
-    """Class codes of masks of one class each, laid over each other in the order of PAINTED."""
+def painted(
+    masks: Iterable[tuple[str, NDArray[np.bool_]]],
+) -> tuple[NDArray[np.uint8], frozenset[str]]:
+    """Class codes of masks of one class each, laid over each other in the order of PAINTED, and
+    which classes there are. Several may be of one class."""
+    drawn: dict[str, NDArray[np.bool_]] = {}
+    for name, mask in masks:
+        drawn[name] = mask | drawn[name] if name in drawn else mask
     codes = np.zeros(next(iter(drawn.values())).shape, np.uint8)
     for name in PAINTED:
         if name in drawn:
             codes[drawn[name]] = CODES[name]
-    return codes
+    return codes, frozenset((*drawn, BACKGROUND))
 
 
-def _of_seg(path: Path, classes: Classes) -> Mask:
-    seg = read_seg(path)
-    drawn: dict[str, NDArray[np.bool_]] = {}
+def _of_seg(seg: Seg, classes: Classes) -> Mask:
+    masks = []
     for number, (names, mask) in enumerate(seg.segments, start=1):
         meant = [classes.segments[n.casefold()] for n in names if n.casefold() in classes.segments]
         if not meant:
@@ -179,35 +188,10 @@ def _of_seg(path: Path, classes: Classes) -> Mask:
                 "nor by code",
                 "Name it there, as unlabelled where nothing is to be learned from it",
             )
-        drawn[meant[0]] = mask | drawn[meant[0]] if meant[0] in drawn else mask
-    grid = Placed(painted(drawn), seg.origins_mm, seg.rows_mm, seg.columns_mm, seg.heights_mm, True)
+        masks.append((meant[0], mask))
+    codes, drawn = painted(masks)
+    grid = Placed(codes, seg.origins_mm, seg.rows_mm, seg.columns_mm, seg.heights_mm, True)
     return Mask(
-        grid, frozenset((*drawn, BACKGROUND)), True,
+        grid, drawn | classes.lacking(classes.segments), True,
         seg.instance_uids, seg.study_uid, seg.patient_key,
     )  # fmt: skip
-
-
-def _merged(parts: Iterable[Mask]) -> Mask:
-    """Several SEG objects of one study on one grid as one mask."""
-    first, *others = parts
-    values = first.grid.values.copy()
-    for other in others:
-        same = other.grid.values.shape == values.shape and np.allclose(
-            other.grid.origins_mm, first.grid.origins_mm, atol=0.1
-        )
-        if not same:
-            raise StudyError("the files of the mask do not share a grid", "Save them in one SEG")
-        for name in PAINTED:
-            values[other.grid.values == CODES[name]] = CODES[name]
-    grid = Placed(
-        values, first.grid.origins_mm, first.grid.rows_mm, first.grid.columns_mm,
-        first.grid.heights_mm, True,
-    )  # fmt: skip
-    return Mask(
-        grid,
-        first.drawn.union(*(other.drawn for other in others)),
-        True,
-        first.instance_uids.union(*(other.instance_uids for other in others)),
-        first.study_uid,
-        first.patient_key,
-    )

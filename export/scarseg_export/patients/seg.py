@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,10 +42,25 @@ class Seg:
     origins_mm: NDArray[np.float64]
     rows_mm: NDArray[np.float64]
     columns_mm: NDArray[np.float64]
-    heights_mm: NDArray[np.float64]
+    thickness_mm: float
+    """0 where it is not said."""
     instance_uids: frozenset[str]
     study_uid: str | None
     patient_key: str | None
+
+    @property
+    def heights_mm(self) -> NDArray[np.float64]:
+        """[S] that each plane stands for. Planes in which nothing is drawn may be left out, so that
+        none stands for more than a slice."""
+        normal = np.cross(self.columns_mm, self.rows_mm)
+        along = self.origins_mm @ (normal / np.linalg.norm(normal))
+        heights = slice_heights_mm(along, self.thickness_mm or 1.0)
+        if len(along) == 1:
+            return heights
+        closest = float(np.diff(np.sort(along)).min())
+        # The gap between slices is smaller than they are thick; a larger one hides some.
+        known = self.thickness_mm > 0 and closest > 2 * self.thickness_mm
+        return np.minimum(heights, self.thickness_mm if known else closest)
 
 
 def is_dicom(path: Path) -> bool:
@@ -71,6 +86,45 @@ def read_seg(path: Path) -> Seg:
             raise
         except Exception as error:
             raise StudyError("the DICOM SEG of the mask is damaged", _AGAIN) from error
+
+
+def joined(parts: Sequence[Seg]) -> Seg:
+    """Several objects of one study as one: the planes that any of them has, and all segments.
+
+    Raises:
+        StudyError: they are of different patients or studies, or do not share a grid in plane.
+    """
+    first, *others = parts
+    if not others:
+        return first
+    for known in ("patient_key", "study_uid"):
+        if len({getattr(part, known) for part in parts} - {None}) > 1:
+            raise StudyError(
+                "the files of the mask are of different patients or studies",
+                "Keep the files of one study in the folder",
+            )
+    apart = StudyError("the files of the mask do not share a grid", "Save them in one SEG")
+    sizes = {part.segments[0][1].shape[1:] for part in parts}
+    axes = np.array([(part.rows_mm, part.columns_mm) for part in parts])
+    if len(sizes) > 1 or not np.allclose(axes, axes[0], atol=1e-3):
+        raise apart
+    origins = np.concatenate([part.origins_mm for part in parts])
+    normal = np.cross(first.columns_mm, first.rows_mm)
+    planes, plane_of = _planes(origins @ (normal / np.linalg.norm(normal)))
+    shared = np.stack([origins[plane_of == k][0] for k in range(len(planes))])
+    if np.abs(origins - shared[plane_of]).max() > SAME_PLANE_MM:
+        raise apart
+    ends = np.cumsum([len(part.origins_mm) for part in parts])[:-1]
+    segments = []
+    for part, own in zip(parts, np.split(plane_of, ends), strict=True):
+        for names, mask in part.segments:
+            whole = np.zeros((len(planes), *mask.shape[1:]), bool)
+            whole[own] = mask
+            segments.append((names, whole))
+    return replace(
+        first, segments=segments, origins_mm=shared,
+        instance_uids=first.instance_uids.union(*(part.instance_uids for part in others)),
+    )  # fmt: skip
 
 
 def _dataset(path: Path) -> Dataset:
@@ -120,7 +174,7 @@ def _seg(dataset: Dataset) -> Seg:
     return Seg(
         [(_names(item), masks[int(item.SegmentNumber)]) for item in dataset.SegmentSequence],
         origins, column * spacing[0, 0], row * spacing[0, 1],
-        slice_heights_mm(planes, groups[0]["thickness"] or 1.0),
+        groups[0]["thickness"],
         frozenset(_references(dataset)), dataset.get("StudyInstanceUID"),
         _key(str(dataset.get("PatientID", ""))),
     )  # fmt: skip

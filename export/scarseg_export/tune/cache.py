@@ -17,7 +17,7 @@ from scarseg_export.patients.reader import PatientReader
 from scarseg_export.patients.table import Problem, Row
 from scarseg_runtime.errors import ScarsegError, UsageError
 
-FORMAT = "1"
+FORMAT = "2"
 ARRAYS = ("pixels", "labels", "positions_mm", "heights_mm", "beat_mv")
 
 
@@ -58,8 +58,7 @@ def _key(row: Row, classes: Classes, reader: PatientReader) -> str:
     if row.mask is None:
         return ""
     try:
-        settings = [FORMAT, mask_digest(row.mask), classes.settings(), row.gap_days, row.series,
-                    classes.about.get("empty_slices")]  # fmt: skip
+        settings = [FORMAT, mask_digest(row.mask), classes.settings(), row.gap_days, row.series]
         return reader.digest(row.study, row.ecg, json.dumps(settings))
     except (ScarsegError, OSError):
         return ""

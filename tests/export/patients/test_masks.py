@@ -50,12 +50,21 @@ def labels_of(folder: Path) -> np.ndarray:
     return np.asarray(nibabel.load(folder / "labels.nii.gz").dataobj).transpose(2, 1, 0)
 
 
-def write_seg(folder: Path, target: Path, patient_id: str | None = None) -> None:
+def write_seg(
+    folder: Path,
+    target: Path,
+    patient_id: str | None = None,
+    *,
+    only: str | None = None,
+    labels: np.ndarray | None = None,
+) -> None:
     """The labels as highdicom writes them: one segment a class, empty frames left out."""
     images = sorted((dcmread(p) for p in (folder / "study").iterdir()),
                     key=lambda d: d.InstanceNumber)  # fmt: skip
-    labels = labels_of(folder)
-    masks = np.stack([np.isin(labels, v) for v in ((2, 3), (1,), (3,))], -1)
+    labels = labels_of(folder) if labels is None else labels
+    names = list(SEGMENTS) if only is None else [only]
+    values = {"LV wall": (2, 3), "Blood": (1,), "LGE": (3,)}
+    masks = np.stack([np.isin(labels, values[name]) for name in names], -1)
     if patient_id:
         for image in images:
             image.PatientID = patient_id
@@ -64,7 +73,7 @@ def write_seg(folder: Path, target: Path, patient_id: str | None = None) -> None
             number, name, codes.SCT.AnatomicalStructure, codes.SCT.Heart,
             highdicom.seg.SegmentAlgorithmTypeValues.MANUAL,
         )
-        for number, name in enumerate(SEGMENTS, start=1)
+        for number, name in enumerate(names, start=1)
     ]  # fmt: skip
     seg = highdicom.seg.Segmentation(
         images, masks.astype(np.uint8), highdicom.seg.SegmentationTypeValues.BINARY, segments,
@@ -176,6 +185,77 @@ def test_a_folder_of_files_of_one_class_each(scarred: Path, tmp_path: Path) -> N
     assert ((patient.labels == Label.SCAR).sum(), (patient.labels == Label.LV_CAVITY).sum()) == (
         (labels == 3).sum(), (labels == 1).sum(),
     )  # fmt: skip
+
+
+def test_several_objects_of_one_study_are_one_mask(scarred: Path, tmp_path: Path) -> None:
+    """The wall comes last by name, includes the scar, and has more planes than it."""
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for file, name in (("1", "LGE"), ("2", "Blood"), ("3", "LV wall")):
+        write_seg(scarred, folder / f"{file}.dcm", only=name)
+    write_seg(scarred, tmp_path / "whole.dcm")
+    assert len(read_seg(folder / "1.dcm").origins_mm) < len(read_seg(folder / "3.dcm").origins_mm)
+    by_parts, whole = (
+        load_patient(row_of(scarred, path), CLASSES, patient_reader())
+        for path in (folder, tmp_path / "whole.dcm")
+    )
+    assert np.array_equal(by_parts.patient.labels, whole.patient.labels)
+    assert by_parts.loss == whole.loss
+    write_seg(scarred, folder / "4.dcm", "somebody else", only="LGE")
+    with pytest.raises(StudyError, match="different patients"):
+        load_patient(row_of(scarred, folder), CLASSES, patient_reader())
+
+
+@pytest.mark.parametrize("drawn", [(0, 1, 4), (1, 5), (2,)])
+def test_planes_that_are_left_out_are_empty(
+    scarred: Path, tmp_path: Path, drawn: tuple[int, ...]
+) -> None:
+    """They are not filled from their neighbours."""
+    labels = labels_of(scarred).copy()
+    labels[...] = 0
+    labels[list(drawn), 40:50, 40:50] = 3
+    write_seg(scarred, tmp_path / "mask.dcm", only="LGE", labels=labels)
+    found = load_patient(row_of(scarred, tmp_path / "mask.dcm"), CLASSES, patient_reader())
+    assert (found.patient.labels == Label.SCAR).sum() == len(drawn) * 100
+    assert ((found.patient.labels == Label.SCAR).any((1, 2))).sum() == len(drawn)
+    assert not found.loss.resampled
+
+
+@pytest.mark.parametrize("kind", ["segments", "files"])
+@pytest.mark.parametrize("choice", ["background", "unlabelled"])
+def test_a_mask_without_a_segment_of_scar(
+    scarred: Path, tmp_path: Path, write_rows: Callable[..., Path], kind: str, choice: str
+) -> None:
+    """Whether that means no scar, or that nobody looked, is for the TOML to say."""
+    image = nibabel.load(scarred / "labels.nii.gz")
+    wall = np.isin(np.asarray(image.dataobj), (2, 3)).astype(np.uint8)
+    (tmp_path / "mask").mkdir()
+    if kind == "files":
+        nibabel.save(nibabel.Nifti1Image(wall, image.affine), tmp_path / "mask" / "LV wall.nii.gz")
+    else:
+        write_seg(scarred, tmp_path / "mask" / "1.dcm", only="LV wall")
+    text = "\n".join(f'"{name}" = "{meant}"' for name, meant in SEGMENTS.items() if name != "Blood")
+    (tmp_path / "classes.toml").write_text(f'missing_segments = "{choice}"\n[{kind}]\n{text}\n')
+    table = write_rows(tmp_path / "t.csv", [{"study": str(scarred / "study"), "mask": "mask"}])
+    report = tmp_path / "r.json"
+    main(["data", "check", str(table), "--files-only", "--report", str(report)])
+    facts = json.loads(report.read_text())
+    assert facts["scar_not_looked_for"] == (choice == "unlabelled")
+    assert any("nobody had looked" in p["what"] for p in facts["problems"]) == (
+        choice == "unlabelled"
+    )
+
+
+def test_two_files_of_one_class_add_up(scarred: Path, tmp_path: Path) -> None:
+    image = nibabel.load(scarred / "labels.nii.gz")
+    scar = np.argwhere(np.asarray(image.dataobj) == 3)
+    for name, part in (("scar", scar[::2]), ("mvo", scar[1::2])):
+        mask = np.zeros(image.shape, np.uint8)
+        mask[tuple(part.T)] = 1
+        nibabel.save(nibabel.Nifti1Image(mask, image.affine), tmp_path / f"{name}.nii.gz")
+    classes = Classes({0: "background"}, {}, {"scar": "scar", "mvo": "scar"}, {})
+    patient = load_patient(row_of(scarred, tmp_path), classes, patient_reader()).patient
+    assert (patient.labels == Label.SCAR).sum() == len(scar)
 
 
 @given(st.integers(0, 2**16), st.booleans())

@@ -43,14 +43,15 @@ class Arm:
 
 
 def of_file(path: Path) -> tuple[str, Predictor]:
-    """A model file: its own name, and what it says of a patient.
+    """A model file, as :func:`of_model`. Raises ModelError or ProviderError."""
+    return of_model(Model.load(path))
+
+
+def of_model(model: Model) -> tuple[str, Predictor]:
+    """A model: its own name, and what it says of a patient.
 
     Without Δt means: as if the ECG were of the day of the MRI.
-
-    Raises:
-        ModelError, ProviderError: it cannot be loaded.
     """
-    model = Model.load(path)
     metadata = model.metadata
 
     def predict(patient: OwnPatient) -> dict[str, Prediction]:

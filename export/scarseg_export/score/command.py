@@ -15,7 +15,7 @@ from scarseg_export.patients.open import open_table
 from scarseg_export.patients.reader import PatientReader, patient_reader
 from scarseg_export.patients.shipped import SHIPPED, model_files
 from scarseg_export.patients.table import Problem, Row
-from scarseg_export.score.arms import Predictor, of_file, oriented
+from scarseg_export.score.arms import Predictor, of_model, oriented
 from scarseg_export.score.folds import of_run
 from scarseg_export.score.report import About, write_report
 from scarseg_export.score.score import score_patients
@@ -23,7 +23,6 @@ from scarseg_export.score.worst import Gallery
 from scarseg_export.tune.run import RECORD
 from scarseg_runtime.errors import OutputError, ScarsegError, UsageError
 from scarseg_runtime.model import Model
-from scarseg_runtime.model_file.read import read_model_file
 
 MIN_SCAR_ML = 1.0
 """Smaller islands of scar of a run's folds count as noise, as in what is deployed."""
@@ -59,23 +58,26 @@ def score_table(
     # Where nothing tells which end is the base, the first model is asked, or the shipped one.
     named = list(models) or ([] if folds else [SHIPPED])
     with model_files([*named, SHIPPED], job.reader) as (*files, shipped):
-        predictors = [of_file(path) for path in files]
-        described = [about(path) for path in files]
-        first = Model.load(files[0] if files else shipped)
+        loaded = [Model.load(path) for path in files]
+        predictors = [of_model(model) for model in loaded]
+        described = [about(model) for model in loaded]
+        first = loaded[0] if loaded else Model.load(shipped)
         patients: Iterable[OwnPatient] = job.patients()
+        expected = len(rows)
         if folds is not None:
             known = list(patients)
             finished = of_run(folds, known, MIN_SCAR_ML)
             predictors.insert(0, ("folds", finished.predict))
             described.insert(0, about_run(folds))
-            patients = (patient for patient in known if patient.row in finished.tested)
+            patients = [patient for patient in known if patient.row in finished.tested]
+            expected = len(patients)
             job.problems.extend(
                 Problem(row, "its fold is not finished", "Train the run to its end")
                 for row in sorted(finished.waiting)
             )
         gallery = Gallery()
         upright = (oriented(first, patient) for patient in patients)
-        scored = score_patients(upright, distinct(predictors), gallery)
+        scored = score_patients(upright, distinct(predictors), gallery, expected)
     if not scored.patients:
         why = f": {job.problems[0].line().rstrip('.')}" if job.problems else ""
         raise UsageError(f"no row of the table can be scored{why}", "Ask scarseg-export data check")
@@ -110,17 +112,19 @@ def about_run(run: Path) -> dict[str, str]:
     words = record["data"] or "labelled patients of whom their table says nothing"
     return {
         "name": "folds", "sha256": hashlib.sha256(text).hexdigest(),
+        "provider": "pytorch", "precision": "fp32",
         "training_data": f"The other folds of these patients ({words.rstrip('.')}); from "
         f"{record['start']['name']}.",
     }  # fmt: skip
 
 
-def about(path: Path) -> dict[str, str]:
-    """Statement of the report on a model file. Raises ModelError."""
-    found = read_model_file(path)
+def about(model: Model) -> dict[str, str]:
+    """Statement of the report on a model."""
+    metadata, chosen = model.metadata, model.chosen
     return {
-        "name": f"{found.metadata.name} {found.metadata.version}", "sha256": found.sha256,
-        "training_data": found.metadata.training_data,
+        "name": f"{metadata.name} {metadata.version}", "sha256": chosen.model.sha256,
+        "provider": chosen.provider.name, "precision": chosen.precision,
+        "training_data": metadata.training_data,
     }  # fmt: skip
 
 

@@ -94,6 +94,9 @@ def _page(table: Table, document: dict[str, Any], gallery: Gallery) -> str:
     differences = [
         one for one in document["differences"] if {one["from"], one["to"]} <= {*models, *rules}
     ]
+    segments = tables.by_segment(
+        {a.title: arms[a.title] for a in shown if a.name in (IMAGE, FUSED)}
+    )
     script = (ASSETS / "sort.js").read_text(encoding="utf-8")
     parts = [
         _section("What each part adds", [
@@ -108,6 +111,7 @@ def _page(table: Table, document: dict[str, Any], gallery: Gallery) -> str:
             tables.overview(rules, scar_only=True)
         ]) if rules else "",
         _section("By age of the ECG", [tables.by_bin(document["bins"], models)]) if heard else "",
+        _section("By segment", [segments]) if segments else "",
         _section("Differences", [tables.differences(differences)]) if differences else "",
         _section("Plots", [_figure(*plot) for plot in plots(table, shown, document)]),
         _section("Where it went worst", [
@@ -128,7 +132,8 @@ def _frame(style: str, script: str, document: dict[str, Any], body: str) -> str:
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     trained = "".join(
-        f"<li>{escape(m['name'])} (SHA-256 {m['sha256'][:12]}…), trained on: "
+        f"<li>{escape(m['name'])} (SHA-256 {m['sha256'][:12]}…, {m['provider']} {m['precision']}), "
+        "trained on: "
         f"{escape(m['training_data'])}</li>"
         for m in document["models"]
     )
@@ -170,6 +175,11 @@ def _parts_legend(models: Sequence[str]) -> str:
             "Fusion without atlas hears how much the ECG believes in scar, but not where. Image + "
             "atlas hears no ECG. In the folds each of these is a head trained for it. They compare "
             "with fusion as trained here, used only where held-out pairs lose nothing by it. "
+        )
+    else:
+        words += (
+            "What the atlas adds is told by folds that had enough pairs to train their fusion: no "
+            "model file holds heads without it. "
         )
     return f"<p>{words}Patients without an ECG of known age count with the image's answer.</p>"
 

@@ -25,7 +25,7 @@ LABELLED = (
     "scar_dice", "precision", "sensitivity", "cavity_dice", "wall_dice", "false_alarm",
     "endo_hd95_mm", "endo_mean_mm", "epi_hd95_mm", "epi_mean_mm", "scar_hd95_mm", "scar_mean_mm",
 )  # fmt: skip
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,16 +64,20 @@ def score_patients(
     patients: Iterable[OwnPatient],
     predictors: Sequence[tuple[str, Predictor]],
     gallery: Gallery | None = None,
+    expected: int | None = None,
 ) -> Table:
     """Score every predictor on every patient, and the rules in the expert's wall.
 
     Args:
         gallery: shown each patient with the first predictor's labels, for pictures.
+        expected: patients at most, for the time that is left.
     """
     described: list[dict[str, Any]] = []
     cases: dict[Arm, list[Case | None]] = {}
-    for number, patient in enumerate(tqdm(patients, desc="score", mininterval=5)):
+    bar = tqdm(patients, desc="score", mininterval=5, total=expected)
+    for number, patient in enumerate(bar):
         found: dict[Arm, Case] = {}
+        segments = np.zeros_like(patient.labels)
         for model, predict in predictors:
             for name, prediction in predict(patient).items():
                 found[Arm(model, name)] = score_case(patient, prediction)
@@ -140,15 +144,23 @@ def _summary(table: Table, arm: Arm, chosen: NDArray[np.bool_] | None) -> dict[s
 
 
 def _segments(cases: list[Case]) -> dict[str, Any] | None:
-    """Agreement over all segments of all patients on which of them have scar."""
+    """Agreement on which segments have scar, over all of all patients, and segment by segment."""
     if not cases:
         return None
-    called, true = np.stack([case.segments for case in cases], 1).reshape(2, -1)
-    known = np.isfinite(called) & np.isfinite(true)
+    shares = np.stack([case.segments for case in cases], 1)
+    known = np.isfinite(shares).all(0)
     if not known.any():
         return None
-    value = statistics.kappa(called[known] > SCARRED, true[known] > SCARRED)
-    return {"kappa": value, "segments": int(known.sum()), "scarred": SCARRED}
+    called, true = shares > SCARRED
+
+    def agreement(which: NDArray[np.bool_]) -> float | None:
+        return statistics.kappa(called[which], true[which])
+
+    segments = np.arange(known.shape[1])
+    return {
+        "kappa": agreement(known), "segments": int(known.sum()), "scarred": SCARRED,
+        "by_segment": [agreement(known & (segments == segment)) for segment in segments],
+    }  # fmt: skip
 
 
 def _bins(table: Table) -> dict[str, Any]:
@@ -165,23 +177,19 @@ def _bins(table: Table) -> dict[str, Any]:
 
 
 def _differences(table: Table) -> list[dict[str, Any]]:
-    """Every arm against the first model's image alone, and against the same arm of the first model:
-    scar Dice, paired by patient."""
+    """Scar Dice, paired by patient: each arm against the image alone of its model; other models'
+    arms against the same of the first model, and the rules against its image alone."""
     if not table.arms:
         return []
-    found = []
-    first = table.arms[0]
-    pairs = [(first, arm) for arm in table.arms if arm != first]
-    pairs += [
-        (Arm(first.model, arm.name), arm)
-        for arm in table.arms
-        if arm.model not in (first.model, RULES) and arm.name != IMAGE
-        and Arm(first.model, arm.name) in table.cases
-    ]  # fmt: skip
-    for one, other in pairs:
-        apart = statistics.paired_difference(
-            table.column(one, "scar_dice"), table.column(other, "scar_dice")
-        )
-        if apart is not None:
-            found.append({"from": one.title, "to": other.title, "scar_dice": apart})
+    first, found = table.arms[0].model, []
+    for arm in table.arms:
+        name = IMAGE if arm.model == RULES else arm.name
+        for other in dict.fromkeys((Arm(arm.model, IMAGE), Arm(first, name))):
+            if other == arm or other not in table.cases:
+                continue
+            apart = statistics.paired_difference(
+                table.column(other, "scar_dice"), table.column(arm, "scar_dice")
+            )
+            if apart is not None:
+                found.append({"from": other.title, "to": arm.title, "scar_dice": apart})
     return found

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from scarseg_runtime.contract import SEGMENT_COUNT
+
 NOTHING = "–"
 MEASURES = (
     ("scar_dice", "Scar Dice, per case", ".3f"),
@@ -82,6 +84,16 @@ def by_bin(bins: Mapping[str, Any], arms: Sequence[str]) -> str:
         for name, group in bins.items()
     ]  # fmt: skip
     return html("Scar Dice by time between ECG and MRI", ["", *arms], rows)
+
+
+def by_segment(arms: Mapping[str, Any]) -> str:
+    """Agreement on scar segment by segment."""
+    told = {title: found for title, summary in arms.items() if (found := summary["segments"])}
+    rows = [
+        [str(number), *(_number(found["by_segment"][number - 1]) for found in told.values())]
+        for number in range(1, SEGMENT_COUNT + 1)
+    ]
+    return html("κ of scar or none by AHA segment", ["Segment", *told], rows) if told else ""
 
 
 def differences(found: Iterable[Mapping[str, Any]]) -> str:

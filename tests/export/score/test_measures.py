@@ -177,5 +177,20 @@ def test_an_arm_that_says_nothing_of_a_patient_leaves_a_gap() -> None:
     assert [case is None for case in table.cases[Arm("two", "image alone")]] == [0, 1, 0, 1]
     assert summary["arms"]["two: image alone"]["scar_dice"]["patients"] == 2
     assert summary["arms"]["one: image alone"]["segments"]["kappa"] == 1.0
+    assert summary["arms"]["one: image alone"]["segments"]["by_segment"][6:8] == [None, None]
     assert any(arm.startswith("rules: expert wall, FWHM") for arm in summary["arms"])
     assert summary["arms"]["rules: expert wall, FWHM"]["scar_dice"]["mean"] > 0.95
+
+
+def test_arms_are_compared_within_their_model_and_with_the_first() -> None:
+    def predict(patient: OwnPatient) -> dict[str, Prediction]:
+        return dict.fromkeys(("image alone", "fused"), a_prediction(patient.labels))
+
+    patients = [a_patient(a_heart(), id=str(n), row=n) for n in (1, 2, 3)]
+    said = summarise(score_patients(patients, [("own", predict), ("old", predict)]))
+    pairs = {(one["to"], one["from"]) for one in said["differences"]}
+    assert {pair for pair in pairs if not pair[0].startswith("rules")} == {
+        ("own: fused", "own: image alone"), ("old: fused", "old: image alone"),
+        ("old: image alone", "own: image alone"), ("old: fused", "own: fused"),
+    }  # fmt: skip
+    assert {old for new, old in pairs if new.startswith("rules")} == {"own: image alone"}

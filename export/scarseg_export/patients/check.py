@@ -7,7 +7,7 @@ mask lies on the heart that is there (content.py).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,12 +54,12 @@ def check_rows(
     classes: Classes,
     reader: PatientReader,
     *,
-    keep: Callable[[OwnPatient], OwnPatient] = lambda patient: patient,
+    whole: bool = True,
 ) -> Checked:
     """Read every row and compare all with all.
 
     Args:
-        keep: what becomes of a patient in the result, if it is not to stay in memory as it is.
+        whole: these are all rows of the table; none was left out because it makes no sense.
     """
     seen = _Seen()
     patients: list[OwnPatient] = []
@@ -72,9 +72,9 @@ def check_rows(
             problems.append(Problem(row.number, error.what, error.advice))
             continue
         problems += [*of_row(row, loaded, classes), *seen.compare(row, loaded)]
-        patients.append(keep(loaded.patient))
+        patients.append(loaded.patient)
     problems += [*of_groups(rows), *of_splits(rows)]
-    whole = patients and len(patients) == len(rows)  # else the scar may stand in what failed
+    whole = whole and len(patients) == len(rows) > 0  # else the scar may stand in what failed
     if whole and not any(patient.has_scar for patient in patients):
         problems.append(
             Problem(0, "no mask holds scar", "Check the TOML of classes, and the masks themselves")

@@ -118,10 +118,12 @@ def _mapping(content: Mapping[str, Any], name: str) -> dict[str, str]:
     if not isinstance(table, dict):
         raise UsageError(f"{name} in the TOML of classes is no table", _SOURCE)
     found = {}
-    for key, value in table.items():
+    for number, (key, value) in enumerate(table.items(), start=1):
         meant = SYNONYMS.get(str(value).casefold(), str(value).casefold())
         if meant not in CLASSES:
             known = ", ".join((*CLASSES, *SYNONYMS))
-            raise UsageError(f"[{name}] in the TOML names an unknown class", f"Known: {known}")
+            raise UsageError(
+                f"entry {number} of [{name}] in the TOML of classes is no class", f"Known: {known}"
+            )
         found[key] = meant
     return found

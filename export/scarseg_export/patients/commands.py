@@ -18,7 +18,7 @@ def check(arguments: argparse.Namespace) -> None:
 
     rows, problems, classes = open_table(arguments.table, arguments.classes)
     reader = patient_reader()
-    checked = check_rows(rows, classes, reader)
+    checked = check_rows(rows, classes, reader, whole=not problems)
     problems += checked.problems
     if not arguments.files_only and checked.patients:
         with model_files([arguments.model], reader) as (model,):

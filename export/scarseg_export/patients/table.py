@@ -111,8 +111,9 @@ def _bytes(path: Path) -> bytes:
 
 
 def _csv(path: Path) -> tuple[list[str], list[list[str]], bool]:
+    content = _bytes(path)
     try:
-        found = read_csv(_bytes(path))
+        found = read_csv(content)
     except ValueError as error:
         raise UsageError(f"the table {error}", "Save it as CSV, or as Parquet") from error
     if not found.head:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,25 +19,28 @@ from scarseg_export.patients.table import Problem, Row
 from scarseg_runtime.errors import ScarsegError, UsageError
 
 FORMAT = "2"
+CHECKED = "checked.json"
 ARRAYS = ("pixels", "labels", "positions_mm", "heights_mm", "beat_mv")
 
 
 def read_patients(
     rows: Sequence[Row], problems: list[Problem], classes: Classes, reader: PatientReader,
     folder: Path,
-) -> list[OwnPatient]:  # fmt: skip
+) -> tuple[list[OwnPatient], list[str]]:  # fmt: skip
     """All patients of a table, from ``folder`` where the very files were read and checked before.
+
+    Writes nothing: whether the folder belongs to this table is known only with its patients.
+
+    Returns: the patients, and of each row a digest of its files for :func:`keep_patients`.
 
     Raises:
         UsageError: the table has errors; the message names the first rows.
     """
     keys = [_key(row, classes, reader) for row in rows]
-    passed = folder / "checked.json"
-    said = [[row.number, key, row.group, row.split] for row, key in zip(rows, keys, strict=True)]
-    known = _read_json(passed) == said and not problems
-    if known and all(key and _path(folder, key).is_file() for key in keys):
-        return [_load(_path(folder, key), row) for row, key in zip(rows, keys, strict=True)]
-    checked = check_rows(rows, classes, reader)
+    if not problems and _is_kept(folder, rows, keys):
+        loaded = [_load(_path(folder, key), row) for row, key in zip(rows, keys, strict=True)]
+        return loaded, keys
+    checked = check_rows(rows, classes, reader, whole=not problems)
     errors = [*problems, *checked.errors]
     wrong = [problem for problem in errors if problem.fatal]
     if wrong:
@@ -44,13 +48,32 @@ def read_patients(
         raise UsageError(
             f"{wrong[0].line().rstrip('.')}{more}", "scarseg-export data check explains them all"
         )
+    return checked.patients, keys
+
+
+def keep_patients(
+    folder: Path, rows: Sequence[Row], patients: Sequence[OwnPatient], keys: Sequence[str]
+) -> None:
+    """Leave what was read in ``folder``, unless it is there."""
+    if _is_kept(folder, rows, keys):
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    by_row = {patient.row: patient for patient in checked.patients}
+    by_row = {patient.row: patient for patient in patients}
     for row, key in zip(rows, keys, strict=True):
         if key:
             _save(_path(folder, key), by_row[row.number])
-    passed.write_text(json.dumps(said), encoding="utf-8")
-    return checked.patients
+    (folder / CHECKED).write_text(json.dumps(_said(rows, keys)), encoding="utf-8")
+
+
+def _said(rows: Sequence[Row], keys: Sequence[str]) -> list[Any]:
+    """All that a check of the whole table depends on."""
+    return [[row.number, key, row.group, row.split] for row, key in zip(rows, keys, strict=True)]
+
+
+def _is_kept(folder: Path, rows: Sequence[Row], keys: Sequence[str]) -> bool:
+    return _read_json(folder / CHECKED) == _said(rows, keys) and all(
+        key and _path(folder, key).is_file() for key in keys
+    )
 
 
 def _key(row: Row, classes: Classes, reader: PatientReader) -> str:

@@ -23,7 +23,7 @@ from scarseg_export.train.device import training_device
 from scarseg_export.train.ecg import train_ecg
 from scarseg_export.train.fusion import Ablations
 from scarseg_export.train.localiser import train_localiser
-from scarseg_export.tune.cache import read_patients
+from scarseg_export.tune.cache import keep_patients, read_patients
 from scarseg_export.tune.folds import Fold, folds_of
 from scarseg_export.tune.one_fold import Training, train_fold, write_json
 from scarseg_export.tune.settings import TuneSettings
@@ -62,10 +62,12 @@ def tune(
     rows, problems, meaning = open_table(table, classes)
     begun = None if start is None else start_from(start)
     torch.set_num_threads(settings.recipe.threads)
-    patients = read_patients(rows, problems, meaning, patient_reader(), run / "patients")
+    cache = run / "patients"
+    patients, keys = read_patients(rows, problems, meaning, patient_reader(), cache)
     folds = folds_of(patients, settings.folds, settings.validation_share, settings.seed)
     record = _record(patients, folds, settings, begun, meaning)
     _claim(run, record)
+    keep_patients(cache, rows, patients, keys)
     if begun is None:
         begun = _from_nothing(run, settings, where)
     write_json(run / "localiser.json", _localiser_says(begun.net, patients))

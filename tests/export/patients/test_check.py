@@ -218,6 +218,16 @@ def test_no_scar_in_any_mask(copied: Path) -> None:
     assert (code, errors(report)) == (2, {0: "no mask holds scar"})
 
 
+def test_scar_may_stand_in_a_row_that_makes_no_sense(
+    copied: Path, rows_of: Rows, write_rows: Write
+) -> None:
+    rows = rows_of(copied / "table.csv")[:2]
+    rewrite(mask_of(copied, 1), lambda values: np.where(values == 3, 2, values))
+    rows[1]["gap_days"] = "soon"
+    code, report = check(write_rows(copied / "t.csv", rows), "--files-only")
+    assert (code, set(errors(report))) == (2, {2})
+
+
 def test_one_patient_in_two_groups(copied: Path, rows_of: Rows, write_rows: Write) -> None:
     """A second visit: the same identifier, another image."""
     from pydicom import dcmread

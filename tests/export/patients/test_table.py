@@ -96,11 +96,19 @@ def test_what_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
         read_table(tmp_path / "t.csv")
 
 
+def test_a_table_that_is_not_there_is_said_once(tmp_path: Path) -> None:
+    for name in ("t.csv", "t.parquet"):
+        with pytest.raises(UsageError) as caught:
+            read_table(tmp_path / name)
+        assert str(caught.value).count("the table") == 1
+
+
 @pytest.mark.parametrize(
     "text", ["[values]\n1 = 'wall'\n", "[values]\n0 = 'background'\n", "values = 3\n", "[",
              "[values]\none = 'scar'\n", "[value]\n3 = 'scar'\n[values]\n3 = 'scar'\n",
              "training_date = 'x'\n[values]\n3 = 'scar'\n",
-             "empty_slices = 'unlabeled'\n[values]\n3 = 'scar'\n"],
+             "empty_slices = 'unlabeled'\n[values]\n3 = 'scar'\n",
+             "missing_segments = true\n[segments]\na = 'scar'\n"],
 )  # fmt: skip
 def test_classes_that_say_nothing_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "classes.toml").write_text(text)

@@ -97,8 +97,10 @@ def test_a_run_folder_belongs_to_one_table(
     other = tmp_path / "patients" / "table.csv"
     other.write_text("\n".join(line for line in lines if "000003" not in line) + "\n")
     (tmp_path / "toy.json").write_text(json.dumps(TOY), encoding="utf-8")
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     assert train(other, run, "--folds", "2") == 2
     assert "another table" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
     out = tmp_path / "report"
     assert main(["score", str(other), "--folds", str(run), "-o", str(out)]) == 2
     assert not out.exists()
@@ -200,6 +202,11 @@ def test_a_table_with_errors_is_refused_with_the_row(
     assert train(wrong, tmp_path / "run", "--folds", "2") == 2
     assert "row 5" in capsys.readouterr().err
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_too_few_patients_for_the_folds_leave_nothing(table: Path, tmp_path: Path) -> None:
+    assert train(table, tmp_path / "run", "--folds", str(CASES + 1)) == 2
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_cannot_be_begun_with(table: Path, tmp_path: Path) -> None:

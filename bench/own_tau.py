@@ -35,7 +35,7 @@ def measure(folder: Path, pairs: int, first: int, model: Path) -> TauEstimate:
         if scarseg_export([*words, "--out", str(folder)]):
             raise SystemExit("the cohort could not be written")
     rows, problems, classes = open_table(table)
-    patients = read_patients(rows, problems, classes, patient_reader(), folder / "read")
+    patients, _ = read_patients(rows, problems, classes, patient_reader(), folder / "read")
     return estimate_tau(pass_pairs(start_from(model).net, patients, SEED))
 
 

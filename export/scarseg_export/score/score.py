@@ -16,6 +16,7 @@ from scarseg_export.score import statistics
 from scarseg_export.score.arms import IMAGE, Arm, Predictor, expert_wall
 from scarseg_export.score.case import SCARRED, SCORES, Case, score_case
 from scarseg_export.score.worst import Gallery
+from scarseg_runtime.contract import SEGMENT_COUNT
 
 BINS = ((0.0, 7.0), (7.0, 30.0), (30.0, 120.0), (120.0, math.inf))
 """Days between ECG and MRI."""
@@ -156,10 +157,10 @@ def _segments(cases: list[Case]) -> dict[str, Any] | None:
     def agreement(which: NDArray[np.bool_]) -> float | None:
         return statistics.kappa(called[which], true[which])
 
-    segments = np.arange(known.shape[1])
+    of = np.broadcast_to(np.arange(known.shape[1]), known.shape)
     return {
         "kappa": agreement(known), "segments": int(known.sum()), "scarred": SCARRED,
-        "by_segment": [agreement(known & (segments == segment)) for segment in segments],
+        "by_segment": [agreement(known & (of == segment)) for segment in range(SEGMENT_COUNT)],
     }  # fmt: skip
 
 

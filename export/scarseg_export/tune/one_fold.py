@@ -158,7 +158,7 @@ def _save(training: Training, fold: Fold, own: Start, said: dict[str, Any], fold
     found = said["flag"]["threshold"]
     threshold = own.threshold if found is None else float(found)
     recipe = {"cine_share": 0.0, **own.recipe, "own": training.record["settings"]}
-    facts = _facts(training.record, fold)
+    facts = _facts(training.record, fold, said)
     checkpoint = replace(checkpoint_of(own, threshold, recipe), facts=facts)
     write_json(folder / "stages.json", said)
     save_checkpoint(folder / "model.pt", checkpoint)
@@ -166,19 +166,23 @@ def _save(training: Training, fold: Fold, own: Start, said: dict[str, Any], fold
         tqdm.write(f"fold {fold.name}: {line}")
 
 
-def _facts(record: Mapping[str, Any], fold: Fold) -> dict[str, Any]:
+def _facts(record: Mapping[str, Any], fold: Fold, said: Mapping[str, Any]) -> dict[str, Any]:
     """Statements of a model file made of this: the table's own words, and counts."""
     words = record["data"] or "labelled patients of whom their table says nothing"
-    count = len(fold.train) + len(fold.validation)
-    begun = record["start"]
-    trained = begun.get("training_data")
-    how = f"Fine-tuned from {begun['name']}, trained on: {trained}" if trained else (
-        "From nothing, together with the digital twin."
-    )  # fmt: skip
+    who = f"{len(fold.train) + len(fold.validation)} patients: {words.rstrip('.')}"
+    begun, fusion = record["start"], said["fusion"]["used"]
+    before = f"{begun['name']}, trained on: {begun.get('training_data')}"
+    learned = said["image"]["adopted"] or fusion != SHIPPED
+    if "training_data" not in begun:
+        data = f"{who}. From nothing, together with the digital twin."
+    elif learned or said["flag"]["threshold"] is not None:
+        data = f"{who}. Fine-tuned from {before}"
+    else:
+        data = f"Nothing is used of {who}. The weights are those of {before}"
     return {
         "name": "scarseg-own",
         "version": f"{__version__}+{record['digest'][:8]}",
-        "training_data": f"{count} patients: {words.rstrip('.')}. {how}",
+        "training_data": data,
         "licence": record["licence"] or "not stated",
     }
 

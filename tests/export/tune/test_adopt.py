@@ -200,7 +200,7 @@ def training(
         "localiser_widths": list(net.config.localiser_widths),
     }}, {})  # fmt: skip
     record = {"settings": {}, "data": "", "licence": "", "digest": "0" * 8,
-              "start": {"name": "toy"}}  # fmt: skip
+              "start": {"name": "toy", "training_data": "toys"}}  # fmt: skip
     by_row = {patient.row: patient for patient in hearts}
     return Training(tmp_path, by_row, settings, begun, False, torch.device("cpu"), record)
 
@@ -249,8 +249,10 @@ def test_what_is_not_better_leaves_a_model_that_answers_as_before(
     monkeypatch.setattr(one_fold, "choose_fusion", lambda *_: came)
     train_fold(training, Fold(ALL, (1, 2), (3, 5), (4,)))
     before = training.begun.net.state_dict()
-    after = load_checkpoint(training.run / "model.pt").net.state_dict()
+    saved = load_checkpoint(training.run / "model.pt")
+    after = saved.net.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert saved.facts["training_data"].startswith("Nothing is used of 4 patients")
 
 
 def test_evidence_survives_its_file(tmp_path: Path) -> None:

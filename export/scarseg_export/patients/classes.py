@@ -19,7 +19,7 @@ CLASSES: Final = (BACKGROUND, CAVITY, MYOCARDIUM, SCAR, RV, UNLABELLED)
 FILE_NAME: Final = "classes.toml"
 TABLES: Final = ("values", "segments", "files")
 CHOICES: Final = {"empty_slices": BACKGROUND, "missing_segments": UNLABELLED}
-"""What is meant by slices in which nothing is drawn, and by a segment or file that the TOML names
+"""Meaning of slices in which nothing is drawn, and of a segment or file that the TOML names
 and a mask lacks: nothing is there (background), or nobody looked (unlabelled)."""
 ABOUT: Final = ("training_data", "licence", "name", *CHOICES)
 _SOURCE: Final = "See scarseg-export data check --help for an example"

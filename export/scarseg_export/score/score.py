@@ -160,7 +160,7 @@ def _segments(cases: list[Case]) -> dict[str, Any] | None:
     of = np.broadcast_to(np.arange(known.shape[1]), known.shape)
     return {
         "kappa": agreement(known), "segments": int(known.sum()), "scarred": SCARRED,
-        "by_segment": [agreement(known & (of == segment)) for segment in range(SEGMENT_COUNT)],
+        "by_segment": [agreement(np.logical_and(known, of == segment)) for segment in range(SEGMENT_COUNT)],
     }  # fmt: skip
 
 

@@ -226,7 +226,7 @@ def test_planes_that_are_left_out_are_empty(
 def test_a_mask_without_a_segment_of_scar(
     scarred: Path, tmp_path: Path, write_rows: Callable[..., Path], kind: str, choice: str
 ) -> None:
-    """Whether that means no scar, or that nobody looked, is for the TOML to say."""
+    """The TOML says whether that means no scar, or that nobody looked."""
     image = nibabel.load(scarred / "labels.nii.gz")
     wall = np.isin(np.asarray(image.dataobj), (2, 3)).astype(np.uint8)
     (tmp_path / "mask").mkdir()

@@ -187,7 +187,8 @@ def _parts_legend(models: Sequence[str]) -> str:
 def _legend() -> str:
     return (
         "<p>Dice, precision and sensitivity per case are means over patients with scar. Surfaces "
-        "are the in-plane borders of each slice; distances between them are in three dimensions. "
+        "are the in-plane borders of each slice; distances between them are in three dimensions, "
+        "and HD95 is the larger of both directions. "
         "A false alarm is more than 0.5 mL of scar in a heart without. Segments are those of the "
         "model, and count as scarred from 10 % of their wall. Intervals are bootstrapped over "
         "patients.</p>"

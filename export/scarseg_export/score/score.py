@@ -149,7 +149,7 @@ def _segments(cases: list[Case]) -> dict[str, Any] | None:
     if not cases:
         return None
     shares = np.stack([case.segments for case in cases], 1)
-    known = np.isfinite(shares).all(0)
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(shares).all(0))
     if not known.any():
         return None
     called, true = shares > SCARRED
@@ -160,7 +160,7 @@ def _segments(cases: list[Case]) -> dict[str, Any] | None:
     of = np.broadcast_to(np.arange(known.shape[1]), known.shape)
     return {
         "kappa": agreement(known), "segments": int(known.sum()), "scarred": SCARRED,
-        "by_segment": [agreement(np.logical_and(known, of == segment)) for segment in range(SEGMENT_COUNT)],
+        "by_segment": [agreement(known & (of == segment)) for segment in range(SEGMENT_COUNT)],
     }  # fmt: skip
 
 

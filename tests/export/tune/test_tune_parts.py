@@ -255,6 +255,33 @@ def test_training_stops_and_keeps_the_best(tmp_path: Path) -> None:
     assert torch.equal(again.weight, model.weight)  # resumed at the end, best state and all
 
 
+@pytest.mark.parametrize("stopped", [0, 9, 10, 27])
+def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path, stopped: int) -> None:
+    def train(folder: Path, stop: int | None) -> tuple[list[float], torch.Tensor]:
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 1))
+
+        def loss_of(step: int) -> tuple[torch.Tensor, dict[str, str]]:
+            if step == stop:
+                raise KeyboardInterrupt
+            x = torch.randn(8, 3)
+            return (model(x) - x.sum(1, keepdim=True)).pow(2).mean(), {}
+
+        def validation() -> float:
+            return float((model(torch.eye(3)) - 1.0).detach().abs().sum())
+
+        plan = Plan("toy", 40, 1e-2, 0, 10, 9)
+        history = run_until_best(model, plan, loss_of, validation, folder / "r.pt")
+        return history, model[0].weight.detach()
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "in parts", stopped)
+    history, weight = train(tmp_path / "in parts", None)
+    expected, at_once = train(tmp_path / "at once", None)
+    assert history == expected
+    assert torch.equal(weight, at_once)
+
+
 def test_where_nothing_is_better_the_weights_stay(tmp_path: Path) -> None:
     model = torch.nn.Linear(1, 1)
     before = [p.clone() for p in model.parameters()]

@@ -106,9 +106,12 @@ def _toml(described: Mapping[str, Any]) -> str:
         "[values]",
     ]
     values: dict[int, str] = {}
-    for name, value in described["labels"].items():
-        for one in value if isinstance(value, list) else [value]:
-            values.setdefault(int(one), str(name))  # regions: the largest is named first
+    regions = {
+        str(name): value if isinstance(value, list) else [value]
+        for name, value in described["labels"].items()
+    }
+    for name, region in sorted(regions.items(), key=lambda item: -len(item[1])):
+        values |= {int(one): name for one in region}  # the smallest region says most of a value
     for number in sorted(values):
         comment = "".join(c for c in values[number] if c.isprintable())
         lines.append(f'{number} = "{meaning(values[number])}"  # {comment}')

@@ -21,7 +21,7 @@ from scarseg_export.cli import main
 from scarseg_export.patients.classes import Classes, read_classes
 from scarseg_export.patients.load import load_patient, training_labels
 from scarseg_export.patients.masks import CODES, Mask, Placed
-from scarseg_export.patients.nnunet_raw import meaning
+from scarseg_export.patients.nnunet_raw import meaning, write_nnunet_table
 from scarseg_export.patients.reader import patient_reader
 from scarseg_export.patients.resample import onto
 from scarseg_export.patients.seg import read_seg
@@ -358,3 +358,18 @@ def test_a_table_from_nnunet(cohort: Path, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_names_of_labels(name: str, meant: str) -> None:
     assert meaning(name) == meant
+
+
+def test_a_value_is_what_its_smallest_region_says(tmp_path: Path) -> None:
+    """Regions of nnU-Net include each other."""
+    raw = tmp_path / "Dataset001_LGE"
+    for name in ("imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz"):
+        (raw / name).parent.mkdir(parents=True)
+        (raw / name).touch()
+    labels = {"background": 0, "LV": [1, 2, 3], "LV myocardium": [2, 3], "scar": 3}
+    description = {"channel_names": {"0": "LGE"}, "labels": labels, "file_ending": ".nii.gz"}
+    (raw / "dataset.json").write_text(json.dumps(description))
+    write_nnunet_table(raw, tmp_path / "t.csv")
+    assert read_classes(tmp_path / "classes.toml").values == {
+        0: "background", 1: "cavity", 2: "myocardium", 3: "scar",
+    }  # fmt: skip

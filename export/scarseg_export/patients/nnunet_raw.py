@@ -60,12 +60,12 @@ def write_nnunet_table(folder: Path, table: Path) -> tuple[Path, int]:
             rows.append({"id": name, "study": study, "mask": drawn, "ecg": "", "gap_days": ""})
     if not rows:
         raise UsageError("the data set has no image with labels", _LAYOUT)
-    classes = table.parent / FILE_NAME
+    classes, text = table.parent / FILE_NAME, _toml(described)
     if table.exists() or classes.exists():
         raise OutputError(f"the table or {FILE_NAME} is there already", "Choose another folder")
     try:
         table.parent.mkdir(parents=True, exist_ok=True)
-        classes.write_text(_toml(described), encoding="utf-8")
+        classes.write_text(text, encoding="utf-8")
         write_table(table, rows, rows[0])
     except OSError as error:
         raise OutputError("the table cannot be written", "Check -o") from error
@@ -110,8 +110,11 @@ def _toml(described: Mapping[str, Any]) -> str:
         str(name): value if isinstance(value, list) else [value]
         for name, value in described["labels"].items()
     }
-    for name, region in sorted(regions.items(), key=lambda item: -len(item[1])):
-        values |= {int(one): name for one in region}  # the smallest region says most of a value
+    try:
+        for name, region in sorted(regions.items(), key=lambda item: -len(item[1])):
+            values |= {int(one): name for one in region}  # the smallest says most of a value
+    except (TypeError, ValueError) as error:
+        raise UsageError("dataset.json has a label that is no whole number", _LAYOUT) from error
     for number in sorted(values):
         comment = "".join(c for c in values[number] if c.isprintable())
         lines.append(f'{number} = "{meaning(values[number])}"  # {comment}')

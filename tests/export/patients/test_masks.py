@@ -35,7 +35,7 @@ from scarseg_export.train.losses import (
     scar_loss,
 )
 from scarseg_runtime.contract import Label
-from scarseg_runtime.errors import StudyError
+from scarseg_runtime.errors import StudyError, UsageError
 
 SEGMENTS = {"LV wall": "myocardium", "Blood": "cavity", "LGE": "scar"}
 CLASSES = Classes({}, {name.casefold(): meant for name, meant in SEGMENTS.items()}, {}, {})
@@ -373,3 +373,7 @@ def test_a_value_is_what_its_smallest_region_says(tmp_path: Path) -> None:
     assert read_classes(tmp_path / "classes.toml").values == {
         0: "background", 1: "cavity", 2: "myocardium", 3: "scar",
     }  # fmt: skip
+    (raw / "dataset.json").write_text(json.dumps(description | {"labels": {"scar": "three"}}))
+    with pytest.raises(UsageError, match="whole number"):
+        write_nnunet_table(raw, tmp_path / "new" / "t.csv")
+    assert not (tmp_path / "new").exists()

@@ -8,14 +8,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scarseg_export import commands
-from scarseg_export.patients.arguments import data_arguments, score_arguments, tune_arguments
+from scarseg_export.patients.arguments import (
+    MIN_SCAR_ML,
+    data_arguments,
+    score_arguments,
+    tune_arguments,
+)
 from scarseg_runtime.console import CommandParser, results_are_there, run_console
 from scarseg_runtime.errors import ScarsegError
 from scarseg_runtime.install import install_command
 from scarseg_runtime.log import warnings_on_stderr
 from scarseg_runtime.version import __version__
-
-MIN_SCAR_ML = 1.0
 
 ONNX_HELP = """\
 Export a checkpoint as one self-describing ONNX file: BatchNorm folded, compared with PyTorch.

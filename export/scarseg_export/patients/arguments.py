@@ -7,6 +7,8 @@ from pathlib import Path
 
 from scarseg_export.patients.shipped import SHIPPED
 
+MIN_SCAR_ML = 1.0
+"""Smaller islands of scar count as noise in what is deployed, scored by folds, and decided by."""
 DATA_HELP = """\
 A table of labelled patients: CSV in any usual encoding, separated by comma, semicolon or tab, or
 Parquet. Paths are taken from its folder. Its columns:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from scarseg_export.patients.arguments import MIN_SCAR_ML
 from scarseg_export.patients.check import of_groups
 from scarseg_export.patients.classes import Classes
 from scarseg_export.patients.load import OwnPatient, load_patient
@@ -23,9 +24,6 @@ from scarseg_export.score.worst import Gallery
 from scarseg_export.tune.run import RECORD
 from scarseg_runtime.errors import OutputError, ScarsegError, UsageError
 from scarseg_runtime.model import Model
-
-MIN_SCAR_ML = 1.0
-"""Smaller islands of scar of a run's folds count as noise, as in what is deployed."""
 
 
 def score_table(

@@ -75,9 +75,10 @@ def choose_image(hearts: Sequence[ImageEvidence]) -> ImageChoice:
 
 
 def _unbiased(ill: Sequence[ImageEvidence]) -> tuple[int, list[float]]:
-    """Index of the shift without which scar burden has a bias, and its 95 % interval without any
-    shift, in % of the wall. Where that holds 0 the hearts tell no bias: a shift would follow
-    chance, since five hearts know it to within some five points."""
+    """Index of the shift with which as much scar is called as was drawn, and the 95 % interval of
+    the difference without any shift, in % of the wall that was found. Where that holds 0 the hearts
+    tell no bias: a shift would follow chance, since five hearts know it to within some five points.
+    """
     called = np.array([heart.called for heart in ill])
     scar, wall = (np.array([[getattr(h, name)] for h in ill]) for name in ("scar", "wall"))
     excess = 100.0 * (called - scar) / np.maximum(wall, 1.0)

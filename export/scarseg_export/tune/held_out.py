@@ -13,16 +13,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from scarseg_export.evaluation.metrics import dice
 from scarseg_export.net.fusion import moved
 from scarseg_export.net.network import ScarNet, wall_of
 from scarseg_export.net.time_weight import mix
+from scarseg_export.patients.arguments import MIN_SCAR_ML
 from scarseg_export.patients.load import OwnPatient, wall_of_truth
 from scarseg_export.train.fusion import change_of, disagreement_of, ecg_of
 from scarseg_export.train.paired import OWN, VARIANTS, Patient, cropped, flattened
 from scarseg_export.tune.pairs import tensors_of, usable_pairs
 from scarseg_runtime.contract import BEAT_SAMPLES, LEADS
+from scarseg_runtime.quantify.components import connected_components, with_dark_cores
+
+BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.float64]
 
 SHIFTS = np.linspace(-0.5, 0.5, 21).round(2)
 """Of the scar logit, that are compared: with a whole one a fold whose five hearts told a bias lost
@@ -42,11 +48,15 @@ class Heart:
     """None where no ECG may be used."""
     wall_dice: float | None
     """None where nobody drew the wall."""
+    place: NDArray[np.bool_]
+    """[S, h, w] pixels of the crops that ``patient`` has, in this order."""
+    pixel_ml: NDArray[np.float64]
+    """[S] volume of a pixel."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageEvidence:
-    """Answer of the image network on one heart, in pixels of its crops."""
+    """Answer of the image network on one heart, in pixels of its crops, cleaned as it is served."""
 
     scar: float
     """Drawn."""
@@ -94,13 +104,14 @@ def _look(net: ScarNet, patient: OwnPatient, seed: int) -> Heart:
     beat = np.zeros((len(LEADS), BEAT_SAMPLES)) if not heard else np.asarray(patient.beat_mv)
     beats = torch.from_numpy(beat.astype(np.float32)).expand(2, -1, -1)
     flat = flattened(net, seen, is_scar, beats, 1.0, known)
+    told = cropped(net, seen, known)
+    found = (wall_of(seen.anatomy).view_as(told) & told).numpy()
     overlap = None
     if patient.anatomy:
         drawn = torch.from_numpy(wall_of_truth(patient.labels).astype(np.float32))
-        told = cropped(net, seen, known)
-        found = wall_of(seen.anatomy).view_as(told) & told
-        overlap = dice(found.numpy(), (cropped(net, seen, drawn) & told).numpy())
-    return Heart(flat, patient.gap_days if heard else None, overlap)
+        overlap = dice(found, (cropped(net, seen, drawn) & told).numpy())
+    pixel_ml = net.config.crop_spacing_mm**2 * patient.heights_mm / 1000.0
+    return Heart(flat, patient.gap_days if heard else None, overlap, found, pixel_ml)
 
 
 def image_evidence(hearts: Sequence[Heart], before: Sequence[Heart] | None) -> list[ImageEvidence]:
@@ -111,11 +122,11 @@ def image_evidence(hearts: Sequence[Heart], before: Sequence[Heart] | None) -> l
     """
     found = []
     for number, heart in enumerate(hearts):
-        hit, called = _counts(heart.patient, SHIFTS)
+        hit, called = _counts(heart, _called(heart.patient, SHIFTS))
         old = None
         if before is not None:
             was = before[number]
-            old_hit, old_called = _counts(was.patient, np.zeros(1))
+            old_hit, old_called = _counts(was, _called(was.patient, np.zeros(1)))
             old = float(old_hit[0]), float(old_called[0]), was.wall_dice
         found.append(ImageEvidence(
             _drawn(heart.patient), hit.tolist(), called.tolist(), float(len(heart.patient.scar)),
@@ -128,10 +139,28 @@ def _drawn(patient: Patient) -> float:
     return float(patient.is_scar.sum()) + patient.missed
 
 
-def _counts(patient: Patient, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels found and called with each shift of the logit."""
-    called = patient.scar.numpy()[None] > -shifts[:, None]
-    return (called & (patient.is_scar.numpy() > 0)).sum(1), called.sum(1)
+def _called(patient: Patient, shifts: FloatArray) -> BoolArray:
+    """[shifts, pixels] of the wall that are called with each shift of the logit."""
+    return np.asarray(patient.scar.numpy()[None] > -shifts[:, None])
+
+
+def _counts(heart: Heart, called: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Pixels found of what was drawn, and called at all, by each row of ``called``."""
+    served = np.stack([_as_served(heart, one) for one in called])
+    truth = heart.patient.is_scar.numpy() > 0
+    return (served & truth).sum(1).astype(float), served.sum(1).astype(float)
+
+
+def _as_served(heart: Heart, called: BoolArray) -> BoolArray:
+    """[pixels] after the clean-up of the product: dark cores are scar, and small islands none."""
+    if not called.any():
+        return called
+    scar = np.zeros(heart.place.shape, bool)
+    scar[heart.place] = called
+    scar = with_dark_cores(scar, heart.place)
+    islands = connected_components(scar)
+    scar &= ~islands.mask(islands.volumes(heart.pixel_ml) < MIN_SCAR_ML)
+    return np.asarray(scar[heart.place])
 
 
 @torch.no_grad()
@@ -143,11 +172,11 @@ def pair_evidence(hearts: Iterable[Heart], ways: Mapping[str, ScarNet]) -> list[
     """
     found = []
     for heart in with_ecg(hearts):
-        alone = _counts(heart.patient, np.zeros(1))
+        alone = _counts(heart, _called(heart.patient, np.zeros(1)))
         hit, called = {IMAGE: float(alone[0][0])}, {IMAGE: float(alone[1][0])}
         for name, net in ways.items():
-            copies = np.array([_fused(net, heart, variant) for variant in range(VARIANTS)])
-            hit[name], called[name] = copies.mean(0).tolist()
+            copies = np.stack([_fused(net, heart, variant) for variant in range(VARIANTS)])
+            hit[name], called[name] = (float(one.mean()) for one in _counts(heart, copies))
         found.append(PairEvidence(_drawn(heart.patient), hit, called))
     return found
 
@@ -157,15 +186,14 @@ def with_ecg(hearts: Iterable[Heart]) -> list[Heart]:
     return [heart for heart in hearts if heart.gap_days is not None]
 
 
-def _fused(net: ScarNet, heart: Heart, variant: int) -> tuple[float, float]:
-    """Pixels found and called with a copy of the ECG."""
+def _fused(net: ScarNet, heart: Heart, variant: int) -> BoolArray:
+    """[pixels] that are called with a copy of the ECG."""
     patient, ecg = heart.patient, ecg_of(heart.patient, OWN, variant)
     image = net.ceiling(patient.scar)
     odd = torch.sigmoid(disagreement_of(net, patient, ecg))
     fused = moved(image, change_of(net.fusion, patient, ecg.belief), odd, net.config)
     weight = net.taff(torch.tensor([heart.gap_days], dtype=torch.float32), torch.ones(1))
-    called = mix(weight, torch.sigmoid(fused), torch.sigmoid(image)) > 0.5
-    return float((called & (patient.is_scar > 0)).sum()), float(called.sum())
+    return np.asarray(mix(weight, torch.sigmoid(fused), torch.sigmoid(image)).numpy() > 0.5)
 
 
 def keep(folder: Path, held_out: HeldOut) -> None:

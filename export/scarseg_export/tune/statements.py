@@ -36,7 +36,7 @@ def _image(image: Mapping[str, Any]) -> list[str]:
     if "scar_dice" not in image:
         return [f"image: trained; scar logit not shifted ({image['why_no_shift']})"]
     low, high = image["burden_bias_percent"]
-    bias = f"burden {low:+.1f} to {high:+.1f} % of the wall off (95 %)"
+    bias = f"called minus drawn: {low:+.1f} to {high:+.1f} % of the wall found (95 %)"
     shift = f"shifted by {image['scar_shift']:+.2f}" if image["scar_shift"] else "not shifted"
     where = f"in {image['with_scar']} held-out hearts with scar"
     return [f"image: trained{on}", f"scar logit: {shift} ({bias} {where})"]

@@ -2,7 +2,7 @@
 
 image     the trained network is kept where scar and wall Dice together are better than before
 shift     of the scar logit: where hearts with scar tell that more or less of it is called than was
-          drawn, it brings both together
+          drawn, it brings both together, unless scar Dice falls by it
 fusion    what came is used where it loses nothing against the image alone, and what was trained
           where that loses nothing against it: neither mean Dice of hearts with scar nor pooled Dice
 
@@ -53,7 +53,9 @@ def choose_image(hearts: Sequence[ImageEvidence]) -> ImageChoice:
         why = f"{len(ill)} held-out hearts with scar; {FEWEST} are needed"
         return ImageChoice(True, 0.0, {"scar_shift": 0.0, "why_no_shift": why})
     at, bias = _unbiased(ill)
-    after = float(np.mean([dice_of(h.hit[at], h.called[at], h.scar) for h in ill]))
+    # Where less scar is worse by Dice, too much of it was not what was wrong.
+    at = max((NONE, at), key=lambda shift: _scar_dice(ill, shift))
+    after = _scar_dice(ill, at)
     said: dict[str, Any] = {
         "hearts": len(hearts), "with_scar": len(ill), "scar_shift": float(SHIFTS[at]),
         "burden_bias_percent": bias, "scar_dice": after,
@@ -88,6 +90,11 @@ def _unbiased(ill: Sequence[ImageEvidence]) -> tuple[int, list[float]]:
     if ends[0] <= 0.0 <= ends[1]:
         return NONE, ends
     return int(np.abs(excess.mean(0)).argmin()), ends
+
+
+def _scar_dice(ill: Sequence[ImageEvidence], at: int) -> float:
+    """Mean over hearts with a shift, by its index."""
+    return float(np.mean([dice_of(h.hit[at], h.called[at], h.scar) for h in ill]))
 
 
 def dice_of(hit: float, called: float, scar: float) -> float:

@@ -64,6 +64,16 @@ def test_as_much_scar_is_called_as_was_drawn() -> None:
     assert choose_image([image_of(100.0, factor=2.0)] * 5).shift == pytest.approx(-0.5)
 
 
+def test_a_shift_that_loses_dice_is_not_made() -> None:
+    """Too much is called, but what less would take away is right."""
+    called = 140.0 * (1.0 + SHIFTS)
+    hit = np.minimum(80.0 * (1.0 + 2.0 * SHIFTS), 100.0)
+    heart = ImageEvidence(100.0, hit.tolist(), called.tolist(), 1000.0, 0.8, (50.0, 100.0, 0.8))
+    choice = choose_image([heart] * 5)
+    assert choice.said["burden_bias_percent"] == pytest.approx([4.0, 4.0])
+    assert choice.shift == 0.0
+
+
 def test_a_bias_that_may_be_chance_moves_nothing() -> None:
     hearts = [image_of(scar, factor=f) for scar, f in ((100.0, 0.5), (120.0, 1.4), (90.0, 0.8))]
     choice = choose_image([*hearts, *hearts])

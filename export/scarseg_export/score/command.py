@@ -24,6 +24,7 @@ from scarseg_export.score.worst import Gallery
 from scarseg_export.tune.run import RECORD
 from scarseg_runtime.errors import OutputError, ScarsegError, UsageError
 from scarseg_runtime.model import Model
+from scarseg_runtime.model_file.read import read_model_file
 
 
 def score_table(
@@ -58,7 +59,7 @@ def score_table(
     with model_files([*named, SHIPPED], job.reader) as (*files, shipped):
         loaded = [Model.load(path) for path in files]
         predictors = [of_model(model) for model in loaded]
-        described = [about(model) for model in loaded]
+        described = [about(*one) for one in zip(files, loaded, strict=True)]
         first = loaded[0] if loaded else Model.load(shipped)
         patients: Iterable[OwnPatient] = job.patients()
         expected = len(rows)
@@ -116,11 +117,11 @@ def about_run(run: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-def about(model: Model) -> dict[str, str]:
-    """Statement of the report on a model."""
+def about(path: Path, model: Model) -> dict[str, str]:
+    """Statement of the report on a model, by the file that was named: a variant of it may run."""
     metadata, chosen = model.metadata, model.chosen
     return {
-        "name": f"{metadata.name} {metadata.version}", "sha256": chosen.model.sha256,
+        "name": f"{metadata.name} {metadata.version}", "sha256": read_model_file(path).sha256,
         "provider": chosen.provider.name, "precision": chosen.precision,
         "training_data": metadata.training_data,
     }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 import scarseg_export.score as package
 from scarseg_export.cli import main
+from scarseg_infer.models import model_path
 
 SCHEMA = Path(package.__file__).with_name("score.schema.json")
 
@@ -35,7 +37,9 @@ def test_the_json_follows_its_schema(report: Path) -> None:
     document = json.loads((report / "score.json").read_text(encoding="utf-8"))
     jsonschema.validate(document, json.loads(SCHEMA.read_text(encoding="utf-8")))
     assert len(document["patients"]) == 3
-    assert len(document["models"]) == 1
+    (model,) = document["models"]
+    with model_path(None) as shipped:
+        assert model["sha256"] == hashlib.sha256(shipped.read_bytes()).hexdigest()
     (image, fused) = (
         next(arm for arm in document["arms"] if arm.endswith(end))
         for end in (": image alone", ": fused")

@@ -91,7 +91,7 @@ function scan(files: readonly DroppedFile[], label: Label, progress: (share: num
   if (is("archive"))
     throw new StudyError("the study holds a packed archive instead of images", "Unpack it and drop the folder");
   throw new StudyError(
-    files.length === 1 ? "the file is no DICOM image and no NIfTI file" : `none of the ${files.length} files in the study is a DICOM image`,
+    files.length === 1 ? "the file is no DICOM image and no NIfTI file" : `none of the files in the study (${files.length}) is a DICOM image`,
     "Drop the folder of the exported study, a zip of it, or one NIfTI file",
   );
 }

@@ -9,6 +9,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,28 @@ def expected() -> dict[str, Any]:
     return json.loads(json.dumps(result_document(result)))
 
 
+class _Isolated(http.server.SimpleHTTPRequestHandler):
+    """A web server whose pages may have threads."""
+
+    def end_headers(self) -> None:
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        super().end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Address of a web server on a folder, while it runs."""
+    handler = functools.partial(_Isolated, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
 def downloaded(page: Any, button: str) -> str:
     with page.expect_download() as waiting:
         page.click(button)
@@ -129,6 +152,62 @@ def test_chosen_files_give_the_result_of_python(
     assert saved.locator("#polar .wedge").count() == 17
     page.click("#again")
     assert page.is_disabled("#start")
+
+
+def drop(page: Any, zone: str, *paths: Path) -> None:
+    """Drop files or folders as the system's file manager does."""
+    target = page.locator(zone)
+    target.scroll_into_view_if_needed()
+    box = target.bounding_box()
+    place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    data = {"items": [], "files": [str(path.resolve()) for path in paths], "dragOperationsMask": 1}
+    session = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, **place, "data": data})
+    page.wait_for_selector(f"{zone}.full, #error:not([hidden])")
+    session.detach()
+
+
+def drop_demo(page: Any, folder: Path) -> dict[str, Any]:
+    """Drop the demo study as a folder with one inside, and its ECG; return the result."""
+    shutil.copytree(DEMO_STUDY, folder / "patient" / "series")
+    drop(page, "#zone-study", folder / "patient")
+    assert page.inner_text("#study-held").startswith("10 files")
+    drop(page, "#zone-ecg", DEMO_ECG, DEMO_ECG.with_suffix(".dat"))
+    assert page.inner_text("#ecg-held").startswith("2 files")
+    page.click("#start")
+    page.wait_for_selector("#result:not([hidden]), #error:not([hidden])")
+    own: dict[str, Any] = json.loads(downloaded(page, "#save-json"))
+    return own
+
+
+def without_handles(page: Any) -> None:
+    """Leave the page what browsers other than Chromium offer, and pages beyond HTTPS have."""
+    page.evaluate("delete DataTransferItem.prototype.getAsFileSystemHandle")
+
+
+def test_dropped_files_are_read_where_the_page_was_opened_from_disk(
+    open_page: Callable[..., Any], expected: dict[str, Any], tmp_path: Path
+) -> None:
+    page = open_page()
+    assert drop_demo(page, tmp_path)["quantities"] == expected["quantities"]
+    page.click("#again")
+    drop(page, "#zone-study", *sorted(DEMO_STUDY.iterdir())[:3])
+    assert page.inner_text("#study-held").startswith("3 files")
+    without_handles(page)  # the browser then refuses all: in words, and what was held stays
+    drop(page, "#zone-study", tmp_path / "patient")
+    page.wait_for_selector("#error:not([hidden])")
+    assert "choose them by the buttons" in page.inner_text("#error")
+    assert page.inner_text("#study-held").startswith("3 files")
+
+
+def test_dropped_files_are_read_from_a_web_server_without_handles(
+    open_page: Callable[..., Any], web: Any, expected: dict[str, Any], tmp_path: Path
+) -> None:
+    with served(web.page.parent) as address:
+        page = open_page(f"{address}/{web.page.name}")
+        without_handles(page)
+        assert drop_demo(page, tmp_path)["quantities"] == expected["quantities"]
 
 
 def test_compressed_images_are_decoded_in_the_browser(
@@ -235,30 +314,14 @@ def test_webgpu_is_taken_where_it_gives_the_same_labels(
         assert own[part] == json.loads(json.dumps(wanted[part]))
 
 
-class _Isolated(http.server.SimpleHTTPRequestHandler):
-    """A web server whose pages may have threads."""
-
-    def end_headers(self) -> None:
-        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
-        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
-        super().end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 def test_behind_the_two_headers_it_uses_threads(
-    open_page: Callable[..., Any], web: Any, expected: dict[str, Any], tmp_path: Path
+    open_page: Callable[..., Any], web: Any, expected: dict[str, Any]
 ) -> None:
-    shutil.copy(web.page, tmp_path)
-    handler = functools.partial(_Isolated, directory=str(tmp_path))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        page = open_page(f"http://127.0.0.1:{server.server_address[1]}/{web.page.name}")
+    with served(web.page.parent) as address:
+        page = open_page(f"{address}/{web.page.name}")
         if (os.cpu_count() or 1) > 1:
             assert "threads" in page.inner_text("#engine")
         page.click("#demo")
         page.wait_for_selector("#result:not([hidden])")
         own = json.loads(downloaded(page, "#save-json"))
-        server.shutdown()
     assert own["quantities"] == expected["quantities"]

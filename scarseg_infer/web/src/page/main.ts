@@ -146,7 +146,7 @@ async function take(kind: "study" | "ecg", find: () => Held[] | Promise<Held[]>)
     if (found.length) hold(kind, found);
   } catch (problem) {
     if (problem instanceof TooMuchError) fail(problem.message, "Give the files of one study");
-    else fail("the files cannot be read", "Check that you may read them");
+    else fail("the files cannot be read", "Check that you may read them, or choose them by the buttons");
   }
 }
 

@@ -3,6 +3,7 @@
 import * as ort from "onnxruntime-web/jspi";
 import { segment, unpacked, type LoadedModel, type Request, type Result, type Session } from "../core/index";
 import type { Parts } from "./messages";
+import { orElse } from "./or-else";
 import { sessionOf } from "./session";
 
 /** Of labels that have to be equal, as for every other way of computing. */
@@ -64,21 +65,4 @@ function alike(one: Result, other: Result): boolean {
   });
   const share = ({ quantities }: Result): number => (quantities.scar_percent_of_lv_mass ?? -1) / 100;
   return equal && Math.abs(share(one) - share(other)) <= MOST_BURDEN;
-}
-
-/** The first session; the second where that fails, as when the graphics processor is taken away. */
-function orElse(fast: Session, sure: Session): Session {
-  const session: Session = {
-    ...fast,
-    async run(inputs) {
-      session.provider = fast.provider;
-      try {
-        return await fast.run(inputs);
-      } catch {
-        session.provider = sure.provider;
-        return sure.run(inputs);
-      }
-    },
-  };
-  return session;
 }

@@ -19,7 +19,7 @@ from scarseg_export.deploy.model_io import load_model
 from scarseg_export.nnunet.folder import read_folder
 from scarseg_export.nnunet.weights import load_fold
 from scarseg_export.patients.load import OwnPatient
-from scarseg_export.score.arms import IMAGE, of_file
+from scarseg_export.score.arms import IMAGE, of_model
 from scarseg_export.score.case import score_case
 from scarseg_export.twin.cohort import sample_case
 from scarseg_infer import Segmenter
@@ -190,7 +190,7 @@ def test_it_is_scored_beside_others_by_its_image_alone(exported: Path) -> None:
         "p", 1, "p", "", 1.0, image.pixels, image.labels, (1.4, 1.4), image.heights_mm,
         np.full(3, 8.0), True, True, True, True, beat, 3.0, True, "",
     )  # fmt: skip
-    name, predict = of_file(exported / "m.onnx")
+    name, predict = of_model(Model.load(exported / "m.onnx"))
     assert name == "nn 1"
     (found,) = predict(patient).items()
     assert found[0] == IMAGE

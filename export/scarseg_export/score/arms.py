@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,11 +39,6 @@ class Arm:
     @property
     def title(self) -> str:
         return f"{self.model}: {self.name}"
-
-
-def of_file(path: Path) -> tuple[str, Predictor]:
-    """A model file, as :func:`of_model`. Raises ModelError or ProviderError."""
-    return of_model(Model.load(path))
 
 
 def of_model(model: Model) -> tuple[str, Predictor]:

@@ -21,7 +21,6 @@ _LSE: Final = 0xF8
 _LSE_SIZE: Final = 4  # a second place for the size of a JPEG-LS image
 MAX_TILES: Final = 4096
 """Of a JPEG 2000 frame: the decoder takes some kilobytes for each, whatever is in it."""
-_RLE_HEADER_BYTES: Final = 64
 _RLE_MOST: Final = 64  # two bytes become 128
 HARMLESS_RLE_BYTES: Final = 2 * 2**20
 """RLE that is shorter cannot grow beyond 128 MB."""

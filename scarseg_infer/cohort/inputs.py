@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scarseg_infer.cohort.table import Row
 from scarseg_infer.ecg.wfdb.read import MAX_HEADER_BYTES, data_file
-from scarseg_infer.study.files import FolderFiles
+from scarseg_infer.study.files import FolderFiles, KeptFiles
 from scarseg_runtime.edited_text import decoded_text
 from scarseg_runtime.errors import EcgError
 
@@ -24,14 +24,28 @@ def key(row: Row, settings: str) -> str:
     return _digest([settings, row.study, row.ecg, row.gap_days, row.series])
 
 
-def digest(row: Row, settings: str) -> str:
+def study_of(path: Path) -> Path | KeptFiles:
+    """The files of a folder, each opened once for the digest and the run, or the path of a file.
+
+    Raises:
+        StudyError: the study is a folder that cannot be read.
+    """
+    return KeptFiles(FolderFiles(path)) if _is_folder(path) else path
+
+
+def digest(row: Row, settings: str, study: Path | KeptFiles | None = None) -> str:
     """Digest of all that a result is made from: :func:`key` and the contents of the files.
+
+    Args:
+        study: what :func:`study_of` gave for the row, where it is used again.
 
     Raises:
         StudyError: the study is a folder that cannot be read.
     """
     ecg = Path(row.ecg) if row.ecg else None
-    return _digest([key(row, settings), *_contents(Path(row.study), ecg)])
+    return _digest(
+        [key(row, settings), *_contents(Path(row.study) if study is None else study, ecg)]
+    )
 
 
 def content_digest(study: Path, ecg: Path | None, settings: str) -> str:
@@ -43,7 +57,7 @@ def content_digest(study: Path, ecg: Path | None, settings: str) -> str:
     return _digest([settings, *_contents(study, ecg)])
 
 
-def _contents(study: Path, ecg: Path | None) -> tuple[list[str], list[str]]:
+def _contents(study: Path | KeptFiles, ecg: Path | None) -> tuple[list[str], list[str]]:
     return _study(study), [] if ecg is None else [_file(path) for path in _ecg_files(ecg)]
 
 
@@ -51,11 +65,11 @@ def _digest(parts: object) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _study(path: Path) -> list[str]:
+def _study(study: Path | KeptFiles) -> list[str]:
     """Contents in name order, as the reader takes them. Names are no part of a result."""
-    if not _is_folder(path):
-        return [_file(path)]
-    files = FolderFiles(path)
+    files = study_of(study) if isinstance(study, Path) else study
+    if isinstance(files, Path):
+        return [_file(files)]
     contents = (files.read(index) for index in range(len(files)))
     return ["" if content is None else hashlib.sha256(content).hexdigest() for content in contents]
 

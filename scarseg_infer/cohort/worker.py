@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from scarseg_infer.cohort.inputs import digest, key
+from scarseg_infer.cohort.inputs import digest, key, study_of
 from scarseg_infer.cohort.journal import Outcome
 from scarseg_infer.cohort.outputs import fingerprints
 from scarseg_infer.cohort.table import Row
 from scarseg_infer.host.crash_place import crash_place
 from scarseg_infer.segmenter import Segmenter
+from scarseg_infer.study.files import KeptFiles
 from scarseg_runtime.errors import ModelError, ScarsegError
 from scarseg_runtime.version import __version__
 
@@ -98,10 +99,11 @@ class StudyWorker:
         asked, inputs, outputs = key(row, self._options.settings), "", {}
         kind = error = None
         try:
-            inputs = digest(row, self._options.settings)
+            study = study_of(Path(row.study))
+            inputs = digest(row, self._options.settings, study)
             if earlier and earlier.inputs == inputs and self._is_whole(earlier):
                 return replace(earlier, unchanged=True)
-            outputs = self._segment(row)
+            outputs = self._segment(row, study)
         except ScarsegError as found:
             kind, error = type(found).__name__, str(found)
         except Exception as found:  # noqa: BLE001 - one odd study must not stop the others
@@ -110,12 +112,12 @@ class StudyWorker:
         state: Literal["done", "failed"] = "failed" if kind else "done"
         return Outcome(row.id, state, asked, inputs, outputs, kind, error, seconds)
 
-    def _segment(self, row: Row) -> dict[str, str]:
+    def _segment(self, row: Row, study: Path | KeptFiles) -> dict[str, str]:
         if self._segmenter is None:
             raise RuntimeError("the worker was not started")
         options = self._options
         result = self._segmenter.run(
-            row.study, row.ecg, gap_days=row.gap_days, series=row.series,
+            study, row.ecg, gap_days=row.gap_days, series=row.series,
             allow_identity_mismatch=options.allow_identity_mismatch,
             timeout_s=options.timeout_s,
         )  # fmt: skip

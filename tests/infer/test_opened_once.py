@@ -26,15 +26,26 @@ def hook(event, values):
         print("opened" if values[1] else "system", values[0], file=sys.stderr)
 
 sys.addaudithook(hook)
+"""
+COMMAND = """
 from scarseg_infer.cli import main
 sys.exit(main(arguments))
 """
+WORKER = """
+from scarseg_infer.cohort.table import Row
+from scarseg_infer.cohort.worker import StudyWorker, WorkerOptions
+out, = arguments
+worker = StudyWorker(WorkerOptions(out, ("json",), "cpu", "auto", 1, None, True, {}, "", "s"))
+worker.start()
+outcome = worker.process(Row("p", place), None)
+sys.exit(outcome.error)
+"""
 
 
-def opens(place: Path, *arguments: str) -> Counter[str]:
-    """Count how often each file below a place was opened by the command."""
+def opens(place: Path, *arguments: str, run: str = COMMAND) -> Counter[str]:
+    """Count how often each file below a place was opened by the command, or by what is given."""
     done = subprocess.run(
-        [sys.executable, "-c", RUN, str(place), *arguments], capture_output=True, text=True,
+        [sys.executable, "-c", RUN + run, str(place), *arguments], capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -66,6 +77,13 @@ def test_a_run_opens_every_file_once(study: Path, tmp_path: Path) -> None:
     found = opens(study, str(study), *arguments)
     assert found == {str(path): 1 for path in study.iterdir()}
     assert '"source": "dicom"' in (tmp_path / "out" / "result.json").read_text()
+
+
+def test_a_worker_of_a_cohort_opens_every_file_once(study: Path, tmp_path: Path) -> None:
+    """For the digest of the study, and to read it and look for its ECG."""
+    found = opens(study, str(tmp_path / "out"), run=WORKER)
+    assert found == {str(path): 1 for path in study.iterdir()}
+    assert '"source": "dicom"' in (tmp_path / "out" / "p" / "result.json").read_text()
 
 
 def test_a_list_of_series_opens_every_file_once(study: Path) -> None:

@@ -24,9 +24,10 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 
+import scarseg_infer
 from scarseg_infer.node.dicom import pynetdicom_parts as parts
 
-FOLDER = Path(parts.__file__).parent
+PACKAGE = Path(scarseg_infer.__file__).parent
 
 
 class Server(ThreadedAssociationServer):
@@ -228,5 +229,5 @@ def test_no_other_module_knows_these_parts() -> None:
     private = re.compile(
         r"\.(dul|dimse|acceptor\.primitive|_servers|_idle_timer|_create_association)\b"
     )
-    found = [path.name for path in FOLDER.glob("*.py") if private.search(path.read_text())]
+    found = [path.name for path in PACKAGE.rglob("*.py") if private.search(path.read_text())]
     assert found == ["pynetdicom_parts.py"]

@@ -24,6 +24,7 @@ from pydicom.uid import (
 
 from scarseg_infer.ecg.channel_samples import in_units
 from scarseg_infer.ecg.channel_time import LEAST_SHARE, at_one_time, channel_delay_s
+from scarseg_infer.ecg.date import NO_CLOCK
 from scarseg_infer.ecg.lead_names import standard_lead
 from scarseg_infer.ecg.record import MAX_ECG_BYTES, MV_PER_UNIT, EcgRecord, check_timing, checked
 from scarseg_infer.ecg.stated import stated_number
@@ -36,7 +37,7 @@ from scarseg_infer.study.dicom.parse import (
     parse,
     text,
 )
-from scarseg_infer.study.dicom.time import SEVERAL_DAYS, acquisition_time
+from scarseg_infer.study.dicom.time import SEVERAL_DAYS, acquisition_time, has_bad_clock
 from scarseg_runtime.contract import LEADS
 from scarseg_runtime.errors import EcgError
 
@@ -313,4 +314,5 @@ def recorded_at(dataset: Dataset) -> tuple[datetime | None, bool, tuple[str, ...
         if warnings:
             return None, False, ("The ECG's date is not a date: the time gap is unknown.",)
         return None, False, ()
-    return recorded, date_only or recorded.time() == time(), ()
+    doubts = (NO_CLOCK,) if date_only and has_bad_clock(acquisition) else ()
+    return recorded, date_only or recorded.time() == time(), doubts

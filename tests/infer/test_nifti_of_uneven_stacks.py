@@ -121,6 +121,7 @@ def test_missing_slices_are_empty(
     assert not stored[:, :, missing].any()
     (warning,) = grid_warnings(stack)
     assert "up to 0.0 mm from their place" in warning
+    assert "less volume than result.json" in warning
 
 
 def test_uneven_steps_say_what_is_left(

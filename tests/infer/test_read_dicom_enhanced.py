@@ -333,3 +333,62 @@ def test_what_a_frame_says_goes_before_what_is_shared(
         group.PixelValueTransformationSequence[0].RescaleSlope = number
     dicom_factory.write(tmp_path, [multi])
     assert read_study(tmp_path).pixels[:, 0, 0].tolist() == [100, 200, 300, 400, 500, 600]
+
+
+def _other_axes(image: Dataset) -> Dataset:
+    first, second, third, *rest = image.ImageOrientationPatient
+    item = Dataset()
+    item.ImageOrientationPatient = [-first, -second, -third, *rest]
+    return item
+
+
+def _other_spacing(image: Dataset) -> Dataset:
+    item = Dataset()
+    item.PixelSpacing = [2 * float(mm) for mm in image.PixelSpacing]
+    return item
+
+
+def _other_place(image: Dataset) -> Dataset:
+    item = Dataset()
+    item.ImagePositionPatient = [float(mm) + 300.0 for mm in image.ImagePositionPatient]
+    return item
+
+
+@pytest.mark.parametrize("where", ["shared", "last frame", "object", "left over", "none"])
+@pytest.mark.parametrize(
+    ("sequence", "keyword", "make"),
+    [
+        ("PlaneOrientationSequence", "ImageOrientationPatient", _other_axes),
+        ("PixelMeasuresSequence", "PixelSpacing", _other_spacing),
+        ("PlanePositionSequence", "ImagePositionPatient", _other_place),
+    ],
+)
+def test_geometry_that_stands_there_twice(
+    tmp_path: Path,
+    dicom_factory: ModuleType,
+    enhanced_factory: ModuleType,
+    where: str,
+    sequence: str,
+    keyword: str,
+    make: Callable[[Dataset], Dataset],
+) -> None:
+    """The groups of all frames, of one, and the object itself: neither says how the heart lies."""
+    classic = dicom_factory.series()
+    image = enhanced_factory.enhanced(classic, shared=False)  # the frames say it, and say it right
+    frames, shared = image.PerFrameFunctionalGroupsSequence, image.SharedFunctionalGroupsSequence
+    odd = make(classic[0])
+    if where == "shared":
+        setattr(shared[0], sequence, [odd])
+    elif where == "last frame":
+        getattr(frames[-1], sequence).insert(0, odd)
+    elif where == "object":
+        image[keyword] = odd[keyword]
+    elif where == "left over":
+        shared[0].UnassignedSharedConvertedAttributesSequence = [odd]
+    else:
+        image[keyword] = classic[0][keyword]
+    dicom_factory.write(tmp_path, [image])
+    stack = read_study(tmp_path)
+    assert stack.orientation_known == (where == "none")
+    doubts = [warning for warning in stack.warnings if "stands there twice" in warning]
+    assert [warning.split(" of ")[0] for warning in doubts] == [keyword] * (where != "none")

@@ -158,6 +158,7 @@ def test_every_flavour_of_the_matrix(
     makers = _matrix().FLAVOURS | {
         "enhanced": lambda found: [enhanced_factory.enhanced(found)],
         "legacy": lambda found: [enhanced_factory.legacy(found)],
+        "said twice": lambda found: [_said_twice(enhanced_factory.enhanced(found))],
     }
     folders = []
     for name, make in makers.items():
@@ -167,6 +168,15 @@ def test_every_flavour_of_the_matrix(
     cases = [Case(files_in(folder), demo_case.ecg, 3.0) for folder in folders]
     for answer, folder in zip(run_core(cases), folders, strict=True):
         check_alike(answer, segmenter, folder, DEMO_ECG, gap_days=3.0)
+
+
+def _said_twice(image: pydicom.Dataset) -> pydicom.Dataset:
+    """An enhanced object whose frames are mirrored by its own groups."""
+    axes = pydicom.Dataset()
+    shared = image.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0]
+    axes.ImageOrientationPatient = [-value for value in shared.ImageOrientationPatient]
+    image.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence.append(axes)
+    return image
 
 
 def _matrix() -> ModuleType:

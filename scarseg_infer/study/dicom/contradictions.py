@@ -10,9 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from scarseg_infer.study.dicom.parse import is_no_number, number, numbers, text
+from scarseg_infer.study.dicom.frames import PER_FRAME, SHARED, UNASSIGNED
+from scarseg_infer.study.dicom.header import SliceHeader
+from scarseg_infer.study.dicom.parse import is_no_number, items, number, numbers, text
 from scarseg_infer.study.dicom.series import SliceGroup, plane_of
-from scarseg_infer.study.geometry.slice_plane import MISSING_SLICE_STEP, usual_step_mm
+from scarseg_infer.study.geometry.slice_plane import (
+    MISSING_SLICE_STEP,
+    SAME_POSITION_MM,
+    usual_step_mm,
+)
 
 # Letters of PatientOrientation (PS3.3, C.7.6.1.1.1) as directions in the patient frame.
 _LETTERS: Final = {
@@ -27,12 +33,21 @@ _USED_IF_NUMBERS: Final = (
 )  # fmt: skip
 _SAME_STEP: Final = 0.1
 """Relative difference of steps that still are the same."""
+_SAME_AXIS: Final = 0.02
+"""Of the parts of unit vectors: one degree, and more than what rounding does to them."""
+_SAME_SPACING: Final = 0.01
+"""Relative difference of pixel sizes that still is rounding."""
 
 
 def contradictions(
-    datasets: Sequence[Dataset], group: SliceGroup
+    datasets: Sequence[Dataset], images: Sequence[Dataset], group: SliceGroup
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Contradictions of headers to the geometry that is used.
+
+    Args:
+        datasets: [S] headers, of a frame as if it were a classic image.
+        images: [S] the object that each slice comes from.
+        group: the stack.
 
     Returns:
         What makes doubtful how the heart lies, and what else there is to warn of.
@@ -42,6 +57,17 @@ def contradictions(
         doubtful.append(
             "PatientOrientation contradicts ImageOrientationPatient: which wall is which is taken "
             "as unknown."
+        )
+    odd = {
+        keyword
+        for image, header in zip(images, group.slices, strict=True)
+        if header.frame is not None
+        for keyword in _said_otherwise(image, header)
+    }
+    if odd:
+        doubtful.append(
+            f"{' and '.join(sorted(odd))} of the enhanced MR object stands there twice with "
+            "different values: how the heart lies is taken as unknown."
         )
     if _reordered(datasets):
         doubtful.append(
@@ -81,6 +107,45 @@ def _turned(dataset: Dataset, group: SliceGroup) -> bool:
         for letter in letters.strip()
         if letter in _LETTERS
     )
+
+
+def _said_otherwise(image: Dataset, header: SliceHeader) -> set[str]:
+    """Attributes of place that say something else than what is used for a frame, in its groups,
+    in those of all frames, or outside of them."""
+    plane = plane_of(header)
+    frames = items(image, PER_FRAME)
+    groups = [*items(image, SHARED), frames[(header.frame or 1) - 1]]
+    found = set()
+    axes = (*plane.row_direction, *plane.column_direction)
+    for said in _values(groups, "PlaneOrientationSequence", "ImageOrientationPatient", 6, image):
+        if not np.allclose(said, axes, rtol=0.0, atol=_SAME_AXIS):
+            found.add("ImageOrientationPatient")
+    for said in _values(groups, "PixelMeasuresSequence", "PixelSpacing", 2, image):
+        if not np.allclose(said, plane.pixel_spacing_mm, rtol=_SAME_SPACING, atol=0.0):
+            found.add("PixelSpacing")
+    place = "PlanePositionSequence", "ImagePositionPatient", 3
+    for said in _values(groups, *place):
+        if float(np.linalg.norm(np.subtract(said, plane.origin_mm))) > SAME_POSITION_MM:
+            found.add("ImagePositionPatient")
+    # Outside of the groups stands the place of one of the frames.
+    said_once = numbers(image, "ImagePositionPatient", 3)
+    if said_once and not any(
+        float(np.linalg.norm(np.subtract(one, said_once))) <= SAME_POSITION_MM
+        for one in _values(frames, *place)
+    ):
+        found.add("ImagePositionPatient")
+    return found
+
+
+def _values(
+    groups: Sequence[Dataset], sequence: str, keyword: str, count: int, *others: Dataset
+) -> list[tuple[float, ...]]:
+    """All values of an attribute in functional groups, also those a conversion has left over, and
+    in ``others``."""
+    names = (sequence, *UNASSIGNED)
+    inside = [item for group in groups for name in names for item in items(group, name)]
+    found = [numbers(item, keyword, count) for item in (*inside, *others)]
+    return [value for value in found if value is not None]
 
 
 def _reordered(datasets: Sequence[Dataset]) -> bool:

@@ -30,8 +30,8 @@ ENHANCED_CLASSES: Final = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImag
 MAX_FRAMES: Final = 2000
 """Of an object: a cine of a whole heart has some 500; each takes half a millisecond."""
 
-_SHARED: Final = "SharedFunctionalGroupsSequence"
-_PER_FRAME: Final = "PerFrameFunctionalGroupsSequence"
+SHARED: Final = "SharedFunctionalGroupsSequence"
+PER_FRAME: Final = "PerFrameFunctionalGroupsSequence"
 
 # What the attributes of functional groups (PS3.3 C.7.6.16.2 and C.8.13.5) are called in a
 # classic MR image. A frame's own group goes before the shared one.
@@ -63,15 +63,15 @@ _FROM_GROUPS: Final = {
 _REAL_WORLD: Final = "RealWorldValueMappingSequence"
 _ONE_VALUE: Final = frozenset({"InversionTime"})
 # A legacy conversion keeps what it has no group for, under its classic name.
-_UNASSIGNED: Final = (
+UNASSIGNED: Final = (
     "UnassignedSharedConvertedAttributesSequence",
     "UnassignedPerFrameConvertedAttributesSequence",
 )
 # Only groups place a frame: outside of them these describe the object as a whole, if anything.
 _NOT_OF_THE_OBJECT: Final = (
     "PixelData",
-    _SHARED,
-    _PER_FRAME,
+    SHARED,
+    PER_FRAME,
     *_FROM_GROUPS["PlanePositionSequence"],
     *_FROM_GROUPS["PlaneOrientationSequence"],
     *_FROM_GROUPS["PixelMeasuresSequence"],
@@ -90,8 +90,8 @@ def frame_headers(image: Dataset, label: str) -> list[Dataset]:
         TooManyPartsError: more than ``MAX_FRAMES``.
     """
     try:
-        per_frame = _items(image, _PER_FRAME)
-        shared = _items(image, _SHARED)
+        per_frame = _items(image, PER_FRAME)
+        shared = _items(image, SHARED)
         if not per_frame or number(image, "NumberOfFrames") != len(per_frame):
             raise StudyError(
                 f"{label} is an enhanced MR object whose frames do not all have their functional "
@@ -133,7 +133,7 @@ def _frame(common: Dataset, group: Dataset) -> Dataset:
 
 def _flatten(header: Dataset, groups: Dataset) -> None:
     """Set in ``header`` what the functional groups of ``groups`` say."""
-    for sequence in _UNASSIGNED:
+    for sequence in UNASSIGNED:
         for item in _items(groups, sequence):
             header.update({tag: value for tag, value in item.items() if tag not in header})
     if _REAL_WORLD in groups:

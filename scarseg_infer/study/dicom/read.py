@@ -280,9 +280,10 @@ def _one_patient(headers: Sequence[SliceHeader]) -> None:
 def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStack:
     """Read the pixels of the chosen slices and put the stack together."""
     group = chosen.group
-    datasets, pixels, settled, too_long = _read_slices(files, group)
+    datasets, images, pixels, settled = _read_slices(files, group)
+    too_long = sum(has_more_pixels(image) for image in {id(one): one for one in images}.values())
     acquired, date_only, time_notes = acquisition_time(datasets)
-    doubtful, odd = contradictions(datasets, group)
+    doubtful, odd = contradictions(datasets, images, group)
     plane = group.plane
     return LgeStack(
         pixels=pixels,
@@ -313,12 +314,13 @@ def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStac
 
 def _read_slices(
     files: StudyFiles, group: SliceGroup
-) -> tuple[list[Dataset], NDArray[np.float32], set[Declared], int]:
-    """Headers and pixel values [S, H, W] of a stack, how its texts are read, and how many of its
-    files hold more pixels than they say; a file of many frames is parsed once."""
+) -> tuple[list[Dataset], list[FileDataset], NDArray[np.float32], set[Declared]]:
+    """Headers of a stack, the object of each, its pixel values [S, H, W], and how its texts are
+    read; a file of many frames is parsed once."""
     grid = plane_of(group.slices[0])
     check_size(len(group.slices), grid.rows, grid.columns, ADVICE)
     datasets: list[Dataset] = []
+    images = []
     pixels = []
     settled: set[Declared] = set()
     opened: dict[int, tuple[FileDataset, list[Dataset]]] = {}
@@ -337,8 +339,8 @@ def _read_slices(
         dataset = image if header.frame is None else frames[header.frame - 1]
         pixels.append(slice_pixels(image, dataset, header.frame, plane_of(header), label))
         datasets.append(dataset)
-    too_long = sum(has_more_pixels(image) for image, _ in opened.values())
-    return datasets, np.stack(pixels), settled, too_long
+        images.append(image)
+    return datasets, images, np.stack(pixels), settled
 
 
 def _loss(datasets: Sequence[Dataset]) -> tuple[str, ...]:

@@ -88,6 +88,13 @@ def _elsewhere(datasets: Sequence[Dataset], acquired: set[date]) -> tuple[str, .
     )
 
 
+def has_bad_clock(dataset: Dataset) -> bool:
+    """True where something stands for the time of day of the acquisition that is none."""
+    match = _DATE_TIME.fullmatch(text(dataset, "AcquisitionDateTime"))
+    clocks = (match[2] if match else "", text(dataset, "AcquisitionTime"))
+    return any(clock and _parse_time(clock) is None for clock in clocks)
+
+
 def newest_last(day: str, clock: str) -> datetime:
     """Key by which answers of an archive are sorted; what is no date comes before all others."""
     date_ = _parse_date(day)

@@ -110,8 +110,9 @@ def grid_warnings(stack: LgeStack) -> tuple[str, ...]:
         return ()
     done = []
     if grid.empty:
-        done.append(f"{grid.empty} empty slices fill gaps" if grid.empty > 1 else
-                    "an empty slice fills a gap")  # fmt: skip
+        many = f"{grid.empty} empty slices fill gaps"
+        fill = many if grid.empty > 1 else "an empty slice fills a gap"
+        done.append(f"{fill} (it may hold less volume than result.json says)")
     if grid.off_pixels:
         which = f"{grid.off_pixels} slices are" if grid.off_pixels > 1 else "a slice is"
         done.append(f"{which} moved in plane")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 
 import ecg_checks as CHECKS
+import numpy as np
 
 from scarseg_infer.ecg.vendor import read_ecg_other
 
@@ -32,6 +33,10 @@ DICTIONARY = (
 )  # fmt: skip
 _SPOT = re.compile(r'(?<==")[^"<>]*(?=")|(?<=>)[^<>]*(?=<)')
 _ELEMENT = re.compile(r"<(\w+)\b[^<>]*>(?:(?!<\1\b).)*?</\1>|<\w+\b[^<>]*/>", re.S)
+
+
+_PULSE = np.repeat([[0], [200], [0]], [150, 100, 250], axis=0).repeat(12, axis=1).astype(np.int16)
+"""A calibration pulse of 1 mV in every lead, behind the samples."""
 
 
 def seeds() -> dict[str, bytes]:
@@ -59,6 +64,7 @@ def seeds() -> dict[str, bytes]:
         "muse gbk": factory.muse(few, encoding="GBK", note="窦性"),
         "philips": factory.philips(few),
         "philips time in date": factory.philips(few, day="2024-02-28T10:45:12", clock=""),
+        "aecg pulse": factory.aecg(np.vstack([counts, _PULSE])),
         "aecg Z": factory.aecg(few, low="20240228104512Z", head="20240228104512Z"),
         "philips whole": factory.philips(counts, pulse_mv=1.0).decode("utf-16").encode(),
         "philips xli": xli.encode("utf-16"),

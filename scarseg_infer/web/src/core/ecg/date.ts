@@ -10,7 +10,7 @@ export interface Recorded {
 }
 export type Order = "day first" | "either";
 
-const NO_CLOCK = "The ECG's time of day is not a time: only its date is used.";
+export const NO_CLOCK = "The ECG's time of day is not a time: only its date is used.";
 const UNKNOWN = "when it was recorded is unknown";
 const AMBIGUOUS = "day and month could be either way round";
 const DATE_COMMENT =

@@ -4,9 +4,10 @@
 import { LEADS } from "../contract";
 import { EcgError } from "../errors";
 import { DeflatedError, parse, type Header, type Keyword } from "../study/dicom/parse";
-import { SEVERAL_DAYS, acquisitionTime } from "../study/dicom/time";
+import { SEVERAL_DAYS, acquisitionTime, hasBadClock } from "../study/dicom/time";
 import { DAY_MS } from "../moment";
 import type { Signals } from "../signal/clean";
+import { NO_CLOCK } from "./date";
 import { MAX_ECG_BYTES, MV_PER_UNIT, STANDARD, TOO_LONG, checkTiming, checked, standardLead, type EcgRecord } from "./record";
 
 const CLASS_ROOT = "1.2.840.10008.5.1.4.1.1.9.1.";
@@ -257,7 +258,10 @@ function when(header: Header): Pick<EcgRecord, "recorded" | "dateOnly" | "warnin
   const { acquired, dateOnly, warnings } = acquisitionTime([header], [["AcquisitionDate", "AcquisitionTime"]]);
   if (acquired) {
     const midnight = acquired.at % DAY_MS === 0;
-    return { recorded: acquired, dateOnly: dateOnly || midnight, warnings };
+    return {
+      recorded: acquired, dateOnly: dateOnly || midnight,
+      warnings: dateOnly && hasBadClock(header) ? [NO_CLOCK] : [],
+    };
   }
   if (warnings.includes(SEVERAL_DAYS))
     return { recorded: null, dateOnly: false, warnings: ["The ECG file gives two different dates: the time gap is unknown."] };

@@ -162,7 +162,7 @@ export function gridWarnings(stack: Stack): string[] {
   const empty = places.at(-1)! + 1 - places.length;
   if (!empty && !off && leftMm < SAME_POSITION_MM) return [];
   const done = [
-    ...(empty ? [empty > 1 ? `${empty} empty slices fill gaps` : "an empty slice fills a gap"] : []),
+    ...(empty ? [`${empty > 1 ? `${empty} empty slices fill gaps` : "an empty slice fills a gap"} (it may hold less volume than result.json says)`] : []),
     ...(off ? [`${off > 1 ? `${off} slices are` : "a slice is"} moved in plane`] : []),
     `its labels lie up to ${fixed(leftMm, 1)} mm from their place`,
   ];

@@ -19,7 +19,7 @@ const FROM_GROUPS: [string, [Keyword, Keyword][]][] = [
 ];
 /** Only groups place a frame: outside of them these describe the object as a whole, if anything. */
 const HIDDEN = new Set((["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"] as const).map(tagOf));
-const UNASSIGNED = ["x00209170", "x00209171"];
+export const UNASSIGNED = ["x00209170", "x00209171"];
 
 type Over = Parameters<Header["under"]>[0];
 

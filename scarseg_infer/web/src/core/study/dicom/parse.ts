@@ -147,6 +147,11 @@ export class Header {
     return (place?.element.items ?? []).flatMap((item) => (item.dataSet ? [new Header(item.dataSet)] : []));
   }
 
+  /** Items of a sequence of this header alone, by its tag. */
+  itemsAt(tag: string): Header[] {
+    return (this.set.elements[tag]?.items ?? []).flatMap((item) => (item.dataSet ? [new Header(item.dataSet)] : []));
+  }
+
   /** Bytes of a value; null where it is none: absent, a sequence, or compressed. */
   raw(keyword: Keyword): Uint8Array | null {
     const place = this.place(keyword);

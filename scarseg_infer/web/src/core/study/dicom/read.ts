@@ -214,7 +214,7 @@ async function load(
   checkSize(group.slices.length, plane.rows, plane.columns, ADVICE);
   const size = plane.rows * plane.columns;
   const data = new Float32Array(size * group.slices.length);
-  const headers: Header[] = [], images = new Set<Header>();
+  const headers: Header[] = [], images: Header[] = [];
   const opened = new Map<number, { image: Header; frames: Header[] }>();
   for (const [i, header] of group.slices.entries()) {
     progress(i / group.slices.length);
@@ -223,10 +223,10 @@ async function load(
     const own = header.frame === null ? image : frames[header.frame - 1]!;
     data.set(await slicePixels(image, own, header.frame, header.plane, label(header.file)), i * size);
     headers.push(own);
-    images.add(image);
+    images.push(image);
   }
   const time = acquisitionTime(headers);
-  const { doubtful, odd } = contradictions(headers, group);
+  const { doubtful, odd } = contradictions(headers, images, group);
   const lossy = headers.some((header) => header.text("LossyImageCompression") === "01")
     ? ["The images have been compressed with loss: fine detail may be gone."] : [];
   return {
@@ -244,7 +244,7 @@ async function load(
     studyUid: group.first.studyUid || null,
     seriesUids: [...new Set(group.slices.map((header) => header.seriesUid).filter(Boolean))],
     patientId: group.first.patientId || null,
-    warnings: [...notes, ...stackWarnings(chosen), ...doubtful, ...odd, ...lossy, ...characterSetWarnings([...images]), ...time.warnings],
+    warnings: [...notes, ...stackWarnings(chosen), ...doubtful, ...odd, ...lossy, ...characterSetWarnings(images), ...time.warnings],
   };
 }
 

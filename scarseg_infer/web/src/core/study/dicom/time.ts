@@ -42,6 +42,12 @@ export function momentOf(header: Header): number | null {
   return moment === null || dateOnly ? null : moment.at;
 }
 
+/** True where something stands for the time of day of the acquisition that is none. */
+export function hasBadClock(header: Header): boolean {
+  const clocks = [DATE_TIME.exec(header.text("AcquisitionDateTime"))?.[2], header.text("AcquisitionTime")];
+  return clocks.some((clock) => clock && parseTime(clock) === null);
+}
+
 function acquisitionDays(header: Header): number[] {
   const match = DATE_TIME.exec(header.text("AcquisitionDateTime"));
   return [match ? parseDate(match[1]!) : null, parseDate(header.text("AcquisitionDate"))]

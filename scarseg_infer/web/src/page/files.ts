@@ -50,7 +50,7 @@ async function fileOf(item: Item): Promise<File | null> {
   return item.isFile ? new Promise((resolve, reject) => (item as FileSystemFileEntry).file(resolve, reject)) : null;
 }
 
-/** What lies directly in a folder; browsers hand entries out by the hundred. */
+/** Entries that lie directly in a folder; browsers hand them out by the hundred. */
 async function* inside(folder: Item): AsyncGenerator<Item> {
   if ("kind" in folder) return yield* (folder as FileSystemDirectoryHandle).values();
   const reader = (folder as FileSystemDirectoryEntry).createReader();

@@ -1,4 +1,4 @@
-/** What computes where the graphics processor fails. */
+/** Fallback of a session whose graphics processor fails. */
 
 import type { Session } from "../core/index";
 

@@ -370,7 +370,8 @@ def test_a_model_of_another_kind_is_refused(host: Host, small: HostStudy, tmp_pa
     spoilt = {
         "text": b"not a model",
         "version": model.replace(entry, entry.replace(b"3", b"9")),
-        "operator": model.replace(b"GridSample", b"GridSimple"),
+        # Behind an unknown operator of unknown rank OpenVINO may crash: see test_openvino.py.
+        "operator": model.replace(b"Resize", b"Resixe"),
         "input": re.sub(rb"\bslice_level\b", b"slice_lever", model),
         "output": re.sub(rb"\bsegments\b", b"segmenta", model),
     }

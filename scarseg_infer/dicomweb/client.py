@@ -38,6 +38,7 @@ MAX_ANSWERS: Final = 1000
 PAGE: Final = 100
 """Answers that are asked for at a time: some archives refuse to give more than 200."""
 _CHUNK: Final = 1 << 16
+_NOT_ACCEPTABLE: Final = 406
 _PLAIN: Final = 'multipart/related; type="application/dicom"'
 _ACCEPTED: Final = f"{_PLAIN}; transfer-syntax=*"
 """Objects as they are stored: nobody has to decode and change them on their way."""
@@ -162,7 +163,7 @@ class DicomWeb:
         try:
             return self._session.get(url, headers={"Accept": _ACCEPTED})
         except DicomWebError as error:
-            if error.what != refused(406).what:
+            if error.status != _NOT_ACCEPTABLE:
                 raise
         # Releases of dcm4chee refuse every transfer syntax (its issue 1715).
         return self._session.get(url, headers={"Accept": _PLAIN})

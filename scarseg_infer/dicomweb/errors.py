@@ -39,14 +39,15 @@ class DicomWebError(Exception):
 
     Args:
         what: one of these texts.
+        status: of HTTP, where one is the reason; else 0.
     """
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    def __init__(self, what: str, status: int = 0) -> None:
+        self.what, self.status = what, status
         self.advice = _ADVICE.get(what, "Look into the log of the server")
         super().__init__(what)
 
 
 def refused(status: int) -> DicomWebError:
     """The error for an HTTP status that is none of success."""
-    return DicomWebError(f"status {status}")
+    return DicomWebError(f"status {status}", status)

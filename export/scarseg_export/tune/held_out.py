@@ -25,7 +25,7 @@ from scarseg_export.train.fusion import change_of, disagreement_of, ecg_of
 from scarseg_export.train.paired import OWN, VARIANTS, Patient, cropped, flattened
 from scarseg_export.tune.pairs import tensors_of, usable_pairs
 from scarseg_runtime.contract import BEAT_SAMPLES, LEADS
-from scarseg_runtime.quantify.components import connected_components, with_dark_cores
+from scarseg_runtime.quantify.components import clean_scar
 
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
@@ -153,14 +153,9 @@ def _counts(heart: Heart, called: BoolArray) -> tuple[FloatArray, FloatArray]:
 
 def _as_served(heart: Heart, called: BoolArray) -> BoolArray:
     """[pixels] after the clean-up of the product: dark cores are scar, and small islands none."""
-    if not called.any():
-        return called
     scar = np.zeros(heart.place.shape, bool)
     scar[heart.place] = called
-    scar = with_dark_cores(scar, heart.place)
-    islands = connected_components(scar)
-    scar &= ~islands.mask(islands.volumes(heart.pixel_ml) < MIN_SCAR_ML)
-    return np.asarray(scar[heart.place])
+    return clean_scar(scar, heart.place, MIN_SCAR_ML, heart.pixel_ml)[heart.place]
 
 
 @torch.no_grad()

@@ -86,13 +86,22 @@ def clean_labels(
         cleaned[ventricle & ~parts.mask(largest)] = Label.BACKGROUND
     _fill_holes(cleaned)
     wall = np.isin(cleaned, MYOCARDIUM)
-    scar = with_dark_cores(cleaned == Label.SCAR, wall)
-    cleaned[scar] = Label.SCAR
+    scar = clean_scar(cleaned == Label.SCAR, wall, min_scar_ml, voxel_ml)
+    cleaned[wall] = np.where(scar, Label.SCAR, Label.VIABLE_MYOCARDIUM)[wall]
+    return whole
+
+
+def clean_scar(
+    scar: NDArray[np.bool_], wall: NDArray[np.bool_], min_scar_ml: float, voxel_ml: ArrayLike
+) -> NDArray[np.bool_]:
+    """Scar [S, H, W] with the dark cores that it encloses in the wall, without islands below
+    ``min_scar_ml``; see :func:`clean_labels`."""
+    scar = with_dark_cores(scar, wall)
     islands = connected_components(scar)
     if islands.sizes.size:
-        small = islands.volumes(np.broadcast_to(voxel_ml, len(cleaned))) < min_scar_ml
-        cleaned[islands.mask(small)] = Label.VIABLE_MYOCARDIUM
-    return whole
+        small = islands.volumes(np.broadcast_to(voxel_ml, len(scar))) < min_scar_ml
+        scar &= ~islands.mask(small)
+    return scar
 
 
 def with_dark_cores(

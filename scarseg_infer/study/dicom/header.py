@@ -28,6 +28,7 @@ from scarseg_infer.study.dicom.parse import (
     number,
     numbers,
     parse,
+    photometric,
     salvage,
     sop_class_of,
     text,
@@ -230,7 +231,7 @@ def _kind_of(dataset: Dataset, sop_class: str) -> FileKind:
         return FileKind.DIRECTORY
     colours = (_whole(dataset, "SamplesPerPixel") or 1) != 1
     # Of several samples, or a table of colours.
-    colours |= text(dataset, "PhotometricInterpretation").upper() not in ("", *GREY)
+    colours |= photometric(dataset) not in ("", *GREY)
     if colours:
         is_mr = sop_class in (MRImageStorage, *ENHANCED_CLASSES)
         return FileKind.COLOURS if is_mr else FileKind.OTHER_OBJECT

@@ -219,6 +219,11 @@ def damaged(label: str) -> StudyError:
     )
 
 
+def photometric(dataset: Dataset) -> str:
+    """PhotometricInterpretation in capitals, which some writers do not use; "" if absent or bad."""
+    return text(dataset, "PhotometricInterpretation").upper()
+
+
 def text(dataset: Dataset, keyword: str) -> str:
     """An element as stripped text, several values joined by a backslash; "" if absent or bad."""
     try:

@@ -30,7 +30,13 @@ from pydicom.uid import (
 )
 
 from scarseg_infer.study.dicom.codestream import Claim, check_rle, jpeg2000_claims, jpeg_claims
-from scarseg_infer.study.dicom.parse import PARSE_ERRORS, damaged, number, numbers, text
+from scarseg_infer.study.dicom.parse import (
+    PARSE_ERRORS,
+    damaged,
+    number,
+    numbers,
+    photometric,
+)
 from scarseg_infer.study.dicom.samples import (
     SampleBits,
     check_meaning,
@@ -83,7 +89,7 @@ def slice_pixels(
         syntax = _transfer_syntax(image)
         require_decoder(syntax)
         check_meaning(image, label)
-        image.PhotometricInterpretation = text(image, "PhotometricInterpretation").upper()
+        image.PhotometricInterpretation = photometric(image)
         bits = sample_bits(image, label)
         if syntax == ExplicitVRBigEndian and bits.allocated > _WORD_BITS:
             raise StudyError(
@@ -112,7 +118,7 @@ def slice_pixels(
     if values is None:
         raise damaged(label)
     # MONOCHROME1 shows low values bright (PS3.3 C.7.6.3.1.2); bright means enhanced here.
-    if text(header, "PhotometricInterpretation").upper() == "MONOCHROME1":
+    if photometric(header) == "MONOCHROME1":
         values = -values
     if padding.any() and not padding.all():
         values[padding] = values[~padding].min()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from scarseg_infer.study.dicom.codestream import Claim
-from scarseg_infer.study.dicom.parse import number
+from scarseg_infer.study.dicom.parse import number, photometric
 from scarseg_runtime.errors import StudyError
 
 WORD_BITS: Final = (8, 16, 32)
@@ -79,9 +79,9 @@ def check_meaning(image: Dataset, label: str) -> None:
     Raises:
         StudyError: it is an index into a table of colours, or of values. It names the attribute.
     """
-    photometric = str(image.get("PhotometricInterpretation", "")).strip().upper()
-    if photometric not in GREY:
-        said = "none of these" if photometric else "missing"
+    said = photometric(image)
+    if said not in GREY:
+        said = "none of these" if said else "missing"
         raise StudyError(
             f"{label} is no grey-scale image: its PhotometricInterpretation, which is MONOCHROME1 "
             f"or MONOCHROME2 in those, is {said}",

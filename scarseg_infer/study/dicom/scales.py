@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from scarseg_infer.study.dicom.parse import PARSE_ERRORS, items, number, text
+from scarseg_infer.study.dicom.parse import PARSE_ERRORS, items, number, photometric, text
 
 SAME_SCALE: Final = 0.01
 """Relative difference of factors that still are one."""
@@ -107,7 +107,7 @@ def _philips_factor(dataset: Dataset) -> float | None:
 def _inverted(datasets: Sequence[Dataset]) -> tuple[str, ...]:
     """PresentationLUTShape says the same as PhotometricInterpretation, or one of them is wrong."""
     for dataset in datasets:
-        usual = _SHAPES.get(text(dataset, "PhotometricInterpretation"))
+        usual = _SHAPES.get(photometric(dataset))
         shape = text(dataset, "PresentationLUTShape").upper()
         if usual and shape in _SHAPES.values() and shape != usual:
             return (

@@ -88,6 +88,12 @@ def inverted(found: Slices) -> Slices:
     return found
 
 
+def inverted_in_small_letters(found: Slices) -> Slices:
+    for dataset in inverted(found):
+        dataset.PhotometricInterpretation = "monochrome1"
+    return found
+
+
 def eight_bit(found: Slices) -> Slices:
     top = max(int(dataset.pixel_array.max()) for dataset in found)
     for dataset in found:
@@ -146,6 +152,7 @@ FLAVOURS: dict[str, Callable[[Slices], Slices]] = {
     "numbered backwards": reversed_numbers,
     "rescale slope and intercept": rescaled,
     "MONOCHROME1": inverted,
+    "monochrome1": inverted_in_small_letters,
     "8 bit": eight_bit,
     "big endian": big_endian,
     "invalid dates": without_dates,

@@ -8,6 +8,7 @@ import type { ImageKind } from "../stack";
 import { frameHeaders } from "./frames";
 import { DeflatedError, hasPreamble, parse, salvage, type Header, type Keyword } from "./parse";
 import { fold, isNoAgent, kindOf, namedKind } from "./rules";
+import { photometricOf } from "./samples";
 import { momentOf } from "./time";
 
 const MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4";
@@ -124,7 +125,7 @@ const HOW_MADE = new Set(["", "ORIGINAL", "DERIVED", "MIXED", "PRIMARY", "SECOND
 function kindOfFile(header: Header, sopClass: string): FileKind {
   if (sopClass === DICOMDIR) return "directory";
   if ((header.number("SamplesPerPixel") ?? 1) !== 1) return "other object";
-  if (!["", ...GREY].includes(header.text("PhotometricInterpretation"))) return "other object";
+  if (!["", ...GREY].includes(photometricOf(header))) return "other object";
   if (ENHANCED.includes(sopClass)) return "slice";
   if (sopClass !== MR_IMAGE) return "other object";
   return (header.number("NumberOfFrames") ?? 1) > 1 ? "multi-frame" : "slice";

@@ -6,7 +6,7 @@ import { rescaled } from "../checks";
 import { decoded, isLossy } from "./codecs/decode";
 import { damaged } from "./header";
 import type { Header } from "./parse";
-import { checkMeaning, paddingIn, sampleBits, samples } from "./samples";
+import { checkMeaning, paddingIn, photometricOf, sampleBits, samples } from "./samples";
 
 const IMPLICIT = "1.2.840.10008.1.2";
 const BIG_ENDIAN = "1.2.840.10008.1.2.2";
@@ -35,7 +35,7 @@ export async function slicePixels(image: Header, header: Header, frame: number |
     );
   const found = rescaled(values, slope, intercept, true);
   if (!found) throw damaged(label);
-  if (header.text("PhotometricInterpretation") === "MONOCHROME1") found.forEach((value, i) => { found[i] = -value; });
+  if (photometricOf(header) === "MONOCHROME1") found.forEach((value, i) => { found[i] = -value; });
   const kept = found.filter((_, i) => !padding[i]);
   if (kept.length && kept.length < found.length) {
     const darkest = kept.reduce((a, b) => Math.min(a, b));

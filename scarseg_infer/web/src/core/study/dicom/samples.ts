@@ -13,9 +13,14 @@ const ORIGINAL = "Export the original images of the scanner";
 /** Place of the value in a word; `high` is its uppermost bit, from 0. */
 export interface Bits { allocated: number; stored: number; high: number; signed: boolean }
 
+/** PhotometricInterpretation in capitals, which some writers do not use; "" if absent. */
+export function photometricOf(image: Header): string {
+  return image.text("PhotometricInterpretation").toUpperCase();
+}
+
 /** Throws StudyError where a sample is no shade of grey with a line for its scale. */
 export function checkMeaning(image: Header, label: string): void {
-  const photometric = image.text("PhotometricInterpretation");
+  const photometric = photometricOf(image);
   if (photometric !== "MONOCHROME1" && photometric !== "MONOCHROME2")
     throw new StudyError(
       `${label} is no grey-scale image: its PhotometricInterpretation, which is MONOCHROME1 or MONOCHROME2 in those, is ` +

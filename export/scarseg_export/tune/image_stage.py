@@ -13,7 +13,7 @@ from torch import Tensor
 from scarseg_export.net.network import ImageNet, ScarNet
 from scarseg_export.patients.load import OwnPatient
 from scarseg_export.train.batches import Source, crop_framing, draw_batch, source_of
-from scarseg_export.train.buffers import IMAGE, StackSpec, stack_buffer
+from scarseg_export.train.buffers import IMAGE, StackBuffer, StackSpec, stack_buffer
 from scarseg_export.train.device import bf16_pays
 from scarseg_export.train.image import image_loss
 from scarseg_export.train.localiser import stack_turns
@@ -94,8 +94,18 @@ def _sources(
         return [own]
     spec = StackSpec(IMAGE, settings.twin_stacks, 128, (1.25, 1.9), 20.0)
     buffer = stack_buffer(twin, settings.seed, spec)
-    turns = stack_turns(net.localiser, buffer)
+    turns = _turns(net, buffer, twin.with_name("turns.pt"))
     return [own, source_of(buffer, turns, crop_framing(net.config), settings.twin_share, device)]
+
+
+def _turns(net: ScarNet, buffer: StackBuffer, path: Path) -> Tensor:
+    """Turns of the simulated hearts, found once: all folds of a run have one localiser."""
+    if not path.exists():
+        partial = path.with_suffix(".partial")
+        torch.save(stack_turns(net.localiser, buffer), partial)
+        partial.replace(path)
+    turns: Tensor = torch.load(path, weights_only=True)
+    return turns
 
 
 def _fixed_batches(

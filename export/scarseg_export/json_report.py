@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scarseg_runtime.errors import OutputError
+from scarseg_runtime.whole import not_written, whole_file
 
 
 def write_report(path: Path | None, content: dict[str, Any]) -> None:
@@ -14,6 +14,7 @@ def write_report(path: Path | None, content: dict[str, Any]) -> None:
     if path is None:
         return
     try:
-        path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        with whole_file(path) as part:
+            part.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     except OSError as error:
-        raise OutputError("the JSON report cannot be written", "Check --report") from error
+        raise not_written("the JSON report", error) from error

@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from scarseg_infer.cohort.table import Row
 from scarseg_infer.write.folder import NAMES
 from scarseg_runtime.contract import SEGMENT_COUNT
 from scarseg_runtime.errors import OutputError
+from scarseg_runtime.whole import whole_file
 
 PARQUET: Final = "results.parquet"
 FAILURES: Final = "failures.csv"
@@ -130,25 +130,14 @@ def _write_parquet(path: Path, records: list[dict[str, Any]]) -> None:
 
     schema = pyarrow.schema([(name, kind(name)) for name in columns()])
     table = pyarrow.Table.from_pylist(records, schema=schema)
-    with _whole(path) as half:
+    with whole_file(path) as half:
         parquet.write_table(table, half)
 
 
 def _write_failures(path: Path, records: list[dict[str, Any]]) -> None:
-    with _whole(path) as half, half.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(path) as half, half.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "error_kind", "error"])
         for record in records:
             if record["state"] == "failed":
                 writer.writerow([record["id"], record["error_kind"], record["error"]])
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to, then renamed to it; gone where that fails."""
-    half = path.with_name(f".{path.name}.part")
-    try:
-        yield half
-        half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)

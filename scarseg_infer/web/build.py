@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from scarseg_infer.models import model_path
 from scarseg_runtime.console import CommandParser, results_are_there, run_console
 from scarseg_runtime.errors import OutputError, ScarsegError, UsageError
 from scarseg_runtime.version import __version__
+from scarseg_runtime.whole import whole_file
 
 SOURCE: Final = Path(__file__).with_name("src")
 _NOT_SOURCE: Final = ("node_modules",)
@@ -152,12 +152,10 @@ def _run(what: str, program: str, arguments: list[str], folder: Path) -> None:
 
 def _put(built: Path, out: Path) -> None:
     """The page at its place, whole or not at all."""
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
-        shutil.copyfile(built, part)
-        part.replace(out)
+        with whole_file(out) as part:
+            shutil.copyfile(built, part)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise OutputError(
             f"the page cannot be written ({error.strerror})", "Choose another place with -o"
         ) from error

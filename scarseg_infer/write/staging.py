@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import os
 import secrets
 import shutil
 from collections.abc import Collection, Iterator
@@ -13,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from scarseg_runtime.errors import OutputError
+from scarseg_runtime.whole import short_name
 
 _TAKEN: Final = (errno.ENOTEMPTY, errno.EEXIST)
-_LONGEST_BYTES: Final = 200
 _ATTEMPTS: Final = 100
 """At what others that write to the same place may spoil at the very same moment."""
 
@@ -42,7 +40,7 @@ def staging(out: Path) -> Iterator[Path]:
 
 def hidden_folder(out: Path, parent: Path) -> Path:
     """A new folder in ``parent``, which is made where missing, for what is to become ``out``."""
-    folder = parent / f".{_short(out.name)}-{secrets.token_hex(8)}.partial"
+    folder = parent / f".{short_name(out.name)}-{secrets.token_hex(8)}.partial"
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             parent.mkdir(parents=True, exist_ok=True)
@@ -55,13 +53,6 @@ def hidden_folder(out: Path, parent: Path) -> Path:
             if attempt == _ATTEMPTS:
                 raise
     return folder
-
-
-def _short(name: str) -> str:
-    """A name that leaves room for what is put around it, as file systems take 255 bytes of one."""
-    if len(os.fsencode(name)) <= _LONGEST_BYTES:
-        return name
-    return hashlib.sha256(os.fsencode(name)).hexdigest()
 
 
 def place_of(out: Path) -> Path:

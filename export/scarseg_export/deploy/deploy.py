@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +17,7 @@ from scarseg_runtime.errors import ModelError, OutputError, UsageError
 from scarseg_runtime.model_file.read import half_variant_path, read_model_file
 from scarseg_runtime.providers.engine_cache import beside_path
 from scarseg_runtime.providers.registry import OF_THE_VARIANT
+from scarseg_runtime.whole import not_written, whole_folder
 
 MODEL, CARD = "model.onnx", "MODEL_CARD.md"
 ENGINE: Final = "tensorrt-rtx"
@@ -46,23 +46,19 @@ def deploy(run: Path, out: Path, *, min_scar_ml: float, cases: int) -> Path:
         raise ModelError("the run is not finished", "Train it to its end")
     if out.exists():
         raise OutputError("the folder is there already", "Choose another name")
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
-        model = export_onnx(run / "model.pt", partial / MODEL, min_scar_ml=min_scar_ml, cases=cases)
-        write_half_variant(model)
-        verify(model, precisions=OF_THE_VARIANT, cases=cases)
-        _check(model)
-        if find_spec("tensorrt_rtx") is not None:
-            _write_engine(half_variant_path(model))
-        card = model_card(model, record, _stages(run))
-        (partial / CARD).write_text(card, encoding="utf-8")
-        partial.rename(out)
+        with whole_folder(out) as part:
+            place = part / MODEL
+            model = export_onnx(run / "model.pt", place, min_scar_ml=min_scar_ml, cases=cases)
+            write_half_variant(model)
+            verify(model, precisions=OF_THE_VARIANT, cases=cases)
+            _check(model)
+            if find_spec("tensorrt_rtx") is not None:
+                _write_engine(half_variant_path(model))
+            card = model_card(model, record, _stages(run))
+            (part / CARD).write_text(card, encoding="utf-8")
     except OSError as error:
-        raise OutputError("the folder cannot be written", "Check space and rights") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        raise not_written("the folder", error) from error
     return out
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import onnx
 
-from scarseg_runtime.errors import ModelError, OutputError
+from scarseg_runtime.errors import ModelError
 from scarseg_runtime.model_file.read import encode_metadata
+from scarseg_runtime.whole import not_written, whole_file
 
 
 def load_model(path: Path) -> onnx.ModelProto:
@@ -31,11 +32,8 @@ def set_metadata(model: onnx.ModelProto, metadata: dict[str, Any]) -> None:
 
 def write_model(model: onnx.ModelProto, target: Path) -> None:
     """Write ``target``, whole or not at all. Raises OutputError."""
-    part = target.with_name(target.name + ".part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(model.SerializeToString())
-        part.replace(target)
+        with whole_file(target) as part:
+            part.write_bytes(model.SerializeToString())
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError("the model file cannot be written", "Check space and rights") from error
+        raise not_written("the model file", error) from error

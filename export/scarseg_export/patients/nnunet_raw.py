@@ -19,6 +19,7 @@ from scarseg_export.patients.classes import (
 from scarseg_export.patients.table import write_table
 from scarseg_runtime.edited_text import read_json
 from scarseg_runtime.errors import OutputError, UsageError
+from scarseg_runtime.whole import not_written, whole_file
 
 CHANNEL = "_0000"
 HINTS = (
@@ -64,11 +65,12 @@ def write_nnunet_table(folder: Path, table: Path) -> tuple[Path, int]:
     if table.exists() or classes.exists():
         raise OutputError(f"the table or {FILE_NAME} is there already", "Choose another folder")
     try:
-        table.parent.mkdir(parents=True, exist_ok=True)
-        classes.write_text(text, encoding="utf-8")
-        write_table(table, rows, rows[0])
+        with whole_file(classes) as part:
+            part.write_text(text, encoding="utf-8")
+        with whole_file(table) as part:
+            write_table(part, rows, rows[0])
     except OSError as error:
-        raise OutputError("the table cannot be written", "Check -o") from error
+        raise not_written("the table", error) from error
     return table, len(rows)
 
 

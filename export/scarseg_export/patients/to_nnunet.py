@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from scarseg_export.patients.table import Problem
 from scarseg_export.train.losses import UNLABELLED_PIXEL
 from scarseg_runtime.contract import Label
 from scarseg_runtime.errors import OutputError, ScarsegError, StudyError, UsageError
+from scarseg_runtime.whole import not_written, whole_folder
 
 ENDING = ".nii.gz"
 IMAGES, MASKS = "imagesTr", "labelsTr"
@@ -75,29 +75,25 @@ def write_data_set(
     rows, problems, meaning = open_table(table, classes)
     problems = [*problems, *of_groups(rows)]
     reader = patient_reader()
-    partial = out.with_name(out.name + ".partial")
     drawn: dict[str, _Drawn] = {}
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        for folder in (IMAGES, MASKS):
-            (partial / folder).mkdir(parents=True)
-        for row in tqdm(rows, desc="write cases", mininterval=5):
-            try:
-                patient = load_patient(row, meaning, reader).patient
-                drawn[f"row_{row.number:04d}"] = _write_image(partial, patient)
-            except ScarsegError as error:
-                problems.append(Problem(row.number, error.what, error.advice))
-        if not drawn:
-            why = f": {problems[0].line().rstrip('.')}" if problems else ""
-            raise UsageError(
-                f"no row of the table can be used{why}", "Ask scarseg-export data check"
-            )
-        _write_labels(partial, drawn, meaning)
-        partial.rename(out)
+        with whole_folder(out) as part:
+            for folder in (IMAGES, MASKS):
+                (part / folder).mkdir()
+            for row in tqdm(rows, desc="write cases", mininterval=5):
+                try:
+                    patient = load_patient(row, meaning, reader).patient
+                    drawn[f"row_{row.number:04d}"] = _write_image(part, patient)
+                except ScarsegError as error:
+                    problems.append(Problem(row.number, error.what, error.advice))
+            if not drawn:
+                why = f": {problems[0].line().rstrip('.')}" if problems else ""
+                raise UsageError(
+                    f"no row of the table can be used{why}", "Ask scarseg-export data check"
+                )
+            _write_labels(part, drawn, meaning)
     except OSError as error:
-        raise OutputError("the data set cannot be written", "Check space and rights") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        raise not_written("the data set", error) from error
     return len(drawn), problems
 
 

@@ -6,7 +6,6 @@ import csv
 import hashlib
 import io
 import json
-import shutil
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from scarseg_export.score.plots import plots
 from scarseg_export.score.score import RULES, Table, summarise
 from scarseg_export.score.worst import Gallery
 from scarseg_runtime.errors import OutputError
+from scarseg_runtime.whole import not_written, whole_folder
 
 ASSETS = Path(__file__).with_name("assets")
 PAGE, CSV, JSON = "score.html", "score.csv", "score.json"
@@ -59,16 +59,12 @@ def write_report(folder: Path, table: Table, about: About, gallery: Gallery) -> 
         CSV: _csv(document),
         PAGE: _page(table, document, gallery),
     }
-    partial = folder.with_name(folder.name + ".partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for name, text in files.items():
-            (partial / name).write_text(text, encoding="utf-8", newline="\n")
-        partial.rename(folder)
+        with whole_folder(folder) as part:
+            for name, text in files.items():
+                (part / name).write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise OutputError("the report cannot be written", "Check space and rights") from error
+        raise not_written("the report", error) from error
     return folder / PAGE
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -27,6 +26,7 @@ from scarseg_runtime.model_file.read import (
 )
 from scarseg_runtime.providers.gpu import nvidia_gpu
 from scarseg_runtime.providers.tensorrt.build import Profile, build_engine
+from scarseg_runtime.whole import not_written, whole_folder
 
 VERSION: Final = "1"
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
@@ -74,20 +74,16 @@ def write_repository(model_path: Path, out: Path, name: str | None = None) -> Pa
     )  # fmt: skip
     if out.exists():
         raise OutputError("the folder is there already", "Choose another name (-o)")
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
     try:
-        (partial / name / VERSION).mkdir(parents=True)
-        _write_model(model, partial / name, name, inputs)
-        profile = Profile()
-        plan = _write_plan(model, partial / name, profile)
-        text = readme(model, name, inputs, OUTPUTS, profile, plan)
-        (partial / name / "README.md").write_text(text, encoding="utf-8")
-        partial.rename(out)
+        with whole_folder(out) as part:
+            (part / name / VERSION).mkdir(parents=True)
+            _write_model(model, part / name, name, inputs)
+            profile = Profile()
+            plan = _write_plan(model, part / name, profile)
+            text = readme(model, name, inputs, OUTPUTS, profile, plan)
+            (part / name / "README.md").write_text(text, encoding="utf-8")
     except OSError as error:
-        raise OutputError("the folder cannot be written", "Check space and rights") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        raise not_written("the folder", error) from error
     return out / name
 
 

@@ -17,7 +17,7 @@ from scarseg_export.twin.image import ImageStack
 from scarseg_export.twin.shift import SEED_BASE, SHIFTED_TAU_DAYS, shifted_case
 from scarseg_export.twin.torso import ANTERIOR, LATERAL, LONG_AXIS
 from scarseg_runtime.contract import BEAT_SAMPLES, ECG_RATE_HZ, LEADS
-from scarseg_runtime.errors import OutputError
+from scarseg_runtime.whole import not_written
 
 STRIP_S = 10.0
 WANDER_MM = 15.0
@@ -79,7 +79,7 @@ def write_cohort(
         about = SHIFTED if shift else SIMULATED
         (out / "classes.toml").write_text(CLASSES_TOML.format(about=about), encoding="utf-8")
     except OSError as error:
-        raise OutputError("the simulated patients cannot be written", "Check --out") from error
+        raise not_written("the simulated patients", error) from error
 
 
 def write_case(

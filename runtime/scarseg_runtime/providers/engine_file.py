@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from scarseg_runtime.errors import ModelError
 from scarseg_runtime.regular_file import read_regular
+from scarseg_runtime.whole import part_of
 
 SIDECAR_FORMAT: Final = 1
 SIDECAR_SUFFIX: Final = ".json"
@@ -111,7 +112,7 @@ def write_pair(path: Path, content: bytes, sidecar: Mapping[str, Any]) -> None:
     }
     text = json.dumps(entries, indent=1, sort_keys=True).encode()
     place = sidecar_path(path)
-    parts = {name: name.with_name(f"{name.name}.{os.getpid()}.part") for name in (path, place)}
+    parts = {name: part_of(name, str(os.getpid())) for name in (path, place)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         parts[path].write_bytes(packed)

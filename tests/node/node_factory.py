@@ -343,7 +343,13 @@ def dataset_bytes(dataset: Dataset, damage: str) -> BytesIO:
 
     dataset = pydicom.dcmread(BytesIO(encoded(dataset)))
     if damage == "no study":
-        del dataset.StudyInstanceUID
+        for keyword in (
+            "StudyInstanceUID",
+            "StudyDate",
+            "FrameOfReferenceUID",
+            "SeriesInstanceUID",
+        ):
+            dataset.pop(keyword, None)
     data = b"\xff\xfe" * 500 if damage == "garbage" else encode(dataset, True, True)
     assert data is not None
     return BytesIO(data)

@@ -173,10 +173,47 @@ def test_a_slice_that_would_be_missed_is_refused_in_the_readers_words(
     assert Queue(storage).complete(0) == []
 
 
+@pytest.mark.parametrize("how", ["no study", "neither study nor patient", "blank", "long", "both"])
+def test_odd_uids_are_no_reason_to_refuse_what_the_command_line_reads(
+    dicom_factory: ModuleType, post: Post, storage: Storage, tmp_path: Path, how: str
+) -> None:
+    series = dicom_factory.series(SeriesInstanceUID=generate_uid())
+    for number, item in enumerate(series):
+        if how in ("blank", "both"):
+            item.SOPInstanceUID = f"1.2.3 4.{number}"
+        if how == "long":
+            item.SOPInstanceUID = f"1.2.{'3' * 68}.{number}"
+        item.file_meta.MediaStorageSOPInstanceUID = item.SOPInstanceUID
+        if how not in ("blank", "long"):
+            del item.StudyInstanceUID
+        if how == "neither study nor patient":
+            item.PatientID = ""
+    files = {str(n): dicom_factory.encoded(item) for n, item in enumerate(series)}
+    expected = read_study(on_disk(tmp_path / "study", files))
+    answer = post(files)
+    assert answer.code == 202, answer.body
+    (study,) = Queue(storage).complete(0)
+    (tmp_path / "linked").mkdir()
+    link_images(Queue(storage), study, tmp_path / "linked")
+    assert (read_study(tmp_path / "linked").pixels == expected.pixels).all()
+
+
+def test_studies_of_two_patients_without_uids_stay_two(
+    dicom_factory: ModuleType, post: Post, storage: Storage
+) -> None:
+    files = {}
+    for patient in ("ONE", "TWO"):
+        for number, item in enumerate(dicom_factory.series(PatientID=patient)):
+            del item.StudyInstanceUID
+            files[f"{patient} {number}"] = dicom_factory.encoded(item)
+    assert post(files).code == 202
+    assert len(Queue(storage).complete(0)) == 2
+
+
 def test_the_uid_that_is_missing_is_named(dicom_factory: ModuleType, post: Post) -> None:
     for keyword in ("StudyInstanceUID", "SOPInstanceUID"):
         series = dicom_factory.series()
-        setattr(series[2], keyword, "no name")
+        setattr(series[2], keyword, "1." * 65)
         if keyword == "StudyInstanceUID":
             del series[2][keyword]
         answer = post({str(n): dicom_factory.encoded(item) for n, item in enumerate(series)})

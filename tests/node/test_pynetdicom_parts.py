@@ -17,9 +17,10 @@ import pytest
 if not os.environ.get("CI"):  # there what is missing is an error
     pytest.importorskip("pynetdicom")
 
+from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_ECHO
+from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
@@ -231,3 +232,11 @@ def test_no_other_module_knows_these_parts() -> None:
     )
     found = [path.name for path in PACKAGE.rglob("*.py") if private.search(path.read_text())]
     assert found == ["pynetdicom_parts.py"]
+
+
+def test_uids_of_more_than_64_characters_can_be_announced() -> None:
+    parts.take_long_uids()
+    request = C_STORE()
+    request.AffectedSOPInstanceUID = UID("1." * 36 + "4")
+    with pytest.raises(ValueError, match="AffectedSOPInstanceUID"):
+        request.AffectedSOPInstanceUID = UID("1" * (parts.MOST_UID + 1))

@@ -530,3 +530,18 @@ def test_a_disk_that_is_slow_is_no_silence_of_the_caller(
     _, storage, node = receiver(limits="idle_s = 1")
     assert node_factory.send(node.port, node_factory.demo_study()[:2]) == [0, 0]
     assert len(storage.rows("SELECT * FROM objects")) == 2
+
+
+@pytest.mark.parametrize("uid", [f"1.2.{'3' * 70}", "1.2.3 4", "1.2.03", "1.2.x"])
+@pytest.mark.filterwarnings("ignore:Invalid value for VR", "ignore:The value length")
+def test_uids_that_files_have_are_taken_and_the_association_goes_on(
+    node_factory: ModuleType, receiver: Any, uid: str
+) -> None:
+    _, storage, node = receiver()
+    odd, next_one = node_factory.demo_study("UIDS")[:2]
+    odd.SOPInstanceUID = odd.file_meta.MediaStorageSOPInstanceUID = uid
+    association = associated(node)
+    assert association.send_c_store(odd).Status == 0
+    assert association.send_c_store(next_one).Status == 0
+    association.release()
+    assert len(storage.rows("SELECT * FROM objects")) == 2

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from scarseg_runtime.whole import not_written, part_of, whole_file, whole_folder
 
 from scarseg_runtime.errors import OutputError
+from scarseg_runtime.whole import not_written, part_of, whole_file, whole_folder
 
 LENGTHS = [1, 199, 201, 247, 248, 255]
 

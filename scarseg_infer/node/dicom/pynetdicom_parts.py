@@ -11,11 +11,13 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-from pynetdicom import evt
+from pynetdicom import _config, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import RequestHandler
 
+MOST_UID: Final = 128
+"""Characters of a UID: twice what PS3.5, 9.1 allows."""
 _BEFORE_REQUEST: Final = ("Sta1", "Sta2")
 """States of PS3.8, 9.2.1, in which no association has been asked for."""
 _INVALID_PDU: Final = "Evt19"
@@ -24,6 +26,16 @@ _INVALID_PDU: Final = "Evt19"
 Reader = Callable[[int], bytearray]
 """Gives so many bytes of a connection, fewer at its end; upon an OSError pynetdicom closes it. It
 is asked first for the 6 bytes of a PDU's header, then for its body."""
+
+
+def take_long_uids() -> None:
+    """Have command sets with UIDs of more than 64 characters read, as files with such are: by
+    itself pynetdicom ends the association over one. For the whole process."""
+    _config.VALIDATORS["UI"] = _is_uid
+
+
+def _is_uid(value: str) -> tuple[bool, str]:
+    return (True, "") if 0 < len(value) <= MOST_UID else (False, "no UID")
 
 
 def before_each_association(prepare: Callable[[Any, Association], None]) -> type[RequestHandler]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sqlite3
 import threading
@@ -35,6 +36,7 @@ from scarseg_infer.node.config import Config
 from scarseg_infer.node.counters import Counters
 from scarseg_infer.node.dicom.incoming_limits import PDU_BYTES
 from scarseg_infer.node.dicom.mpps import REPORTS, SERVICES, StepReceiver
+from scarseg_infer.node.dicom.pynetdicom_parts import MOST_UID, take_long_uids
 from scarseg_infer.node.dicom.rejection import CALLED_AE, CALLING_AE, reason
 from scarseg_infer.node.dicom.server import CONNECTIONS_PER_ASSOCIATION, REQUEST_S, NodeServer
 from scarseg_infer.node.log import Log
@@ -71,15 +73,16 @@ _META_LENGTH: Final = b"DICM\2\0\0\0UL\4\0"
 """Bytes behind the preamble; then come 4 bytes with the length of the rest of the meta
 information (PS3.10, 7.1)."""
 _META_START: Final = 128 + len(_META_LENGTH) + 4
-_MOST_UID: Final = 128
-"""Twice what PS3.5, 9.1 allows."""
+NO_STUDY_UID: Final = "without UID: "
+"""Begins what stands for the UID of a study that has none."""
 _REJECTIONS: Final = {CALLING_AE: "calling_ae", CALLED_AE: "called_ae"}
 """Names of refused associations in log and metrics."""
 
 HEADER: Final = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "PatientID", "IssuerOfPatientID",
     "AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "TimezoneOffsetFromUTC",
-    "SpecificCharacterSet",
+    "SpecificCharacterSet", "StudyDate", "StudyID", "FrameOfReferenceUID",
+    "SeriesInstanceUID",
 )  # fmt: skip
 """All that is read of an object when it comes."""
 
@@ -195,6 +198,7 @@ class Receiver:
 
 
 def _entity(config: Config) -> AE:
+    take_long_uids()
     ae = AE(ae_title=config.node.ae_title)
     ae.require_called_aet = True
     ae.require_calling_aet = list(config.callers.ae_titles)
@@ -233,9 +237,9 @@ def _announced(event: evt.Event) -> tuple[str, str]:
 
 
 def is_usable_uid(uid: str) -> bool:
-    """Is it one word of ASCII? Some devices write components with leading zeros, and anonymisers
-    letters or more than 64 characters: PS3.5, 9.1 forbids it, and every reader takes it."""
-    return re.fullmatch(rf"[!-~]{{1,{_MOST_UID}}}", uid, re.ASCII) is not None
+    """Is it a line of ASCII? Some devices write components with leading zeros, and anonymisers
+    letters, blanks or more than 64 characters: PS3.5, 9.1 forbids it, and every reader takes it."""
+    return re.fullmatch(rf"[ -~]{{1,{MOST_UID}}}", uid, re.ASCII) is not None and bool(uid.strip())
 
 
 def arrival_of(header: Dataset, data: bytes, announced: tuple[str, str]) -> Arrival | None:
@@ -248,7 +252,7 @@ def arrival_of(header: Dataset, data: bytes, announced: tuple[str, str]) -> Arri
     """
     settle_character_set(header)
     sop_class, sop_uid = sop_uids(header)
-    study_uid = text(header, "StudyInstanceUID")
+    study_uid = text(header, "StudyInstanceUID") or _study_without_uid(header)
     if (sop_class, sop_uid) != announced or not is_usable_uid(sop_uid) or not study_uid:
         return None
     kind: Kind = "ecg" if sop_class in ECG_CLASSES else "image"
@@ -263,6 +267,17 @@ def arrival_of(header: Dataset, data: bytes, announced: tuple[str, str]) -> Arri
         file=data,
         start=_dataset_start(data),
     )
+
+
+def _study_without_uid(header: Dataset) -> str:
+    """What stands for the UID of a study that has none, as the command line reads such: its patient
+    and day, or else its frame of reference or series. Empty where nothing tells it from others."""
+    known = [text(header, keyword) for keyword in ("PatientID", "StudyDate", "StudyID")]
+    if not (known[0] and known[1]):
+        known = [text(header, "FrameOfReferenceUID") or text(header, "SeriesInstanceUID")]
+    if not known[0]:
+        return ""
+    return NO_STUDY_UID + hashlib.sha256(repr(known).encode()).hexdigest()
 
 
 def arrival_in_file(data: bytes | None) -> Arrival | None:

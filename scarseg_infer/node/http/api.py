@@ -29,6 +29,7 @@ from pydicom import dcmread
 from scarseg_infer.node.dicom.receive import (
     HEADER,
     IMAGE_CLASSES,
+    NO_STUDY_UID,
     arrival_in_file,
     is_usable_uid,
     sop_uids,
@@ -161,6 +162,7 @@ class StudyApi:
         the others would pass for the whole study. Raises StudyError for two with one UID."""
         limit = min(self._object_bytes, MAX_FILE_BYTES)
         wanted, size = [], 0
+        lacking: dict[bool, int] = {}
         seen: dict[str, int] = {}
         for number in range(len(files)):
             content = files.read(number)  # None beyond MAX_FILE_BYTES
@@ -177,8 +179,13 @@ class StudyApi:
                 first = seen.setdefault(arrival.sop_uid, number)
                 if first != number and not _alike(files.read(first), content):
                     raise different_images(file_label(first, files), file_label(number, files))
+                if arrival.kind == "image":
+                    lacking[arrival.study_uid.startswith(NO_STUDY_UID)] = number
                 wanted.append(number)
                 size += len(content)
+        if len(lacking) > 1:  # two studies, of which each would pass for a whole one
+            label = file_label(lacking[True], files)
+            return problem(422, f"{label} lacks StudyInstanceUID, which others have.")
         return wanted, size
 
     def _add(self, files: ArchiveFiles, wanted: list[int]) -> list[Arrival]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -260,7 +262,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of the console script."""
-    sys.exit(run_console("scarseg-node", main))
+    code = run_console("scarseg-node", main)
+    with suppress(OSError):  # of what was lost run_console has told
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # Not by way of Python's end, which waits for the threads of connections: pynetdicom's are no
+    # daemons, and one that does not notice its end would keep the node from ending.
+    os._exit(code)
 
 
 def _thread_hook(log: Log) -> Callable[[threading.ExceptHookArgs], None]:

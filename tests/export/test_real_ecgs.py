@@ -372,3 +372,13 @@ def test_ptbxl_records_are_read_as_wfdb_reads_them(shared_data: Path) -> None:
         assert np.allclose(signals, record.p_signal, atol=1e-9)
         assert (rate_hz, names) == (record.fs, record.sig_name)
     assert listen(entries[0]) is not None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_header_may_have_been_edited(public: Path, tmp_path: Path, encoding: str) -> None:
+    record = next(public.rglob("*.hea")).with_suffix("")
+    copy = tmp_path / record.name
+    text = record.with_suffix(".hea").read_text("ascii").replace("\n", "\r\n")
+    copy.with_suffix(".hea").write_bytes(text.encode(encoding))
+    copy.with_suffix(".dat").write_bytes(record.with_suffix(".dat").read_bytes())
+    assert (read_record(copy)[0] == read_record(record)[0]).all()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -223,3 +225,14 @@ def test_node_stops_at_once_and_goes_on_later(node_factory: ModuleType, tmp_path
         assert node.stop() == 0
     finally:
         node.kill()
+
+
+def test_a_thread_of_a_connection_does_not_keep_the_node_from_ending() -> None:
+    """Those of pynetdicom that read a connection are no daemons."""
+    script = (
+        "import threading, scarseg_infer.node.main as node\n"
+        "node.main = lambda: threading.Thread(target=threading.Event().wait).start() or 3\n"
+        "print('said'); node.run()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], timeout=60, capture_output=True)
+    assert (done.returncode, done.stdout) == (3, b"said\n")

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from scarseg_export.train.infarct_codes import Kind, infarct_codes, kind_of, target_of
 from scarseg_runtime.ecg.quality import assess
+from scarseg_runtime.edited_text import decoded_text
 from scarseg_runtime.errors import EcgError, UsageError
 from scarseg_runtime.preprocess import mean_beat
 
@@ -134,7 +135,7 @@ def read_record(path: Path) -> tuple[NDArray[np.float64], float, list[str]]:
         UsageError: it is no such record, or is cut short.
     """
     try:
-        header = _content(path.with_suffix(".hea")).decode("ascii").splitlines()
+        header = decoded_text(_content(path.with_suffix(".hea"))).splitlines()
         lines = [line.split() for line in header if line.strip() and not line.startswith("#")]
         count, rate_hz, length = (
             int(lines[0][1]),

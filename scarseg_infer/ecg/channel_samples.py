@@ -67,10 +67,9 @@ def _value_bits(words: NDArray[Any], stored: float | None) -> NDArray[Any]:
 
 
 def _padded(item: Dataset, raw: NDArray[Any]) -> NDArray[np.bool_]:
-    """Words that hold the padding value, where the group has one."""
+    """Words that hold the padding value, where the group has one. Zero is none: every lead that
+    passes through it would have gaps there."""
     padding = item.get("WaveformPaddingValue")
-    if not padding:
-        return np.zeros(raw.shape, dtype=bool)
-    if isinstance(padding, bytes):
+    if isinstance(padding, bytes) and padding:
         padding = int(np.frombuffer(padding[: raw.dtype.itemsize], dtype=raw.dtype)[0])
-    return np.asarray(raw == padding)
+    return np.asarray(raw == padding) if padding else np.zeros(raw.shape, dtype=bool)

@@ -113,8 +113,18 @@ def day_and_rest(text: str, order: Order) -> tuple[date, str] | Literal["ambiguo
         if not days:
             return None
         rest = " ".join(f"{text[: match.start()]} {text[match.end() :]}".split()).strip(" ,T")
-        return days.pop(), rest
+        (day,) = days
+        return None if _names_another(rest, day, order) else (day, rest)
     return None
+
+
+def _names_another(rest: str, day: date, order: Order) -> bool:
+    """True for what is left of "2024-05-06 to 2024-06-07": which of them is meant nobody knows."""
+    for pattern, read in _READ:
+        match = pattern.search(rest)
+        if match is not None and read(match, order) - {day}:
+            return True
+    return False
 
 
 def with_clock(day: date, text: str) -> Moment:

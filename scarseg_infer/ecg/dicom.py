@@ -54,8 +54,15 @@ MAX_GROUPS: Final = 64
 _EXPORT_AGAIN: Final = "Export the ECG again"
 _AVERAGED_LABEL: Final = re.compile("median|average|template|representative|beat", re.I)
 _LEAD_TEXT: Final = re.compile(
-    r"(?:(?:ecg\s+)?lead\s+)?(III|II|I|aV[RLF]|V[1-6])(?![\w'+-]).*", re.I
+    r"(?:(?:ecg\s+)?lead\s+)?(III|II|I|aV[RLF]|V[1-6])(?![\w'+-])(.*)", re.I
 )
+# "V4 R" and "V4 (right)" lie on the other side of the chest, "aVR (-)" is upside down; but "aVR,
+# augmented voltage, right" is what the standard calls that lead.
+_ANOTHER_LEAD: Final = re.compile(
+    r"\b(?:R|right|post\w*|inver\w*|neg\w*|minus|V\d\w*)\b|[=/]|\(\s*-",
+    re.I,
+)
+_AUGMENTED: Final = re.compile(r"augmented\s+voltage,?\s+right", re.I)
 _STANDARD: Final = {lead.casefold(): lead for lead in LEADS}
 
 # Both coding schemes number the leads like the SCP-ECG standard (EN 1064): "2:1" of MDC and
@@ -216,23 +223,35 @@ def _checked_rate(item: Dataset, channels: list[Dataset]) -> float:
 
 
 def _lead_name(channel: Dataset) -> str:
-    """The standard name from the code; else from the code's meaning or the channel's label."""
+    """The standard name from the code; else from the code's meaning or the channel's label.
+
+    Raises EcgError where code and label name two leads.
+    """
     source = channel.ChannelSourceSequence[0] if "ChannelSourceSequence" in channel else Dataset()
     code = (text(source, "CodingSchemeDesignator"), text(source, "CodeValue"))
-    if code in LEADS_BY_CODE:
-        return LEADS_BY_CODE[code]
-    words = [text(source, "CodeMeaning"), text(channel, "ChannelLabel")]
+    meaning, label = text(source, "CodeMeaning"), text(channel, "ChannelLabel")
+    if lead := LEADS_BY_CODE.get(code):
+        # The meaning is a text for people; the label is what the device itself calls the channel.
+        if _lead_in_words(label) not in (None, lead):
+            raise EcgError("the DICOM ECG gives a channel the names of two leads", _EXPORT_AGAIN)
+        return lead
     # A code that is known to mean something else (a derived or vector lead) is left alone.
-    if code[0] not in ("MDC", "SCPECG"):
-        for word in words:
-            if match := _LEAD_TEXT.fullmatch(standard_lead(word)):
-                return _STANDARD[match[1].casefold()]
-    return next((word for word in words if word), "")
+    known = code[0] in ("MDC", "SCPECG")
+    named = None if known else _lead_in_words(meaning) or _lead_in_words(label)
+    return named or meaning or label
+
+
+def _lead_in_words(word: str) -> str | None:
+    """The one of the twelve leads that a meaning or label names; None where it names none."""
+    match = _LEAD_TEXT.fullmatch(standard_lead(word))
+    if match is None or _ANOTHER_LEAD.search(_AUGMENTED.sub("", match[2])):
+        return None
+    return _STANDARD[match[1].casefold()]
 
 
 def _mv_per_unit(channel: Dataset) -> float | None:
     """Factor from the channel's unit (UCUM) to mV; None if it has none or it is no voltage."""
-    if "ChannelSensitivity" not in channel:
+    if "ChannelSensitivity" not in channel or not channel.get("ChannelSensitivityUnitsSequence"):
         return None
     unit = text(channel.ChannelSensitivityUnitsSequence[0], "CodeValue")
     return MV_PER_UNIT.get(unit.replace("µ", "u").replace("μ", "u").casefold())

@@ -9,13 +9,24 @@ from typing import Final
 from scarseg_infer.ecg.record import EcgRecord
 from scarseg_infer.result import GapSource
 
+MOST_YEARS: Final = 40
+"""Between an LGE image and an ECG in a file: there were hardly any before (design choice)."""
 AGREEMENT_DAYS: Final = 1.0
 """A given gap may differ from the dates by this much (rounding to whole days) unremarked."""
 
 _SECONDS_PER_DAY: Final = 86400.0
+_DAYS_PER_YEAR: Final = 365.25
 _PLACEHOLDERS: Final = (
     "MRI and ECG bear the same 1 January, as anonymisers write it in place of dates: these do not "
     "count for the time gap."
+)
+_ONE_MOMENT: Final = (
+    "MRI and ECG bear the very same date and time, which no two recordings have: these do not "
+    "count for the time gap."
+)
+_AGES_APART: Final = (
+    "The dates of MRI and ECG lie {:.0f} years apart: one of them is hardly a real one (the clock "
+    "of a device, another calendar, an anonymiser)."
 )
 _YEAR_ALONE: Final = (
     "The {} bears 1 January, as anonymisers write it in place of a date: check the time gap, or "
@@ -51,6 +62,7 @@ def gap_between(
     one of the two has one. Where either has no time of day whole calendar days are counted. One 1
     January in both is no date: anonymisers put it in place of every date, and a gap of zero would
     give a foreign or old ECG its full weight. In one of the two it may be a date, and is warned of.
+    So it is with one moment, to the second, in both.
 
     Args:
         mri: when the image was taken; ``mri_date_only`` where its time of day is not known.
@@ -62,10 +74,11 @@ def gap_between(
         return Gap(given_days, "unknown" if given_days is None else "given")
     image = mri.replace(tzinfo=None)
     recorded = ecg.recorded.replace(tzinfo=None)
-    if image.date() == recorded.date() and (image.month, image.day) == (1, 1):
-        known: GapSource = "unknown" if given_days is None else "given"
-        return Gap(given_days, known, (_PLACEHOLDERS,))
     date_only = ecg.date_only or mri_date_only
+    placeholders = image.date() == recorded.date() and (image.month, image.day) == (1, 1)
+    if placeholders or (image == recorded and not date_only):
+        known: GapSource = "unknown" if given_days is None else "given"
+        return Gap(given_days, known, (_PLACEHOLDERS if placeholders else _ONE_MOMENT,))
     source: GapSource = "dates" if date_only else "timestamps"
     if date_only:
         signed_days = float((image.date() - recorded.date()).days)
@@ -80,6 +93,8 @@ def gap_between(
         who for who, day in (("MRI", image), ("ECG", recorded)) if (day.month, day.day) == (1, 1)
     ]
     warnings: tuple[str, ...] = tuple(_YEAR_ALONE.format(who) for who in bearers)
+    if days > MOST_YEARS * _DAYS_PER_YEAR:
+        warnings += (_AGES_APART.format(days / _DAYS_PER_YEAR),)
     if (mri.tzinfo is None) != (ecg.recorded.tzinfo is None):
         warnings += (
             "Only one of the times of MRI and ECG has a time zone. Both were taken for clocks of "

@@ -9,7 +9,8 @@ from typing import Final
 from scarseg_runtime.contract import LEADS
 
 _STANDARD: Final = {lead.casefold(): lead for lead in LEADS}
-_SEPARATOR: Final = r"[\s_:.-]*"
+# A hyphen that follows a blank or another separator is a sign: "Lead -aVR" is upside down.
+_SEPARATOR: Final = r"(?:-|\s+-\s+|[\s_:.]*)"
 _DERIVATION: Final = r"d[e\u00e9?]riv(?:aci[o\u00f3?]n|a[c\u00e7?][a\u00e3?]o|ation|azione)?"
 """In Romance languages, with accents that a header may have lost; "derived" is a computed lead."""
 # "ECG I", "Lead I", "ecg lead I"; "MDC_ECG_LEAD_I", the nomenclature of ISO/IEEE 11073; "DI" as

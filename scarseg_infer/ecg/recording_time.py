@@ -12,7 +12,15 @@ from datetime import date, datetime, time, timedelta, timezone
 from typing import Final
 from xml.etree import ElementTree
 
-from scarseg_infer.ecg.date import NO_CLOCK, NO_DATE, Moment, day_and_rest, real_day, with_clock
+from scarseg_infer.ecg.date import (
+    AMBIGUOUS,
+    NO_CLOCK,
+    NO_DATE,
+    Moment,
+    day_and_rest,
+    real_day,
+    with_clock,
+)
 from scarseg_infer.ecg.guards.scp import first_section_tags
 
 _TWO_DATES: Final = "The ECG file gives two different dates: the time gap is unknown."
@@ -64,16 +72,31 @@ def _philips(data: bytes) -> Moment:
 
 
 def _muse(data: bytes) -> Moment:
-    """Month first, as all of its XML is American."""
-    found = ElementTree.fromstring(data).find(".//{*}TestDemographics")
+    """Month first, as all of its XML is American, unless another date in it has the day first."""
+    root = ElementTree.fromstring(data)
+    found = root.find(".//{*}TestDemographics")
     day, clock = (
         "" if found is None else (found.findtext("{*}" + name) or "").strip()
         for name in ("AcquisitionDate", "AcquisitionTime")
     )
     read = day_and_rest(day, "month first")
+    swapped = day_and_rest(day, "day first")
+    if read is None:
+        read = swapped  # 28-02-2024 is one day only
+    elif swapped not in (None, read) and any(map(_is_day_first, _dates(root))):
+        return None, False, (f"In the ECG's date {AMBIGUOUS}: the time gap is unknown.",)
     if not isinstance(read, tuple):
         return _unknown(day)
     return with_clock(read[0], clock or read[1])
+
+
+def _dates(root: ElementTree.Element) -> list[str]:
+    """Texts of elements such as AcquisitionDate, DateofBirth or EditDate."""
+    return [element.text or "" for element in root.iter() if "date" in element.tag.lower()]
+
+
+def _is_day_first(text: str) -> bool:
+    return day_and_rest(text, "month first") is None and day_and_rest(text, "day first") is not None
 
 
 def _aecg(data: bytes) -> Moment:

@@ -59,7 +59,8 @@ MAX_SCP_BYTES: Final = 1 << 20
 MAX_EXPANDED_BYTES: Final = 4 << 20
 """Of compressed leads: minutes of twelve at 500 Hz."""
 _MAX_LEADS: Final = 256
-_START_KEYS: Final = ("start_sample", "LeadTimeOffset")
+_SECOND: Final = re.compile(r"(.+)_\d+")
+_START_KEYS: Final = ("start_sample", "LeadTimeOffset", "LeadOffsetFirstSample")
 """Keys by which the library says that a lead begins later (SCP-ECG section 3; MUSE)."""
 
 # What parsers of damaged files raise besides the library's own errors.
@@ -208,6 +209,7 @@ def _usable_leads(leads: Sequence[Any]) -> list[Any]:
     for lead in standard:
         if _unit(lead) not in MV_PER_UNIT:
             raise EcgError(f"lead {lead.label} of the ECG is in no unit of voltage", _EXPORT_AGAIN)
+    _refuse_twice(leads, standard)
     if not standard:
         raise EcgError("the ECG file holds none of the 12 leads", "Use a 12-lead ECG")
     clocks = {(lead.sampling_rate, len(lead.samples)) for lead in standard}
@@ -220,6 +222,16 @@ def _usable_leads(leads: Sequence[Any]) -> list[Any]:
             "Export the simultaneous recording of all leads",
         )
     return standard
+
+
+def _refuse_twice(leads: Sequence[Any], standard: Sequence[Any]) -> None:
+    """The library calls a second V1 "V1_2": which of the two is meant nobody knows."""
+    names = {lead.label.casefold() for lead in standard}
+    for lead in leads:
+        match = _SECOND.fullmatch(lead.label)
+        first = match and standard_lead(match[1])
+        if first and first.casefold() in names:
+            raise EcgError(f"the ECG has two leads named {first}", _EXPORT_AGAIN)
 
 
 def _start(lead: Any, key: str) -> float | str:

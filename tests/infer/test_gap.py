@@ -14,6 +14,7 @@ from scarseg_infer.ecg.gap import Gap, gap_between
 from scarseg_infer.ecg.record import EcgRecord
 
 MRI = datetime(2020, 3, 1, 12, 0)
+BEFORE = MRI - timedelta(hours=1)
 
 
 def ecg(recorded: datetime | None, date_only: bool = False) -> EcgRecord:
@@ -51,7 +52,7 @@ def test_a_date_without_time_counts_calendar_days(mri: datetime, days: int) -> N
 
 
 @pytest.mark.parametrize("mri", [None, MRI])
-@pytest.mark.parametrize("record", [None, ecg(None), ecg(MRI)])
+@pytest.mark.parametrize("record", [None, ecg(None), ecg(BEFORE)])
 def test_without_both_dates_what_is_given_counts_else_nothing_does(
     mri: datetime | None, record: EcgRecord | None
 ) -> None:
@@ -84,17 +85,44 @@ def test_dates_win_against_a_given_gap_and_a_contradiction_is_said(
 @pytest.mark.parametrize("date_only", [False, True])
 def test_a_time_zone_on_one_side_is_dropped_and_said(date_only: bool) -> None:
     zoned = MRI.replace(tzinfo=timezone(timedelta(hours=2)))
-    for mri, recorded in ((zoned, MRI), (MRI, zoned)):
+    for mri, recorded in ((zoned, BEFORE), (MRI, zoned - timedelta(hours=1))):
         gap = gap_between(mri, ecg(recorded, date_only), 10.0)
-        assert gap.days == 0.0
+        assert gap.days == pytest.approx(0.0 if date_only else 1 / 24)
         zone, contradiction = gap.warnings
         assert "has a time zone" in zone and "contradicts" in contradiction
 
 
 def test_time_zones_on_both_sides_or_none_are_no_reason_to_warn() -> None:
     zoned = MRI.replace(tzinfo=timezone(timedelta(hours=2)))
-    assert gap_between(zoned, ecg(zoned), None) == gap_between(MRI, ecg(MRI), None)
-    assert gap_between(MRI, ecg(MRI), None).warnings == ()
+    before = zoned - timedelta(hours=1)
+    assert gap_between(zoned, ecg(before), None) == gap_between(MRI, ecg(BEFORE), None)
+    assert gap_between(MRI, ecg(BEFORE), None).warnings == ()
+
+
+@pytest.mark.parametrize("given_days", [None, 12.0])
+def test_one_moment_in_both_is_no_gap_of_zero(given_days: float | None) -> None:
+    """Anonymisers put one date and time in place of all: a foreign ECG had its full weight."""
+    gap = gap_between(MRI, ecg(MRI), given_days)
+    assert (gap.days, gap.source) == (given_days, "unknown" if given_days is None else "given")
+    assert "the very same date and time" in gap.warnings[0]
+    # One day is what a patient may well have; so is one minute.
+    assert gap_between(MRI, ecg(MRI, date_only=True), None).source == "dates"
+    assert gap_between(MRI, ecg(MRI - timedelta(seconds=1)), None).source == "timestamps"
+
+
+@pytest.mark.parametrize(
+    "recorded",
+    [
+        datetime(1970, 1, 2, 3, 4), datetime(1969, 12, 31, 23), datetime(2563, 2, 28, 12),
+        datetime(2106, 2, 7, 6, 28),
+    ],
+)  # fmt: skip
+def test_a_gap_that_no_two_recordings_have_is_told(recorded: datetime) -> None:
+    """A dead clock, the end of one, the Buddhist calendar."""
+    gap = gap_between(MRI, ecg(recorded), None)
+    assert gap.days is not None and gap.days > 15_000
+    assert "hardly a real one" in gap.warnings[0]
+    assert not gap_between(MRI, ecg(MRI - timedelta(days=14_000)), None).warnings
 
 
 def test_instants_are_compared_where_both_clocks_have_a_zone() -> None:

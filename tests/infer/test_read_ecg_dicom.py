@@ -73,6 +73,51 @@ def test_a_lead_that_sounds_like_a_standard_one_is_not_taken_for_it(
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "V4 R", "V4 (right)", "V4, right-sided", "V4 posterior", "V4 (V7)", "V4/V4R", "V4 inverted",
+        "Lead -V4", "ECG_-V4",
+    ],
+)  # fmt: skip
+def test_a_lead_from_elsewhere_on_the_chest_is_not_taken_for_a_standard_one(
+    ecg_factory: ModuleType, name: str
+) -> None:
+    group = ecg_factory.multiplex_group(ecg_factory.counts())
+    source = group.ChannelDefinitionSequence[9].ChannelSourceSequence[0]
+    source.CodingSchemeDesignator, source.CodeMeaning = "99LOCAL", name
+    record = read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(group)))
+    assert "V4" not in record.lead_names
+
+
+@pytest.mark.parametrize("name", ["aVR, augmented voltage, right", "Lead aVR", "aVR (uV)"])
+def test_what_the_standard_calls_a_lead_is_known(ecg_factory: ModuleType, name: str) -> None:
+    group = ecg_factory.multiplex_group(ecg_factory.counts())
+    source = group.ChannelDefinitionSequence[3].ChannelSourceSequence[0]
+    source.CodingSchemeDesignator, source.CodeMeaning = "99LOCAL", name
+    assert read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(group))).lead_names == LEADS
+
+
+def test_a_label_that_contradicts_the_code_of_its_lead_is_refused(ecg_factory: ModuleType) -> None:
+    group = ecg_factory.multiplex_group(ecg_factory.counts())
+    group.ChannelDefinitionSequence[6].ChannelLabel = "V1"
+    assert read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(group))).lead_names == LEADS
+    group.ChannelDefinitionSequence[6].ChannelLabel = "V2"
+    with pytest.raises(EcgError, match="names of two leads"):
+        read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(group)))
+
+
+def test_zero_is_no_padding_and_a_missing_unit_is_named(ecg_factory: ModuleType) -> None:
+    counts = ecg_factory.counts()
+    group = ecg_factory.multiplex_group(counts)
+    group.WaveformPaddingValue = b"\0\0"
+    record = read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(group)))
+    np.testing.assert_allclose(record.signals_mv, counts * ecg_factory.STEP_MV, atol=1e-9)
+    del group.ChannelDefinitionSequence[0].ChannelSensitivityUnitsSequence
+    with pytest.raises(EcgError, match="lead I of the ECG is in no unit of voltage"):
+        read_ecg_dicom(ecg_factory.dicom_bytes(ecg_factory.dicom(group)))
+
+
+@pytest.mark.parametrize(
     ("unit", "factor"), [("uV", 1.0), ("mV", 1.0), ("V", 1e3 * 1.0), ("nV", 1e-6)]
 )
 def test_units_baseline_and_correction_become_millivolts(

@@ -96,7 +96,9 @@ DATES: dict[str, Case] = {
     "scp, impossible": ("scp", {"day": (1850, 1, 1)}, None, False, NOT_A_DATE),
     "muse, no time": ("muse", {"clock": ""}, DAY, True, ""),
     "muse, none": ("muse", {"day": "", "clock": ""}, None, False, ""),
-    "muse, day first": ("muse", {"day": "28-02-2024"}, None, False, NOT_A_DATE),
+    "muse, day first": (
+        "muse", {"day": "28-02-2024"}, datetime(2024, 2, 28, 10, 45, 12), False, "",
+    ),
     "philips, midnight": ("philips", {"clock": "00:00:00"}, DAY, True, ""),
     "philips, no time": ("philips", {"clock": ""}, DAY, True, ""),
     "philips, none": ("philips", {"day": "", "clock": ""}, None, False, ""),
@@ -110,6 +112,47 @@ def test_dates_are_read_or_unknown_but_never_guessed(name: str, ecg_factory: Mod
     record = read_ecg_other(write(ecg_factory.counts(), **options))
     assert (record.recorded, record.date_only) == (recorded, date_only)
     assert [doubt in warning for warning in record.warnings] == ([True] if doubt else [])
+
+
+@pytest.mark.parametrize("tag", ["DateofBirth", "EditDate", "OverreadDate"])
+def test_a_muse_file_that_writes_days_first_elsewhere_is_not_read_month_first(
+    ecg_factory: ModuleType, tag: str
+) -> None:
+    def read(other: str, day: str) -> EcgRecord:
+        data = ecg_factory.muse(ecg_factory.counts(), day=day)
+        found = data.replace(b"<PatientID>", f"<{tag}>{other}</{tag}><PatientID>".encode(), 1)
+        return read_ecg_other(found)
+
+    doubtful = read("25-12-1950", "05-06-2024")
+    assert doubtful.recorded is None and "either way round" in doubtful.warnings[0]
+    assert read("12-25-1950", "05-06-2024").recorded == datetime(2024, 5, 6, 10, 45, 12)
+    assert read("25-12-1950", "06-06-2024").recorded == datetime(2024, 6, 6, 10, 45, 12)
+
+
+@pytest.mark.parametrize("make", ["edf", "aecg", "muse"])
+def test_a_lead_that_is_there_twice_is_refused(ecg_factory: ModuleType, make: str) -> None:
+    """The library gives the second another name, and the first was read in silence."""
+    counts = ecg_factory.counts()
+    if make == "edf":
+        twelve = np.column_stack([counts, counts[:, 9]])
+        data = ecg_factory.edf(twelve, labels=[*ecg_factory.LEADS, "V1"])
+    else:
+        end = "</component>" if make == "aecg" else "</LeadData>"
+        text = getattr(ecg_factory, make)(counts).decode()
+        name = "MDC_ECG_LEAD_V6" if make == "aecg" else "<LeadID>V6"
+        last = text.index(name)
+        start = text.rindex("<component>" if make == "aecg" else "<LeadData>", 0, last)
+        block = text[start : text.index(end, last) + len(end)]
+        data = text.replace(block, block + block.replace("V6", "V1")).encode()
+    with pytest.raises(EcgError, match="two leads named V1"):
+        read_ecg_other(data)
+
+
+def test_a_lead_whose_first_sample_lies_later_is_refused(ecg_factory: ModuleType) -> None:
+    text = ecg_factory.muse(ecg_factory.counts()).decode()
+    late = "<LeadID>V1</LeadID><LeadOffsetFirstSample>40</LeadOffsetFirstSample>"
+    with pytest.raises(EcgError, match="not recorded at the same time"):
+        read_ecg_other(text.replace("<LeadID>V1</LeadID>", late).encode())
 
 
 @pytest.mark.parametrize("make", ["edf", "aecg"])

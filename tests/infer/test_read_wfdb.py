@@ -205,6 +205,7 @@ def test_a_date_in_a_comment_counts_where_it_can_be_read_in_one_way(
         (("# ECG date: 01/10/1990",), "either way round"),
         (("# ECG date: 12.11.1990",), "either way round"),
         (("# ECG date: 29/10/90",), "holds none"),
+        (("# ECG date: 1990-10-29 to 1991-11-30",), "holds none"),
         (("# ECG date: 1990-9-8",), "holds none"),
         (("# ECG date: 1990-10",), "holds none"),
         (("# ECG date: Oct 1990",), "holds none"),

@@ -48,9 +48,17 @@ export function dayAndRest(text: string, order: Order): { day: number; rest: str
     if (!days.length) return null;
     const rest = `${text.slice(0, match.index)} ${text.slice(match.index + match[0].length)}`
       .split(/\s+/).join(" ").replace(/^[ ,T]+|[ ,T]+$/g, "");
-    return { day: days[0]!, rest };
+    return namesAnother(rest, days[0]!, order) ? null : { day: days[0]!, rest };
   }
   return null;
+}
+
+/** True for what is left of "2024-05-06 to 2024-06-07": which of them is meant nobody knows. */
+function namesAnother(rest: string, day: number, order: Order): boolean {
+  return READ.some(([pattern, read]) => {
+    const match = pattern.exec(rest);
+    return match !== null && read(match, order).some((other) => other !== null && other !== day);
+  });
 }
 
 /** A day with its time of day, which may be none; midnight stands for none. */

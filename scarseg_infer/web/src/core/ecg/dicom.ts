@@ -20,7 +20,9 @@ const EXPORT_AGAIN = "Export the ECG again";
 const TOGETHER = "Export the simultaneous recording of all leads";
 const DAMAGED = new EcgError("the DICOM ECG is damaged or cut short", EXPORT_AGAIN);
 const AVERAGED = /median|average|template|representative|beat/i;
-const LEAD_TEXT = /^(?:(?:ecg\s+)?lead\s+)?(III|II|I|aV[RLF]|V[1-6])(?![\w'+-]).*$/i;
+const LEAD_TEXT = /^(?:(?:ecg\s+)?lead\s+)?(III|II|I|aV[RLF]|V[1-6])(?![\w'+-])(.*)$/i;
+const ANOTHER_LEAD = /\b(?:R|right|post\w*|inver\w*|neg\w*|minus|V\d\w*)\b|[=/]|\(\s*-/i;
+const AUGMENTED = /augmented\s+voltage,?\s+right/i;
 const NUMBERS = [1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8];
 const BY_CODE = new Map(LEADS.flatMap((lead, i) => [
   [`MDC 2:${NUMBERS[i]}`, lead], [`SCPECG 5.6.3-9-${NUMBERS[i]}`, lead],
@@ -130,7 +132,7 @@ function inUnits(item: Header, channels: readonly Header[], bigEndian: boolean):
     const baseline = has ? stated(channel, "ChannelBaseline", 0) : 0;
     return Float64Array.from({ length: samples }, (_, i) => {
       const raw = word((i * channels.length + k) * size);
-      if (raw === padding) return NaN;
+      if (padding && raw === padding) return NaN;
       return valueBits(raw, bits, signed) * scale + baseline;
     });
   });
@@ -190,14 +192,20 @@ function leadName(channel: Header): string {
   const source = channel.items("ChannelSourceSequence")[0];
   const scheme = source?.text("CodingSchemeDesignator") ?? "";
   const coded = BY_CODE.get(`${scheme} ${source?.text("CodeValue") ?? ""}`);
-  if (coded) return coded;
-  const words = [source?.text("CodeMeaning") ?? "", channel.text("ChannelLabel")];
-  if (scheme !== "MDC" && scheme !== "SCPECG")
-    for (const word of words) {
-      const match = LEAD_TEXT.exec(standardLead(word));
-      if (match) return STANDARD.get(match[1]!.toLowerCase())!;
-    }
-  return words.find(Boolean) ?? "";
+  const meaning = source?.text("CodeMeaning") ?? "", label = channel.text("ChannelLabel");
+  if (coded) {
+    if (![null, coded].includes(leadInWords(label)))
+      throw new EcgError("the DICOM ECG gives a channel the names of two leads", EXPORT_AGAIN);
+    return coded;
+  }
+  const named = scheme !== "MDC" && scheme !== "SCPECG" ? leadInWords(meaning) ?? leadInWords(label) : null;
+  return named ?? (meaning || label);
+}
+
+function leadInWords(word: string): string | null {
+  const match = LEAD_TEXT.exec(standardLead(word));
+  if (!match || ANOTHER_LEAD.test(match[2]!.replace(AUGMENTED, ""))) return null;
+  return STANDARD.get(match[1]!.toLowerCase())!;
 }
 
 function mvPerUnit(channel: Header): number | null {

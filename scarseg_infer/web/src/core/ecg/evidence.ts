@@ -13,6 +13,11 @@ const AGREEMENT_DAYS = 1;
 const PLACEHOLDERS =
   "MRI and ECG bear the same 1 January, as anonymisers write it in place of dates: these do not count for the time gap.";
 
+const ONE_MOMENT =
+  "MRI and ECG bear the very same date and time, which no two recordings have: these do not count for the time gap.";
+const MOST_YEARS = 40;
+const DAYS_PER_YEAR = 365.25;
+
 export type GapSource = "timestamps" | "dates" | "given" | "unknown";
 export interface Gap { days: number | null; source: GapSource; warnings: string[]; ecgAfterMri: boolean }
 export interface Decision { valid: boolean; gapDays: number; reason: string }
@@ -51,9 +56,12 @@ function gapBetween(stack: Stack, ecg: EcgRecord | null, given: number | null): 
   const mri = stack.acquired, recorded = ecg?.recorded ?? null;
   if (!mri || !recorded)
     return { days: given, source: given === null ? "unknown" : "given", warnings: [], ecgAfterMri: false };
-  if (dayOf(mri.at) === dayOf(recorded.at) && isFirstOfYear(mri.at))
-    return { days: given, source: given === null ? "unknown" : "given", warnings: [PLACEHOLDERS], ecgAfterMri: false };
   const dateOnly = ecg!.dateOnly || stack.dateOnly;
+  const placeholders = dayOf(mri.at) === dayOf(recorded.at) && isFirstOfYear(mri.at);
+  if (placeholders || (mri.at === recorded.at && !dateOnly)) {
+    const warnings = [placeholders ? PLACEHOLDERS : ONE_MOMENT];
+    return { days: given, source: given === null ? "unknown" : "given", warnings, ecgAfterMri: false };
+  }
   let signed: number;
   if (dateOnly) signed = (dayOf(mri.at) - dayOf(recorded.at)) / DAY_MS;
   else {
@@ -65,6 +73,9 @@ function gapBetween(stack: Stack, ecg: EcgRecord | null, given: number | null): 
     `The ${who} bears 1 January, as anonymisers write it in place of a date: check the time gap, or give it ` +
       "(gap_days, --gap-days) and leave the date out.",
   ] : []));
+  if (days > MOST_YEARS * DAYS_PER_YEAR)
+    warnings.push(`The dates of MRI and ECG lie ${fixed(days / DAYS_PER_YEAR, 0)} years apart: one of them is hardly a real ` +
+      "one (the clock of a device, another calendar, an anonymiser).");
   if ((mri.zone === null) !== (recorded.zone === null))
     warnings.push("Only one of the times of MRI and ECG has a time zone. Both were taken for clocks of one place: the " +
       "time gap may be wrong by some hours.");

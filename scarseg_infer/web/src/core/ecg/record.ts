@@ -70,7 +70,7 @@ export function analysed(record: EcgRecord): EcgRecord {
 // ---- names of leads
 
 export const STANDARD = new Map<string, string>(LEADS.map((lead) => [lead.toLowerCase(), lead]));
-const SEPARATOR = "[\\s_:.-]*";
+const SEPARATOR = "(?:-|\\s+-\\s+|[\\s_:.]*)";
 const DERIVATION = "d[e\u00e9?]riv(?:aci[o\u00f3?]n|a[c\u00e7?][a\u00e3?]o|ation|azione)?";
 const PREFIXED = new RegExp(
   `^(?:mdc${SEPARATOR})?(?:(?:ecg|ekg)${SEPARATOR})?(?:(?:lead|abl(?:eitung)?|${DERIVATION}|kanal|channel)${SEPARATOR})?(?:D(?=I))?` +

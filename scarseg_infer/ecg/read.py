@@ -13,6 +13,26 @@ _HEAD_BYTES: Final = 4096
 _ECG_CLASSES: Final = b"1.2.840.10008.5.1.4.1.1.9.1."
 """Beginning of the UIDs of the ECG waveform classes (PS3.4 B.5)."""
 
+_FORMATS: Final = "Give WFDB, DICOM, Philips or GE MUSE XML, HL7 aECG, SCP-ECG or EDF"
+_PICTURE: Final = "a picture of an ECG, which holds no samples"
+_FOREIGN: Final = (
+    (b"%PDF-", "a PDF, a picture of an ECG that holds no samples to be read"),
+    (b"\x89PNG", _PICTURE),
+    (b"\xff\xd8\xff", _PICTURE),
+    (b"GIF8", _PICTURE),
+    (b"II*\0", _PICTURE),
+    (b"MM\0*", _PICTURE),
+    (b"PK\3\4", "an archive (zip): unpack it"),
+    (b"\x1f\x8b", "compressed (gzip): unpack it"),
+    (b"ISHNE", "in the ISHNE format of Holter recorders, which is not supported"),
+    (b"ANN  1.0", "a list of beats (ISHNE) without an ECG"),
+    (b"\xffBIOSEMI", "BDF, which is not supported"),
+    (b"MATLAB 5.0", "a MATLAB file, which is read with its WFDB header (.hea) beside it alone"),
+    (b"\xd0\xcf\x11\xe0", "an Office document"),
+    (b"ALIVE\0\0\0", "in a vendor's own format (Kardia), which is not supported"),
+)
+"""First bytes of files that people give for an ECG, and what they are."""
+
 
 def read_ecg(path: str | Path) -> EcgRecord:
     """Read a resting ECG.
@@ -39,6 +59,10 @@ def read_ecg(path: str | Path) -> EcgRecord:
         return read_ecg_dicom(_content(path))
     from scarseg_infer.ecg.vendor import other_format, read_ecg_other
 
+    header = path.with_suffix(".hea") if path.name else path
+    for begins, what in _FOREIGN:
+        if head.startswith(begins) and not header.is_file():  # .mat of PhysioNet
+            raise EcgError(f"the ECG file is {what}", _FORMATS)
     if other_format(head):
         return read_ecg_other(_content(path))
     from scarseg_infer.ecg.wfdb.read import read_wfdb

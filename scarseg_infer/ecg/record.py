@@ -29,6 +29,9 @@ MAX_DURATION_S: Final = 3600.0
 MAX_ANALYSED_S: Final = 300.0
 """Most that is filtered and resampled at once, which takes 3 s; more beats make no better mean."""
 
+MAX_ENDS_S: Final = 2.0
+"""Most at either end that is left out where not all leads have samples there."""
+
 MV_PER_UNIT: Final = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6}
 """Factor to millivolts by unit in lower case; whatever is not here is no voltage."""
 
@@ -124,11 +127,30 @@ def _described(record: Any) -> NDArray[Any]:
 
 
 def analysed(record: EcgRecord) -> EcgRecord:
-    """The part of a long record that is looked at, with a warning; others as they are."""
+    """The part of a record that is looked at, with a warning where it is not all of it."""
+    record = _where_all_leads_are(record)
     count = int(MAX_ANALYSED_S * record.rate_hz)
     if len(record.signals_mv) <= count:
         return record
     warning = f"Only the first {MAX_ANALYSED_S / 60:g} minutes of the ECG were looked at."
     return replace(
         record, signals_mv=record.signals_mv[:count], warnings=(*record.warnings, warning)
+    )
+
+
+def _where_all_leads_are(record: EcgRecord) -> EcgRecord:
+    """The record without its ends where one of the twelve leads has no samples: it began later or
+    ended earlier than the others (WFDB's skew), or the file pads there."""
+    known = {lead.casefold() for lead in LEADS}
+    used = [i for i, name in enumerate(record.lead_names) if name.strip().casefold() in known]
+    used = [i for i in used if i < record.signals_mv.shape[1]]
+    whole = np.flatnonzero(np.isfinite(record.signals_mv[:, used]).all(axis=1))
+    if not used or not whole.size:
+        return record
+    first, end, count = int(whole[0]), int(whole[-1]) + 1, len(record.signals_mv)
+    if not 0 < max(first, count - end) <= MAX_ENDS_S * record.rate_hz:
+        return record
+    warning = "At an end of the ECG not all leads have samples: that part was not looked at."
+    return replace(
+        record, signals_mv=record.signals_mv[first:end], warnings=(*record.warnings, warning)
     )

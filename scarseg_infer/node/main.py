@@ -263,9 +263,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run() -> None:
     """Entry point of the console script."""
     code = run_console("scarseg-node", main)
-    with suppress(OSError):  # of what was lost run_console has told
-        sys.stdout.flush()
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # of a loss run_console has told
+            stream.flush()
     # Not by way of Python's end, which waits for the threads of connections: pynetdicom's are no
     # daemons, and one that does not notice its end would keep the node from ending.
     os._exit(code)

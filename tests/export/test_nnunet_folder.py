@@ -247,3 +247,45 @@ def test_a_trainer_that_builds_another_network_is_named(
         load_fold(source, checkpoint(folder, **other), 3)
     with pytest.raises(ModelError, match="trained as configuration 2d_x, not 2d"):
         load_fold(source, checkpoint(folder, init_args={"configuration": "2d_x"}), 3)
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (
+            {"dataset_json": {"labels": {"background": 0, "infarct": 1, "muscle": 2}}},
+            "other labels",
+        ),
+        ({"plans": {"configurations": {"2d": {"spacing": [1.0, 1.0]}}}}, "another spacing"),
+        ({"plans": {"configurations": {"2d": {"patch_size": (64, 32)}}}}, "another patch_size"),
+        (
+            {"plans": {"configurations": {"2d": {"normalization_schemes": ["NoNormalization"]}}}},
+            "another normalization_schemes",
+        ),
+    ],
+)
+def test_a_checkpoint_of_another_data_set_is_refused(
+    tmp_path: Path, told: dict[str, Any], words: str
+) -> None:
+    """Its tensors fit as well, and its classes were called by the names of others."""
+    folder = trained(tmp_path / "m")
+    source = read_folder(folder, folder / "classes.toml")
+    own: dict[str, Any] = {
+        "dataset_json": {"labels": {"background": 0, "muscle": 1, "infarct": 2}},
+        "plans": {"configurations": {"2d": {**PLAN, "patch_size": (64, 64)}, "2d_small": {}}},
+    }
+    arguments = {"configuration": "2d"} | own
+    assert load_fold(source, checkpoint(folder, init_args=arguments), 3)
+    with pytest.raises(ModelError, match=words):
+        load_fold(source, checkpoint(folder, init_args=arguments | told), 3)
+
+
+def test_a_model_of_pictures_without_millimetres_is_refused(tmp_path: Path) -> None:
+    folder = trained(tmp_path / "m")
+    plans = json.loads((folder / "plans.json").read_text())
+    for reader, refused in (("SimpleITKIO", False), ("NaturalImage2DIO", True)):
+        (folder / "plans.json").write_text(json.dumps(plans | {"image_reader_writer": reader}))
+        if refused:
+            assert "no size in mm" in refusal(folder, folder / "classes.toml")
+        else:
+            read_folder(folder, folder / "classes.toml")

@@ -142,7 +142,11 @@ def test_what_is_no_ecg_is_refused(tmp_path: Path, ecg_factory: ModuleType) -> N
     path = tmp_path / "DOE_JANE.bin"
     contents = {
         b"": "not a WFDB record, nor in another format",
-        b"%PDF-1.7 ...": "not a WFDB record, nor in another format",
+        b"%PDF-1.7 ...": "a PDF, a picture of an ECG",
+        b"\x89PNG\r\n\x1a\n": "a picture of an ECG",
+        b"PK\3\4": "unpack it",
+        b"ISHNE1.0": "ISHNE format",
+        b"MATLAB 5.0 MAT-file": "WFDB header",
         b"<html><body>Doe, Jane</body></html>": "not an ECG that can be read",
         b"<ecg": "damaged XML",
         Path(get_testdata_file("MR_small.dcm")).read_bytes(): "not an ECG waveform",

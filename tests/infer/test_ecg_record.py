@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 
 from scarseg_infer import EcgError, EcgRecord, LgeStack, ScarResult, Segmenter, read_ecg, read_study
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
-from scarseg_infer.ecg.record import MAX_ANALYSED_S
+from scarseg_infer.ecg.record import MAX_ANALYSED_S, analysed, checked
+from scarseg_runtime.contract import LEADS
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +107,25 @@ def test_what_holds_arrays_can_be_compared_and_collected(
         assert len({one, other, one}) == 2
     assert first.quantities == second.quantities
     assert isinstance(first, ScarResult)
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 5), (40, 0), (7, 999)])
+def test_ends_that_some_leads_lack_are_left_out(
+    ecg_factory: ModuleType, first: int, last: int
+) -> None:
+    """A record whose leads are shifted in time, or padded, was refused for its last samples."""
+    signals = ecg_factory.counts() * ecg_factory.STEP_MV
+    signals[:first, 7] = np.nan
+    signals[len(signals) - last :, 2] = np.nan
+    found = analysed(checked(EcgRecord(signals, 500.0, LEADS)))
+    assert np.array_equal(found.signals_mv, signals[first : len(signals) - last])
+    assert len(found.warnings) == 1 and "that part was not looked at" in found.warnings[0]
+
+
+def test_gaps_within_and_ends_of_seconds_are_not_left_out(ecg_factory: ModuleType) -> None:
+    signals = ecg_factory.counts() * ecg_factory.STEP_MV
+    for part in (slice(2000, 2010), slice(-1500, None)):
+        holed = signals.copy()
+        holed[part, 3] = np.nan
+        record = EcgRecord(holed, 500.0, LEADS)
+        assert len(analysed(record).signals_mv) == len(holed) and not analysed(record).warnings

@@ -596,3 +596,13 @@ def test_headers_that_an_editor_saved(tmp_path: Path, encoding: str, end: str) -
     header = tmp_path / "rec.hea"
     header.write_bytes(header.read_text().replace("\n", end).encode(encoding))
     np.testing.assert_array_equal(read_wfdb(header).signals_mv, plain.signals_mv)
+
+
+def test_a_record_may_be_named_by_its_matlab_file(tmp_path: Path) -> None:
+    """As PhysioNet's challenges keep them: 24 bytes of MATLAB, then format 16."""
+    counts = np.arange(2 * 6000, dtype="<i2").reshape(-1, 2) % 500
+    (tmp_path / "a.mat").write_bytes(b"MATLAB 5.0".ljust(24) + counts.tobytes())
+    lines = ["a 2 500 6000", *(f"a.mat 16+24 1000/mV 16 0 0 0 0 {lead}" for lead in ("I", "II"))]
+    (tmp_path / "a.hea").write_text("\n".join([*lines, ""]))
+    record = read_ecg(tmp_path / "a.mat")
+    assert np.array_equal(record.signals_mv, counts / 1000)

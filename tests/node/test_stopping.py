@@ -236,3 +236,5 @@ def test_a_thread_of_a_connection_does_not_keep_the_node_from_ending() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], timeout=60, capture_output=True)
     assert (done.returncode, done.stdout) == (3, b"said\n")
+    closed = ["sh", "-c", 'exec "$0" -c "$1" >&- 2>&-', sys.executable, script]
+    assert subprocess.run(closed, timeout=60, check=False).returncode == 3

@@ -23,6 +23,7 @@ import pytest
 
 from scarseg_infer import Segmenter
 from scarseg_infer.demo import DEMO_ECG, DEMO_STUDY
+from scarseg_infer.study.read import read_study
 from scarseg_infer.write.json import result_document
 from scarseg_infer.write.report.page import page_html
 from scarseg_runtime.errors import ScarsegError
@@ -111,6 +112,62 @@ def test_the_demo_study_with_both_forms_of_its_ecg(
     cases = [demo_case, demo_case._replace(ecg=[("twin.dcm", dicom)]), demo_case._replace(ecg=())]
     for answer, ecg in zip(run_core(cases), (DEMO_ECG, dicom, None), strict=True):
         check_alike(answer, segmenter, DEMO_STUDY, ecg)
+
+
+ECG_CHANGES = {
+    "label against code": lambda ecg, channels: setattr(channels[6], "ChannelLabel", "V2"),
+    "label with code": lambda ecg, channels: setattr(channels[6], "ChannelLabel", "ECG V1"),
+    "right chest": lambda ecg, channels: _call(channels[9], "V4 (right)"),
+    "minus": lambda ecg, channels: _call(channels[3], "Lead -aVR"),
+    "as the standard": lambda ecg, channels: _call(channels[3], "aVR, augmented voltage, right"),
+    "padding of zero": lambda ecg, _: ecg.WaveformSequence[0].add_new(
+        "WaveformPaddingValue", "OW", b"\0\0"
+    ),
+    "padded end": lambda ecg, _: _pad(ecg.WaveformSequence[0]),
+    "no unit": lambda ecg, channels: channels[0].pop("ChannelSensitivityUnitsSequence"),
+    "one moment": lambda ecg, _: setattr(ecg, "AcquisitionDateTime", _moment_of_the_demo()),
+    "another age": lambda ecg, _: setattr(ecg, "AcquisitionDateTime", "19700102030405"),
+}
+
+
+def _call(channel: Any, name: str) -> None:
+    source = channel.ChannelSourceSequence[0]
+    source.CodingSchemeDesignator, source.CodeMeaning = "99LOCAL", name
+
+
+def _pad(group: Any) -> None:
+    group.add_new("WaveformPaddingValue", "OW", b"\0\x80")
+    words = np.frombuffer(group.WaveformData, "<i2").copy()
+    words[-300 * int(group.NumberOfWaveformChannels) :] = -32768
+    group.WaveformData = words.tobytes()
+
+
+def _moment_of_the_demo() -> str:
+    acquired = read_study(DEMO_STUDY).acquired
+    assert acquired is not None
+    return f"{acquired:%Y%m%d%H%M%S.%f}"
+
+
+def test_changed_ecgs(
+    run_core: RunCore, segmenter: Segmenter, demo_case: Case, tmp_path: Path
+) -> None:
+    cases, paths = [], []
+    for name, change in ECG_CHANGES.items():
+        ecg = pydicom.dcmread(DEMO_ECG.with_name("twin.dcm"))
+        change(ecg, ecg.WaveformSequence[0].ChannelDefinitionSequence)
+        paths.append(tmp_path / f"{name}.dcm")
+        ecg.save_as(paths[-1])
+        cases.append(demo_case._replace(ecg=[("ecg.dcm", paths[-1])]))
+    refused = 0
+    for answer, path in zip(run_core(cases), paths, strict=True):
+        if answer.error is None:
+            check_alike(answer, segmenter, DEMO_STUDY, path)
+            continue
+        with pytest.raises(ScarsegError) as raised:
+            segmenter.run(DEMO_STUDY, path)
+        assert answer.error.startswith(_first_clause(raised.value.what)), path.stem
+        refused += 1
+    assert refused == 3
 
 
 def test_real_ecgs(

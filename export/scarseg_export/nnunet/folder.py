@@ -26,7 +26,10 @@ CLASSES = {
 }
 ARCHITECTURES = ("PlainConvUNet", "ResidualEncoderUNet")
 """Of the package dynamic_network_architectures, which nnU-Net itself builds them with."""
+DESCRIBED = ("spacing", "patch_size", "normalization_schemes", "use_mask_for_norm")
+"""Entries of a configuration on which the labels depend beside the network."""
 CUBIC = 3
+_PICTURES = ("NaturalImage2DIO",)
 _SAME_RESAMPLING = {
     "preprocessor_name": "DefaultPreprocessor",
     "resampling_fn_data": "resample_data_or_seg_to_shape",
@@ -51,6 +54,8 @@ class Source:
     labels: list[Label]
     architecture: Mapping[str, Any]
     facts: dict[str, Any]
+    described: dict[str, Any]
+    """What a checkpoint of this model says, too: labels, and the plan by key."""
 
 
 def read_folder(folder: Path, description: Path) -> Source:
@@ -78,7 +83,8 @@ def read_folder(folder: Path, description: Path) -> Source:
         ) from error
     if channels != 1:
         raise ModelError("the nnU-Net model wants several channels", "Only LGE alone is supported")
-    return Source(name, plan, labels, architecture, _facts(entries, plan))
+    described = {"labels": dataset["labels"]} | {key: configuration.get(key) for key in DESCRIBED}
+    return Source(name, plan, labels, architecture, _facts(entries, plan), described)
 
 
 def _configuration(plans: Mapping[str, Any], folder_name: str) -> tuple[str, dict[str, Any]]:
@@ -111,6 +117,11 @@ def _configuration(plans: Mapping[str, Any], folder_name: str) -> tuple[str, dic
 
 
 def _plan(plans: Mapping[str, Any], configuration: Mapping[str, Any]) -> Plan:
+    if plans.get("image_reader_writer") in _PICTURES:
+        raise ModelError(
+            "the model was trained on pictures (PNG, JPEG), whose pixels have no size in mm",
+            "Train it on NIfTI files with the pixel size of the scanner",
+        )
     scheme = next(iter(configuration["normalization_schemes"]))
     if scheme not in ("ZScoreNormalization", "NoNormalization"):
         raise ModelError(f"normalisation {scheme} is not supported", "Use ZScoreNormalization")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scarseg_export.nnunet.folder import Source
+from scarseg_export.nnunet.folder import DESCRIBED, Source
 from scarseg_runtime.errors import ModelError
 from scarseg_runtime.log import LOG
 
@@ -21,6 +21,7 @@ _WEIGHT_DIMENSIONS_3D: Final = 5
 _UNKNOWN_OBJECT: Final = re.compile(r"Unsupported (?:global|class)[^A-Za-z]+(?:GLOBAL )?([\w.]+)")
 """In torch's refusal to unpickle."""
 _ONE_TRAINING: Final = "Pass plans.json and checkpoint of one training"
+_BESIDE: Final = "Pass plans.json and dataset.json as they lay beside it in training"
 _SAME_NETWORK: Final = re.compile(
     r"nnUNetTrainer(_?\d+epochs?|_?NoMirroring|_?onlyMirror01|NoDeepSupervision|DA5(ord0)?|NoDA"
     r"|Adam\w*|_probabilisticOversampling\w*|(DiceCE|Dice|CE|TopK\w*)Loss\w*|CosAnneal)*"
@@ -42,6 +43,7 @@ def load_fold(source: Source, checkpoint: Path, classes: int) -> nn.Module:
         for name, value in content["network_weights"].items()
     }
     _check_configuration(content, state, source.configuration)
+    _check_source(content, source)
     net = _built(source, classes)
     trainer = str(content.get("trainer_name", "nnUNetTrainer"))
     misfit = _misfit(net, state)
@@ -77,6 +79,33 @@ def _check_configuration(
             f"the checkpoint was trained as configuration {trained}, not {expected}",
             f"Keep it in its own folder, whose name ends in __{trained}",
         )
+
+
+def _check_source(content: Mapping[str, Any], source: Source) -> None:
+    """Raises ModelError where the checkpoint was trained on other labels, or by another plan, than
+    lie beside it: its classes would be called by the names of others."""
+    arguments = content.get("init_args")
+    if not isinstance(arguments, dict):
+        return
+    dataset, plans = arguments.get("dataset_json"), arguments.get("plans")
+    known = dataset.get("labels") if isinstance(dataset, dict) else None
+    if known is not None and known != source.described["labels"]:
+        raise ModelError(
+            "the checkpoint was trained on other labels than dataset.json has", _BESIDE
+        )
+    levels = plans.get("configurations") if isinstance(plans, dict) else None
+    level = levels.get(source.configuration) if isinstance(levels, dict) else None
+    for key in DESCRIBED if isinstance(level, dict) else ():
+        # What it inherits stands elsewhere.
+        if key in level and _plain(level[key]) != _plain(source.described[key]):
+            raise ModelError(f"the checkpoint was trained by a plan of another {key}", _BESIDE)
+
+
+def _plain(value: Any) -> Any:
+    """Lists in place of arrays and tuples, as JSON has them."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _built(source: Source, classes: int) -> nn.Module:

@@ -114,7 +114,7 @@ def read_wfdb(path: str | Path) -> EcgRecord:
 
 
 def _find_header(path: Path) -> Path:
-    stem = path.with_suffix("") if path.suffix.lower() in (".hea", ".dat") else path
+    stem = path.with_suffix("") if path.suffix.lower() in (".hea", ".dat", ".mat") else path
     for suffix in (".hea", ".HEA"):
         header = stem.with_name(stem.name + suffix) if stem.name else stem
         if _is_file(header):

@@ -13,6 +13,7 @@ const MAX_RATE_HZ = 100_000;
 const MAX_MV = 1000;
 const MAX_DURATION_S = 3600;
 const MAX_ANALYSED_S = 300;
+const MAX_ENDS_S = 2;
 export const TOO_LONG = "Give a resting ECG: cut 10 s to some minutes out of a long recording";
 export const MV_PER_UNIT = new Map([["v", 1e3], ["mv", 1], ["uv", 1e-3], ["nv", 1e-6]]);
 
@@ -56,14 +57,32 @@ export function checked(record: EcgRecord): EcgRecord {
   return { ...record, leadNames, signals, warnings: [...record.warnings, ...doubts] };
 }
 
-/** The part of a long record that is looked at, with a warning. */
-export function analysed(record: EcgRecord): EcgRecord {
+/** The part of a record that is looked at, with a warning where it is not all of it. */
+export function analysed(found: EcgRecord): EcgRecord {
+  const record = whereAllLeadsAre(found);
   const count = Math.trunc(MAX_ANALYSED_S * record.rateHz);
   if (record.signals[0]!.length <= count) return record;
   return {
     ...record,
     signals: record.signals.map((signal) => signal.slice(0, count)),
     warnings: [...record.warnings, `Only the first ${MAX_ANALYSED_S / 60} minutes of the ECG were looked at.`],
+  };
+}
+
+/** The record without its ends where one of the twelve leads has no samples. */
+function whereAllLeadsAre(record: EcgRecord): EcgRecord {
+  const used = record.signals.filter((_, k) => STANDARD.has(record.leadNames[k]!.trim().toLowerCase()));
+  const count = record.signals[0]!.length;
+  const isWhole = (i: number): boolean => used.every((signal) => Number.isFinite(signal[i]!));
+  let first = 0, end = count;
+  while (first < count && !isWhole(first)) first++;
+  while (end > first && !isWhole(end - 1)) end--;
+  const most = Math.max(first, count - end);
+  if (!used.length || end === first || most === 0 || most > MAX_ENDS_S * record.rateHz) return record;
+  return {
+    ...record,
+    signals: record.signals.map((signal) => signal.slice(first, end)),
+    warnings: [...record.warnings, "At an end of the ECG not all leads have samples: that part was not looked at."],
   };
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from scarseg_infer.host.stop import EXIT_CODE as TERMINATED
 from scarseg_infer.host.stop import Sigterm
-from scarseg_runtime.console import CommandParser, run_console
+from scarseg_runtime.console import INTERRUPTED, CommandParser, run_console
 from scarseg_runtime.errors import ScarsegError, UsageError
 from scarseg_runtime.version import __version__
 
@@ -23,8 +23,6 @@ EXIT_CODES = """exit codes:
 
 Research use only. Not a medical device. The shipped reference model is trained on simulated
 and re-rendered hearts and on real ECGs, and has never seen the image of a patient's scar."""
-
-INTERRUPTED = 130
 
 DEFAULT_OUT = Path("scarseg-result")
 DEMO_OUT = Path("scarseg-demo")

@@ -20,6 +20,9 @@ from scarseg_runtime.errors import OutputError, UsageError
 _GONE: Final = {errno.EPIPE, errno.ESHUTDOWN} | ({errno.EINVAL} if os.name == "nt" else set())
 """Nobody reads any more; Windows has another word for it."""
 
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C, as of a shell."""
+
 _results_written = False
 
 
@@ -43,7 +46,8 @@ def run_console(name: str, main: Callable[[], int]) -> int:
 
     A closed pipe ends quietly. Characters that a stream cannot hold are escaped. Where standard
     output takes no more for another reason, such as a full disk, a command that did its work ends
-    with the exit code of :class:`~scarseg_runtime.errors.OutputError` and says so.
+    with the exit code of :class:`~scarseg_runtime.errors.OutputError` and says so. An error of the
+    system that the command did not expect, and Ctrl-C, are one line.
 
     Args:
         name: of the console script, for its message.
@@ -60,6 +64,9 @@ def run_console(name: str, main: Callable[[], int]) -> int:
             code = main()
         except SystemExit as ended:  # argparse
             code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        except (OSError, KeyboardInterrupt) as error:
+            code, said = _unexpected(error)
+            guarded_errors.write(f"{name}: {said}\n")
         guarded.flush()
         if guarded.failed is not None and code == 0:
             code = OutputError.exit_code
@@ -75,6 +82,16 @@ def run_console(name: str, main: Callable[[], int]) -> int:
         sys.stdout, sys.stderr = output, errors
         for stream in (guarded, guarded_errors):
             stream.let_go()
+
+
+def _unexpected(error: OSError | KeyboardInterrupt) -> tuple[int, str]:
+    """Exit code and line for what a command did not expect: the system's text has a user's path."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "interrupted."
+    why = error.strerror or type(error).__name__
+    named = error.errno == errno.ENAMETOOLONG
+    code = UsageError.exit_code if named else OutputError.exit_code
+    return code, f"a file cannot be read or written ({why}). Check names, disk space and rights."
 
 
 def _open_missing() -> None:

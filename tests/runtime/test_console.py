@@ -178,3 +178,23 @@ def test_a_disk_that_has_room_again_is_written_on(monkeypatch: pytest.MonkeyPatc
 
     assert run_console("scarseg-test", main) == 6
     assert stream.getvalue() == "firstthird"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OSError(errno.ENAMETOOLONG, "File name too long", "DOE_JANE"), 2, "File name too long"),
+        (OSError(errno.ENOSPC, "No space left on device", "DOE_JANE"), 6, "No space left"),
+        (OSError("12 requested and 0 written"), 6, "OSError"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_what_no_command_expects_is_one_line_without_a_path(
+    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, said: str
+) -> None:
+    def main() -> int:
+        raise error
+
+    assert run_console("scarseg-test", main) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("scarseg-test: ") and said in line and "JANE" not in line

@@ -38,13 +38,16 @@ def seeds() -> dict[str, bytes]:
         "class in the meta information": _without(image, "SOPClassUID"),
         "UID in the meta information": _without(image, "SOPInstanceUID"),
         "no study": _without(image, "StudyInstanceUID"),
+        "neither study nor series": _without(image, "StudyInstanceUID", "SeriesInstanceUID"),
+        "blank in a UID": plain.replace(b"1.2.3.4", b"1.2 3.4"),
         "leading zeros": plain.replace(b"1.2.3.4", b"1.2.003"),
     }
 
 
-def _without(image: Any, keyword: str) -> bytes:
+def _without(image: Any, *keywords: str) -> bytes:
     found = deepcopy(image)
-    del found[keyword]
+    for keyword in keywords:
+        del found[keyword]
     stream = BytesIO()
     found.save_as(stream, enforce_file_format=False)
     return stream.getvalue()

@@ -28,10 +28,20 @@ def seeds() -> dict[str, bytes]:
         channel.ChannelOffset = "0.001"
     timed = factory.multiplex_group(few)
     timed.ChannelDefinitionSequence[3].ChannelTimeSkew = "0.004"
+    named = factory.multiplex_group(few)
+    named.WaveformPaddingValue = b"\0\0"
+    local = named.ChannelDefinitionSequence[9].ChannelSourceSequence[0]
+    local.CodingSchemeDesignator, local.CodeMeaning = "99LOCAL", "V4 (right)"
+    named.ChannelDefinitionSequence[6].ChannelLabel = "ECG -V1"
+    doubtful = factory.multiplex_group(few)
+    doubtful.ChannelDefinitionSequence[6].ChannelLabel = "V2"
+    del doubtful.ChannelDefinitionSequence[0].ChannelSensitivityUnitsSequence
     pulse = factory.np.zeros((200, 12), "i2")
     pulse[50:150] = 200
     made = {
         "skewed": factory.dicom(skewed),
+        "other leads": factory.dicom(named),
+        "two names": factory.dicom(doubtful),
         "time skew": factory.dicom(timed, recorded="202402"),
         "later group": factory.dicom(
             factory.multiplex_group(few[:, :6], factory.LEADS[:6]), later, recorded="20240228256112"

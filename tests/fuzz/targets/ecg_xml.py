@@ -84,6 +84,13 @@ def seeds() -> dict[str, bytes]:
         "aecg whole": factory.aecg(counts),
         "muse start": factory.muse(few).replace(b"<LeadTimeOffset>0<", b"<LeadTimeOffset>0.0<", 1),
         "philips short": packed.replace('channel="40"', 'channel="20"').encode("utf-16"),
+        "muse days first": factory.muse(few, day="05-06-2024").replace(
+            b"<PatientID>", b"<DateofBirth>25-12-1950</DateofBirth><PatientID>", 1
+        ),
+        "muse lead twice": factory.muse(few).replace(b"<LeadID>V2<", b"<LeadID>V1<"),
+        "muse first sample": factory.muse(few).replace(
+            b"</LeadID>", b"</LeadID><LeadOffsetFirstSample>4</LeadOffsetFirstSample>", 1
+        ),
         "aecg twice": factory.aecg(few, series=2, unit="mV"),
     }
 

@@ -30,6 +30,8 @@ def seeds() -> dict[str, bytes]:
         "annotated": noted.replace(b"EDF+C", b"EDF+D"),
         "lead names": factory.edf(short, labels=[f"ECG {lead}" for lead in factory.LEADS]),
         "limb leads": factory.edf(short, labels=["DI", "DII", "DIII", *factory.LEADS[3:]]),
+        "a lead twice": factory.edf(short, labels=[*factory.LEADS[:7], "V1", *factory.LEADS[8:]]),
+        "signs": factory.edf(short, labels=[f"ECG -{lead}" for lead in factory.LEADS]),
         "two dates": factory.edf(short, recording="Startdate 28-FEB-2014 X X X"),
         "start in small letters": factory.edf(short, recording="startdate 01-MAR-2024 X X X"),
         "unknown date": factory.edf(short, date="01.01.85", clock="00.00.00", plus=False),

@@ -58,6 +58,7 @@ def seeds() -> dict[str, bytes]:
         ("asctime", short.replace("10:45:12 28/02/2024", "Wed Feb 28 10:45:12 2024")),
         ("future", short.replace("28/02/2024", "31/12/9999")),
         ("ambiguous", f"rec 12 500 40\n{lines}# ECG date: 01/02/2024\n"),
+        ("days apart", f"rec 12 500 40\n{lines}# date: 2024-02-28 to 2024-05-06\n"),
         ("two dates", f"{short}# ECG date: 2020-01-01\n"),
         ("lead names", re.sub(r"(?m) 0 0 0 0 (\S+)$", r" 0 0 0 0 MDC_ECG_LEAD_\1", short)),
         ("mark", f"\ufeff{short}"),

@@ -51,3 +51,29 @@ def test_edf_dates_that_differ_whatever_the_case(ecg_factory: ModuleType, tmp_pa
         record = read_ecg(path)
         assert record.recorded is None
         assert "two different dates" in record.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "zone", "expected"),
+    [
+        ("2024-02-28T10:45:12", "", MOMENT),
+        ("2024-02-28 10:45:12", "", MOMENT),
+        ("20240228 104512", "", MOMENT),
+        ("2024-02-28T10:45:12+01:00", "", MOMENT.replace(tzinfo=ZONE)),
+        ("20240228104512", "+01:00", MOMENT.replace(tzinfo=ZONE)),
+        ("20240228-1200", "", DAY),
+        ("2024-02", "", None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+def test_dicom_dates_in_the_words_of_iso_8601_are_read(
+    ecg_factory: ModuleType, tmp_path: Path, written: str, zone: str, expected: datetime | None
+) -> None:
+    group = ecg_factory.multiplex_group(ecg_factory.counts())
+    ecg = ecg_factory.dicom(group, recorded=written)
+    ecg.TimezoneOffsetFromUTC = zone
+    path = tmp_path / "ecg.dcm"
+    path.write_bytes(ecg_factory.dicom_bytes(ecg))
+    record = read_ecg(path)
+    assert record.recorded == expected
+    assert bool(record.warnings) is (expected is None)

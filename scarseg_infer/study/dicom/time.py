@@ -30,8 +30,9 @@ _FIRST_REAL_YEAR: Final = 1901
 _DATE: Final = re.compile(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})")
 _TIME: Final = re.compile(r"(\d{2})(?::?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?)?")
 # DT: date, time, offset from UTC. What follows a whole day may be no time, but the day is one.
-_DATE_TIME: Final = re.compile(r"(\d{8})(.*?)([+-]\d{4})?")
-_OFFSET: Final = re.compile(r"([+-])(\d{2})(\d{2})")
+# Converters write it as ISO 8601.
+_DATE_TIME: Final = re.compile(r"(\d{8}|\d{4}-\d{2}-\d{2})(?:[T ](?=\d))?(.*?)([+-]\d{2}:?\d{2})?")
+_OFFSET: Final = re.compile(r"([+-])(\d{2}):?(\d{2})")
 
 
 def acquisition_time(

@@ -10,7 +10,7 @@ const PAIRS: [Keyword, Keyword][] = [
 export const SEVERAL_DAYS = "The headers give several dates for one acquisition: when it was taken is unknown.";
 const DATE = /^(\d{4})[.-]?(\d{2})[.-]?(\d{2})$/;
 const TIME = /^(\d{2})(?::?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?)?$/;
-const DATE_TIME = /^(\d{8})(.*?)([+-]\d{4})?$/;
+const DATE_TIME = /^(\d{8}|\d{4}-\d{2}-\d{2})(?:[T ](?=\d))?(.*?)([+-]\d{2}:?\d{2})?$/;
 
 interface Read { moment: Moment | null; dateOnly: boolean; written: boolean }
 export interface Acquired { acquired: Moment | null; dateOnly: boolean; warnings: string[] }
@@ -78,7 +78,7 @@ function read(header: Header, keywords: readonly [Keyword, Keyword][]): Read {
   if (first === undefined || first === null) return { moment: null, dateOnly: false, written: written.some(Boolean) };
   for (const [i, [, clockText, zone]] of pairs.entries()) {
     const clock = days[i] === first ? parseTime(clockText) : null;
-    if (clock !== null) return { moment: { at: first + clock, zone: /^[+-]\d{4}$/.test(zone) ? zoneOf(zone) : null }, dateOnly: false, written: true };
+    if (clock !== null) return { moment: { at: first + clock, zone: /^[+-]\d{2}:?\d{2}$/.test(zone) ? zoneOf(zone) : null }, dateOnly: false, written: true };
   }
   return { moment: { at: first, zone: null }, dateOnly: true, written: true };
 }

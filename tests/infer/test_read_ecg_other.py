@@ -259,6 +259,11 @@ def test_several_recordings_in_an_aecg_are_said(ecg_factory: ModuleType) -> None
     assert record.warnings == ("The ECG file holds several recordings: the first was read.",)
 
 
+def test_a_cut_scp_file_is_not_called_too_large(ecg_factory: ModuleType) -> None:
+    with pytest.raises(EcgError, match="cut short"):
+        read_ecg_other(ecg_factory.scp(ecg_factory.counts())[:-2000])
+
+
 def test_scp_damage_is_noticed_by_its_checksums(ecg_factory: ModuleType) -> None:
     content = bytearray(ecg_factory.scp(ecg_factory.counts()))
     content[-100] ^= 1

@@ -95,7 +95,9 @@ def _check_source(content: Mapping[str, Any], source: Source) -> None:
         )
     levels = plans.get("configurations") if isinstance(plans, dict) else None
     level = levels.get(source.configuration) if isinstance(levels, dict) else None
-    for key in DESCRIBED if isinstance(level, dict) else ():
+    if not isinstance(level, dict):
+        return
+    for key in DESCRIBED:
         # What it inherits stands elsewhere.
         if key in level and _plain(level[key]) != _plain(source.described[key]):
             raise ModelError(f"the checkpoint was trained by a plan of another {key}", _BESIDE)

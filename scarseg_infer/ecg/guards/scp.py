@@ -44,10 +44,12 @@ def check_scp(data: bytes) -> None:
     if _TABLES in sections:
         limits[_RHYTHM] = MAX_CODED_BYTES
     too_large = any(
-        length > limits.get(number, len(data)) for number, (_, length) in sections.items()
+        length > limits[number] for number, (_, length) in sections.items() if number in limits
     )
     if too_large or leads > MAX_LEADS:
         raise EcgError("the SCP-ECG file is too large for a resting ECG", "Give a resting ECG")
+    if any(length > len(data) for _, length in sections.values()):
+        raise EcgError("the SCP-ECG file is damaged or cut short", "Export or copy it again")
 
 
 def first_section_tags(data: bytes) -> dict[int, bytes]:

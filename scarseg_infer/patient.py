@@ -22,6 +22,7 @@ from scarseg_infer.ecg.read import read_ecg
 from scarseg_infer.host.quiet import quiet_readers
 from scarseg_infer.models import model_path
 from scarseg_infer.study.dicom.parse import text
+from scarseg_infer.study.dicom.patient_id import normal
 from scarseg_infer.study.geometry.orientation import DisplayTransform, display_transform
 from scarseg_infer.study.nifti import read_nifti
 from scarseg_infer.study.read import read_study
@@ -132,8 +133,7 @@ def view_of(stack: LgeStack, evidence: EcgEvidence) -> PatientView:
         study = None if first is None else text(first, "StudyInstanceUID")
         instances = tuple(text(source, "SOPInstanceUID") or "" for source in stack.datasets)
     display = display_transform(stack)
-    key = (patient or "").strip().casefold()
-    known = any(character.isalnum() for character in key)
+    key = normal(patient)
     return PatientView(
         grid=_grid(stack, display),
         beat_mv=evidence.beat.beat_mv if evidence.beat else None,
@@ -142,7 +142,7 @@ def view_of(stack: LgeStack, evidence: EcgEvidence) -> PatientView:
         gap_source=evidence.gap.source,
         instance_uids=instances[::-1] if display.reverse_slices else instances,
         study_uid=study,
-        patient_key=hashlib.sha256(key.encode()).hexdigest() if known else None,
+        patient_key=hashlib.sha256(key.encode()).hexdigest() if key else None,
         warnings=(*stack.warnings, *evidence.warnings),
     )
 

@@ -24,7 +24,11 @@ def test_the_same_patient_passes(mri: str, other: str) -> None:
     assert check_identity(mri, ecg(other), allow_mismatch=False) is None
 
 
-@pytest.mark.parametrize("nothing", [None, "", "  ", "---", "?"])
+@pytest.mark.parametrize(
+    "nothing",
+    [None, "", "  ", "---", "?", "ANONYMOUS", "anonymous^patient", "N/A", "0", "00000", "XXXX",
+     "9999999", "Unknown", "de-identified"],
+)  # fmt: skip
 def test_without_two_identifiers_there_is_nothing_to_compare(nothing: str | None) -> None:
     assert check_identity(nothing, ecg("4711"), allow_mismatch=False) is None
     assert check_identity("4711", ecg(nothing), allow_mismatch=False) is None

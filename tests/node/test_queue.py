@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 
+from scarseg_infer.node.dicom.receive import arrival_in_file
 from scarseg_infer.node.queue.outbox import Outbox, ResultFile
 from scarseg_infer.node.queue.received import Arrival, Queue
 from scarseg_infer.node.queue.retention import forget
@@ -168,3 +170,17 @@ def test_clock_that_is_set_changes_no_waiting_time(
         time.sleep(0.4)
         assert [study.id for study in queue.complete(0, 3600)] == [3, 4]
         assert len(outbox.due("a")) == 1
+
+
+@pytest.mark.parametrize("nobody", ["ANONYMOUS", "0000", "Unknown", "XXXX"])
+def test_what_anonymisers_write_pairs_nobodys_ecg(
+    node_factory: ModuleType, ecg_factory: ModuleType, storage: Storage, nobody: str
+) -> None:
+    """Every anonymised patient bears it: the newest ECG of all of them was taken."""
+    queue = Queue(storage)
+    for dataset in [*node_factory.demo_study(nobody), node_factory.demo_ecg(ecg_factory, nobody)]:
+        found = arrival_in_file(node_factory.encoded(dataset))
+        assert found is not None
+        queue.add(found)
+    (study,) = queue.complete(0)
+    assert queue.ecgs(study) == []

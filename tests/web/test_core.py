@@ -126,6 +126,7 @@ ECG_CHANGES = {
     "padded end": lambda ecg, _: _pad(ecg.WaveformSequence[0]),
     "no unit": lambda ecg, channels: channels[0].pop("ChannelSensitivityUnitsSequence"),
     "one moment": lambda ecg, _: setattr(ecg, "AcquisitionDateTime", _moment_of_the_demo()),
+    "patient of nobody": lambda ecg, _: setattr(ecg, "PatientID", "ANONYMOUS"),
     "ISO 8601": lambda ecg, _: setattr(ecg, "AcquisitionDateTime", "2024-02-28T10:45:12+01:00"),
     "another age": lambda ecg, _: setattr(ecg, "AcquisitionDateTime", "19700102030405"),
 }

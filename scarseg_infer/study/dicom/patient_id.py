@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+_OF_NOBODY: Final = frozenset({
+    "0", "anon", "anonym", "anonyme", "anonymised", "anonymisiert", "anonymize", "anonymized",
+    "anonymous", "anonymouspatient", "anonimo", "deidentified", "desconocido", "hidden", "id",
+    "inconnu", "masked", "na", "noid", "nobody", "noname", "none", "null", "patient", "patientid",
+    "redacted", "removed", "unbekannt", "undefined", "unidentified", "unknown", "x", "xx", "xxx",
+})  # fmt: skip
+"""Words that stand in place of an identifier, in letters and digits alone."""
+_SAME_SIGNS: Final = 4
+"""So many signs, all alike, are no identifier either: 0000, 9999, XXXX."""
+
 
 def normal(patient_id: str | None) -> str:
     """An identifier as it is compared: without surrounding space and letter case.
 
     Leading zeros count: in some hospitals 0123 and 123 are two patients. Without any letter or
-    digit, as ``---``, it is none: "".
+    digit, as ``---``, it is none: "". Nor is one that many patients bear, as ``ANONYMOUS`` or
+    ``0000``: the ECG of another such patient would be taken for this one's.
     """
     text = (patient_id or "").strip().casefold()
-    return text if any(character.isalnum() for character in text) else ""
+    signs = "".join(character for character in text if character.isalnum())
+    alike = len(set(signs)) == 1 and len(signs) >= _SAME_SIGNS
+    return "" if not signs or alike or signs in _OF_NOBODY else text
 
 
 def is_exact(patient_id: str) -> bool:

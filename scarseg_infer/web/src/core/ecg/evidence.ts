@@ -18,6 +18,12 @@ const ONE_MOMENT =
 const MOST_YEARS = 40;
 const DAYS_PER_YEAR = 365.25;
 
+const SAME_SIGNS = 4;
+const OF_NOBODY = new Set((
+  "0 anon anonym anonyme anonymised anonymisiert anonymize anonymized anonymous anonymouspatient " +
+  "anonimo deidentified desconocido hidden id inconnu masked na noid nobody noname none null patient " +
+  "patientid redacted removed unbekannt undefined unidentified unknown x xx xxx").split(" "));
+
 export type GapSource = "timestamps" | "dates" | "given" | "unknown";
 export interface Gap { days: number | null; source: GapSource; warnings: string[]; ecgAfterMri: boolean }
 export interface Decision { valid: boolean; gapDays: number; reason: string }
@@ -104,7 +110,9 @@ function decide(gapDays: number | null, given: boolean, findings: readonly strin
 function checkIdentity(mri: string | null, ecg: string | null): void {
   const [one, two] = [mri, ecg].map((id) => {
     const text = (id ?? "").trim().toLowerCase();
-    return /[\p{L}\p{N}]/u.test(text) ? text : "";
+    const signs = text.replace(/[^\p{L}\p{N}]/gu, "");
+    const alike = new Set(signs).size === 1 && signs.length >= SAME_SIGNS;
+    return !signs || alike || OF_NOBODY.has(signs) ? "" : text;
   });
   if (one && two && one !== two)
     throw new EcgError("ECG and MRI carry different patient identifiers", "Check that both files are of this patient");

@@ -55,7 +55,7 @@ class Source:
     architecture: Mapping[str, Any]
     facts: dict[str, Any]
     described: dict[str, Any]
-    """What a checkpoint of this model says, too: labels, and the plan by key."""
+    """Facts that a checkpoint of this model states, too: labels, and the plan by key."""
 
 
 def read_folder(folder: Path, description: Path) -> Source:

@@ -270,7 +270,7 @@ def arrival_of(header: Dataset, data: bytes, announced: tuple[str, str]) -> Arri
 
 
 def _study_without_uid(header: Dataset) -> str:
-    """What stands for the UID of a study that has none, as the command line reads such: its patient
+    """Stand-in for the UID of a study that has none, as the command line reads such: its patient
     and day, or else its frame of reference or series. Empty where nothing tells it from others."""
     known = [text(header, keyword) for keyword in ("PatientID", "StudyDate", "StudyID")]
     if not (known[0] and known[1]):

@@ -97,7 +97,7 @@ def test_the_ecg_of_the_patient_comes_from_the_archive(
         assert (record.source, record.patient_id, notes) == ("dicom", "TWIN-55", ())
     assert asked[0].PatientID == "TWIN-55"
     count = len(asked)
-    for other in ("SECRET-1", "TWIN*", "ß?", "x" * 100):
+    for other in ("SECRET-1", "TWIN*", "ß?", "x1" * 50):
         record, (note,) = EcgShelf(None, query).find(Measurement(patient_id=other), "")
         assert record is None
         assert note == "No ECG of the patient was found."

@@ -31,8 +31,8 @@ from scarseg_runtime.atlas import segment_at
 
 
 def with_one(points: torch.Tensor) -> torch.Tensor:
-    """[S, 1, 3] from points [S, 2]."""
-    return torch.cat([points, torch.ones(len(points), 1)], 1)[:, None]
+    """[S, 1, 1, 3] from points [S, 2]."""
+    return torch.cat([points, torch.ones(len(points), 1)], 1)[:, None, None]
 
 
 @given(
@@ -48,7 +48,7 @@ def test_segments_in_the_graph_are_those_of_the_atlas(
     if abs(to_boundary) < 0.01 or min(abs(level - end) for end in (0.32, 0.62, 0.92)) < 1e-4:
         return  # on a boundary, rounding decides
     septum = math.radians(insertion + 60.0)
-    towards = torch.tensor([math.cos(septum), -math.sin(septum)])
+    towards = torch.tensor([[math.cos(septum), -math.sin(septum)]])
     centre = with_one(torch.tensor([[7.0, -3.0]]))
     frame = HeartFrame(centre, towards, torch.tensor([[level]]))
     turn = math.radians(insertion + angle)
@@ -74,9 +74,11 @@ def test_locate_finds_centre_septum_and_rings_of_a_drawn_heart() -> None:
         anatomy[slice_index, 3] = right.float()
     anatomy[:, 0] = 1 - anatomy[:, 1:].sum(1)
     frame = locate(anatomy.flatten(2), spacing, torch.linspace(0, 1, 8))
-    assert frame.centre[3, 0].tolist() == pytest.approx([6.0, -9.0, 1.0], abs=0.3)
+    assert frame.centre[3, 0, 0].tolist() == pytest.approx([6.0, -9.0, 1.0], abs=0.3)
     septum = math.radians(septum_deg)
-    assert frame.towards.tolist() == pytest.approx([math.cos(septum), -math.sin(septum)], abs=0.03)
+    assert frame.towards[0].tolist() == pytest.approx(
+        [math.cos(septum), -math.sin(septum)], abs=0.03
+    )
     # Six slices span the LV; the last still has a cavity, so none is the cap (segment 17).
     expected = (np.arange(6) + 0.5) / 6 * 0.92
     assert frame.long_axis[1:7, 0].numpy() == pytest.approx(expected, abs=1e-4)
@@ -104,6 +106,7 @@ def test_constant_and_padded_images_normalise_to_finite_values() -> None:
     padded = torch.zeros(1, 16, 16)
     padded[:, :, :8] = 100 + torch.rand(1, 16, 8)
     z = robust_zscore(padded)
+    z = z.reshape(padded.shape)
     assert z[:, :, 8:].abs().max() == 0 and abs(float(z[:, :, :8].mean())) < 0.1
 
 
@@ -120,8 +123,8 @@ def test_a_view_and_back_keep_positions(degrees: float) -> None:
     axis = offsets_mm(96, 1.0)
     assert float((seen[0] * axis[None, :]).sum() / seen.sum()) == pytest.approx(0.0, abs=0.1)
     assert float((seen[0] * axis[:, None]).sum() / seen.sum()) == pytest.approx(0.0, abs=0.1)
-    to_crop = Place.at(middle, turn, half).from_pixels(grid, 48.0)
-    again = back(seen[:, None], grid.maps(to_crop))[0, 0]
+    places = Place.at(middle, turn, half, 48.0).from_pixels(grid) @ grid.points()
+    again = back(seen[:, None], places).reshape(image.shape)[0]
     assert float((again * image[0]).sum() / image.sum()) > 0.9
     assert float(again.sum()) == pytest.approx(float(image.sum()), rel=0.02)
 
@@ -150,7 +153,7 @@ def test_the_centred_view_is_that_of_sampling_pixel_by_pixel(shape: tuple[int, .
     grid = PixelGrid.of(image, torch.tensor([1.3, 0.9]))
     fine = view(image, grid.half_mm, torch.zeros(shape[0], 2), 64, 1.5)
     expected = torch.nn.functional.avg_pool2d(fine[:, None], 2)[:, 0]
-    assert torch.allclose(centred_view(image, grid, 32, 3.0), expected, atol=2e-4)
+    assert torch.allclose(centred_view(image[None], grid, 32, 3.0)[0], expected, atol=2e-4)
 
 
 @pytest.mark.parametrize("padding", [0.0, -1024.0, 1e4 / 3])
@@ -176,11 +179,11 @@ def test_the_heart_is_found_beside_a_false_island() -> None:
     heart = ((x - 30) ** 2 + (y + 12) ** 2 < 35**2).float().expand(6, -1, -1).clone()
     heart[2] += ((x[0] + 150) ** 2 + (y[0] - 120) ** 2 < 12**2).float()
     heart[5] = 0.0  # beyond the apex
-    weight, points = heart.square().reshape(6, 1, -1), SquareGrid.of(128, 3.0)
-    stack = stack_centre(weight.sum(0) + 1e-7, points, FAR_MM)
+    weight, points = heart.square().reshape(6, 1, 1, -1), SquareGrid.of(128, 3.0)
+    stack = stack_centre((weight.sum((0, 1)) + 1e-7).log(), points, FAR_MM)
     assert np.abs(stack[0].numpy() - [30.0, -12.0, 1.0]).max() < 4.0
     centres = centres_from(weight, points, LEAN_MM2 / 3.0**2)
-    assert np.abs(centres[:, 0].numpy() - [30.0, -12.0, 1.0]).max() < 4.0
+    assert np.abs(centres[:, 0, 0].numpy() - [30.0, -12.0, 1.0]).max() < 4.0
 
 
 @given(st.floats(-180, 180))
@@ -190,7 +193,7 @@ def test_the_turn_brings_the_right_ventricle_to_the_left(degrees: float) -> None
     away = math.radians(degrees)
     x = axis[None, None, :] - centres[:, 0, None, None] - 45.0 * math.cos(away)
     y = axis[None, :, None] - centres[:, 1, None, None] - 45.0 * math.sin(away)
-    weight = (x**2 + y**2 < 15**2).float().reshape(2, 1, -1)
+    weight = (x**2 + y**2 < 15**2).float().reshape(2, 1, 1, -1)
     towards = towards_rv(weight, SquareGrid.of(64, 3.0), with_one(centres))
     half = torch.tensor([150.0, 120.0])
     turn = Place.of_image(half).within(with_one(centres), towards).turn
@@ -201,7 +204,7 @@ def test_the_turn_brings_the_right_ventricle_to_the_left(degrees: float) -> None
 
 def test_without_a_right_ventricle_the_crop_is_upright() -> None:
     points, centres = SquareGrid.of(64, 3.0), with_one(torch.zeros(3, 2))
-    towards = towards_rv(torch.zeros(3, 1, 64 * 64), points, centres)
+    towards = towards_rv(torch.zeros(3, 1, 1, 64 * 64), points, centres)
     place = Place.of_image(torch.tensor([100.0, 100.0])).within(centres, towards)
     assert place.turn.tolist() == pytest.approx([1.0, 0.0])
 
@@ -213,7 +216,7 @@ def test_a_place_within_a_place_is_one_of_the_image(
     half = torch.tensor([150.0, 120.0])
     about = Place.at(torch.tensor([[8.0, -5.0]]), turn_by(outer), half)
     assert about.centres_mm.numpy() == pytest.approx(np.array([[8.0, -5.0]]), abs=1e-4)
-    found = about.within(with_one(torch.tensor([[x, y]])), -turn_by(inner))
+    found = about.within(with_one(torch.tensor([[x, y]])), -turn_by(inner)[None])
     c, s = turn_by(outer).tolist()
     middle = np.array([[8.0 + c * x - s * y, -5.0 + s * x + c * y]])
     assert found.centres_mm.numpy() == pytest.approx(middle, abs=1e-3)
@@ -240,17 +243,19 @@ def test_labels_and_segments_return_to_where_the_heart_lies(degrees: float) -> N
     right = ((x + 45.0) ** 2 + y**2 < 20**2) & (radius >= 32)
     parts = [radius < 20, (radius >= 20) & (radius < 32), right]
     anatomy = torch.stack([~(parts[0] | parts[1] | right), *parts]).float().expand(3, -1, -1, -1)
-    frame = locate(anatomy.flatten(2), spacing, torch.tensor([0.2, 0.5, 0.8]))
+    unit = net.config.crop_mm / 2
+    frame = locate(anatomy, spacing, torch.tensor([0.2, 0.5, 0.8]), unit)
     lge = torch.zeros(3, 180, 150)
     pixel = torch.tensor([1.2, 1.5])
     grid = PixelGrid.of(lge, pixel)
     centre = torch.tensor([[10.0, -6.0]]).expand(3, -1)
-    no_scar = torch.full((3, 1, size * size), -5.0)
-    place = Place.at(centre, turn_by(degrees), grid.half_mm)
+    no_scar = torch.full((3, 1, size, size), -5.0)
+    place = Place.at(centre, turn_by(degrees), grid.half_mm, unit)
+    flat = torch.ones(3, 1, 1, size * size)
     seen = Seen(
-        grid, place, frame, sectors_of(frame), anatomy.flatten(2),
-        torch.zeros(3, 1, size, size), no_scar, torch.ones(3, 1, size * size),
-        torch.zeros(3, 17, size * size), torch.zeros(17), torch.zeros(2),
+        grid, place, frame, sectors_of(frame), anatomy, torch.zeros(3, 1, size, size), no_scar,
+        flat, flat.expand(-1, -1, 17, -1), flat > 0, torch.ones(17, 1), torch.zeros(1, 17),
+        torch.zeros(1, 2),
     )  # fmt: skip
     with torch.no_grad():
         labels, _, _, segments = net.to_input_grid(seen, torch.sigmoid(no_scar))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from scarseg_export.net.config import NetworkConfig
-from scarseg_export.net.localiser import Localiser
+from scarseg_export.net.localiser import UNIT_MM, Localiser
 from scarseg_export.net.sampling import PixelGrid, Place
 from scarseg_export.train.buffers import StackBuffer
 from scarseg_export.train.localiser import rv_told
@@ -75,6 +75,7 @@ def test_the_second_look_finds_the_place_though_the_first_was_wrong(
         torch.from_numpy(LV_MM.mean(0) + np.array([wrong_mm, -wrong_mm])).float()[None],
         torch.tensor([math.cos(about), math.sin(about)]),
         grid.half_mm,
+        UNIT_MM,
     )
     found = localiser.look_close(image, wrong)
     # A slice leans on the stack's centre by about a quarter, and half of 7 mm is the tilt.

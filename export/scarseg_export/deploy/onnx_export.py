@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import torch
-from onnx_ir.passes import common
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from scarseg_export.deploy.described import INTENDED_USE, load_described
+from scarseg_export.deploy.merge import merge_operators
 from scarseg_export.deploy.model_io import load_model, set_metadata, write_model
 from scarseg_export.deploy.onnx_weights import name_weights, network_of
 from scarseg_export.evaluation.model_file import score_model
@@ -28,8 +27,6 @@ from scarseg_runtime.contract import BEAT_SAMPLES, INPUTS, OUTPUTS, TensorSpec
 from scarseg_runtime.model_file.read import read_model_file
 
 OPSET = 20
-MERGED_VALUES = 100_000
-"""Constants of up to so many values are compared: tables of pixels among them, no large weight."""
 
 
 def export_onnx(
@@ -98,21 +95,11 @@ def exported_graph(
     )
     if program is None:  # torch returns None only where it is given a target file
         raise RuntimeError("torch.onnx.export returned no program")
-    _merge_equals(program.model)
+    merge_operators(program.model)
     model: onnx.ModelProto = program.model_proto
     _name_axes(model)
     _strip_notes(model)
     return model
-
-
-def _merge_equals(model: ir.Model) -> None:
-    """Merge constants that are equal, in place, then operators that compute the same."""
-    merged = ir.passes.Sequential(
-        common.DeduplicateInitializersPass(size_limit=MERGED_VALUES),
-        common.CommonSubexpressionEliminationPass(),
-        common.RemoveUnusedNodesPass(),
-    )
-    merged(model)
 
 
 def _strip_notes(model: onnx.ModelProto) -> None:

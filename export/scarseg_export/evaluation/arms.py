@@ -101,9 +101,10 @@ def _labels(
     """Labels [S, H, W] of every arm: those with a scar map, and what they say in other walls."""
     decisions = net.ceiling.decision(torch.cat(list(maps.values()), 1))
     anatomy_labels, _, resampled = net.resampled(seen, [decisions])
-    base, scar = anatomy_labels[:, 0].numpy().astype(np.uint8), resampled.numpy()
-    called = {arm: scar[:, k] > 0.5 for k, arm in enumerate(maps)}
     truth = case.stack.labels
+    base = anatomy_labels.numpy().astype(np.uint8).reshape(truth.shape)
+    scar = resampled.numpy()
+    called = {arm: scar[:, k].reshape(truth.shape) > 0.0 for k, arm in enumerate(maps)}
     labels = {arm: in_wall(base, mask) for arm, mask in called.items()}
     labels[EXPERT_IMAGE] = in_wall(truth, called[IMAGE])
     labels[EXPERT_TAFF] = in_wall(truth, called[TAFF])

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from scarseg_runtime.contract import SEGMENT_COUNT
 
+SIZE_MEAN_MM, SIZE_SPREAD_MM = (34.0, 9.5), (4.5, 2.0)
+"""Epicardial radius and wall thickness of a usual heart, and how far hearts differ."""
+
 
 class EcgEncoder(nn.Module):
     """Convolutions along time within each lead, then across leads.
@@ -42,12 +45,12 @@ class EcgEncoder(nn.Module):
 
     def forward(self, beat: Tensor) -> tuple[Tensor, Tensor]:
         # NaN must not reach the weights: an invalid ECG is weighted 0 downstream.
-        beat = torch.where(torch.isnan(beat), 0.0, beat).clamp(-5.0, 5.0)
-        leads = self.lead(beat[:, None])
+        beat = beat[:, None]
+        leads = self.lead(torch.where(torch.isnan(beat), 0.0, beat).clamp(-5.0, 5.0))
         hidden = self.head(self.across(leads.permute(0, 2, 1, 3).flatten(1, 2)))
         return self.segments(hidden), self.size(hidden)
 
 
 def size_units(size_mm: Tensor) -> Tensor:
     """Epicardial radius and wall thickness [..., 2] about a usual heart, of about unit spread."""
-    return (size_mm - size_mm.new_tensor([34.0, 9.5])) / size_mm.new_tensor([4.5, 2.0])
+    return (size_mm - size_mm.new_tensor(SIZE_MEAN_MM)) / size_mm.new_tensor(SIZE_SPREAD_MM)

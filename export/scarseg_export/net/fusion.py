@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scarseg_export.net.config import NetworkConfig
-from scarseg_export.net.ecg_encoder import size_units
+from scarseg_export.net.ecg_encoder import SIZE_MEAN_MM, SIZE_SPREAD_MM
 from scarseg_runtime.contract import SEGMENT_COUNT
 
 LOGIT_SCALE = 0.3
@@ -34,21 +34,23 @@ the validation hearts bright blood and fat make 0.02 to 0.10, infarcts 0.08 and 
 
 
 def members(segments: Tensor) -> Tensor:
-    """[S, 17, P] 1 where a pixel is of a segment, from AHA segments [S, 1, P]."""
+    """[S, 1, 17, P] 1 where a pixel is of a segment, from AHA segments [S, 1, 1, P]."""
     numbers = torch.arange(1, SEGMENT_COUNT + 1, device=segments.device, dtype=segments.dtype)
     return (segments == numbers[:, None]).to(torch.float32)
 
 
-def evidence_of(member: Tensor, wall: Tensor, scar_probability: Tensor) -> Tensor:
-    """[17] mean scar probability of the predicted wall in each segment; 0 where absent.
+def evidence_of(member: Tensor, wall: Tensor, scar_probability: Tensor) -> tuple[Tensor, Tensor]:
+    """[17, 1] mean scar probability of the predicted wall in each segment, 0 where absent; and
+    the wall's pixels in each, 1 at least.
 
     Args:
-        member: [S, 17, P] see :func:`members`.
-        wall: [S, P, 1] share of myocardium (0 or 1); ``scar_probability`` likewise.
+        member: [S, 1, 17, P] see :func:`members`.
+        wall: [S, 1, 1, P] share of myocardium (0 or 1); ``scar_probability`` likewise.
     """
-    sums = (member @ torch.cat([wall, wall * scar_probability], 2)).sum(0)
-    area, scar = sums.split(1, 1)
-    return (scar / area.clamp_min(1.0)).flatten()
+    both = torch.cat([wall, wall * scar_probability], 2)
+    area, scar = (member @ both.transpose(2, 3)).sum((0, 1)).split(1, 1)
+    area = area.clamp_min(1.0)
+    return scar / area, area
 
 
 def segment_evidence(segments: Tensor, wall: Tensor, scar_probability: Tensor) -> Tensor:
@@ -58,22 +60,27 @@ def segment_evidence(segments: Tensor, wall: Tensor, scar_probability: Tensor) -
         segments: AHA segment of every pixel, ``wall`` its share of myocardium (0 or 1), and
             ``scar_probability`` of the image path, all of one shape.
     """
-    member = members(segments.reshape(1, 1, -1))
-    return evidence_of(
-        member, wall.to(torch.float32).reshape(1, -1, 1), scar_probability.reshape(1, -1, 1)
+    flat = (1, 1, 1, -1)
+    member = members(segments.reshape(flat))
+    evidence, _ = evidence_of(
+        member, wall.to(torch.float32).reshape(flat), scar_probability.reshape(flat)
     )
+    return evidence.flatten()
 
 
 def heart_size(areas_mm2: Tensor) -> Tensor:
-    """[2] epicardial radius and wall thickness as the image shows them, in :func:`size_units`.
+    """[1, 2] epicardial radius and wall thickness as the image shows them, in :func:`size_units`.
 
     Args:
         areas_mm2: [S, 2] of cavity and whole LV.
     """
-    radii = torch.sqrt(areas_mm2 * (1.0 / math.pi))
-    weight = areas_mm2[:, 1:] ** 2  # large slices are cut squarely
-    inner_outer = (weight * radii).sum(0, keepdim=True) / weight.sum().clamp_min(1.0)
-    return size_units(inner_outer @ inner_outer.new_tensor([[0.0, -1.0], [1.0, 1.0]]))[0]
+    whole = areas_mm2[:, 1:]
+    weight = whole * whole  # large slices are cut squarely
+    roots = (weight * torch.sqrt(areas_mm2)).sum(0, keepdim=True) / weight.sum().clamp_min(1.0)
+    mean, spread = (roots.new_tensor(values) for values in (SIZE_MEAN_MM, SIZE_SPREAD_MM))
+    # Outer radius and thickness, in units, of roots of areas of circles.
+    parts = roots.new_tensor([[0.0, -1.0], [1.0, 1.0]]) / (math.sqrt(math.pi) * spread)
+    return torch.addmm(-mean / spread, roots, parts)
 
 
 class Agreement(nn.Module):
@@ -103,8 +110,10 @@ def moved(image: Tensor, change: Tensor, odd: Tensor, config: NetworkConfig) -> 
         odd: probability of a mix-up as :class:`Agreement` learned it, where every second pair is
             one. In a hospital few are: where it cannot tell, the ECG is to be heard.
     """
-    wrong, right = config.mix_up_share * odd, (1.0 - config.mix_up_share) * (1.0 - odd)
-    return image + (1.0 - config.agreement_gate * wrong / (wrong + right)) * change
+    share = config.mix_up_share
+    if share != 0.5:  # odds are products: those of a mix-up here, and what speaks for it
+        odd = share * odd / (odd * (2.0 * share - 1.0) + (1.0 - share))
+    return image + (1.0 - config.agreement_gate * odd) * change
 
 
 class Ceiling(nn.Module):
@@ -119,33 +128,37 @@ class Ceiling(nn.Module):
         self.height = height
 
     def forward(self, scar: Tensor) -> Tensor:
-        return torch.where(scar > 0, self.height * torch.tanh(scar / self.height), scar)
+        # The curve lies below its argument above 0, and above it below 0.
+        return torch.minimum(scar, self.height * torch.tanh(scar / self.height))
 
     def decision(self, probability: Tensor) -> Tensor:
-        """Scar probability spread evenly about one half, for resampling a decision.
+        """Scar probability spread evenly about one half, from −1 to 1, for resampling a decision:
+        scar where the result is above 0.
 
         Under a ceiling the scar side of a border lies just above one half and the other far
         below: interpolated as they are, every scar would lose its rim.
         """
-        other = 1.0 - probability
-        scar, none = probability * probability, other * other
         # Of twice the logit.
-        spread = scar / (scar + none)
+        tilt = probability - 0.5
+        spread = tilt / (tilt * tilt + 0.25)
         if self.height == 2.0:  # the scar side is spread just as far
             return spread
-        above = 1.0 / (1.0 + (other / probability) ** (4.0 / self.height))
-        return torch.where(probability > 0.5, above, spread)
+        odds = ((1.0 - probability) / probability) ** (4.0 / self.height)
+        return torch.where(probability > 0.5, 2.0 / (1.0 + odds) - 1.0, spread)
 
 
 def quietness(belief: Tensor) -> Tensor:
-    """Share, 0 to 1, in which an ECG of belief logits [..., 17] shows no scar anywhere."""
-    return torch.sigmoid(QUIET_SLOPE * (QUIET_LOGIT - belief.amax(-1)))
+    """Share [..., 1], 0 to 1, in which an ECG of belief logits [..., 17] shows no scar anywhere."""
+    return torch.sigmoid(QUIET_SLOPE * (QUIET_LOGIT - belief.amax(-1, keepdim=True)))
 
 
 def paucity(evidence: Tensor) -> Tensor:
-    """Share, 0 to 1, in which an image of evidence [..., 17] shows little scar: what many segments
-    or much of a few have in common is scar, a single small patch may be anything bright."""
-    return torch.sigmoid((LITTLE_SCAR - evidence.mean(-1)) / LITTLE_WIDTH)
+    """Share [..., 1], 0 to 1, in which an image of evidence [..., 17] shows little scar: what many
+    segments or much of a few have in common is scar, a single small patch may be anything
+    bright."""
+    slopes = evidence.new_tensor([[-1.0 / (SEGMENT_COUNT * LITTLE_WIDTH)] * SEGMENT_COUNT])
+    bias = evidence.new_tensor([LITTLE_SCAR / LITTLE_WIDTH])
+    return torch.sigmoid(F.linear(evidence, slopes, bias))
 
 
 def unheard(belief: Tensor) -> Tensor:
@@ -173,37 +186,39 @@ class Fusion(nn.Module):
     ) -> Tensor:
         """Change [P] of the scar logit of pixels with features [P, C], image logits [P] and
         segments 0–16 [P], given belief logits and image evidence [17]."""
-        case = self.case(belief, evidence).T[segment]
+        case = self.case(belief[None], evidence[None]).T[segment]
         inputs = torch.cat([features, scar[:, None] * LOGIT_SCALE, case], 1)
         return self.bounded(self.out(F.relu(self.hidden(inputs)))[:, 0], belief, evidence)
 
     def on_maps(
         self, features: Tensor, scar: Tensor, member: Tensor, belief: Tensor, evidence: Tensor
     ) -> Tensor:
-        """Change [S, 1, P] of every pixel's scar logit: as above, of whole maps.
+        """Change [S, 1, h, w] of every pixel's scar logit: as above, of whole maps.
 
         Args:
             features: [S, C, h, w].
-            scar: [S, 1, P] image logits.
-            member: [S, 17, P] see :func:`members`.
+            scar: [S, 1, h, w] image logits.
+            member: [S, 1, 17, P] see :func:`members`.
+            belief: [1, 17] logits, and ``evidence``.
         """
-        pixels = torch.cat([scar * LOGIT_SCALE, self.case(belief, evidence) @ member], 1)
-        inputs = torch.cat([features, pixels.reshape(-1, 4, *features.shape[2:])], 1)
+        case = (self.case(belief, evidence) @ member).reshape(-1, 3, *features.shape[2:])
+        inputs = torch.cat([features, scar * LOGIT_SCALE, case], 1)
         hidden = F.relu(F.conv2d(inputs, self.hidden.weight[:, :, None, None], self.hidden.bias))
         out = F.conv2d(hidden, self.out.weight[:, :, None, None], self.out.bias)
-        return self.bounded(out.flatten(2), belief, evidence)
+        return self.bounded(out, belief, evidence)
 
     def case(self, belief: Tensor, evidence: Tensor) -> Tensor:
-        """[3, 17] what the head is told of each segment, from belief logits and evidence [17]."""
-        scaled = belief[None] * LOGIT_SCALE
-        context = self.context(torch.cat([scaled, evidence[None]], 1))
-        highest = scaled.amax(1, keepdim=True).expand(-1, SEGMENT_COUNT)
+        """[3, 17] what the head is told of each segment, from belief logits and evidence
+        [1, 17]."""
+        scaled = belief * LOGIT_SCALE
+        context = self.context(torch.cat([scaled, evidence], 1))
+        highest = belief.amax(-1, keepdim=True) * torch.full_like(belief, LOGIT_SCALE)
         return torch.cat([scaled, context, highest])
 
     def bounded(self, out: Tensor, belief: Tensor, evidence: Tensor) -> Tensor:
         """Changes upwards within δ_scarred. Those downwards only as far as the whole ECG is quiet:
         within δ_scarred where the image shows much scar, within δ_max where it shows little."""
-        further = (self.delta_max - self.delta_scarred) * paucity(evidence)
-        down = quietness(belief) * (self.delta_scarred + further)
+        further = self.delta_scarred + (self.delta_max - self.delta_scarred) * paucity(evidence)
         change = torch.tanh(out)
+        down = quietness(belief) * further
         return torch.where(change < 0, down, self.delta_scarred) * change

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from scarseg_export.net.aha_map import (
     areas_mm2,
+    flat_parts,
     locate,
     sectors_of,
-    segments_at,
 )
 from scarseg_export.net.config import NetworkConfig
 from scarseg_export.net.ecg_encoder import EcgEncoder
@@ -33,7 +33,7 @@ from scarseg_export.net.fusion import (
     moved,
 )
 from scarseg_export.net.localiser import Localiser
-from scarseg_export.net.normalise import robust_zscore
+from scarseg_export.net.normalise import flat_below, robust_zscore
 from scarseg_export.net.sampling import (
     PixelGrid,
     Place,
@@ -43,7 +43,7 @@ from scarseg_export.net.sampling import (
     with_neighbours,
 )
 from scarseg_export.net.seen import Fused, Seen
-from scarseg_export.net.time_weight import TemporalWeight, mix
+from scarseg_export.net.time_weight import TemporalWeight
 from scarseg_export.net.unet import UNet
 from scarseg_runtime.contract import LEADS, Label
 
@@ -92,7 +92,8 @@ class ImageNet(nn.Module):
 def shares_of(logits: Tensor) -> Tensor:
     """Softmax over the few channels of logits [N, C, …]: step by step 16 times as fast in ONNX
     Runtime on a CPU, whose softmax wants channels last and turns the maps about twice."""
-    share = torch.exp(logits - logits.amax(1, keepdim=True))
+    # What is beyond these limits is 0 or 1 to the last bit, and none leaves the range of FP32.
+    share = torch.exp(logits.clamp(-40.0, 40.0))
     return share / share.sum(1, keepdim=True)
 
 
@@ -143,8 +144,8 @@ class ScarNet(nn.Module):
     def crops(self, image: Tensor, place: Place) -> Tensor:
         """[S, 3, h, w] normalised heart crops, each with its basal and apical neighbour."""
         size = self.config.crop_size
-        crops = robust_zscore(sampled(image[:, None], place, size, self.config.crop_spacing_mm))
-        return with_neighbours(crops)
+        crops = sampled(image[:, None], place, size, self.config.crop_spacing_mm)
+        return with_neighbours(robust_zscore(crops, flat_below(image)).reshape(-1, 1, size, size))
 
     def forward(
         self,
@@ -158,8 +159,10 @@ class ScarNet(nn.Module):
         seen = self.see(lge, pixel_spacing, slice_level)
         fused = self.fuse(seen, ecg, gap_days, ecg_valid)
         outputs = self.to_input_grid(seen, fused.scar)
-        scarred = (fused.scar > 0.5).to(torch.float32)
-        burden = evidence_of(seen.member, column(wall_of(seen.anatomy)), column(scarred))
+        pixels = self.config.crop_size**2
+        scarred = (fused.scar > 0.5).reshape(-1, 1, 1, pixels) & seen.wall
+        scarred = (seen.member @ column(scarred)).sum((0, 1))
+        burden = (scarred / seen.area).flatten()
         return *outputs, burden, fused.belief, fused.weight, fused.disagreement
 
     def see(self, lge: Tensor, pixel_spacing: Tensor, slice_level: Tensor) -> Seen:
@@ -170,90 +173,92 @@ class ScarNet(nn.Module):
         place = self.localiser(image, grid)
         crops = self.crops(image, place)
         anatomy_logits, features, scar = self.image(crops)
-        scar = scar.flatten(2)
         # Where nothing stands out from anything there is no heart, whatever rounding suggests.
         contrast = crops.amax((0, 1, 2, 3)) > MIN_CONTRAST_SD
-        anatomy = torch.where(contrast, shares_of(anatomy_logits).flatten(2), 0.0)
+        anatomy = torch.where(contrast, shares_of(anatomy_logits), 0.0)
         size, spacing_mm = self.config.crop_size, self.config.crop_spacing_mm
-        frame = locate(anatomy, spacing_mm, slice_level)
+        frame = locate(anatomy, spacing_mm, slice_level, place.unit_mm)
         sectors = sectors_of(frame)
-        pixels = SquareGrid.of(size, spacing_mm, lge.device).rows
-        segments = segments_at(sectors.lines @ pixels, sectors.middle, sectors.start)
+        pixels = SquareGrid.of(size, spacing_mm, lge.device, place.unit_mm).flat
+        segments = sectors.segments_at(pixels)
         member = members(segments)
+        wall = wall_of(anatomy)
+        likely = torch.sigmoid(scar).reshape(-1, 1, 1, size * size)
+        evidence, area = evidence_of(member, wall.to(torch.float32), likely)
         return Seen(
-            grid, place, frame, sectors, anatomy, features, scar, segments, member,
-            evidence_of(member, column(wall_of(anatomy)), column(torch.sigmoid(scar))),
-            heart_size(areas_mm2(anatomy, spacing_mm)),
+            grid, place, frame, sectors, anatomy, features, scar, segments, member, wall, area,
+            evidence.reshape(1, -1), heart_size(areas_mm2(anatomy, spacing_mm)),
         )  # fmt: skip
 
     def fuse(self, seen: Seen, ecg: Tensor, gap_days: Tensor, ecg_valid: Tensor) -> Fused:
         """TAFF: the beat [12, 512] moves the scar of the image path by the age of the ECG."""
         leads = ecg if self.config.ecg_leads == LEADS else ecg[self.lead_rows]
-        beliefs, heard = self.ecg(leads[None])
-        odd = self.agreement(beliefs, seen.evidence[None], heard, seen.size[None])
-        odd, belief = torch.sigmoid(odd), beliefs[0]
+        belief, heard = self.ecg(leads[None])
+        odd = torch.sigmoid(self.agreement(belief, seen.evidence_row, heard, seen.size_row))
         image = self.ceiling(seen.scar)
-        change = change_map(self.fusion, seen, belief)
-        fused = moved(image, change, odd, self.config)
+        fused = moved(image, change_map(self.fusion, seen, belief), odd, self.config)
         weight = self.taff(gap_days, ecg_valid)
-        scar = mix(weight, torch.sigmoid(fused), torch.sigmoid(image))
-        return Fused(scar, torch.sigmoid(belief), weight, torch.where(ecg_valid > 0, odd, 0.0))
+        # With weight 0 the image's own, bit for bit: the encoder gives numbers for whatever beat.
+        alone = torch.sigmoid(image)
+        scar = alone + weight * (torch.sigmoid(fused) - alone)
+        disagreement = torch.where(ecg_valid > 0, odd, 0.0)
+        return Fused(scar, torch.sigmoid(belief)[0], weight, disagreement)
 
     def to_input_grid(self, seen: Seen, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Labels, scar probability, image-only labels and segments on the grid of the study."""
         image_scar = torch.sigmoid(self.ceiling(seen.scar))
         decided = self.ceiling.decision(torch.cat([mixed, image_scar], 1))
-        to_crop, half_crop = self.to_crop(seen), self.config.crop_mm / 2
-        lines = seen.sectors.seen_from(to_crop, 1.0 / half_crop)
-        places, borders = seen.grid.maps(torch.cat([to_crop, lines], 1)).split([2, 3], 1)
+        places = self.places(seen)
         base, wall, decided, mixed = self.resampled(seen, [decided, mixed], places)
         muscle = base == _VIABLE_MYOCARDIUM
-        # Cast one by one: TensorRT takes bytes as outputs only.
-        scarred = torch.where(muscle & (decided > 0.5), _SCAR, base)
-        labels, image_only = (scarred[:, k].to(torch.uint8) for k in range(2))
-        # Lines in mm or in halves of a crop: the sign is the same.
-        middle, start = seen.sectors.middle[..., None], seen.sectors.start[..., None]
-        segments = torch.where(muscle, segments_at(borders, middle, start), 0.0)
-        return labels, (wall * mixed)[:, 0], image_only, segments[:, 0].to(torch.uint8)
+        scarred = torch.where(muscle & (decided > 0.0), _SCAR, base)
+        segments = torch.where(muscle, seen.sectors.segments_at(places), 0.0)
+        whole = (-1, *seen.grid.shape)
+        labels, image_only, segments = (
+            # Cast one by one: TensorRT takes bytes as outputs only.
+            v.reshape(whole).to(torch.uint8) for v in (*scarred.split(1, 1), segments)
+        )  # fmt: skip
+        return labels, (wall * mixed).reshape(whole), image_only, segments
 
-    def to_crop(self, seen: Seen) -> Tensor:
-        """[S, 2, 3] from the study's pixels to places in the crops, whose edges are at −1 and 1."""
-        return seen.place.from_pixels(seen.grid, self.config.crop_mm / 2)
+    def places(self, seen: Seen) -> Tensor:
+        """[S, 1, 2, H·W] of the study's pixels in the crops, whose edges are at −1 and 1."""
+        return seen.place.from_pixels(seen.grid) @ seen.grid.points()
 
     def resampled(
         self, seen: Seen, more: list[Tensor], places: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """On the grid of the study: anatomy labels [S, 1, H, W] without scar, the probability of
-        the wall [S, 1, H, W], and the maps ``more``, each [S, n, P], as [S, n, H, W]."""
-        size = self.config.crop_size
+        """On the grid of the study: anatomy labels [S, 1, 1, H·W] without scar, the probability of
+        the wall likewise, and the maps ``more``, each [S, n, h, w], as [S, n, 1, H·W]."""
         maps = torch.cat([seen.anatomy[:, 1:], *more], 1)
-        maps = maps.reshape(-1, maps.shape[1], size, size)
-        maps = back(maps, seen.grid.maps(self.to_crop(seen)) if places is None else places)
-        cavity, wall, right, *more = maps.split([1, 1, 1, *(m.shape[1] for m in more)], 1)
-        return most_likely(cavity, wall, right), wall, *more
+        maps = back(maps, self.places(seen) if places is None else places)
+        heart, *more = maps.split([3, *(m.shape[1] for m in more)], 1)
+        return most_likely(heart), heart[:, 1:2], *more
 
 
 def column(values: Tensor) -> Tensor:
-    """[S, P, 1] of maps [S, 1, P]."""
-    return values.to(torch.float32).reshape(values.shape[0], -1, 1)
+    """[S, 1, P, 1] of maps [S, 1, 1, P]."""
+    return values.to(torch.float32).transpose(2, 3)
 
 
-def most_likely(cavity: Tensor, wall: Tensor, right: Tensor) -> Tensor:
-    """Anatomy label of every pixel from probabilities of cavity, wall and RV; the rest is
-    background. Comparisons in place of an argmax over channels, which needs a copy of them all."""
-    background = 1.0 - cavity - wall - right
-    inside = torch.maximum(wall, right)
-    label = torch.where(wall >= right, _VIABLE_MYOCARDIUM, _RV_CAVITY)
-    label = torch.where(cavity >= inside, _LV_CAVITY, label)
-    return torch.where(background >= torch.maximum(cavity, inside), _BACKGROUND, label)
+def most_likely(heart: Tensor) -> Tensor:
+    """Anatomy label [S, 1, …] of every pixel from probabilities of cavity, wall and RV [S, 3, …];
+    the rest is background. Comparisons in place of an argmax over channels, which needs a copy of
+    them all."""
+    background = 1.0 - heart.sum(1, keepdim=True)
+    highest = torch.maximum(heart.amax(1, keepdim=True), background)
+    labels = heart.new_tensor([_LV_CAVITY, _VIABLE_MYOCARDIUM, _RV_CAVITY])
+    found = torch.where(heart >= highest, labels.reshape(3, *[1] * (heart.ndim - 2)), 0.0)
+    return found.amax(1, keepdim=True)
 
 
 def wall_of(anatomy: Tensor) -> Tensor:
-    """[S, 1, P] where myocardium is the likeliest of the anatomy probabilities [S, 4, P]."""
-    outside, cavity, wall, right = anatomy.split(1, 1)
+    """[S, 1, 1, P] where myocardium is the likeliest of the anatomy probabilities [S, 4, …]."""
+    outside, cavity, wall, right = flat_parts(anatomy)
     return wall > torch.maximum(torch.maximum(outside, cavity), right)
 
 
 def change_map(head: Fusion, seen: Seen, belief: Tensor) -> Tensor:
-    """[S, 1, P] change of every pixel's scar logit that a fusion head asks for."""
-    return head.on_maps(seen.features, seen.scar, seen.member, belief, seen.evidence)
+    """[S, 1, h, w] change of every pixel's scar logit that a fusion head asks for, given belief
+    logits [17] or [1, 17]."""
+    rows = belief if belief.ndim == 2 else belief[None]
+    return head.on_maps(seen.features, seen.scar, seen.member, rows, seen.evidence_row)

@@ -34,7 +34,7 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class _Clipped:
-    """A stack about its mean, outliers clipped twice; padding is 0."""
+    """A stack about its mean as a row [1, N], outliers clipped twice; padding is 0."""
 
     values: Tensor
     first_mean: Tensor
@@ -51,39 +51,48 @@ def robust_normalisation(views: Tensor) -> Normalisation:
     Padding is whatever equals the lowest value of the stack: air that a scanner or a converter
     filled in.
     """
-    clipped = _clipped(views)
+    clipped = _clipped(views, flat_below(views))
     (first, second), (wide, narrow) = clipped.means, clipped.limits
     about = clipped.first_mean + first
     low = torch.maximum(clipped.first_mean - wide, about - narrow)
     high = torch.minimum(clipped.first_mean + wide, about + narrow)
-    return Normalisation(low, high, about + second, clipped.sd)
+    found = (low, high, about + second, clipped.sd)
+    return Normalisation(*(value.reshape(()) for value in found))
 
 
-def robust_zscore(views: Tensor) -> Tensor:
-    """Z-score of views [S, …] over the whole stack, padding set to 0. Constant input gives
-    zeros."""
-    clipped = _clipped(views)
+def robust_zscore(views: Tensor, least: Tensor | None = None) -> Tensor:
+    """Z-score of views [S, …] over the whole stack, padding set to 0, as one row [1, N]. Constant
+    input gives zeros.
+
+    Args:
+        least: spread that there always is, from :func:`flat_below`; by default of the views.
+    """
+    clipped = _clipped(views, flat_below(views) if least is None else least)
     return clipped.values / clipped.sd
 
 
-def _clipped(views: Tensor) -> _Clipped:
-    everything = tuple(range(views.ndim))
-    low = views.amin(everything)
-    above = views - low
+def flat_below(image: Tensor) -> Tensor:
+    """Scalar spread below which nothing in an image above 0 is signal."""
+    return (FLAT * image.mean(tuple(range(image.ndim)))).clamp_min(NOTHING)
+
+
+def _clipped(views: Tensor, least: Tensor) -> _Clipped:
+    row = views.reshape(1, -1)
+    low = row.amin(1, keepdim=True)
+    above = row - low
     inside = torch.sign(above)
-    count = inside.sum().clamp_min(1.0)
+    count = inside.sum(1, keepdim=True).clamp_min(1.0)
     # Times a sum: the mean, where there is no padding.
     share = inside / count
     root = count.sqrt()
     reach = root / CLIP_SD
-    total = above.sum()
-    apart = above - share * total
+    apart, total = _about_mean(above, share)
     wide = _norm(apart) / reach
     apart, first = _about_mean(_within(apart, wide), share)
     # Limits about the new mean need not be narrowed to those before: what lay beyond is gone.
     narrow = _norm(apart) / reach
     apart, second = _about_mean(_within(apart, narrow), share)
-    sd = torch.maximum(_norm(apart) / root, (FLAT * views.mean(everything)).clamp_min(NOTHING))
+    sd = torch.maximum(_norm(apart) / root, least)
     return _Clipped(apart, low + total / count, (first / count, second / count), (wide, narrow), sd)
 
 
@@ -92,10 +101,10 @@ def _within(values: Tensor, limit: Tensor) -> Tensor:
 
 
 def _about_mean(values: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    """Values about their mean, and their sum."""
-    total = values.sum()
-    return values - share * total, total
+    """Values [1, N] about their mean, and their sum."""
+    total = values.sum(1, keepdim=True)
+    return torch.addmm(values, total, share, alpha=-1.0), total
 
 
 def _norm(values: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(values, dim=tuple(range(values.ndim)))
+    return torch.linalg.vector_norm(values, dim=1, keepdim=True)

@@ -12,7 +12,7 @@ from scarseg_export.net.sampling import PixelGrid, Place
 
 @dataclass(frozen=True)
 class Seen:
-    """Outputs from the image alone for one study; S slices, crops of h × h pixels."""
+    """Outputs from the image alone for one study; S slices, crops of P = h · w pixels."""
 
     grid: PixelGrid
     place: Place
@@ -21,19 +21,33 @@ class Seen:
     sectors: Sectors
     """Both in the axes of the crops."""
     anatomy: Tensor
-    """[S, 4, P] probability of background, cavity, wall, RV of the P = h · h pixels of a crop."""
+    """[S, 4, h, w] probability of background, cavity, wall, RV."""
     features: Tensor
     """[S, C, h, h] scar features."""
     scar: Tensor
-    """[S, 1, P] scar logit."""
+    """[S, 1, h, w] scar logit."""
     segments: Tensor
-    """[S, 1, P] AHA segment of every pixel, also outside the wall."""
+    """[S, 1, 1, P] AHA segment of every pixel, also outside the wall."""
     member: Tensor
-    """[S, 17, P] 1 where a pixel is of a segment."""
-    evidence: Tensor
-    """[17] mean scar probability of the wall in each segment."""
-    size: Tensor
-    """[2] of the heart, in size units."""
+    """[S, 1, 17, P] 1 where a pixel is of a segment."""
+    wall: Tensor
+    """[S, 1, 1, P] True where myocardium is the likeliest."""
+    area: Tensor
+    """[17, 1] pixels of the wall in each segment, 1 at least."""
+    evidence_row: Tensor
+    """[1, 17] mean scar probability of the wall in each segment."""
+    size_row: Tensor
+    """[1, 2] of the heart, in size units."""
+
+    @property
+    def evidence(self) -> Tensor:
+        """[17] mean scar probability of the wall in each segment."""
+        return self.evidence_row[0]
+
+    @property
+    def size(self) -> Tensor:
+        """[2] of the heart, in size units."""
+        return self.size_row[0]
 
 
 @dataclass(frozen=True)
@@ -41,7 +55,7 @@ class Fused:
     """Outputs from image and ECG together."""
 
     scar: Tensor
-    """[S, 1, P] scar probability."""
+    """[S, 1, h, w] scar probability."""
     belief: Tensor
     """[17] scar belief of the ECG, 0–1."""
     weight: Tensor

@@ -19,6 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+NEVER_DAYS = 1e30
+"""A gap whose weight is 0 with any time constant."""
+
 
 class TemporalWeight(nn.Module):
     """Weight of the ECG by its age."""
@@ -34,8 +37,7 @@ class TemporalWeight(nn.Module):
     def forward(self, gap_days: Tensor, valid: Tensor) -> Tensor:
         """[N] weights in [0, 1] from gaps in days [N] and validity [N]."""
         usable = (gap_days >= 0) & (valid > 0)  # False for NaN as well
-        decay = torch.exp(-torch.where(usable, gap_days, 0.0) / self.log_tau.exp())
-        return torch.where(usable, decay, 0.0)
+        return torch.exp(torch.where(usable, gap_days, NEVER_DAYS) / -self.log_tau.exp())
 
 
 NEIGHBOURS = 0.5

@@ -165,7 +165,7 @@ def _full_field(
         pixels, maps = _turned(pixels, maps)
     grid = PixelGrid.of(pixels, torch.tensor([spacing, spacing], device=device))
     few = torch.from_numpy(rng.permutation(len(pixels))[:5]).to(device)
-    views = bend_contrast(model.coarse_view(pixels, grid)[few][:, None])[:, 0]
+    views = bend_contrast(model.coarse_view(pixels, grid)[few])[:, 0]
     config = model.config
     centres = torch.zeros(len(pixels), 2, device=device)
     seen = [
@@ -250,7 +250,7 @@ def _rv_from_all_sides(localiser: Localiser, image: Tensor, grid: PixelGrid) -> 
         axes = (1, 2)
         flipped = image.flip(-1) if number % 2 else image
         seen = torch.rot90(flipped, number // 2, axes).contiguous()
-        views = localiser.coarse_view(seen, grid)[:, None]
+        views = localiser.coarse_view(seen, grid)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16_pays(views.device)):
             logits = localiser.far(views)
         rv = torch.rot90(torch.sigmoid(logits[:, 1].float()), -(number // 2), axes)

@@ -175,7 +175,7 @@ def test_fusion_sees_the_segment_of_each_pixel() -> None:
 def test_whole_maps_are_changed_as_pixels_one_by_one_are() -> None:
     torch.manual_seed(1)
     fusion = Fusion(SMALL)
-    features, scar = torch.randn(3, 4, 6, 5), torch.randn(3, 1, 6, 5)
+    features, scar = torch.randn(3, 4, 6, 5), torch.randn(3, 1, 1, 30)
     segments = torch.randint(1, 18, (3, 1, 1, 30))
     belief, evidence = torch.randn(17), torch.rand(17)
     maps = fusion.on_maps(features, scar, members(segments), belief[None], evidence[None])

@@ -249,7 +249,7 @@ def test_labels_and_segments_return_to_where_the_heart_lies(degrees: float) -> N
     pixel = torch.tensor([1.2, 1.5])
     grid = PixelGrid.of(lge, pixel)
     centre = torch.tensor([[10.0, -6.0]]).expand(3, -1)
-    no_scar = torch.full((3, 1, size, size), -5.0)
+    no_scar = torch.full((3, 1, 1, size * size), -5.0)
     place = Place.at(centre, turn_by(degrees), grid.half_mm, unit)
     flat = torch.ones(3, 1, 1, size * size)
     seen = Seen(

@@ -91,7 +91,7 @@ def run_arms(trained: Checkpoint, case: UnseenPatient) -> ArmResults:
 
 
 def _head(net: ScarNet, head: Fusion, seen: Seen, belief: Tensor) -> Tensor:
-    """Scar map [S, 1, h, h] of a fusion head that knows neither time nor gate, as in training."""
+    """Scar map [S, 1, 1, P] of a fusion head that knows neither time nor gate, as in training."""
     return torch.sigmoid(net.ceiling(seen.scar) + change_map(head, seen, belief))
 
 

@@ -193,19 +193,20 @@ class Fusion(nn.Module):
     def on_maps(
         self, features: Tensor, scar: Tensor, member: Tensor, belief: Tensor, evidence: Tensor
     ) -> Tensor:
-        """Change [S, 1, h, w] of every pixel's scar logit: as above, of whole maps.
+        """Change [S, 1, 1, P] of every pixel's scar logit: as above, of whole maps.
 
         Args:
             features: [S, C, h, w].
-            scar: [S, 1, h, w] image logits.
+            scar: [S, 1, 1, P] image logits.
             member: [S, 1, 17, P] see :func:`members`.
             belief: [1, 17] logits, and ``evidence``.
         """
-        case = (self.case(belief, evidence) @ member).reshape(-1, 3, *features.shape[2:])
-        inputs = torch.cat([features, scar * LOGIT_SCALE, case], 1)
+        pixels = torch.cat([scar * LOGIT_SCALE, self.case(belief, evidence) @ member], 2)
+        inputs = torch.cat([features, pixels.reshape(-1, 4, *features.shape[2:])], 1)
         hidden = F.relu(F.conv2d(inputs, self.hidden.weight[:, :, None, None], self.hidden.bias))
         out = F.conv2d(hidden, self.out.weight[:, :, None, None], self.out.bias)
-        return self.bounded(out, belief, evidence)
+        # Flat from here: providers pad a map of one channel to sixteen.
+        return self.bounded(out.reshape(-1, 1, 1, scar.shape[3]), belief, evidence)
 
     def case(self, belief: Tensor, evidence: Tensor) -> Tensor:
         """[3, 17] what the head is told of each segment, from belief logits and evidence

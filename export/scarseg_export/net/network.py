@@ -159,8 +159,7 @@ class ScarNet(nn.Module):
         seen = self.see(lge, pixel_spacing, slice_level)
         fused = self.fuse(seen, ecg, gap_days, ecg_valid)
         outputs = self.to_input_grid(seen, fused.scar)
-        pixels = self.config.crop_size**2
-        scarred = (fused.scar > 0.5).reshape(-1, 1, 1, pixels) & seen.wall
+        scarred = (fused.scar > 0.5) & seen.wall
         scarred = (seen.member @ column(scarred)).sum((0, 1))
         burden = (scarred / seen.area).flatten()
         return *outputs, burden, fused.belief, fused.weight, fused.disagreement
@@ -173,6 +172,7 @@ class ScarNet(nn.Module):
         place = self.localiser(image, grid)
         crops = self.crops(image, place)
         anatomy_logits, features, scar = self.image(crops)
+        scar = scar.reshape(-1, 1, 1, self.config.crop_size**2)
         # Where nothing stands out from anything there is no heart, whatever rounding suggests.
         contrast = crops.amax((0, 1, 2, 3)) > MIN_CONTRAST_SD
         anatomy = torch.where(contrast, shares_of(anatomy_logits), 0.0)
@@ -183,8 +183,7 @@ class ScarNet(nn.Module):
         segments = sectors.segments_at(pixels)
         member = members(segments)
         wall = wall_of(anatomy)
-        likely = torch.sigmoid(scar).reshape(-1, 1, 1, size * size)
-        evidence, area = evidence_of(member, wall.to(torch.float32), likely)
+        evidence, area = evidence_of(member, wall.to(torch.float32), torch.sigmoid(scar))
         return Seen(
             grid, place, frame, sectors, anatomy, features, scar, segments, member, wall, area,
             evidence.reshape(1, -1), heart_size(areas_mm2(anatomy, spacing_mm)),
@@ -228,8 +227,10 @@ class ScarNet(nn.Module):
         self, seen: Seen, more: list[Tensor], places: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         """On the grid of the study: anatomy labels [S, 1, 1, H·W] without scar, the probability of
-        the wall likewise, and the maps ``more``, each [S, n, h, w], as [S, n, 1, H·W]."""
-        maps = torch.cat([seen.anatomy[:, 1:], *more], 1)
+        the wall likewise, and the maps ``more``, each [S, n, 1, P], as [S, n, 1, H·W]."""
+        size = self.config.crop_size
+        maps = torch.cat([*flat_parts(seen.anatomy)[1:], *more], 1)
+        maps = maps.reshape(-1, maps.shape[1], size, size)
         maps = back(maps, self.places(seen) if places is None else places)
         heart, *more = maps.split([3, *(m.shape[1] for m in more)], 1)
         return most_likely(heart), heart[:, 1:2], *more
@@ -258,7 +259,7 @@ def wall_of(anatomy: Tensor) -> Tensor:
 
 
 def change_map(head: Fusion, seen: Seen, belief: Tensor) -> Tensor:
-    """[S, 1, h, w] change of every pixel's scar logit that a fusion head asks for, given belief
+    """[S, 1, 1, P] change of every pixel's scar logit that a fusion head asks for, given belief
     logits [17] or [1, 17]."""
     rows = belief if belief.ndim == 2 else belief[None]
     return head.on_maps(seen.features, seen.scar, seen.member, rows, seen.evidence_row)

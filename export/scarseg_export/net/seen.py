@@ -25,7 +25,7 @@ class Seen:
     features: Tensor
     """[S, C, h, h] scar features."""
     scar: Tensor
-    """[S, 1, h, w] scar logit."""
+    """[S, 1, 1, P] scar logit."""
     segments: Tensor
     """[S, 1, 1, P] AHA segment of every pixel, also outside the wall."""
     member: Tensor
@@ -55,7 +55,7 @@ class Fused:
     """Outputs from image and ECG together."""
 
     scar: Tensor
-    """[S, 1, h, w] scar probability."""
+    """[S, 1, 1, P] scar probability."""
     belief: Tensor
     """[17] scar belief of the ECG, 0–1."""
     weight: Tensor

@@ -19,6 +19,7 @@ from scarseg_infer.study.geometry.slice_plane import (
     unit_axes,
 )
 from scarseg_infer.study.label_map import check_no_label_map
+from scarseg_infer.study.pixel_order import check_row_length
 from scarseg_infer.study.rescale import rescaled
 from scarseg_infer.study.size import check_size
 from scarseg_infer.study.stack import ImageKind, LgeStack
@@ -36,7 +37,9 @@ def check_stack(stack: LgeStack) -> None:
             is unheard of, the slices are not in order along row × column direction, or, of arrays,
             it is no short axis.
     """
-    check_no_label_map(float_pixels(stack.pixels))
+    pixels = float_pixels(stack.pixels)
+    check_no_label_map(pixels)
+    check_row_length(pixels)
     _check_geometry(stack)
     _check_order(stack)
     if stack.acquired is not None and not isinstance(stack.acquired, datetime):

@@ -34,6 +34,7 @@ from scarseg_infer.study.nifti_axes import (
     forms_apart_mm,
     slices_last,
 )
+from scarseg_infer.study.pixel_order import in_other_byte_order
 from scarseg_infer.study.rescale import rescaled
 from scarseg_infer.study.size import check_size
 from scarseg_infer.study.stack import LgeStack
@@ -47,6 +48,10 @@ MIN_STEP_COSINE: Final = 0.5
 _UNKNOWN: Final = (
     "The NIfTI file does not say how the heart lies: AHA segments follow from the right ventricle "
     "that is found, and lie on the wrong walls if the image is stored mirrored."
+)
+_INVERTED: Final = (
+    "scl_slope of the NIfTI file is negative, so that what is stored as bright is read as dark: "
+    "check in the pictures that scar is bright."
 )
 _LEAST_OFFSET: Final = {False: 352, True: 544}
 """First offset at which voxels may begin: behind the header of NIfTI-1 and -2 and the four bytes
@@ -99,6 +104,8 @@ def read_nifti(path: Path) -> LgeStack:
     origins = grid.first_mm + np.arange(len(pixels))[:, None] * grid.slice_step_mm
     if np.cross(grid.row_direction, grid.column_direction) @ grid.slice_step_mm < 0:
         pixels, origins = pixels[::-1].copy(), origins[::-1].copy()
+    slope = float(image.dataobj.slope)
+    inverted = (_INVERTED,) if slope < 0.0 else ()
     single = ("The study has a single slice: its height is the voxel depth.",)
     return LgeStack(
         pixels=pixels,
@@ -109,7 +116,7 @@ def read_nifti(path: Path) -> LgeStack:
         slice_thickness_mm=spacing_mm[2],
         source="nifti",
         orientation_known=grid.orientation_known,
-        warnings=grid.warnings + (single if len(pixels) == 1 else ()),
+        warnings=grid.warnings + inverted + (single if len(pixels) == 1 else ()),
     )
 
 
@@ -191,6 +198,12 @@ def _voxels(image: Any) -> NDArray[np.float32]:
     """[x, y, z] after the file's scaling."""
     try:
         stored: NDArray[Any] = image.dataobj.get_unscaled()
+        if stored.dtype.kind in "iu" and in_other_byte_order(stored.T):
+            raise StudyError(
+                "the voxels of the NIfTI file have their bytes in another order than its header "
+                "says",
+                _EXPORT_AGAIN,
+            )
         slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
         voxels = rescaled(stored.reshape(stored.shape[:3]), slope, intercept)
     except StudyError:

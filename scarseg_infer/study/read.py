@@ -19,6 +19,7 @@ from scarseg_infer.study.files import (
     WatchedFiles,
 )
 from scarseg_infer.study.label_map import check_no_label_map
+from scarseg_infer.study.pixel_order import check_row_length
 from scarseg_infer.study.series_verdict import PreferredKind, SeriesVerdict
 from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.errors import StudyError
@@ -69,15 +70,20 @@ def _read(
             files = KeptFiles(opened, look)
             watched = files if watch is None else WatchedFiles(files, watch)
             stack = read_dicom(watched, series, prefer)
-        check_no_label_map(stack.pixels)
+        _check_picture(stack)
         return stack
     if series is not None:
         raise StudyError("a NIfTI file has no series to choose from", "Leave the series out")
     from scarseg_infer.study.nifti import read_nifti
 
     stack = read_nifti(path)
-    check_no_label_map(stack.pixels)
+    _check_picture(stack)
     return stack
+
+
+def _check_picture(stack: LgeStack) -> None:
+    check_no_label_map(stack.pixels)
+    check_row_length(stack.pixels)
 
 
 def study_stack(

@@ -257,8 +257,9 @@ def test_repeats_that_nothing_tells_apart(
 ) -> None:
     for number, time in enumerate(times):
         part = dicom_factory.series(
-            SeriesNumber=11 + number, AcquisitionTime=time, **({} if time else {"StudyTime": None})
-        )
+            dicom_factory.noise(seed=number), SeriesNumber=11 + number, AcquisitionTime=time,
+            **({} if time else {"StudyTime": None}),
+        )  # fmt: skip
         dicom_factory.write(tmp_path / f"{number}", part)
     message = refusal(tmp_path)
     assert "2 stacks that may be the LGE: series 11 (6 slices, PSIR); series 12" in message
@@ -410,7 +411,7 @@ def test_many_equal_series_are_not_all_listed(
 ) -> None:
     untimed = dict.fromkeys(("AcquisitionTime", "AcquisitionDate", "StudyTime"))
     for number in range(1, 61):
-        datasets = dicom_factory.series(np.zeros((3, 4, 4), np.int16), SeriesNumber=number,
+        datasets = dicom_factory.series(np.full((3, 4, 4), number, np.int16), SeriesNumber=number,
                                         **untimed)  # fmt: skip
         dicom_factory.write(tmp_path, datasets, prefix=f"s{number}_")
     message = refusal(tmp_path)

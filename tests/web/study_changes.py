@@ -107,6 +107,53 @@ def _contradiction(image: pydicom.FileDataset, _: int) -> None:
     image.BitsStored, image.HighBit = 20, 19
 
 
+@_each
+def _bytes_turned(image: pydicom.FileDataset, _: int) -> None:
+    image.PixelData = np.frombuffer(image.PixelData, "<u2").byteswap().tobytes()
+
+
+@_each
+def _wrong_rows(image: pydicom.FileDataset, _: int) -> None:
+    image.Rows, image.Columns = 80, 320
+
+
+@_each
+def _odd_scales(image: pydicom.FileDataset, index: int) -> None:
+    """One slice with a slope of its own, and one with padding in the heart."""
+    image.RescaleSlope, image.RescaleIntercept = (1.5 if index == 4 else 1), 0
+    if index == 2:
+        image.add_new(0x00280120, "US", int(image.pixel_array.max()))
+
+
+def _two_series(folder: Path) -> None:
+    """Half of the slices in a second series, and the first series once more under another name."""
+    for index, path in enumerate(sorted(folder.iterdir())):
+        image = pydicom.dcmread(path)
+        if index >= 6:
+            image.SeriesInstanceUID += ".3"
+            image.save_as(path)
+            continue
+        image.SeriesInstanceUID += ".9"
+        image.SeriesNumber = 9
+        image.SOPInstanceUID += ".9"
+        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+        image.save_as(folder / f"z{index}.dcm")
+
+
+def _exchanged(folder: Path) -> None:
+    """Positions exchanged, the others from apex to base, pictures repeated and squeezed."""
+    images = [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
+    places = [image.ImagePositionPatient for image in images][::-1]
+    places[3], places[5] = places[5], places[3]
+    images[8].PixelData = images[1].PixelData
+    for path, image, place in zip(sorted(folder.iterdir()), images, places, strict=True):
+        image.ImagePositionPatient = place
+        image.SliceThickness = 40
+        image.PixelData = image.pixel_array[:, ::2].tobytes()
+        image.Columns = 80
+        image.save_as(path)
+
+
 def _cut_short(folder: Path) -> None:
     path = sorted(folder.iterdir())[3]
     path.write_bytes(path.read_bytes()[:-5000])
@@ -120,11 +167,13 @@ def _nonsense(folder: Path) -> None:
 REFUSED: dict[str, Callable[[Path], None]] = {
     "no spacing": _no_spacing, "two patients": _two_patients, "perfusion": _perfusion,
     "axial": _axial, "wrong scale": _wrong_scale, "contradiction": _contradiction,
-    "cut short": _cut_short, "nonsense": _nonsense,
+    "cut short": _cut_short, "nonsense": _nonsense, "bytes turned": _bytes_turned,
+    "wrong rows": _wrong_rows,
 }  # fmt: skip
 
 MIXED: dict[str, Callable[[Path], None]] = {
     "reversed": _reversed, "turned": _turned,
     "with a localiser": _with_localiser, "missing slice": _missing_slice,
-    "tilted": _tilted, "slices that do not fit": _unlike,
+    "tilted": _tilted, "slices that do not fit": _unlike, "odd scales": _odd_scales,
+    "two series": _two_series, "exchanged": _exchanged,
 }  # fmt: skip

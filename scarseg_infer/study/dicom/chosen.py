@@ -52,6 +52,12 @@ def stack_warnings(chosen: Candidate) -> list[str]:
             f"The slices are tilted by {group.tilt_deg:.0f}° against a usual short-axis view: "
             "check the view, and base, apex and walls in the pictures."
         )
+    series = len({header.series_uid for header in group.slices})
+    if 1 < series < group.position_count:
+        found.append(
+            f"{series} series of one name complement each other and were read as one stack: check "
+            "in the pictures that they fit."
+        )
     if group.position_count == 1:
         found.append("The study has a single slice: its height is the slice thickness.")
     elif group.position_count < MIN_STACK_SLICES:

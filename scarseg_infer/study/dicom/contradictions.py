@@ -74,7 +74,9 @@ def contradictions(
             "SliceLocation orders the slices otherwise than ImagePositionPatient, which was used: "
             "how the heart lies is taken as unknown."
         )
-    more = (*_frames(group), *_steps(datasets, group), *_aspect(datasets, group))
+    more = (
+        *_frames(group), *_steps(datasets, group), *_aspect(datasets, group), *_numbered(datasets),
+    )  # fmt: skip
     return tuple(doubtful), (*more, *_unread(datasets))
 
 
@@ -157,6 +159,23 @@ def _reordered(datasets: Sequence[Dataset]) -> bool:
         return False
     steps = np.diff(known)
     return bool((steps > 0).any() and (steps < 0).any())
+
+
+def _numbered(datasets: Sequence[Dataset]) -> tuple[str, ...]:
+    """InstanceNumber that counts most slices one by one and some not: these may have the positions
+    of each other. Numbers of slices that were taken in turns, or in two parts, say nothing."""
+    numbers = [number(dataset, "InstanceNumber") for dataset in datasets]
+    known = np.array([value for value in numbers if value is not None])
+    if len(known) < len(numbers) or len(np.unique(known)) < len(known) or not known.size:
+        return ()
+    steps = np.diff(known)
+    leaps = int((np.abs(steps) > 1).sum())
+    if np.ptp(known) != len(known) - 1 or leaps < 2 or 2 * leaps > len(steps):
+        return ()
+    return (
+        "InstanceNumber counts some slices in another order than their positions, which were used: "
+        "check in the pictures that the heart narrows evenly from base to apex.",
+    )
 
 
 def _frames(group: SliceGroup) -> tuple[str, ...]:

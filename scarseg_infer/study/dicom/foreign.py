@@ -62,7 +62,26 @@ def without_copies(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], l
         kept.append(header)
         if first is not header:
             clashes.append(Clash(first, header))
-    return kept, clashes
+    return _without_copied_series(kept), clashes
+
+
+def _without_copied_series(headers: Sequence[SliceHeader]) -> list[SliceHeader]:
+    """Headers without those of series whose images are all in one other series too, pixels
+    included: an archive may take in a series twice, under another name."""
+    series: dict[str, set[SliceHeader]] = {}
+    for header in headers:
+        nameless = replace(header, file_index=0, instance_uid="", series_uid="", series_number=None)
+        series.setdefault(header.series_uid, set()).add(nameless)
+    holders: dict[SliceHeader, set[str]] = {}
+    copied: set[str] = set()
+    for uid, images in sorted(series.items(), key=lambda item: -len(item[1])):
+        told = all(one.plane is not None and one.pixel_digest is not None for one in images)
+        if told and set.intersection(*(holders.get(one, set()) for one in images)):
+            copied.add(uid)
+            continue
+        for one in images:
+            holders.setdefault(one, set()).add(uid)
+    return [header for header in headers if header.series_uid not in copied]
 
 
 def _same(header: SliceHeader, other: SliceHeader) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,7 @@ from scarseg_infer.study.dicom.samples import (
     samples,
 )
 from scarseg_infer.study.geometry.slice_plane import SlicePlane
+from scarseg_infer.study.pixel_order import in_other_byte_order
 from scarseg_infer.study.rescale import rescaled
 from scarseg_runtime.errors import StudyError
 from scarseg_runtime.install import install_command
@@ -64,13 +65,24 @@ DECODABLE: Final = (
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
 )
+HIDDEN: Final = 0.05
+"""Share of the range of an image by which padding may differ from what it is read as."""
 _LOSSY: Final = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K)
+
+
+class SlicePixels(NamedTuple):
+    """Pixels of a slice."""
+
+    values: NDArray[np.float32]
+    """[rows, columns] after rescale."""
+    padding_hides: bool
+    """Padding takes the place of something else than darkness in the middle of the image."""
 
 
 def slice_pixels(
     image: FileDataset, header: Dataset, frame: int | None, plane: SlicePlane, label: str
-) -> NDArray[np.float32]:
-    """Pixel values [rows, columns] after the rescale of PS3.3 C.11.1.
+) -> SlicePixels:
+    """Pixel values after the rescale of PS3.3 C.11.1.
 
     Padding gets the darkest value of the slice, so that it stretches no scale.
 
@@ -99,6 +111,12 @@ def slice_pixels(
             )
         claim = _claim(image, syntax, frame, plane)
         words = _words(image, syntax, frame, bits, claim)
+        if claim is None and in_other_byte_order(words):
+            raise StudyError(
+                f"the pixels of {label} have their bytes in another order than its transfer syntax "
+                "says",
+                "Export the study again from its source",
+            )
         stored = samples(words, bits, claim, syntax in _LOSSY, image, label)
         padding = padding_in(words, stored, bits, header)
         slope = _rescale(header, "RescaleSlope", 1.0)
@@ -120,9 +138,15 @@ def slice_pixels(
     # MONOCHROME1 shows low values bright (PS3.3 C.7.6.3.1.2); bright means enhanced here.
     if photometric(header) == "MONOCHROME1":
         values = -values
+    hidden = False
     if padding.any() and not padding.all():
-        values[padding] = values[~padding].min()
-    return values
+        darkest, brightest = float(values[~padding].min()), float(values[~padding].max())
+        other = np.abs(values - darkest) > HIDDEN * (brightest - darkest)
+        rows, columns = plane.rows // 4, plane.columns // 4
+        middle = np.s_[rows : plane.rows - rows, columns : plane.columns - columns]
+        hidden = bool((padding & other)[middle].any())
+        values[padding] = darkest
+    return SlicePixels(values, hidden)
 
 
 def _words(

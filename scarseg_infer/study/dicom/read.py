@@ -50,6 +50,7 @@ from scarseg_infer.study.dicom.series import (
 )
 from scarseg_infer.study.dicom.time import acquisition_time
 from scarseg_infer.study.files import StudyFiles, file_label
+from scarseg_infer.study.geometry.orientation import counted_from
 from scarseg_infer.study.series_verdict import PreferredKind, SeriesVerdict
 from scarseg_infer.study.size import check_size
 from scarseg_infer.study.stack import LgeStack
@@ -280,7 +281,8 @@ def _one_patient(headers: Sequence[SliceHeader]) -> None:
 def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStack:
     """Read the pixels of the chosen slices and put the stack together."""
     group = chosen.group
-    datasets, images, pixels, settled = _read_slices(files, group)
+    found = _read_slices(files, group)
+    datasets, images, pixels = found.datasets, found.images, found.pixels
     too_long = sum(has_more_pixels(image) for image in {id(one): one for one in images}.values())
     acquired, date_only, time_notes = acquisition_time(datasets)
     doubtful, odd = contradictions(datasets, images, group)
@@ -305,23 +307,36 @@ def _load(files: StudyFiles, chosen: Candidate, notes: Sequence[str]) -> LgeStac
             *doubtful,
             *odd,
             *_loss(datasets),
-            *scale_warnings(datasets, pixels, too_long),
-            *character_set_warnings(settled),
+            *scale_warnings(datasets, pixels, too_long, counted_from(plane.normal)),
+            *_hidden(found.hidden),
+            *character_set_warnings(found.settled),
             *time_notes,
         ),
     )
 
 
-def _read_slices(
-    files: StudyFiles, group: SliceGroup
-) -> tuple[list[Dataset], list[FileDataset], NDArray[np.float32], set[Declared]]:
-    """Headers of a stack, the object of each, its pixel values [S, H, W], and how its texts are
-    read; a file of many frames is parsed once."""
+@dataclass(frozen=True, slots=True)
+class _Slices:
+    """Slices of a stack as read."""
+
+    datasets: list[Dataset]
+    images: list[FileDataset]
+    """The object of each slice."""
+    pixels: NDArray[np.float32]
+    """[S, H, W] after rescale."""
+    hidden: int
+    """Number of slices in whose middle padding hides something."""
+    settled: set[Declared]
+    """Ways in which their texts are read."""
+
+
+def _read_slices(files: StudyFiles, group: SliceGroup) -> _Slices:
+    """Read a stack; a file of many frames is parsed once."""
     grid = plane_of(group.slices[0])
     check_size(len(group.slices), grid.rows, grid.columns, ADVICE)
     datasets: list[Dataset] = []
     images = []
-    pixels = []
+    found = []
     settled: set[Declared] = set()
     opened: dict[int, tuple[FileDataset, list[Dataset]]] = {}
     for header in group.slices:
@@ -337,10 +352,22 @@ def _read_slices(
             opened[header.file_index] = image, frames
         image, frames = opened[header.file_index]
         dataset = image if header.frame is None else frames[header.frame - 1]
-        pixels.append(slice_pixels(image, dataset, header.frame, plane_of(header), label))
+        found.append(slice_pixels(image, dataset, header.frame, plane_of(header), label))
         datasets.append(dataset)
         images.append(image)
-    return datasets, images, np.stack(pixels), settled
+    pixels = np.stack([one.values for one in found])
+    return _Slices(datasets, images, pixels, sum(one.padding_hides for one in found), settled)
+
+
+def _hidden(slices: int) -> tuple[str, ...]:
+    """A warning where what is called padding may be a part of the picture."""
+    if not slices:
+        return ()
+    of = "1 slice" if slices == 1 else f"{slices} slices"
+    return (
+        f"PixelPaddingValue takes pixels in the middle of {of} for padding, though they do not "
+        "look like it: they are read as the darkest, and scar may be missed there.",
+    )
 
 
 def _loss(datasets: Sequence[Dataset]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@ of its slices do not compare."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from scarseg_infer.study.dicom.parse import PARSE_ERRORS, items, number, photometric, text
+from scarseg_infer.study.geometry.slice_plane import slices_named
 
 SAME_SCALE: Final = 0.01
 """Relative difference of factors that still are one."""
@@ -24,7 +26,7 @@ _UNLIKE: Final = "signals may not compare between slices"
 
 
 def scale_warnings(
-    datasets: Sequence[Dataset], pixels: NDArray[np.float32], too_long: int
+    datasets: Sequence[Dataset], pixels: NDArray[np.float32], too_long: int, counted: str
 ) -> tuple[str, ...]:
     """Warnings about scales that differ between slices, or that attributes contradict.
 
@@ -32,8 +34,12 @@ def scale_warnings(
         datasets: headers of the slices.
         pixels: [S, H, W] after rescale.
         too_long: files that hold more pixels than Rows and Columns need.
+        counted: from which end slices are numbered, as "counted from the base".
     """
-    found = (*_slopes(datasets, pixels), *_real_world(datasets), *_inverted(datasets))
+    found = (
+        *(_slopes(datasets, pixels) or _some_slopes(datasets, pixels, counted)),
+        *_real_world(datasets), *_inverted(datasets),
+    )  # fmt: skip
     if too_long:
         found += (
             f"PixelData of {too_long} of the files is longer than Rows and Columns say: its "
@@ -63,6 +69,44 @@ def _slopes(datasets: Sequence[Dataset], pixels: NDArray[np.float32]) -> tuple[s
     return (
         "The slices have unlike values of RescaleSlope and are less alike with them than without: "
         f"{_UNLIKE}. Check the export.",
+    )
+
+
+def _some_slopes(
+    datasets: Sequence[Dataset], pixels: NDArray[np.float32], counted: str
+) -> tuple[str, ...]:
+    """The few slices whose slope or intercept is not that of the others and does not bring them
+    nearer to the slices beside them."""
+    maps = [
+        (number(dataset, "RescaleSlope") or 1.0, number(dataset, "RescaleIntercept") or 0.0)
+        for dataset in datasets
+    ]
+    (usual, count), *_ = Counter(maps).most_common()
+    if count == len(maps) or 2 * count <= len(maps):
+        return ()
+    places = [index for index, one in enumerate(maps) if one == usual]
+    ends = np.percentile(pixels.reshape(len(pixels), -1), (2.0, 98.0), axis=1).T
+    odd = []
+    for index, (slope, intercept) in enumerate(maps):
+        if (slope, intercept) == usual:
+            continue
+        below = [place for place in places if place < index][-1:]
+        above = [place for place in places if place > index][:1]
+        beside = ends[[*below, *above]].mean(axis=0)
+        sign = -1.0 if photometric(datasets[index]) == "MONOCHROME1" else 1.0
+        as_others = sign * ((sign * ends[index] - intercept) / slope * usual[0] + usual[1])
+        apart, without = (
+            float(np.abs(np.sort(one) - beside).sum()) for one in (ends[index], as_others)
+        )
+        if apart >= without:
+            odd.append(index + 1)
+    if not odd:
+        return ()
+    has = "has" if len(odd) == 1 else "have"
+    return (
+        f"{slices_named(odd)} ({counted}) {has} another RescaleSlope or RescaleIntercept than most "
+        f"and {'is' if len(odd) == 1 else 'are'} no more like the others with it: {_UNLIKE}. Check "
+        "the export.",
     )
 
 
@@ -106,6 +150,14 @@ def _philips_factor(dataset: Dataset) -> float | None:
 
 def _inverted(datasets: Sequence[Dataset]) -> tuple[str, ...]:
     """PresentationLUTShape says the same as PhotometricInterpretation, or one of them is wrong."""
+    if any(
+        (number(one, "RescaleSlope") or 1.0) < 0.0 and photometric(one) != "MONOCHROME1"
+        for one in datasets
+    ):
+        return (
+            "RescaleSlope is negative, so that what is stored as bright is read as dark: check in "
+            "the pictures that scar is bright.",
+        )
     for dataset in datasets:
         usual = _SHAPES.get(photometric(dataset))
         shape = text(dataset, "PresentationLUTShape").upper()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,12 @@ from numpy.typing import NDArray
 from scarseg_infer.study.dicom.header import SliceHeader
 from scarseg_infer.study.dicom.rules import series_rules
 from scarseg_infer.study.geometry.orientation import short_axis_tilt_deg
-from scarseg_infer.study.geometry.slice_plane import SAME_POSITION_MM, SlicePlane
+from scarseg_infer.study.geometry.slice_plane import (
+    MISSING_SLICE_STEP,
+    SAME_POSITION_MM,
+    SlicePlane,
+    usual_step_mm,
+)
 from scarseg_infer.study.geometry.slight_tilt import MOST_TILT_DEG, aligned_origins, middle_plane
 from scarseg_infer.study.stack import ImageKind
 
@@ -29,6 +35,10 @@ MAX_GRIDS: Final = 100
 around the patient have more."""
 LATE_ENHANCEMENT: Final = "late_enhancement"
 """The sign in ``series_rules.toml`` by which names and image types tell LGE."""
+
+_TOUCHING: Final = 0.9
+"""Of their thickness, that slices beside each other are apart at least."""
+_ANY_NUMBER: Final = re.compile(r"\d+")
 
 ADVICE: Final = "Export the short-axis LGE series (PSIR or magnitude), one image per slice"
 
@@ -154,7 +164,43 @@ def group_slices(headers: Iterable[SliceHeader]) -> list[SliceGroup]:
         groups.extend(
             _sorted_group(members) for parts in joined for members in _with_slight_tilts(parts)
         )
-    return groups
+    return _with_complements(groups)
+
+
+def _with_complements(groups: Sequence[SliceGroup]) -> list[SliceGroup]:
+    """Groups, those joined that are parts of one stack taken in several series, as in several
+    breath-holds: of one name and grid, and together an even stack."""
+    kept: list[SliceGroup] = []
+    for group in sorted(groups, key=lambda group: -group.position_count):
+        for index, other in enumerate(kept):
+            if (joined := _complemented(other, group)) is not None:
+                kept[index] = joined
+                break
+        else:
+            kept.append(group)
+    return kept
+
+
+def _complemented(group: SliceGroup, part: SliceGroup) -> SliceGroup | None:
+    """The stack that two groups make together; None where they are none."""
+    one, two = group.slices[0], part.slices[0]
+    told = [
+        (h.frame_uid, h.image_kind, _family(h)[0], _ANY_NUMBER.sub("", h.names).split())
+        for h in (one, two)
+    ]
+    apart = {h.series_uid for h in group.slices}.isdisjoint(h.series_uid for h in part.slices)
+    alike = told[0] == told[1] and told[0][2] and plane_of(one).same_grid(plane_of(two))
+    if not (apart and alike and group.is_stack and part.is_stack and group.position_count > 1):
+        return None
+    joined = _sorted_group([*group.slices, *part.slices])
+    if joined.position_count < group.position_count + part.position_count:
+        return None
+    steps = np.diff(joined.origins_mm @ joined.plane.normal)
+    usual, step = (usual_step_mm(g.origins_mm @ g.plane.normal) for g in (group, joined))
+    # Two whole stacks that lie half a step beside each other are taken twice: their slices overlap.
+    least = one.slice_thickness_mm or usual
+    even = steps.max() < MISSING_SLICE_STEP * step and steps.min() * MISSING_SLICE_STEP > step
+    return joined if even and step >= _TOUCHING * least else None
 
 
 def _with_slight_tilts(parts: list[list[SliceHeader]]) -> list[list[SliceHeader]]:

@@ -39,6 +39,9 @@ MISSING_SLICE_STEP: Final = 1.5
 step, which may vary by some per cent, and two)."""
 WIDE_STEP: Final = 2.0
 """Slices that lie this many times their thickness apart leave more out than they show."""
+OVERLAPPING: Final = 2.5
+"""Slices that are this many times thicker than they lie apart: scanners fill in one slice between
+two at most, so that one of both lengths is in another unit."""
 WIDE_STEP_MM: Final = 20.0
 """The same where their thickness is not known or is the step itself, as in NIfTI files."""
 
@@ -157,10 +160,16 @@ def slices_named(numbers: Sequence[int]) -> str:
 
 
 def gap_warnings(positions_mm: NDArray[np.float64], thickness_mm: float | None) -> tuple[str, ...]:
-    """A warning where wide gaps between slices [S] count as if they had been imaged."""
+    """A warning where wide gaps between slices [S] count as if they had been imaged, or where the
+    slices would lie in each other."""
     if positions_mm.size < 2:
         return ()
     usual = usual_step_mm(positions_mm)
+    if thickness_mm is not None and thickness_mm > OVERLAPPING * usual:
+        return (
+            f"The slices are {thickness_mm:.0f} mm thick and only {usual:.1f} mm apart: check the "
+            "unit of their positions, which volumes follow.",
+        )
     thin = thickness_mm is not None and usual > WIDE_STEP * thickness_mm
     if not thin and usual <= WIDE_STEP_MM:
         return ()

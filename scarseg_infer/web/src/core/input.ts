@@ -8,6 +8,7 @@ import { unpacked, type DroppedFile } from "./files";
 import { readDicom } from "./study/dicom/read";
 import { hasPreamble } from "./study/dicom/parse";
 import { checkNoLabelMap } from "./study/checks";
+import { checkRowLength } from "./study/pixel_order";
 import { readNifti } from "./study/nifti";
 import type { Stack } from "./study/stack";
 import { LEADS } from "./contract";
@@ -33,6 +34,7 @@ export async function readInput(
   const images = headers.length ? files.filter((file) => !ECG_DATA.test(file.path)) : files;
   const stack = await readStack(images, progress);
   checkNoLabelMap(stack.pixels);
+  checkRowLength(stack.pixels);
   if (apart.length) return { stack, record: namedEcg(apart), ecgWarnings: [] };
   return { stack, ...foundEcg(files, headers) };
 }

@@ -11,6 +11,7 @@ import { mean } from "./numbers";
 import { segmentsOn } from "./quantify/atlas";
 import { characterise, thresholdDoubts } from "./quantify/characteristics";
 import { cleanLabels } from "./quantify/components";
+import { elongation } from "./quantify/elongation";
 import { quantify, sliceHeights, voxelMl, type Quantities } from "./quantify/quantities";
 import type { EcgUse, Result } from "./result";
 import { mapWarnings } from "./study/checks";
@@ -23,6 +24,8 @@ const PLAUSIBLE_SCAR_PERCENT = 60;
 const WHOLE_HEART_SLICES = 5;
 const ECG_CHANGE_PERCENT = 2;
 const APEX_TAPER = 1.1;
+const MOST_ELONGATED = 1.25;
+const WIDER = 1.3;
 
 export type Stage = "read_study" | "read_ecg" | "load_model" | "prepare_ecg" | "network" | "quantify";
 /** Share of the whole run before which each stage lies: a guide for a bar, not a promise. */
@@ -96,13 +99,13 @@ function levelsOf(stack: Stack, display: Display): number[] {
 }
 
 /** True where the ventricle of the first third of the slices that show it is clearly the smaller. */
-function apexComesFirst({ data, shape }: Labels): boolean {
+function apexComesFirst({ data, shape }: Labels, taper = APEX_TAPER): boolean {
   const plane = shape[1] * shape[2];
   const areas = Array.from({ length: shape[0] }, (_, s) =>
     data.subarray(s * plane, (s + 1) * plane).reduce((n, label) => n + Number(isVentricle(label)), 0)).filter(Boolean);
   if (areas.length < 2) return false;
   const third = Math.max(1, Math.floor(areas.length / 3));
-  return mean(areas.slice(-third)) > APEX_TAPER * mean(areas.slice(0, third));
+  return mean(areas.slice(-third)) > taper * mean(areas.slice(0, third));
 }
 
 function quantified(
@@ -131,10 +134,23 @@ function quantified(
     characteristics: characterise(stack.pixels, labels, segments, stack.spacing, heights),
     warnings: [
       ...stack.warnings, ...gapWarnings(slicePositions(stack), stack.sliceThicknessMm), ...mapWarnings(stack.pixels), ...signalWarnings(stack), ...gridWarnings(stack), ...evidence.warnings, ...warnings, ...turnWarnings,
+      ...shapeDoubts(stack, labels, display),
       ...doubts(quantities, imageOnlyQuantities, ecg, gate, shape[0]),
       ...thresholdDoubts(stack.pixels, labels, volume),
     ],
   };
+}
+
+/** Warn of a found ventricle that is no ventricle in its short axis, or lies the wrong way. */
+function* shapeDoubts(stack: Stack, labels: Labels, display: Display): Generator<string> {
+  const longer = elongation(labels, stack.spacing);
+  if (longer > MOST_ELONGATED)
+    yield `The left ventricle found is ${fixed(longer, 1)} times as long as it is wide: check the view, and the order and ` +
+      "unit of the pixel spacing.";
+  const whole = labels.shape[0] >= WHOLE_HEART_SLICES;
+  if (stack.orientationKnown && whole && apexComesFirst(toDisplay(display, labels), WIDER))
+    yield "The left ventricle found is the wider at the end which is the apex by the positions of the slices: check base " +
+      "and apex, from which AHA segments follow.";
 }
 
 /** Warn of what in the result itself calls for a second look. */

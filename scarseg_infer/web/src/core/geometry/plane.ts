@@ -13,9 +13,10 @@ export const SAME_POSITION_MM = 0.5;
 export const MAX_SLICE_HEIGHT_MM = 50;
 export const MIN_SLICE_HEIGHT_MM = 0.7;
 export const MAX_COORDINATE_MM = 10_000;
-const MISSING_SLICE_STEP = 1.5;
+export const MISSING_SLICE_STEP = 1.5;
 const WIDE_STEP = 2;
 const WIDE_STEP_MM = 20;
+const OVERLAPPING = 2.5;
 const STRAIGHT_MM = 2;
 const MOST_MISSING = 12;
 const MOST_MOVED = 4;
@@ -96,10 +97,13 @@ export function stepWarnings(positions: readonly number[], counted: string): str
   });
 }
 
-/** A warning where wide gaps between slices count as if they had been imaged. */
+/** A warning where wide gaps between slices count as if they had been imaged, or slices would lie in each other. */
 export function gapWarnings(positions: readonly number[], thicknessMm: number | null): string[] {
   if (positions.length < 2) return [];
   const usual = usualStep(positions);
+  if (thicknessMm !== null && thicknessMm > OVERLAPPING * usual)
+    return [`The slices are ${fixed(thicknessMm, 0)} mm thick and only ${fixed(usual, 1)} mm apart: check the unit of ` +
+      "their positions, which volumes follow."];
   const thin = thicknessMm !== null && usual > WIDE_STEP * thicknessMm;
   if (!thin && usual <= WIDE_STEP_MM) return [];
   const thick = thin ? ` and ${fixed(thicknessMm, 0)} mm thick` : "";

@@ -11,6 +11,7 @@ import { cross, dot, norm, plus, scaled, unit, type Vector } from "../geometry/v
 import { fixed, general } from "../words";
 import { checkSize, rescaled } from "./checks";
 import { readHead, type Head } from "./nifti_header";
+import { inOtherByteOrder } from "./pixel_order";
 import type { Stack } from "./stack";
 
 const MAX_NIFTI_BYTES = 512 * 2 ** 20;
@@ -22,6 +23,9 @@ const EXPORT_AGAIN = "Export or copy it again";
 const UNKNOWN =
   "The NIfTI file does not say how the heart lies: AHA segments follow from the right ventricle that is found, " +
   "and lie on the wrong walls if the image is stored mirrored.";
+const INVERTED =
+  "scl_slope of the NIfTI file is negative, so that what is stored as bright is read as dark: check in the pictures " +
+  "that scar is bright.";
 const UNIT_MM: Record<number, number> = { 0: 1, 1: 1000, 2: 1, 3: 0.001 };
 /** Bytes, DataView reader, and whether whole numbers, by datatype code. */
 const TYPES: Record<number, [number, "Uint8" | "Int16" | "Int32" | "Float32" | "Float64" | "Int8" | "Uint16" | "Uint32", boolean]> = {
@@ -72,7 +76,7 @@ export function readNifti(packed: Uint8Array): Stack {
     orientationKnown: grid.known,
     acquired: null, dateOnly: false, imageKind: "unknown type",
     studyUid: null, seriesUids: [], patientId: null,
-    warnings: [...grid.warnings, ...(slices === 1 ? ["The study has a single slice: its height is the voxel depth."] : [])],
+    warnings: [...grid.warnings, ...(head.slope < 0 ? [INVERTED] : []), ...(slices === 1 ? ["The study has a single slice: its height is the voxel depth."] : [])],
   };
 }
 
@@ -102,6 +106,8 @@ function voxelsOf(bytes: Uint8Array, head: Head): Float32Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset + head.offset, count * size);
   const stored = new Float64Array(count);
   for (let i = 0; i < count; i++) stored[i] = view[`get${reader}`](i * size, head.littleEndian);
+  if (integers && inOtherByteOrder(stored, size, reader.startsWith("I"), head.dim[1]!))
+    throw new StudyError("the voxels of the NIfTI file have their bytes in another order than its header says", EXPORT_AGAIN);
   const scales = Number.isFinite(head.slope) && head.slope !== 0;
   if (scales && !Number.isFinite(head.intercept))
     throw new StudyError("the voxels of the NIfTI file cannot be read", EXPORT_AGAIN);

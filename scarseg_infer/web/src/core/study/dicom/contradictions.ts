@@ -31,7 +31,7 @@ export function contradictions(headers: readonly Header[], images: readonly Head
       "how the heart lies is taken as unknown.");
   if (isReordered(headers))
     doubtful.push("SliceLocation orders the slices otherwise than ImagePositionPatient, which was used: how the heart lies is taken as unknown.");
-  return { doubtful, odd: [...frames(group), ...steps(headers, group), ...aspect(headers, group), ...unread(headers)] };
+  return { doubtful, odd: [...frames(group), ...steps(headers, group), ...aspect(headers, group), ...numbered(headers), ...unread(headers)] };
 }
 
 /** Attributes that are used where they are numbers, and are none: as if they were missing. */
@@ -83,6 +83,16 @@ function isReordered(headers: readonly Header[]): boolean {
   if (known.length < headers.length || new Set(known).size < known.length) return false;
   const differences = known.slice(1).map((value, i) => value - known[i]!);
   return differences.some((step) => step > 0) && differences.some((step) => step < 0);
+}
+
+/** InstanceNumber that counts most slices one by one and some not: these may have the positions of each other. */
+function numbered(headers: readonly Header[]): string[] {
+  const known = headers.flatMap((header) => header.number("InstanceNumber") ?? []);
+  if (known.length < headers.length || new Set(known).size < known.length || !known.length) return [];
+  const leaps = known.slice(1).filter((value, i) => Math.abs(value - known[i]!) > 1).length;
+  if (Math.max(...known) - Math.min(...known) !== known.length - 1 || leaps < 2 || 2 * leaps > known.length - 1) return [];
+  return ["InstanceNumber counts some slices in another order than their positions, which were used: check in the pictures " +
+    "that the heart narrows evenly from base to apex."];
 }
 
 function frames(group: SliceGroup): string[] {

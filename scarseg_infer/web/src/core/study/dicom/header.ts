@@ -1,6 +1,7 @@
 /** One DICOM file → the few facts by which slices are sorted into stacks:
  * scarseg_infer/study/dicom/header.py. */
 
+import { crc32 } from "../../crc32";
 import { StudyError } from "../../errors";
 import { MAX_COORDINATE_MM, plausibleSpacing, unitAxes, type Plane } from "../../geometry/plane";
 import type { Vector } from "../../geometry/vectors";
@@ -47,6 +48,8 @@ export interface SliceHeader {
   sliceThicknessMm: number | null;
   plane: Plane | null;
   unplaced: string;
+  /** Alike for images whose stored pixels are alike; null for a frame of an enhanced object. */
+  pixelDigest: number | null;
 }
 
 /** A DICOM file that cannot be used, and what is known of it all the same. */
@@ -162,7 +165,13 @@ function sliceHeader(header: Header, file: number, frame: number | null): SliceH
     acquisition: ACQUISITION.map((name) => header.text(name)).join("/"),
     sliceThicknessMm: header.number("SliceThickness"),
     plane, unplaced,
+    pixelDigest: frame === null ? digestOf(header) : null,
   };
+}
+
+function digestOf(header: Header): number | null {
+  const { element, set } = header.place("PixelData")!;
+  return element.fragments ? null : crc32(set.byteArray.subarray(element.dataOffset, element.dataOffset + element.length));
 }
 
 /** The plane of an image and "", or null and what is wrong with which attribute. */

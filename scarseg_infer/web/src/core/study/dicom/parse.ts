@@ -18,7 +18,7 @@ const TAGS = {
   FrameReferenceDateTime: "x00189151", FrameAcquisitionDateTime: "x00189074",
   EffectiveEchoTime: "x00189082", InversionTimes: "x00189079",
   StudyInstanceUID: "x0020000d", SeriesInstanceUID: "x0020000e", SeriesNumber: "x00200011",
-  AcquisitionNumber: "x00200012", PatientOrientation: "x00200020", ImagePositionPatient: "x00200032",
+  AcquisitionNumber: "x00200012", InstanceNumber: "x00200013", PatientOrientation: "x00200020", ImagePositionPatient: "x00200032",
   ImageOrientationPatient: "x00200037", FrameOfReferenceUID: "x00200052",
   TemporalPositionIdentifier: "x00200100", SliceLocation: "x00201041",
   FrameAcquisitionNumber: "x00209156", TemporalPositionIndex: "x00209128",

@@ -2,7 +2,9 @@
 
 import { StudyError } from "../../errors";
 import type { Plane } from "../../geometry/plane";
+import { extremes } from "../../numbers";
 import { rescaled } from "../checks";
+import { inOtherByteOrder } from "../pixel_order";
 import { decoded, isLossy } from "./codecs/decode";
 import { damaged } from "./header";
 import type { Header } from "./parse";
@@ -11,9 +13,14 @@ import { checkMeaning, paddingIn, photometricOf, sampleBits, samples } from "./s
 const IMPLICIT = "1.2.840.10008.1.2";
 const BIG_ENDIAN = "1.2.840.10008.1.2.2";
 const EXPLICIT = "1.2.840.10008.1.2.1";
+const NATIVE = [IMPLICIT, EXPLICIT, BIG_ENDIAN];
+const HIDDEN = 0.05;
+
+/** `paddingHides`: padding takes the place of something else than darkness in the middle of the image. */
+export interface SlicePixels { values: Float32Array; paddingHides: boolean }
 
 /** Values [rows × columns] after rescale; padding gets the darkest value. Throws StudyError. */
-export async function slicePixels(image: Header, header: Header, frame: number | null, plane: Plane, label: string): Promise<Float32Array> {
+export async function slicePixels(image: Header, header: Header, frame: number | null, plane: Plane, label: string): Promise<SlicePixels> {
   checkMeaning(image, label);
   const bits = sampleBits(image, label);
   const syntax = image.transferSyntax;
@@ -22,9 +29,14 @@ export async function slicePixels(image: Header, header: Header, frame: number |
       `${label} has samples of ${bits.allocated} bits in big-endian order, which programs write in two ways that cannot be told apart`,
       "Export the study in a little-endian transfer syntax",
     );
-  const { words, claim } = [IMPLICIT, EXPLICIT, BIG_ENDIAN].includes(syntax)
+  const { words, claim } = NATIVE.includes(syntax)
     ? { words: nativeWords(image, frame, bits.allocated, plane.rows * plane.columns, syntax === BIG_ENDIAN, label), claim: null }
     : await decoded(image, syntax, frame, plane, bits, label);
+  if (!claim && NATIVE.includes(syntax) && inOtherByteOrder(Float64Array.from(words), bits.allocated / 8, false, plane.columns))
+    throw new StudyError(
+      `the pixels of ${label} have their bytes in another order than its transfer syntax says`,
+      "Export the study again from its source",
+    );
   const values = samples(words, bits, claim, isLossy(syntax), image, label);
   const padding = paddingIn(words, values, bits, header);
   const slope = rescale(header, "RescaleSlope", 1), intercept = rescale(header, "RescaleIntercept", 0);
@@ -37,11 +49,19 @@ export async function slicePixels(image: Header, header: Header, frame: number |
   if (!found) throw damaged(label);
   if (photometricOf(header) === "MONOCHROME1") found.forEach((value, i) => { found[i] = -value; });
   const kept = found.filter((_, i) => !padding[i]);
+  let paddingHides = false;
   if (kept.length && kept.length < found.length) {
-    const darkest = kept.reduce((a, b) => Math.min(a, b));
-    padding.forEach((is, i) => { if (is) found[i] = darkest; });
+    const [darkest, brightest] = extremes(kept);
+    const top = Math.floor(plane.rows / 4), left = Math.floor(plane.columns / 4);
+    padding.forEach((is, i) => {
+      if (!is) return;
+      const row = Math.floor(i / plane.columns), column = i % plane.columns;
+      const inside = row >= top && row < plane.rows - top && column >= left && column < plane.columns - left;
+      paddingHides ||= inside && Math.abs(found[i]! - darkest) > HIDDEN * (brightest - darkest);
+      found[i] = darkest;
+    });
   }
-  return found;
+  return { values: found, paddingHides };
 }
 
 /** Unsigned words of a native frame. */

@@ -17,6 +17,7 @@ import { frameHeaders } from "./frames";
 import { damaged, readHeaders, type BrokenFile, type FileKind, type SliceHeader } from "./header";
 import { encodingOf, isUtf8, parse, type Header } from "./parse";
 import { slicePixels } from "./pixels";
+import { scaleWarnings } from "./scales";
 import { ADVICE, MIN_STACK_SLICES, groupSlices, type Placed, type SliceGroup } from "./series";
 import { acquisitionTime } from "./time";
 
@@ -132,16 +133,41 @@ type Clash = [SliceHeader, SliceHeader];
 function withoutCopies(headers: readonly SliceHeader[]): [SliceHeader[], Clash[]] {
   const seen = new Map<string, SliceHeader>();
   const kept: SliceHeader[] = [], clashes: Clash[] = [];
-  const content = (header: SliceHeader): string => JSON.stringify({ ...header, file: 0 });
+  const content = (header: SliceHeader): string => JSON.stringify({ ...header, file: 0, pixelDigest: null });
+  const byPixels = new Map<string, SliceHeader>();
+  const nameless = (header: SliceHeader): string => content({ ...header, instanceUid: "" });
   for (const header of headers) {
     const name = `${header.instanceUid} ${header.frame}`;
     const first = header.instanceUid ? seen.get(name) : undefined;
     if (!first) seen.set(name, header);
     else if (content(first) === content(header)) continue;
-    else clashes.push([first, header]);
+    if (header.plane !== null && header.pixelDigest !== null) {
+      const pixels = `${header.seriesUid} ${header.pixelDigest}`;
+      const twin = byPixels.get(pixels);
+      if (!twin) byPixels.set(pixels, header);
+      else if (nameless(twin) === nameless(header)) continue;
+    }
+    if (first) clashes.push([first, header]);
     kept.push(header);
   }
-  return [kept, clashes];
+  return [withoutCopiedSeries(kept), clashes];
+}
+
+/** Headers without those of series whose images are all in one other series too, pixels included. */
+function withoutCopiedSeries(headers: readonly SliceHeader[]): SliceHeader[] {
+  const series = new Map<string, { images: Set<string>; told: boolean }>();
+  for (const header of headers) {
+    const { images, told } = series.get(header.seriesUid) ?? { images: new Set<string>(), told: true };
+    images.add(JSON.stringify({ ...header, file: 0, instanceUid: "", seriesUid: "", seriesNumber: null }));
+    series.set(header.seriesUid, { images, told: told && header.plane !== null && header.pixelDigest !== null });
+  }
+  const holders = new Map<string, Set<string>>(), copied = new Set<string>();
+  for (const [uid, { images, told }] of [...series].sort((a, b) => b[1].images.size - a[1].images.size)) {
+    const [first, ...rest] = [...images].map((image) => holders.get(image) ?? new Set<string>());
+    if (told && [...first!].some((holder) => rest.every((others) => others.has(holder)))) { copied.add(uid); continue; }
+    for (const image of images) holders.set(image, (holders.get(image) ?? new Set<string>()).add(uid));
+  }
+  return headers.filter((header) => !copied.has(header.seriesUid));
 }
 
 function checkClashes(clashes: readonly Clash[], group: SliceGroup | null, label: Label): void {
@@ -215,13 +241,16 @@ async function load(
   const size = plane.rows * plane.columns;
   const data = new Float32Array(size * group.slices.length);
   const headers: Header[] = [], images: Header[] = [];
+  let hidden = 0;
   const opened = new Map<number, { image: Header; frames: Header[] }>();
   for (const [i, header] of group.slices.entries()) {
     progress(i / group.slices.length);
     if (!opened.has(header.file)) opened.set(header.file, open(files[header.file]!.bytes, header.frame !== null, label(header.file)));
     const { image, frames } = opened.get(header.file)!;
     const own = header.frame === null ? image : frames[header.frame - 1]!;
-    data.set(await slicePixels(image, own, header.frame, header.plane, label(header.file)), i * size);
+    const { values, paddingHides } = await slicePixels(image, own, header.frame, header.plane, label(header.file));
+    data.set(values, i * size);
+    hidden += Number(paddingHides);
     headers.push(own);
     images.push(image);
   }
@@ -244,8 +273,16 @@ async function load(
     studyUid: group.first.studyUid || null,
     seriesUids: [...new Set(group.slices.map((header) => header.seriesUid).filter(Boolean))],
     patientId: group.first.patientId || null,
-    warnings: [...notes, ...stackWarnings(chosen), ...doubtful, ...odd, ...lossy, ...characterSetWarnings(images), ...time.warnings],
+    warnings: [...notes, ...stackWarnings(chosen), ...doubtful, ...odd, ...lossy, ...scaleWarnings(headers, data, size, countedFrom(normalOf(plane))), ...hiddenWarnings(hidden), ...characterSetWarnings(images), ...time.warnings],
   };
+}
+
+/** A warning where what is called padding may be a part of the picture. */
+function hiddenWarnings(slices: number): string[] {
+  if (!slices) return [];
+  const of = slices === 1 ? "1 slice" : `${slices} slices`;
+  return [`PixelPaddingValue takes pixels in the middle of ${of} for padding, though they do not look like it: they are ` +
+    "read as the darkest, and scar may be missed there."];
 }
 
 function open(bytes: Uint8Array, enhanced: boolean, label: string): { image: Header; frames: Header[] } {
@@ -272,6 +309,7 @@ function thickness(group: SliceGroup): number | null {
 function stackWarnings({ group, lgeMarked }: Candidate): string[] {
   const { plane, origins } = group;
   const counted = countedFrom(normalOf(plane));
+  const series = new Set(group.slices.map((header) => header.seriesUid)).size;
   return [
     ...(lgeMarked ? [] : ["Nothing in the study marks it as LGE: check that it is."]),
     ...(group.imageKind === "phase" ? [
@@ -280,6 +318,8 @@ function stackWarnings({ group, lgeMarked }: Candidate): string[] {
     ...(group.tiltDeg > SHORT_AXIS_TRUST_DEG ? [
       `The slices are tilted by ${fixed(group.tiltDeg, 0)}° against a usual short-axis view: check the view, and base, ` +
         "apex and walls in the pictures."] : []),
+    ...(series > 1 && series < group.positionCount ? [
+      `${series} series of one name complement each other and were read as one stack: check in the pictures that they fit.`] : []),
     ...(group.positionCount === 1 ? ["The study has a single slice: its height is the slice thickness."]
       : group.positionCount < MIN_STACK_SLICES ? [`The study has only ${group.positionCount} slices.`] : []),
     ...stepWarnings(origins.map((origin) => dot(origin, normalOf(plane))), counted),

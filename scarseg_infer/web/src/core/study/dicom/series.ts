@@ -1,6 +1,6 @@
 /** From MR slices to groups of them that may be stacks: scarseg_infer/study/dicom/series.py. */
 
-import { SAME_POSITION_MM, normalOf, sameGrid, samePlace, type Plane } from "../../geometry/plane";
+import { MISSING_SLICE_STEP, SAME_POSITION_MM, normalOf, sameGrid, samePlace, usualStep, type Plane } from "../../geometry/plane";
 import { shortAxisTilt } from "../../geometry/display";
 import { MOST_TILT_DEG, alignedOrigins, middlePlane } from "../../geometry/slight_tilt";
 import { dot, type Vector } from "../../geometry/vectors";
@@ -14,6 +14,7 @@ export const MIN_STACK_SLICES = 3;
 export const CINE_PHASES = 5;
 const LONGEST_BEAT_MS = 2000;
 const MAX_GRIDS = 100;
+const TOUCHING = 0.9;
 export const LATE_ENHANCEMENT = "late_enhancement";
 export const ADVICE = "Export the short-axis LGE series (PSIR or magnitude), one image per slice";
 
@@ -77,8 +78,40 @@ export function groupSlices(headers: readonly Placed[]): SliceGroup[] {
     groups.push(...clusters(slices, (h) => `${h.frameUid}|${h.imageKind}|${family(h)}`)
       .flatMap(withSlightTilts).map(sortedGroup));
   }
-  return groups;
+  return withComplements(groups);
 }
+
+/** Groups, those joined that are parts of one stack taken in several series, as in several breath-holds. */
+function withComplements(groups: readonly SliceGroup[]): SliceGroup[] {
+  const kept: SliceGroup[] = [];
+  for (const group of [...groups].sort((a, b) => b.positionCount - a.positionCount)) {
+    const joined = kept.map((other) => complemented(other, group));
+    const at = joined.findIndex((one) => one !== null);
+    if (at < 0) kept.push(group);
+    else kept[at] = joined[at]!;
+  }
+  return kept;
+}
+
+/** The stack that two groups make together; null where they are none. */
+function complemented(group: SliceGroup, part: SliceGroup): SliceGroup | null {
+  const one = group.first, two = part.first;
+  const told = [one, two].map((h) => JSON.stringify([
+    h.frameUid, h.imageKind, isLate(h), h.names.replace(/\d+/g, "").split(/\s+/).filter(Boolean),
+  ]));
+  const apart = !group.slices.some((h) => part.slices.some((other) => other.seriesUid === h.seriesUid));
+  const alike = told[0] === told[1] && isLate(one) && sameGrid(one.plane, two.plane);
+  if (!(apart && alike && group.isStack && part.isStack && group.positionCount > 1)) return null;
+  const joined = sortedGroup([...group.slices, ...part.slices]);
+  if (joined.positionCount < group.positionCount + part.positionCount) return null;
+  const positions = (of: SliceGroup): number[] => of.origins.map((origin) => dot(origin, normalOf(of.plane)));
+  const all = positions(joined), step = usualStep(all);
+  const steps = all.slice(1).map((at, i) => at - all[i]!);
+  const even = Math.max(...steps) < MISSING_SLICE_STEP * step && Math.min(...steps) * MISSING_SLICE_STEP > step;
+  return even && step >= TOUCHING * (one.sliceThicknessMm || usualStep(positions(group))) ? joined : null;
+}
+
+const isLate = (header: SliceHeader): boolean => signsOf(header.names, header.tokens).includes(LATE_ENHANCEMENT);
 
 /** Parts of one series, the largest of them joined by those that lean a little against it. */
 function withSlightTilts(parts: readonly Placed[][]): Placed[][] {

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from scarseg_export.cli import main
 from scarseg_export.nnunet.folder import read_folder
@@ -18,6 +21,13 @@ from scarseg_export.nnunet.weights import load_fold
 from scarseg_runtime.errors import ModelError
 
 TRAINED = "nnUNetTrainer__nnUNetPlans__2d"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.text(max_size=3), inside),
+    max_leaves=4,
+)
 
 
 def refusal(folder: Path, description: Path) -> str:
@@ -96,6 +106,25 @@ def trained(folder: Path, **plan: Any) -> Path:
     (folder / "dataset.json").write_text(json.dumps(dataset))
     (folder / "classes.toml").write_text(TOML)
     return folder
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_plan_that_is_damaged_is_refused_in_words(tmp_path: Path, data: st.DataObject) -> None:
+    """Any value of the plan or its labels, exchanged for anything that JSON can hold."""
+    folder = tmp_path / TRAINED
+    if not folder.exists():
+        trained(folder)
+    plan = json.loads(json.dumps(PLAN))
+    dataset = {"channel_names": {"0": "LGE"}, "labels": {"background": 0, "infarct": 2}}
+    where: Any = data.draw(st.sampled_from([plan, plan["architecture"], dataset,
+                                            plan["architecture"]["arch_kwargs"]]))  # fmt: skip
+    where[data.draw(st.sampled_from(sorted(where)))] = data.draw(JSON)
+    text = json.dumps({"configurations": {"2d": plan}})
+    (folder / "plans.json").write_text(text[: data.draw(st.sampled_from([None, len(text) // 2]))])
+    (folder / "dataset.json").write_text(json.dumps(dataset))
+    with suppress(ModelError):
+        read_folder(folder, folder / "classes.toml")
 
 
 @pytest.mark.parametrize(

@@ -290,3 +290,21 @@ def test_the_experts_real_scars(shared_data: Path) -> None:
     assert found.distribution in ("subendocardial", "transmural")
     assert found.microvascular_obstruction_ml is not None
     assert 0.2 < found.microvascular_obstruction_ml / obstruction_ml < 2
+
+
+@pytest.mark.parametrize(
+    ("reach", "said"), [((0.3, 0.7), False), ((0.0, 0.5), False), ((0.0, 1.0), True)]
+)
+def test_a_dark_part_of_the_scar_that_is_no_core_is_said(
+    reach: tuple[float, float], said: bool
+) -> None:
+    """A dark core lies within scar or beneath the endocardium; what is dark through the whole wall
+    may be one as well, or no scar at all."""
+    labels, depth = ring(0.0, 1.0, degrees=120.0)
+    y, x = np.mgrid[: labels.shape[1], : labels.shape[2]]
+    angle = np.degrees(np.arctan2(labels.shape[1] / 2 - y, x - labels.shape[2] / 2))
+    dark = (labels == Label.SCAR) & (depth >= reach[0]) & (depth <= reach[1]) & (np.abs(angle) < 25)
+    pixels = signal(labels)
+    pixels[dark] = 80.0
+    found = threshold_doubts(pixels, labels, np.full(len(labels), 0.01))
+    assert any("no core enclosed by scar" in words for words in found) == said

@@ -141,7 +141,7 @@ def _two_series(folder: Path) -> None:
 
 
 def _exchanged(folder: Path) -> None:
-    """Positions exchanged, the others from apex to base, pictures repeated and squeezed."""
+    """Positions exchanged, the others from apex to base, and a picture repeated."""
     images = [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
     places = [image.ImagePositionPatient for image in images][::-1]
     places[3], places[5] = places[5], places[3]
@@ -149,9 +149,14 @@ def _exchanged(folder: Path) -> None:
     for path, image, place in zip(sorted(folder.iterdir()), images, places, strict=True):
         image.ImagePositionPatient = place
         image.SliceThickness = 40
-        image.PixelData = image.pixel_array[:, ::2].tobytes()
-        image.Columns = 80
         image.save_as(path)
+
+
+@_each
+def squeezed(image: pydicom.FileDataset, _: int) -> None:
+    """Every other column left out, and nothing said of it."""
+    image.PixelData = image.pixel_array[:, ::2].tobytes()
+    image.Columns = 80
 
 
 def _cut_short(folder: Path) -> None:

@@ -209,6 +209,18 @@ def test_studies_of_the_twin(
         check_alike(answer, segmenter, folder, DEMO_ECG)
 
 
+def test_a_squeezed_heart_is_told_in_the_same_words(
+    run_core: RunCore, segmenter: Segmenter, tmp_path: Path, study_changes: ModuleType
+) -> None:
+    """Of labels on what is no heart a few pixels may differ."""
+    folder = tmp_path / "study"
+    shutil.copytree(DEMO_STUDY, folder)
+    study_changes.squeezed(folder)
+    (answer,) = run_core([Case(files_in(folder))])
+    assert answer.document["warnings"] == list(segmenter.run(folder).warnings)
+    assert any("times as long as it is wide" in words for words in answer.document["warnings"])
+
+
 def test_every_flavour_of_the_matrix(
     run_core: RunCore, segmenter: Segmenter, demo_case: Case, tmp_path: Path,
     dicom_factory: ModuleType, enhanced_factory: ModuleType,

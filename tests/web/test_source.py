@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ from scarseg_infer.write.words import RESEARCH_USE
 from scarseg_runtime import atlas, contract
 from scarseg_runtime.ecg import beats, conduction, electrodes, noise, pacing, signal
 from scarseg_runtime.errors import ModelError, OutputError, UsageError
-from scarseg_runtime.quantify import characteristics, remote
+from scarseg_runtime.quantify import characteristics, layers, remote
 
 SOURCE = build.SOURCE
 LOCK = json.loads((SOURCE / "package-lock.json").read_text(encoding="utf-8"))
@@ -65,7 +66,8 @@ PAIRS = {
     "core/contract.ts": contract, "core/signal/clean.ts": signal, "core/signal/beats.ts": beats,
     "core/signal/conduction.ts": conduction, "core/signal/electrodes.ts": electrodes,
     "core/signal/noise.ts": noise, "core/signal/pacing.ts": pacing,
-    "core/quantify/remote.ts": remote, "core/quantify/characteristics.ts": characteristics,
+    "core/quantify/remote.ts": remote,
+    "core/quantify/characteristics.ts": SimpleNamespace(**(vars(layers) | vars(characteristics))),
 }  # fmt: skip
 
 

@@ -8,28 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scarseg_runtime.contract import MYOCARDIUM, SEGMENT_COUNT, Label
 from scarseg_runtime.quantify.components import heart_box, with_dark_cores
+from scarseg_runtime.quantify.layers import Distribution, Layers
 from scarseg_runtime.quantify.quantities import MYOCARDIUM_G_PER_ML
 from scarseg_runtime.quantify.remote import region_statistics, remote_region
 from scarseg_runtime.quantify.threshold_rules import fwhm, fwhm_level, n_sd
 from scarseg_runtime.quantify.wall_depth import wall_depth
 
-Distribution = Literal["subendocardial", "mid-wall", "epicardial", "transmural"]
-
-LAYERS: Final = 3
-"""Inner, middle and outer third of the wall."""
-INVOLVED: Final = 0.5
-"""Share of a layer's voxels, along the scar, from which the layer counts as scarred (design
-choice: half, as 50 % transmurality parts viable from not viable)."""
-TRANSMURAL: Final = 0.75
-"""Share of the whole wall, along the scar, from which it is transmural, if the middle layer is
-scarred too: the last of the four classes of extent (PMC5676975)."""
 MIN_SHARE: Final = 0.01
 """A segment with less scar than this share of its wall is given no distribution."""
 SD_RULES: Final = (2, 3, 5, 6)
@@ -52,8 +43,9 @@ DARK_CORE_SD: Final = 5.0
 """A scar whose brighter quarter lies lower than that above remote has many pixels below 2 SD by
 noise alone: no dark core can be told in it (design choice; with 4, a phantom without a dark core
 had one of 4 % of its scar)."""
-SECTORS: Final = 60
-"""Directions from the LV centre, 6° each, in which the layers of the wall are compared."""
+MUCH_DARK: Final = 0.2
+"""Share of a scar that is dark without being a dark core, from which on that is said: in real
+stacks it is 0.07 at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +138,7 @@ def characterise(
     scarred = np.bincount(segments[scar], minlength=SEGMENT_COUNT + 1)[1:]
     burden = scarred / np.maximum(counts, 1)
     order = [k for k in np.argsort(-burden, kind="stable") if burden[k] > 0]
-    found = _Layers(labels, wall_depth(labels, pixel_spacing_mm), pixel_spacing_mm)
+    found = Layers(labels, wall_depth(labels, pixel_spacing_mm), pixel_spacing_mm)
     each = tuple(
         found.distribution(segments == number) if burden[number - 1] >= MIN_SHARE else None
         for number in range(1, SEGMENT_COUNT + 1)
@@ -187,6 +179,11 @@ def threshold_doubts(
         )
     if not (labels == Label.SCAR).any():
         return ()
+    return (*_missing(rules), *_dark_beside(rules))
+
+
+def _missing(rules: _Rules) -> tuple[str, ...]:
+    """A sentence on rules that mean nothing for a scar."""
     missing = [
         what
         for what, given in (
@@ -200,6 +197,17 @@ def threshold_doubts(
     return (
         "The scar is too small or too faint for its maximum, or a dark core in it, to mean "
         f"anything: {' and '.join(missing)} cannot be given.",
+    )
+
+
+def _dark_beside(rules: _Rules) -> tuple[str, ...]:
+    """A sentence on a scar that is dark in more than an enclosed core."""
+    share = rules.dark_beside()
+    if share < MUCH_DARK:
+        return ()
+    return (
+        f"{100 * share:.0f} % of the scar is no brighter than healthy wall and no core enclosed by "
+        "scar: microvascular obstruction may be larger than given, or the scar smaller.",
     )
 
 
@@ -244,9 +252,25 @@ class _Rules:
     def obstruction_ml(self) -> float | None:
         if self.remote is None or not self.has_dark_core():
             return None
-        dark = self._pixels <= self.remote[0] + SD_RULES[0] * self.remote[1]
-        found = _obstruction(dark, self._scar, self._wall, self._cavity)
-        return self._measure.amount(found).ml
+        return self._measure.amount(self._dark_core).ml
+
+    def dark_beside(self) -> float:
+        """Share of the scar that is dark without being a dark core; 0 where that means nothing."""
+        if self.remote is None or not self.has_dark_core():
+            return 0.0
+        dark = self._dark & self._scar
+        if dark.sum() < MUCH_DARK * self._scar.sum():  # the core takes time to find
+            return 0.0
+        return float((dark & ~self._dark_core).sum() / self._scar.sum())
+
+    @cached_property
+    def _dark(self) -> NDArray[np.bool_]:
+        mean, sd = self.remote or (0.0, 0.0)
+        return self._pixels <= mean + SD_RULES[0] * sd
+
+    @cached_property
+    def _dark_core(self) -> NDArray[np.bool_]:
+        return _obstruction(self._dark, self._scar, self._wall, self._cavity)
 
     def has_dark_core(self) -> bool:
         """True where the scar is bright enough for a dark core in it to mean something."""
@@ -323,68 +347,3 @@ class _Measure:
 
     def zones(self, core: NDArray[np.bool_], lower: NDArray[np.bool_]) -> Zones:
         return Zones(self.amount(core), self.amount(lower & ~core))
-
-
-class _Layers:
-    """Thirds of the wall that the scar takes, direction by direction.
-
-    Only directions in which there is scar count: a small transmural scar is transmural, however
-    large its segment. A layer is scarred where half of its voxels in these directions are.
-    """
-
-    def __init__(
-        self,
-        labels: NDArray[np.uint8],
-        depth: NDArray[np.float64],
-        pixel_spacing_mm: tuple[float, float],
-    ) -> None:
-        self._wall = np.isfinite(depth)
-        where = np.nonzero(self._wall)
-        self._scar = labels[where] == Label.SCAR
-        self._layer = np.minimum(depth[where] * LAYERS, LAYERS - 1).astype(np.intp)
-        count = np.maximum(np.bincount(where[0], minlength=len(labels)), 1)
-        y, x = (
-            (place - (np.bincount(where[0], place, len(labels)) / count)[where[0]]) * step
-            for place, step in zip(where[1:], pixel_spacing_mm, strict=True)
-        )
-        turn = np.arctan2(y, x) / (2 * np.pi) % 1.0
-        sector = np.minimum((turn * SECTORS).astype(np.intp), SECTORS - 1)
-        self._direction = where[0] * SECTORS + sector
-        self._slices = len(labels)
-        self._empty = ~self._hit_by(np.ones_like(self._scar))
-
-    def distribution(self, area: NDArray[np.bool_]) -> Distribution | None:
-        """Of the scar within ``area`` [S, H, W]; None where there is none."""
-        inside = area[self._wall]
-        scar = self._scar & inside
-        along = inside & self._hit(scar)[self._direction]
-        whole = np.bincount(self._layer[along], minlength=LAYERS)
-        share = np.bincount(self._layer[scar & along], minlength=LAYERS) / np.maximum(whole, 1)
-        if not share.any():
-            return None
-        inner, middle, outer = share >= INVOLVED
-        there = whole > 0  # a wall of one or two pixels has not all of the layers
-        if (middle or not there[1]) and share[there].mean() >= TRANSMURAL:
-            return "transmural"
-        if inner or outer:
-            return "subendocardial" if inner and share[0] >= share[2] else "epicardial"
-        if middle:
-            return "mid-wall"
-        # A thin scar takes half of no third: it is where most of it lies.
-        names: tuple[Distribution, ...] = ("subendocardial", "mid-wall", "epicardial")
-        return names[int(share.argmax())]
-
-    def _hit(self, scar: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Directions with scar in them and in both neighbours, since those at the edge of a scar
-        are half beside it; all with scar where it is narrower than that. Near the centre of a small
-        ring most neighbours hold no wall at all and say nothing."""
-        hit = self._hit_by(scar)
-        beside = hit | self._empty
-        within = hit & np.roll(beside, 1, 1) & np.roll(beside, -1, 1)
-        found: NDArray[np.bool_] = (within if within.any() else hit).reshape(-1)
-        return found
-
-    def _hit_by(self, voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """[S, SECTORS] directions that hold some of these voxels of the wall."""
-        count = np.bincount(self._direction[voxels], minlength=self._slices * SECTORS)
-        return (count > 0).reshape(self._slices, SECTORS)

@@ -47,7 +47,7 @@ def without_copies(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], l
     pixels included.
     """
     seen: dict[tuple[str, int | None], SliceHeader] = {}
-    by_pixels: dict[tuple[str, int], SliceHeader] = {}
+    by_pixels: dict[tuple[str, int, int | None], SliceHeader] = {}
     kept: list[SliceHeader] = []
     clashes = []
     for header in headers:
@@ -56,7 +56,8 @@ def without_copies(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], l
         if first is not header and _same(header, first):
             continue
         if header.plane is not None and header.pixel_digest is not None:
-            twin = by_pixels.setdefault((header.series_uid, header.pixel_digest), header)
+            pixels = (header.series_uid, header.pixel_digest, header.frame)
+            twin = by_pixels.setdefault(pixels, header)
             if twin is not header and _same(header, twin):
                 continue
         kept.append(header)

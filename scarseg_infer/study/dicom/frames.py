@@ -41,6 +41,7 @@ _FROM_GROUPS: Final = {
     "PixelMeasuresSequence": {
         "PixelSpacing": "PixelSpacing",
         "SliceThickness": "SliceThickness",
+        "SpacingBetweenSlices": "SpacingBetweenSlices",
     },
     "PixelValueTransformationSequence": {
         "RescaleIntercept": "RescaleIntercept",

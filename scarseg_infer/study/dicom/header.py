@@ -16,6 +16,7 @@ from pydicom.multival import MultiValue
 from pydicom.uid import (
     MediaStorageDirectoryStorage,
     MRImageStorage,
+    SegmentationStorage,
 )
 
 from scarseg_infer.study.dicom.charset import settle_character_set
@@ -77,6 +78,8 @@ class FileKind(Enum):
     """DICOMDIR: an index of the others."""
     OTHER_OBJECT = auto()
     """DICOM, but no MR image."""
+    SEGMENTATION = auto()
+    """DICOM SEG: where somebody or a program found what in images."""
     COLOURS = auto()
     """An MR image, but not in shades of grey."""
     MULTI_FRAME = auto()
@@ -141,7 +144,7 @@ class SliceHeader:
     unplaced: str
     """Reason that it does not, with the attribute; else ""."""
     pixel_digest: int | None
-    """Alike for images whose stored pixels are alike; None for a frame of an enhanced object."""
+    """Alike for images whose stored pixels, those of all frames, are alike; None does not count."""
 
 
 def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[SliceHeader]]:
@@ -195,8 +198,10 @@ def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[Sl
             frames = enumerate(frame_headers(dataset, label), start=1)
         except TooManyPartsError:
             return FileKind.TOO_LARGE, []
-        return kind, [_slice_header(header, index, number) for number, header in frames]
-    return kind, [_slice_header(dataset, index, None)]
+        digest = zlib.crc32(dataset.get_item("PixelData").value)
+        return kind, [_slice_header(header, index, number, digest) for number, header in frames]
+    digest = zlib.crc32(dataset.get_item("PixelData").value)
+    return kind, [_slice_header(dataset, index, None, digest)]
 
 
 def broken_file(data: bytes, error: StudyError) -> BrokenFile:
@@ -237,13 +242,17 @@ def _kind_of(dataset: Dataset, sop_class: str) -> FileKind:
         return FileKind.COLOURS if is_mr else FileKind.OTHER_OBJECT
     if sop_class in ENHANCED_CLASSES:
         return FileKind.MR_SLICE
+    if sop_class == SegmentationStorage:
+        return FileKind.SEGMENTATION
     if sop_class != MRImageStorage:
         return FileKind.OTHER_OBJECT
     several = (number(dataset, "NumberOfFrames") or 1) > 1
     return FileKind.MULTI_FRAME if several else FileKind.MR_SLICE
 
 
-def _slice_header(dataset: Dataset, index: int, frame: int | None) -> SliceHeader:
+def _slice_header(
+    dataset: Dataset, index: int, frame: int | None, pixel_digest: int
+) -> SliceHeader:
     names = fold(" ".join(text(dataset, key) for key in _NAME_KEYWORDS))
     tokens = _tokens(dataset)
     plane, fault = plane_in(dataset)
@@ -272,7 +281,7 @@ def _slice_header(dataset: Dataset, index: int, frame: int | None) -> SliceHeade
         slice_thickness_mm=number(dataset, "SliceThickness"),
         plane=plane,
         unplaced=fault,
-        pixel_digest=None if frame else zlib.crc32(dataset.get_item("PixelData").value),
+        pixel_digest=pixel_digest,
     )
 
 

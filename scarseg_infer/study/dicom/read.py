@@ -63,6 +63,7 @@ _IGNORED: Final = {
         "DICOM object that is not an MR image",
         "DICOM objects that are not MR images",
     ),
+    FileKind.SEGMENTATION: ("DICOM segmentation", "DICOM segmentations"),
     FileKind.COLOURS: ("MR image in colours", "MR images in colours"),
     FileKind.MULTI_FRAME: ("multi-frame MR object", "multi-frame MR objects"),
     FileKind.TOO_LARGE: (
@@ -234,6 +235,11 @@ def _nothing(count: int, kinds: Counter[FileKind]) -> StudyError:
         return StudyError(
             "the MR images of the study are in colours",
             "Export the original images of the scanner, not screenshots or coloured maps",
+        )
+    if kinds[FileKind.SEGMENTATION]:
+        return StudyError(
+            "the study holds a segmentation (DICOM SEG), which is a result, but no MR images",
+            "Pass the images that it was made of",
         )
     if kinds[FileKind.OTHER_OBJECT]:
         return StudyError("the study holds DICOM objects but no MR images", ADVICE)

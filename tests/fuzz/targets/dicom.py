@@ -70,6 +70,17 @@ def seeds() -> dict[str, bytes]:
     chinese = dicom_factory.encoded(_changed(SpecificCharacterSet="\\ISO 2022 IR 58"))
     found["escapes"] = chinese.replace(b"Secretname^Test", b"X=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1")
     found["named anew"] = dicom_factory.encoded(_again())
+    found["moved"] = dicom_factory.encoded(_changed(ImagePositionPatient=_beside(0, 18.0)))
+    found["uneven"] = dicom_factory.encoded(_changed(ImagePositionPatient=_beside(2, 4.0)))
+    found["on another"] = dicom_factory.encoded(_changed(ImagePositionPatient=_beside(2, -10.0)))
+    found["of another series"] = dicom_factory.encoded(_changed(SeriesInstanceUID="1.2.4"))
+    found["own scale"] = dicom_factory.encoded(_changed(RescaleSlope="1.5", RescaleIntercept="9"))
+    found["counted otherwise"] = dicom_factory.encoded(_changed(InstanceNumber=7))
+    found["picture of another"] = dicom_factory.encoded(_changed(PixelData=_SLICES[0].PixelData))
+    smooth = np.add.outer(np.arange(34) * 300, np.arange(33) * 2).astype("<i2")
+    found["bytes turned"] = dicom_factory.encoded(_changed(PixelData=smooth.byteswap().tobytes()))
+    found["wrong rows"] = dicom_factory.encoded(_changed(Rows=33, Columns=34))
+    found["thick"] = dicom_factory.encoded(_changed(SliceThickness="40"))
     real = _changed(FloatPixelData=bytes(4 * 34 * 33))
     del real.PixelData
     found["real numbers"] = dicom_factory.encoded(real)
@@ -78,6 +89,14 @@ def seeds() -> dict[str, bytes]:
     implicit.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     found["implicit"] = dicom_factory.encoded(implicit)
     return found
+
+
+def _beside(axis: int, distance_mm: float) -> list[str]:
+    """Place of the slice moved along its rows, its columns or its normal."""
+    row, column = np.array(_ROW, float), np.array(_COLUMN, float)
+    axes = row, column, np.cross(row, column)
+    place = np.array(_SLICES[1].ImagePositionPatient, float) + distance_mm * axes[axis]
+    return [f"{x:.5f}" for x in place]
 
 
 def _leaning(degrees: float) -> Any:

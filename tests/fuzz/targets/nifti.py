@@ -44,6 +44,21 @@ def seeds() -> dict[str, bytes]:
     turned = nib.Nifti1Image(rng.integers(0, 200, (4, 6, 5)).astype("i2"), None)
     turned.set_sform(np.diag([10.0, 1.25, 1.5, 1.0]), 1)
     turned.set_qform(np.diag([10.0, -1.25, 1.5, 1.0]), 1)
+    # A third axis that runs the other way in one of two placements.
+    mirrored = nib.Nifti1Image(rng.integers(0, 200, (6, 5, 4)).astype("i2"), None)
+    mirrored.set_sform(affine, 1)
+    mirrored.set_qform(np.diag([1.25, 1.5, -10.0, 1.0]), 1)
+    found["third axis both ways"] = mirrored.to_bytes()
+    labels = rng.integers(0, 5, (18, 16, 4)).astype("u1")
+    found["map of labels"] = nib.Nifti1Image(labels, affine).to_bytes()
+    smooth = np.add.outer(np.arange(36) * 2, np.arange(34) * 300)[..., None] + np.arange(3)
+    turned_bytes = smooth.astype("i2").byteswap()
+    found["bytes turned"] = nib.Nifti1Image(turned_bytes, affine).to_bytes()
+    inverted = nib.Nifti1Image(smooth.astype("i2"), affine)
+    inverted.header.set_slope_inter(-1.0, 9.0)
+    found["inverted"] = inverted.to_bytes()
+    thin = np.linspace(0, 200, 6 * 5 * 9).reshape(6, 5, 9).astype("f4")
+    found["put in between"] = nib.Nifti1Image(thin, np.diag([1.25, 1.5, 1.0, 1.0])).to_bytes()
     found["slices on the first axis, two placements"] = turned.to_bytes()
     return found
 

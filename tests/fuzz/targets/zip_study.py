@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dicom_factory
+import numpy as np
 import study_checks as CHECKS
 
 from scarseg_infer.study.read import read_study
@@ -46,6 +47,21 @@ def seeds() -> dict[str, bytes]:
     }
     found["foreign"] = packed({**members, **foreign})
     found["nothing"] = packed({})
+    found["a zip inside"] = packed({"study.zip": packed(members), "read me.txt": b"x"})
+    maps = dicom_factory.series(dicom_factory.noise(3, 48, 40) % 5)
+    found["map of labels"] = packed(
+        {f"{i}.dcm": dicom_factory.encoded(image) for i, image in enumerate(maps)}
+    )
+    moved = [[0.0, 0.0, 0.0], [18.0, 5.0, 0.0], [0.0, 0.0, -4.0], [0.0, 0.0, -30.0]]
+    uneven = dicom_factory.series(dicom_factory.noise(4, 6, 5), drift_mm=np.array(moved))
+    found["uneven and moved"] = packed(
+        {f"{i}.dcm": dicom_factory.encoded(image) for i, image in enumerate(uneven)}
+    )
+    for image in uneven[2:]:
+        image.SeriesInstanceUID, image.SeriesNumber = "1.2.9", 13
+    found["two series"] = packed(
+        {f"{i}.dcm": dicom_factory.encoded(image) for i, image in enumerate(uneven)}
+    )
     found["bomb"] = packed({**members, "zeros": bytes(3 << 20)})
     return found
 

@@ -1,6 +1,7 @@
 /** Items that SCMR asks for beside the amount of scar, and rules that readers compare it with:
  * scarseg_runtime/quantify/characteristics.py. */
 
+import { fixed } from "../words";
 import { CAVITY, SCAR, SEGMENT_COUNT, isWall, type Labels, type Pixels } from "../contract";
 import { percentile, turnOf } from "../numbers";
 import { cut, heartBox } from "../window";
@@ -21,6 +22,7 @@ const FWHM_LEAST_SD = 3;
 const FWHM_SMALL_SHARE = 0.05;
 const FWHM_MOST = 3;
 const DARK_CORE_SD = 5;
+const MUCH_DARK = 0.2;
 const SECTORS = 60;
 const NAMES = ["subendocardial", "mid-wall", "epicardial"] as const;
 
@@ -89,9 +91,12 @@ export function thresholdDoubts(pixels: Pixels, labels: Labels, volume: readonly
     ...(rules.hasCore() ? [] : ["scar by FWHM"]),
     ...(rules.hasDarkCore() ? [] : ["microvascular obstruction"]),
   ];
-  if (!missing.length) return [];
+  const share = rules.darkBeside();
+  const dark = share < MUCH_DARK ? [] : [`${fixed(100 * share, 0)} % of the scar is no brighter than healthy wall and no core ` +
+    "enclosed by scar: microvascular obstruction may be larger than given, or the scar smaller."];
+  if (!missing.length) return dark;
   return ["The scar is too small or too faint for its maximum, or a dark core in it, to mean " +
-    `anything: ${missing.join(" and ")} cannot be given.`];
+    `anything: ${missing.join(" and ")} cannot be given.`, ...dark];
 }
 
 /** The distribution that holds most of the scarred voxels of the segments. */
@@ -141,14 +146,24 @@ class Rules {
   }
 
   obstructionMl(): number | null {
-    if (!this.remote || !this.hasDarkCore()) return null;
-    const level = this.remote[0] + SD_RULES[0] * this.remote[1];
+    return this.remote && this.hasDarkCore() ? this.ml(this.darkCore().core) : null;
+  }
+
+  /** Share of the scar that is dark without being a dark core; 0 where that means nothing. */
+  darkBeside(): number {
+    if (!this.remote || !this.hasDarkCore()) return 0;
+    const { dark, core } = this.darkCore();
+    return count(this.scar.map((value, i) => Number(value && dark[i] && !core[i]))) / count(this.scar);
+  }
+
+  private darkCore(): { dark: Mask; core: Mask } {
+    const level = this.remote![0] + SD_RULES[0] * this.remote![1];
     const dark = this.scar.map((_, i) => Number(this.pixels.data[i]! <= level));
     const cavity = this.labels.data.map((label) => Number(label === CAVITY));
     const bright = this.scar.map((value, i) => Number((value && !dark[i]) || cavity[i]));
     const area = this.scar.map((value, i) => value | cavity[i]!);
     const found = withDarkCores(bright, area, this.labels.shape);
-    return this.ml(found.map((value, i) => value & this.scar[i]! & dark[i]!));
+    return { dark, core: found.map((value, i) => value & this.scar[i]! & dark[i]!) };
   }
 
   hasDarkCore(): boolean {

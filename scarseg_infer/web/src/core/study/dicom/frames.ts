@@ -7,7 +7,8 @@ const MAX_FRAMES = 2000;
 const FROM_GROUPS: [string, [Keyword, Keyword][]][] = [
   ["x00209113", [["ImagePositionPatient", "ImagePositionPatient"]]],
   ["x00209116", [["ImageOrientationPatient", "ImageOrientationPatient"]]],
-  ["x00289110", [["PixelSpacing", "PixelSpacing"], ["SliceThickness", "SliceThickness"]]],
+  ["x00289110", [["PixelSpacing", "PixelSpacing"], ["SliceThickness", "SliceThickness"],
+    ["SpacingBetweenSlices", "SpacingBetweenSlices"]]],
   ["x00289145", [["RescaleIntercept", "RescaleIntercept"], ["RescaleSlope", "RescaleSlope"]]],
   ["x00209111", [["FrameReferenceDateTime", "AcquisitionDateTime"],
     ["FrameAcquisitionDateTime", "AcquisitionDateTime"], ["FrameAcquisitionNumber", "AcquisitionNumber"],
@@ -18,7 +19,8 @@ const FROM_GROUPS: [string, [Keyword, Keyword][]][] = [
   ["x00189118", [["NominalCardiacTriggerDelayTime", "TriggerTime"]]],
 ];
 /** Only groups place a frame: outside of them these describe the object as a whole, if anything. */
-const HIDDEN = new Set((["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"] as const).map(tagOf));
+const HIDDEN = new Set((["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
+  "SpacingBetweenSlices"] as const).map(tagOf));
 export const UNASSIGNED = ["x00209170", "x00209171"];
 
 type Over = Parameters<Header["under"]>[0];

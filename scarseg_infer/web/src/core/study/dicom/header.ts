@@ -14,6 +14,7 @@ import { momentOf } from "./time";
 
 const MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4";
 const ENHANCED = ["1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"];
+const SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4";
 const DICOMDIR = "1.2.840.10008.1.3.10";
 const NAMES: Keyword[] = ["SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName"];
 const ACQUISITION: Keyword[] = ["AcquisitionTime", "AcquisitionDateTime", "AcquisitionNumber", "TemporalPositionIdentifier"];
@@ -21,7 +22,7 @@ const COUNTS: [Keyword, number][] = [["PixelSpacing", 2], ["ImagePositionPatient
 const MAX_MATRIX = 4096;
 const GREY = ["MONOCHROME1", "MONOCHROME2"];
 
-export type FileKind = "slice" | "not DICOM" | "archive" | "directory" | "other object" | "multi-frame" | "too large";
+export type FileKind = "slice" | "not DICOM" | "archive" | "directory" | "other object" | "segmentation" | "multi-frame" | "too large";
 
 /** Facts that decide on the stack of a slice. Texts are "" and numbers null if absent. */
 export interface SliceHeader {
@@ -48,7 +49,7 @@ export interface SliceHeader {
   sliceThicknessMm: number | null;
   plane: Plane | null;
   unplaced: string;
-  /** Alike for images whose stored pixels are alike; null for a frame of an enhanced object. */
+  /** Alike for images whose stored pixels are alike, those of all frames; null does not count. */
   pixelDigest: number | null;
 }
 
@@ -105,10 +106,10 @@ function sortedOut(header: Header, file: number, label: string): { kind: FileKin
   if (kind !== "slice") return { kind, found: [] };
   if (!header.has("PixelData"))
     throw new StudyError(`${label} has no PixelData, or is cut short`, "Export or copy the study again");
-  if (!ENHANCED.includes(sopClass)) return { kind, found: [sliceHeader(header, file, null)] };
+  if (!ENHANCED.includes(sopClass)) return { kind, found: [sliceHeader(header, file, null, digestOf(header))] };
   const frames = frameHeaders(header, label);
   if (!frames) return { kind: "too large", found: [] };
-  return { kind, found: frames.map((frame, i) => sliceHeader(frame, file, i + 1)) };
+  return { kind, found: frames.map((frame, i) => sliceHeader(frame, file, i + 1, digestOf(header))) };
 }
 
 const sopClassOf = (header: Header): string => header.text("MediaStorageSOPClassUID") || header.text("SOPClassUID");
@@ -130,13 +131,14 @@ function kindOfFile(header: Header, sopClass: string): FileKind {
   if ((header.number("SamplesPerPixel") ?? 1) !== 1) return "other object";
   if (!["", ...GREY].includes(photometricOf(header))) return "other object";
   if (ENHANCED.includes(sopClass)) return "slice";
+  if (sopClass === SEGMENTATION) return "segmentation";
   if (sopClass !== MR_IMAGE) return "other object";
   return (header.number("NumberOfFrames") ?? 1) > 1 ? "multi-frame" : "slice";
 }
 
 const whole = (value: number | null): number | null => (value === null ? null : Math.trunc(value));
 
-function sliceHeader(header: Header, file: number, frame: number | null): SliceHeader {
+function sliceHeader(header: Header, file: number, frame: number | null, pixelDigest: number | null): SliceHeader {
   const names = fold(NAMES.map((name) => header.text(name)).join(" "));
   const tokens = [
     ...header.text("ImageType").toUpperCase().split("\\").filter((value, i) => i >= 2 || !HOW_MADE.has(value)),
@@ -165,7 +167,7 @@ function sliceHeader(header: Header, file: number, frame: number | null): SliceH
     acquisition: ACQUISITION.map((name) => header.text(name)).join("/"),
     sliceThicknessMm: header.number("SliceThickness"),
     plane, unplaced,
-    pixelDigest: frame === null ? digestOf(header) : null,
+    pixelDigest,
   };
 }
 

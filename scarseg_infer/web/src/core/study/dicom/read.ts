@@ -27,6 +27,7 @@ const IGNORED: [FileKind, string, string][] = [
   ["not DICOM", "file that is not DICOM", "files that are not DICOM"],
   ["archive", "packed archive", "packed archives"],
   ["other object", "DICOM object that is not an MR image", "DICOM objects that are not MR images"],
+  ["segmentation", "DICOM segmentation", "DICOM segmentations"],
   ["multi-frame", "multi-frame MR object", "multi-frame MR objects"],
   ["too large", "file too large or complex to be an LGE image", "files too large or complex to be LGE images"],
 ];
@@ -88,6 +89,9 @@ function scan(files: readonly DroppedFile[], label: Label, progress: (share: num
       "Export them as enhanced or as classic single-frame MR images",
     );
   if (is("too large")) throw new StudyError("the study holds files that are too large or complex for LGE", ADVICE);
+  if (is("segmentation"))
+    throw new StudyError(
+      "the study holds a segmentation (DICOM SEG), which is a result, but no MR images", "Drop the images that it was made of");
   if (is("other object")) throw new StudyError("the study holds DICOM objects but no MR images", ADVICE);
   if (is("archive"))
     throw new StudyError("the study holds a packed archive instead of images", "Unpack it and drop the folder");
@@ -142,7 +146,7 @@ function withoutCopies(headers: readonly SliceHeader[]): [SliceHeader[], Clash[]
     if (!first) seen.set(name, header);
     else if (content(first) === content(header)) continue;
     if (header.plane !== null && header.pixelDigest !== null) {
-      const pixels = `${header.seriesUid} ${header.pixelDigest}`;
+      const pixels = `${header.seriesUid} ${header.pixelDigest} ${header.frame}`;
       const twin = byPixels.get(pixels);
       if (!twin) byPixels.set(pixels, header);
       else if (nameless(twin) === nameless(header)) continue;

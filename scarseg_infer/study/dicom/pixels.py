@@ -138,15 +138,20 @@ def slice_pixels(
     # MONOCHROME1 shows low values bright (PS3.3 C.7.6.3.1.2); bright means enhanced here.
     if photometric(header) == "MONOCHROME1":
         values = -values
-    hidden = False
-    if padding.any() and not padding.all():
-        darkest, brightest = float(values[~padding].min()), float(values[~padding].max())
-        other = np.abs(values - darkest) > HIDDEN * (brightest - darkest)
-        rows, columns = plane.rows // 4, plane.columns // 4
-        middle = np.s_[rows : plane.rows - rows, columns : plane.columns - columns]
-        hidden = bool((padding & other)[middle].any())
-        values[padding] = darkest
-    return SlicePixels(values, hidden)
+    return _without_padding(values, padding)
+
+
+def _without_padding(values: NDArray[np.float32], padding: NDArray[np.bool_]) -> SlicePixels:
+    """An image [rows, columns] with its darkest value, set in place, where it has none."""
+    if not padding.any() or padding.all():
+        return SlicePixels(values, padding_hides=False)
+    darkest, brightest = float(values[~padding].min()), float(values[~padding].max())
+    other = np.abs(values - darkest) > HIDDEN * (brightest - darkest)
+    rows, columns = (size // 4 for size in values.shape)
+    middle = np.s_[rows : len(values) - rows, columns : values.shape[1] - columns]
+    hides = bool((padding & other)[middle].any())
+    values[padding] = darkest
+    return SlicePixels(values, hides)
 
 
 def _words(

@@ -24,7 +24,7 @@ const PLAUSIBLE_SCAR_PERCENT = 60;
 const WHOLE_HEART_SLICES = 5;
 const ECG_CHANGE_PERCENT = 2;
 const APEX_TAPER = 1.1;
-const MOST_ELONGATED = 1.25;
+const MOST_ELONGATED = 1.4;
 const WIDER = 1.3;
 
 export type Stage = "read_study" | "read_ecg" | "load_model" | "prepare_ecg" | "network" | "quantify";

@@ -18,7 +18,7 @@ from scarseg_infer.study.label_map import map_warnings
 from scarseg_infer.study.slice_signal import signal_warnings
 from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.atlas import segments_on
-from scarseg_runtime.contract import MYOCARDIUM
+from scarseg_runtime.contract import MYOCARDIUM, Label
 from scarseg_runtime.model import Model, NetworkOutput
 from scarseg_runtime.preprocess import slice_levels
 from scarseg_runtime.providers.registry import Candidate
@@ -36,6 +36,10 @@ PLAUSIBLE_SCAR_PERCENT = 60.0
 """Of LV mass; infarcts that hearts survive are smaller (design choice)."""
 WHOLE_HEART_SLICES = 5
 """Fewer may be a part of the heart (LGE has 5–13)."""
+MOST_CUT_OFF = 0.1
+"""Share of the scar that may have the highest value of the stack: in real ones none has."""
+WIDEST_MM = 600.0
+"""Fields of view end with the bore, which is 600 to 700 mm wide; LGE has 300 to 450 mm."""
 MOST_ELONGATED = 1.4
 """Length by width of a ventricle in its short axis: in 22 real stacks 1.12 at most, in simulated
 hearts 1.3; of images squeezed to half 1.3 to 1.7."""
@@ -130,7 +134,7 @@ def quantified(
         warnings=(
             *found,
             *turn_warnings,
-            *_shape_doubts(stack, labels, shown.display),
+            *_picture_doubts(stack, labels, shown.display),
             *_doubts(quantities, image_quantities, use, chosen, len(labels)),
             *threshold_doubts(stack.pixels, labels, voxel_ml),
         ),
@@ -186,15 +190,31 @@ def _doubts(
         )
 
 
-def _shape_doubts(
+def _picture_doubts(
     stack: LgeStack, labels: NDArray[np.uint8], display: DisplayTransform
 ) -> Iterator[str]:
-    """Warn of a found ventricle that is no ventricle in its short axis, or lies the wrong way."""
+    """Warn of pictures that are none of a heart, and of a ventricle that lies the wrong way."""
+    extent_mm = max(
+        size * step for size, step in zip(labels.shape[1:], stack.pixel_spacing_mm, strict=True)
+    )
+    if extent_mm > WIDEST_MM:
+        yield (
+            f"The images are {extent_mm:.0f} mm wide, more than scanners show: check that they are "
+            "no montage of several, and the unit of the pixel spacing."
+        )
     longer = elongation(labels, stack.pixel_spacing_mm)
     if longer > MOST_ELONGATED:
         yield (
             f"The left ventricle found is {longer:.1f} times as long as it is wide: check the "
             "view, and the order and unit of the pixel spacing."
+        )
+    scar = stack.pixels[labels == Label.SCAR]
+    cut_off = float((scar == stack.pixels.max()).mean()) if scar.size else 0.0
+    if cut_off > MOST_CUT_OFF:
+        yield (
+            f"{100 * cut_off:.0f} % of the scar has the highest value of the images, which seem to "
+            "be cut off there, as by a window: scar, blood and fat look alike. Pass them as the "
+            "scanner made them."
         )
     whole = len(labels) >= WHOLE_HEART_SLICES
     if stack.orientation_known and whole and apex_comes_first(display.to_display(labels), WIDER):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from scarseg_infer.demo import DEMO_STUDY
 from scarseg_infer.study.read import list_series, read_study
 from scarseg_infer.study.slice_signal import signal_warnings
 from scarseg_infer.study.stack import LgeStack
+from scarseg_runtime.errors import StudyError
 
 Images = list[Any]
 
@@ -224,9 +226,25 @@ def in_centimetres(images: Images) -> None:
         image.ImagePositionPatient = [round(v / 10, 5) for v in image.ImagePositionPatient]
 
 
+def montage(images: Images) -> Images:
+    """All slices beside each other in one image."""
+    tiles = np.stack([image.pixel_array for image in images])
+    rows = np.concatenate([np.concatenate(list(tiles[k : k + 5]), axis=1) for k in (0, 5)])
+    images[0].Rows, images[0].Columns = rows.shape
+    images[0].PixelData = rows.tobytes()
+    return images[:1]
+
+
+def windowed(images: Images) -> None:
+    for image in images:
+        image.PixelData = np.minimum(image.pixel_array, 300).tobytes()
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
+        (windowed, "highest value of the images"),
+        (montage, "no montage of several"),
         (reversed_positions, "wider at the end which is the apex"),
         (squeezed, "times as long as it is wide"),
         (in_centimetres, "check the unit of their positions"),
@@ -237,3 +255,43 @@ def test_a_heart_of_another_shape(
 ) -> None:
     assert said(segmenter.run(study(change)).warnings, word)
     assert not said(segmenter.run(DEMO_STUDY).warnings, word)
+
+
+def test_a_mosaic_is_named(study: Callable[..., Path]) -> None:
+    def change(images: Images) -> Images:
+        found = montage(images)
+        found[0].ImageType = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
+        return found
+
+    with pytest.raises(StudyError, match="multi-frame MR images that do not say"):
+        read_study(study(change))
+
+
+@pytest.mark.parametrize("series", ["1.2.3", "1.2.4"])
+def test_an_enhanced_object_that_an_archive_named_anew(
+    tmp_path: Path, dicom_factory: ModuleType, enhanced_factory: ModuleType, series: str
+) -> None:
+    slices = dicom_factory.series(SeriesInstanceUID="1.2.3")
+    objects = [enhanced_factory.enhanced(slices), enhanced_factory.enhanced(slices)]
+    objects[1].SOPInstanceUID += ".1"
+    objects[1].SeriesInstanceUID = series
+    dicom_factory.write(tmp_path, objects)
+    stack = read_study(tmp_path)
+    assert len(stack.pixels) == 6
+    assert "6 copies of images were ignored." in stack.warnings
+
+
+def test_steps_that_an_enhanced_object_says(
+    tmp_path: Path, dicom_factory: ModuleType, enhanced_factory: ModuleType
+) -> None:
+    found = enhanced_factory.enhanced(dicom_factory.series())
+    measures = found.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    measures.SpacingBetweenSlices = 5.0
+    dicom_factory.write(tmp_path, [found])
+    assert said(read_study(tmp_path).warnings, "SpacingBetweenSlices says 5.0 mm")
+
+
+def test_a_segmentation_is_no_study(tmp_path: Path, segmenter: Segmenter) -> None:
+    segmenter.run(DEMO_STUDY).write(tmp_path / "out", only=["seg"])
+    with pytest.raises(StudyError, match="DICOM SEG"):
+        read_study(tmp_path / "out")

@@ -154,8 +154,8 @@ def _exchanged(folder: Path) -> None:
 
 @_each
 def squeezed(image: pydicom.FileDataset, _: int) -> None:
-    """Every other column left out, and nothing said of it."""
-    image.PixelData = image.pixel_array[:, ::2].tobytes()
+    """Every other column left out, and nothing said of it, and cut off by a window."""
+    image.PixelData = np.minimum(image.pixel_array[:, ::2], 300).tobytes()
     image.Columns = 80
 
 

@@ -64,6 +64,7 @@ PLANE_KEYWORDS: Final = ("Rows", "Columns", *_COUNTS)
 
 _ARCHIVES: Final = (b"PK\3\4", b"PK\5\6", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07")
 """First bytes of zip, 7z and rar."""
+_MOSAIC: Final = "MOSAIC"
 _REAL_PIXELS: Final = ("FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -246,7 +247,8 @@ def _kind_of(dataset: Dataset, sop_class: str) -> FileKind:
         return FileKind.SEGMENTATION
     if sop_class != MRImageStorage:
         return FileKind.OTHER_OBJECT
-    several = (number(dataset, "NumberOfFrames") or 1) > 1
+    # A vendor lays all slices of a volume beside each other in one image.
+    several = (number(dataset, "NumberOfFrames") or 1) > 1 or _MOSAIC in _tokens(dataset)
     return FileKind.MULTI_FRAME if several else FileKind.MR_SLICE
 
 

@@ -1,13 +1,13 @@
 /** From files to a result: segmenter.py and pipeline.py of the command line. */
 
-import { isVentricle, type Labels } from "./contract";
+import { SCAR, isVentricle, type Labels } from "./contract";
 import { ecgEvidence, type Evidence } from "./ecg/evidence";
 import type { DroppedFile } from "./files";
 import { displayOf, displaySpacing, toDisplay, toSource, uprightTurn, type Display } from "./geometry/display";
 import { gapWarnings, gridWarnings } from "./geometry/plane";
 import { readInput } from "./input";
 import { runNetwork, type ModelMetadata, type NetworkOutput, type Session } from "./model";
-import { mean } from "./numbers";
+import { extremes, mean } from "./numbers";
 import { segmentsOn } from "./quantify/atlas";
 import { characterise, thresholdDoubts } from "./quantify/characteristics";
 import { cleanLabels } from "./quantify/components";
@@ -24,6 +24,8 @@ const PLAUSIBLE_SCAR_PERCENT = 60;
 const WHOLE_HEART_SLICES = 5;
 const ECG_CHANGE_PERCENT = 2;
 const APEX_TAPER = 1.1;
+const MOST_CUT_OFF = 0.1;
+const WIDEST_MM = 600;
 const MOST_ELONGATED = 1.4;
 const WIDER = 1.3;
 
@@ -134,19 +136,33 @@ function quantified(
     characteristics: characterise(stack.pixels, labels, segments, stack.spacing, heights),
     warnings: [
       ...stack.warnings, ...gapWarnings(slicePositions(stack), stack.sliceThicknessMm), ...mapWarnings(stack.pixels), ...signalWarnings(stack), ...gridWarnings(stack), ...evidence.warnings, ...warnings, ...turnWarnings,
-      ...shapeDoubts(stack, labels, display),
+      ...pictureDoubts(stack, labels, display),
       ...doubts(quantities, imageOnlyQuantities, ecg, gate, shape[0]),
       ...thresholdDoubts(stack.pixels, labels, volume),
     ],
   };
 }
 
-/** Warn of a found ventricle that is no ventricle in its short axis, or lies the wrong way. */
-function* shapeDoubts(stack: Stack, labels: Labels, display: Display): Generator<string> {
+/** Warn of pictures that are none of a heart, and of a found ventricle that lies the wrong way. */
+function* pictureDoubts(stack: Stack, labels: Labels, display: Display): Generator<string> {
+  const extentMm = Math.max(labels.shape[1] * stack.spacing[0], labels.shape[2] * stack.spacing[1]);
+  if (extentMm > WIDEST_MM)
+    yield `The images are ${fixed(extentMm, 0)} mm wide, more than scanners show: check that they are no montage of several, ` +
+      "and the unit of the pixel spacing.";
   const longer = elongation(labels, stack.spacing);
   if (longer > MOST_ELONGATED)
     yield `The left ventricle found is ${fixed(longer, 1)} times as long as it is wide: check the view, and the order and ` +
       "unit of the pixel spacing.";
+  const [, highest] = extremes(stack.pixels.data);
+  let scar = 0, atMost = 0;
+  labels.data.forEach((label, i) => {
+    if (label !== SCAR) return;
+    scar++;
+    if (stack.pixels.data[i] === highest) atMost++;
+  });
+  if (scar && atMost / scar > MOST_CUT_OFF)
+    yield `${fixed((100 * atMost) / scar, 0)} % of the scar has the highest value of the images, which seem to be cut off ` +
+      "there, as by a window: scar, blood and fat look alike. Pass them as the scanner made them.";
   const whole = labels.shape[0] >= WHOLE_HEART_SLICES;
   if (stack.orientationKnown && whole && apexComesFirst(toDisplay(display, labels), WIDER))
     yield "The left ventricle found is the wider at the end which is the apex by the positions of the slices: check base " +

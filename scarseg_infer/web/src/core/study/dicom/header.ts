@@ -133,7 +133,8 @@ function kindOfFile(header: Header, sopClass: string): FileKind {
   if (ENHANCED.includes(sopClass)) return "slice";
   if (sopClass === SEGMENTATION) return "segmentation";
   if (sopClass !== MR_IMAGE) return "other object";
-  return (header.number("NumberOfFrames") ?? 1) > 1 ? "multi-frame" : "slice";
+  const mosaic = header.text("ImageType").toUpperCase().split("\\").includes("MOSAIC");
+  return mosaic || (header.number("NumberOfFrames") ?? 1) > 1 ? "multi-frame" : "slice";
 }
 
 const whole = (value: number | null): number | null => (value === null ? null : Math.trunc(value));

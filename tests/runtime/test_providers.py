@@ -210,7 +210,7 @@ def test_a_provider_that_did_not_start_is_never_reported(files: list[ModelFile])
 
 
 def test_a_model_file_may_have_the_longest_name(tmp_path: Path) -> None:
-    """That of its FP16 variant would be too long: there is none."""
+    """Name of its FP16 variant would be too long: there is none."""
     path = tmp_path / f"{'m' * 250}.onnx"
     with model_path(None) as shipped:
         path.write_bytes(shipped.read_bytes())

@@ -76,8 +76,12 @@ class PairEvidence:
     """Answers of the ways to fuse on one pair, means over distorted copies of its ECG."""
 
     scar: float
-    hit: dict[str, float]
-    called: dict[str, float]
+    """Drawn, in pixels."""
+    dice: dict[str, float]
+    """Of scar; in a heart without any 1 where none is called, else 0."""
+    right: dict[str, float]
+    """1 where scar is found in a heart that has it, or none is called in one that has not; else 0.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,20 +164,38 @@ def _as_served(heart: Heart, called: BoolArray) -> BoolArray:
 
 @torch.no_grad()
 def pair_evidence(hearts: Iterable[Heart], ways: Mapping[str, ScarNet]) -> list[PairEvidence]:
-    """Count what image and ECG together call, of hearts with an ECG.
+    """Judge what image and ECG together call, of hearts with an ECG.
 
     Args:
         ways: networks that fuse in different ways and share the image network that saw the hearts.
     """
     found = []
     for heart in with_ecg(hearts):
-        alone = _counts(heart, _called(heart.patient, np.zeros(1)))
-        hit, called = {IMAGE: float(alone[0][0])}, {IMAGE: float(alone[1][0])}
-        for name, net in ways.items():
-            copies = np.stack([_fused(net, heart, variant) for variant in range(VARIANTS)])
-            hit[name], called[name] = (float(one.mean()) for one in _counts(heart, copies))
-        found.append(PairEvidence(_drawn(heart.patient), hit, called))
+        calls = {name: _copies(net, heart) for name, net in ways.items()}
+        calls[IMAGE] = _called(heart.patient, np.zeros(1))
+        judged = {way: _judged(heart, one) for way, one in calls.items()}
+        dices, rights = ({way: one[i] for way, one in judged.items()} for i in range(2))
+        found.append(PairEvidence(_drawn(heart.patient), dices, rights))
     return found
+
+
+def _judged(heart: Heart, calls: BoolArray) -> tuple[float, float]:
+    """Means over the rows of ``calls`` of ``PairEvidence.dice`` and ``.right``."""
+    scar = _drawn(heart.patient)
+    hit, called = _counts(heart, calls)
+    right = hit > 0 if scar > 0 else called == 0
+    dice = [dice_of(*one, scar) for one in zip(hit, called, strict=True)]
+    return float(np.mean(dice)), float(right.mean())
+
+
+def dice_of(hit: float, called: float, scar: float) -> float:
+    """Dice of pixel counts; 1 where there is nothing and nothing is called."""
+    return 2.0 * hit / (called + scar) if called + scar else 1.0
+
+
+def _copies(net: ScarNet, heart: Heart) -> BoolArray:
+    """[copies, pixels] that are called with each distorted copy of the ECG."""
+    return np.stack([_fused(net, heart, variant) for variant in range(VARIANTS)])
 
 
 def with_ecg(hearts: Iterable[Heart]) -> list[Heart]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scarseg_export.tune.held_out import IMAGE, TRAINED
@@ -51,16 +51,21 @@ def _fusion(fusion: Mapping[str, Any]) -> str:
     else:
         what = "trained, but kept as it was" if trained else "kept as it was"
     reasons = [] if trained else [fusion["why"]]
-    if "pooled_dice" in fusion:
-        each = ", ".join(
-            f"{way} {mean:.3f} and {fusion['pooled_dice'][way]:.3f}"
-            for way, mean in fusion["scar_dice"].items()
+    if "against_image" in fusion:
+        each = "; ".join(
+            f"{way} {_gain(gain['dice'])} and {_gain(gain['right'])}"
+            for way, gain in fusion["against_image"].items()
         )
-        on = f"on {fusion['pairs_compared']} held-out pairs"
-        reasons.append(f"mean and pooled scar Dice {on}: {each}")
+        on = f"{fusion['pairs_compared']} held-out pairs"
+        reasons.append(f"mean Dice and share told right against the image alone, {on}: {each}")
     elif trained:
         reasons.append(fusion["why_used"])
     return f"{what} ({'; '.join(reasons)})"
+
+
+def _gain(gain: Sequence[float]) -> str:
+    mean, error = gain
+    return f"{mean:+.3f} ± {error:.3f}"
 
 
 def _tau(tau: Mapping[str, Any], fusion: Mapping[str, Any]) -> str:

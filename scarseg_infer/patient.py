@@ -78,8 +78,12 @@ class PatientView:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
 class PatientReader:
-    """The product's own readers behind four questions. Holds nothing."""
+    """The product's own readers behind four questions."""
+
+    allow_identity_mismatch: bool = False
+    """Go on, with a warning, where MRI and ECG carry different patient identifiers."""
 
     def read(
         self,
@@ -96,14 +100,16 @@ class PatientReader:
 
         Raises:
             StudyError: as :func:`scarseg_infer.read_study` does.
-            EcgError: the ECG cannot be read, is not fit to be used or is of another patient.
+            EcgError: the ECG cannot be read, is not fit to be used or, unless that is allowed, is
+                of another patient.
         """
         chosen = int(series) if series is not None and series.isdecimal() else series
         stack = read_study(study, chosen)
         record = None if ecg is None else read_ecg(ecg)
         evidence = ecg_evidence(
-            stack, record, gap_days, image_only=False, allow_identity_mismatch=False
-        )
+            stack, record, gap_days, image_only=False,
+            allow_identity_mismatch=self.allow_identity_mismatch,
+        )  # fmt: skip
         return view_of(stack, evidence)
 
     def read_volume(self, path: Path) -> Grid:

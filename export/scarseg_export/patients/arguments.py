@@ -82,6 +82,7 @@ def tune_arguments(train: argparse.ArgumentParser) -> None:
                        help="your labelled patients: see data check --help")  # fmt: skip
     train.add_argument("--classes", type=Path, metavar="TOML",
                        help="with --data: what masks mean (classes.toml)")  # fmt: skip
+    _identity_argument(train, "with --data: ")
     train.add_argument("--from", type=Path, dest="start", metavar="MODEL",
                        help="with --data: .onnx, model.pt or shipped, to begin with")  # fmt: skip
     train.add_argument("--folds", type=int,
@@ -95,3 +96,10 @@ def table_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("table", type=Path, metavar="TABLE", help="CSV or Parquet")
     command.add_argument("--classes", type=Path, metavar="TOML",
                          help="what masks mean (default: classes.toml beside it)")  # fmt: skip
+    _identity_argument(command)
+
+
+def _identity_argument(command: argparse.ArgumentParser, when: str = "") -> None:
+    command.add_argument("--allow-identity-mismatch", action="store_true",
+                         help=f"{when}go on, with a warning, where the files of a row carry "
+                         "different patient identifiers")  # fmt: skip

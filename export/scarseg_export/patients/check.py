@@ -71,7 +71,8 @@ def check_rows(
         except ScarsegError as error:
             problems.append(Problem(row.number, error.what, error.advice))
             continue
-        problems += [*of_row(row, loaded, classes), *seen.compare(row, loaded)]
+        allowed = reader.allow_identity_mismatch
+        problems += [*of_row(row, loaded, classes, allowed), *seen.compare(row, loaded)]
         patients.append(loaded.patient)
     problems += [*of_groups(rows), *of_splits(rows)]
     whole = whole and len(patients) == len(rows) > 0  # else the scar may stand in what failed
@@ -82,9 +83,11 @@ def check_rows(
     return Checked(patients, sorted(problems, key=lambda problem: problem.row))
 
 
-def of_row(row: Row, loaded: Loaded, classes: Classes) -> Iterator[Problem]:
+def of_row(
+    row: Row, loaded: Loaded, classes: Classes, allow_identity_mismatch: bool = False
+) -> Iterator[Problem]:
     """Problems of one row by itself."""
-    yield from _of_origin(row.number, loaded)
+    yield from _of_origin(row.number, loaded, allow_identity_mismatch)
     yield from _of_mask(row.number, loaded)
     if SCAR in classes.named and SCAR not in loaded.mask.drawn:
         yield Problem(
@@ -92,7 +95,13 @@ def of_row(row: Row, loaded: Loaded, classes: Classes) -> Iterator[Problem]:
             "it", 'Set missing_segments = "background" in the TOML if it means that there is none',
             False,
         )  # fmt: skip
-    yield from _of_ecg(row, loaded)
+    gap = list(_of_gap(row, loaded))
+    yield from gap
+    if (
+        not gap
+    ):  # What the product would say of study and ECG: electrodes exchanged, a missing slice.
+        for warning in loaded.view.warnings:
+            yield Problem(row.number, warning.rstrip("."), "", False)
 
 
 def _of_mask(number: int, loaded: Loaded) -> Iterator[Problem]:
@@ -144,14 +153,18 @@ def _of_what_is_drawn(number: int, mask: Mask) -> Problem | None:
     return None
 
 
-def _of_origin(number: int, loaded: Loaded) -> Iterator[Problem]:
+def _of_origin(number: int, loaded: Loaded, allowed: bool) -> Iterator[Problem]:
     """Contradictions between study and mask on patient and study, where both tell."""
     view, mask = loaded.view, loaded.mask
     if None not in (view.patient_key, mask.patient_key) and view.patient_key != mask.patient_key:
         yield Problem(
-            number, "study and mask carry different patient identifiers", "Exchange the mask"
-        )
-        return
+            number, "study and mask carry different patient identifiers",
+            "It was allowed" if allowed else
+            "Exchange the mask; if both are of this patient, pass --allow-identity-mismatch",
+            not allowed,
+        )  # fmt: skip
+        if not allowed:
+            return
     known = mask.instance_uids and view.instance_uids
     if known and mask.instance_uids.isdisjoint(view.instance_uids):
         other = mask.study_uid != view.study_uid
@@ -162,8 +175,8 @@ def _of_origin(number: int, loaded: Loaded) -> Iterator[Problem]:
         )  # fmt: skip
 
 
-def _of_ecg(row: Row, loaded: Loaded) -> Iterator[Problem]:
-    view, patient = loaded.view, loaded.patient
+def _of_gap(row: Row, loaded: Loaded) -> Iterator[Problem]:
+    view = loaded.view
     if row.ecg is None:
         return
     days = view.gap_days
@@ -174,8 +187,6 @@ def _of_ecg(row: Row, loaded: Loaded) -> Iterator[Problem]:
             f"{days:.0f} days apart: one of them is of another patient or visit",
             "Correct gap_days, or the file",
         )  # fmt: skip
-    elif not patient.ecg_valid:
-        yield Problem(row.number, patient.ecg_reason, "", False)
 
 
 class _Seen:

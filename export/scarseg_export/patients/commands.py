@@ -17,7 +17,8 @@ def check(arguments: argparse.Namespace) -> None:
     from scarseg_export.patients.shipped import model_files
 
     rows, problems, classes = open_table(arguments.table, arguments.classes)
-    reader = patient_reader()
+    listed = len({*(row.number for row in rows), *(problem.row for problem in problems)})
+    reader = patient_reader(allow_identity_mismatch=arguments.allow_identity_mismatch)
     checked = check_rows(rows, classes, reader, whole=not problems)
     problems += checked.problems
     if not arguments.files_only and checked.patients:
@@ -33,11 +34,11 @@ def check(arguments: argparse.Namespace) -> None:
     groups = len({patient.group for patient in patients})
     unknown = f", {len(patients) - looked} in whom nobody looked" if looked < len(patients) else ""
     print(
-        f"{len(patients)} of {len(rows)} patients can be read: {scarred} with scar, "
+        f"{len(patients)} of {listed} patients can be read: {scarred} with scar, "
         f"{looked - scarred} without{unknown}, {pairs} with an ECG of known age, {groups} groups"
     )
     write_report(arguments.report, {
-        "rows": len(rows), "readable": len(patients), "with_scar": scarred,
+        "rows": listed, "readable": len(patients), "with_scar": scarred,
         "scar_not_looked_for": len(patients) - looked, "with_ecg": pairs,
         "groups": groups,
         "problems": [
@@ -46,10 +47,10 @@ def check(arguments: argparse.Namespace) -> None:
     })  # fmt: skip
     wrong = sorted({problem.row for problem in problems if problem.fatal})
     if wrong:
-        listed = ", ".join(str(row) for row in wrong[:10] if row) or "none, but the whole table"
+        named = ", ".join(str(row) for row in wrong[:10] if row) or "none, but the whole table"
         more = " …" if len(wrong) > 10 else ""
         raise UsageError(
-            f"rows with errors: {listed}{more}", "Mend them, or take the rows out of the table"
+            f"rows with errors: {named}{more}", "Mend them, or take the rows out of the table"
         )
 
 
@@ -63,9 +64,11 @@ def from_nnunet(arguments: argparse.Namespace) -> None:
 
 def to_nnunet(arguments: argparse.Namespace) -> None:
     """``data to-nnunet TABLE``: rows that cannot be used are named and left out."""
+    from scarseg_export.patients.reader import patient_reader
     from scarseg_export.patients.to_nnunet import write_data_set
 
-    count, left_out = write_data_set(arguments.table, arguments.out, arguments.classes)
+    reader = patient_reader(allow_identity_mismatch=arguments.allow_identity_mismatch)
+    count, left_out = write_data_set(arguments.table, arguments.out, arguments.classes, reader)
     for problem in left_out:
         print(problem.line())
     print(f"{arguments.out}: {count} cases, one a patient")
@@ -73,11 +76,13 @@ def to_nnunet(arguments: argparse.Namespace) -> None:
 
 def score(arguments: argparse.Namespace) -> None:
     """``score TABLE``."""
+    from scarseg_export.patients.reader import patient_reader
     from scarseg_export.score.command import score_table
 
     page, left_out = score_table(
         arguments.table, arguments.model, arguments.out,
         classes=arguments.classes, folds=arguments.folds,
+        reader=patient_reader(allow_identity_mismatch=arguments.allow_identity_mismatch),
     )  # fmt: skip
     for problem in left_out:
         print(problem.line())
@@ -99,10 +104,11 @@ def train(arguments: argparse.Namespace) -> None:
         twin_share=arguments.twin_share,
     )  # fmt: skip
     begun = [] if arguments.start is None else [arguments.start]
-    with model_files(begun, patient_reader()) as files:
+    reader = patient_reader(allow_identity_mismatch=arguments.allow_identity_mismatch)
+    with model_files(begun, reader) as files:
         print(tune(
             arguments.data, arguments.out, settings, classes=arguments.classes,
-            start=next(iter(files), None), device=arguments.device,
+            start=next(iter(files), None), device=arguments.device, reader=reader,
         ))  # fmt: skip
     peak = peak_memory_gb()
     if peak is not None:

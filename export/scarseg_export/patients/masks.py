@@ -75,7 +75,7 @@ def read_mask(path: Path, classes: Classes, reader: PatientReader) -> Mask:
         # A file alone may be one of several classes of which others are missing.
         by_name = _stem(files[0]) in classes.files and (path.is_dir() or len(classes.values) == 1)
         if len(files) == 1 and not by_name:
-            return _by_values(reader.read_volume(files[0]), classes)
+            return _by_values(_volume(reader, files[0]), classes)
         return _by_files(files, classes, reader)
     if any(_is_nifti(file) for file in files):
         raise StudyError("the mask folder mixes NIfTI and other files", "Keep one kind in it")
@@ -113,6 +113,16 @@ def _is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(NIFTI)
 
 
+def _volume(reader: PatientReader, path: Path) -> Grid:
+    try:
+        return reader.read_volume(path)
+    except StudyError as error:
+        raise StudyError(
+            f"the mask cannot be used: {error.what}",
+            "Export it again as one 3-D volume of labels on the grid of its image",
+        ) from error
+
+
 def _by_values(grid: Grid, classes: Classes) -> Mask:
     found = np.unique(grid.values)
     if not np.array_equal(found, np.rint(found)):
@@ -147,7 +157,7 @@ def _by_files(files: list[Path], classes: Classes, reader: PatientReader) -> Mas
             "the mask folder has a file that [files] of the TOML does not name",
             "Name it there without its suffix, or take it away",
         )
-    grids = [reader.read_volume(file) for file in files]
+    grids = [_volume(reader, file) for file in files]
     first = grids[0]
     for grid in grids:
         same = grid.values.shape == first.values.shape and all(

@@ -70,6 +70,9 @@ class PatientView(Protocol):
 class PatientReader(Protocol):
     """Reader of patients; ``scarseg_infer.patient`` says what each method raises."""
 
+    @property
+    def allow_identity_mismatch(self) -> bool: ...
+
     def read(
         self, study: Path, ecg: Path | None, gap_days: float | None, series: str | None = None
     ) -> PatientView: ...
@@ -81,10 +84,15 @@ class PatientReader(Protocol):
     def reference_model(self) -> AbstractContextManager[Path]: ...
 
 
-def patient_reader() -> PatientReader:
-    """The reader of the installed product. Raises UsageError where there is none."""
+def patient_reader(*, allow_identity_mismatch: bool = False) -> PatientReader:
+    """The reader of the installed product. Raises UsageError where there is none.
+
+    Args:
+        allow_identity_mismatch: files of one row may carry different patient identifiers, as those
+            of differently pseudonymised sources do.
+    """
     for found in entry_points(group=GROUP):
-        made: PatientReader = found.load()()
+        made: PatientReader = found.load()(allow_identity_mismatch=allow_identity_mismatch)
         return made
     raise UsageError(
         f"no installed package offers to read patients ({GROUP})",

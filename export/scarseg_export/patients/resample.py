@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,9 @@ def onto(mask: Mask, study: Grid) -> tuple[NDArray[np.uint8], Loss]:
             "the mask lies elsewhere in the body than the study: they share no voxel",
             "Check that it is this patient's, drawn on this series",
         )
-    if exact and source.values.shape[1:] == study.values.shape[1:]:
+    # A mask may be cut to what is drawn, as 3D Slicer does: then its voxels still are the study's.
+    whole = np.count_nonzero(codes) == np.count_nonzero(source.values)
+    if exact and whole and math.isclose(_pixel_mm2(source), _pixel_mm2(study), rel_tol=1e-3):
         return codes, Loss(False, 0.0, {}, {}, int(covered.sum()))
     back, _, _ = _nearest(_as_placed(study, codes), source)
     labelled = source.values > 0
@@ -90,15 +93,19 @@ def _as_placed(grid: Any, values: NDArray[np.uint8]) -> Placed:
     )
 
 
+def _pixel_mm2(grid: Placed | Grid) -> float:
+    return float(np.linalg.norm(np.cross(grid.rows_mm, grid.columns_mm)))
+
+
 def _volume(grid: Placed) -> float:
     """mm³ of voxels that are not 0."""
-    area = float(np.linalg.norm(np.cross(grid.rows_mm, grid.columns_mm)))
-    return area * float((grid.values > 0).sum((1, 2)) @ grid.heights_mm)
+    return _pixel_mm2(grid) * float((grid.values > 0).sum((1, 2)) @ grid.heights_mm)
 
 
 def _nearest(source: Placed, target: Any) -> tuple[NDArray[np.uint8], bool, NDArray[np.bool_]]:
-    """Values of ``source`` at the voxels of ``target``, 0 where it has none; whether each voxel of
-    ``source`` is one of ``target``; and [S] which of the target's slices ``source`` covers.
+    """Values of ``source`` at the voxels of ``target``, 0 where it has none; whether centres of
+    the one are centres of the other where both are, in all slices of ``source``; and [S] which of
+    the target's slices ``source`` covers.
 
     Raises StudyError where their planes are of different views.
     """
@@ -133,6 +140,4 @@ def _nearest(source: Placed, target: Any) -> tuple[NDArray[np.uint8], bool, NDAr
         values = source.values[plane][whole[0].clip(0, limits[0] - 1),
                                       whole[1].clip(0, limits[1] - 1)]  # fmt: skip
         result[index] = np.where(inside, values, 0)
-        if not inside.all():
-            apart = 1.0
     return result, bool(apart <= SAME_VOXEL and covered.sum() == len(places)), covered

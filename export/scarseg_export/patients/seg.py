@@ -135,7 +135,10 @@ def _dataset(path: Path) -> Dataset:
     except OSError as error:
         raise StudyError("the mask cannot be read", "Check that you may read it") from error
     except Exception as error:
-        raise StudyError("the mask is neither NIfTI nor DICOM", _AGAIN) from error
+        raise StudyError(
+            "the mask is neither NIfTI nor DICOM",
+            "Export it as NIfTI (.nii.gz) or DICOM SEG",
+        ) from error
     if dataset.get("SOPClassUID") != SEGMENTATION:
         raise StudyError(
             "the mask is a DICOM object of another kind than Segmentation",

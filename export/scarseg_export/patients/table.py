@@ -144,10 +144,15 @@ def _columns(names: list[str]) -> list[str]:
     for needed in ("study", "mask"):
         if needed not in found:
             raise UsageError(f"the table has no column {needed}", _HELP)
+    # By number: where the head is missing, its cells are a patient's.
+    other = [number for number, name in enumerate(found, start=1) if name not in COLUMNS]
+    if other:
+        numbers = ", ".join(map(str, other[:10])) + (" …" if len(other) > 10 else "")
+        raise UsageError(
+            f"the table has columns of other names (by number: {numbers})",
+            f"Take them out, or name them as they are meant: {', '.join(COLUMNS)}",
+        )
     for name in found:
-        if name not in COLUMNS:
-            known = ", ".join(COLUMNS)
-            raise UsageError("the table has a column of another name", f"Known: {known}")
         if found.count(name) > 1:
             raise UsageError(f"the table has two columns {name}", _HELP)
     return found
@@ -169,7 +174,7 @@ def _row(number: int, cells: Mapping[str, str], folder: Path, comma: bool) -> Ro
     id_ = cell.get("id") or f"{number:03}"
 
     def path(name: str) -> Path | None:
-        text = cell.get(name, "")
+        text = cell.get(name, "").strip('"')  # as Windows copies paths
         return folder / Path(text.replace("\\", "/")) if text else None
 
     study = path("study")

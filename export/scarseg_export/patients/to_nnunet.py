@@ -24,7 +24,7 @@ from scarseg_export.patients.classes import (
 from scarseg_export.patients.load import OwnPatient, load_patient
 from scarseg_export.patients.nnunet_raw import CHANNEL
 from scarseg_export.patients.open import open_table
-from scarseg_export.patients.reader import patient_reader
+from scarseg_export.patients.reader import PatientReader, patient_reader
 from scarseg_export.patients.table import Problem
 from scarseg_export.train.losses import UNLABELLED_PIXEL
 from scarseg_runtime.contract import Label
@@ -53,7 +53,7 @@ class _Drawn:
 
 
 def write_data_set(
-    table: Path, out: Path, classes: Path | None = None
+    table: Path, out: Path, classes: Path | None = None, reader: PatientReader | None = None
 ) -> tuple[int, list[Problem]]:
     """Write a raw data set: images and labels in standard short-axis display, slices base to apex.
 
@@ -63,6 +63,7 @@ def write_data_set(
     Args:
         out: a new folder; nnU-Net asks for ``DatasetXXX_Name``.
         classes: the TOML of the masks; by default ``classes.toml`` beside the table.
+        reader: of the patients; by default :func:`patient_reader`.
 
     Returns: how many patients were written, and what was wrong with rows that were left out.
 
@@ -74,7 +75,7 @@ def write_data_set(
         raise OutputError("the data set is there already", "Choose another name")
     rows, problems, meaning = open_table(table, classes)
     problems = [*problems, *of_groups(rows)]
-    reader = patient_reader()
+    reader = reader or patient_reader()
     drawn: dict[str, _Drawn] = {}
     try:
         with whole_folder(out) as part:

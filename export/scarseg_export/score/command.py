@@ -34,6 +34,7 @@ def score_table(
     *,
     classes: Path | None = None,
     folds: Path | None = None,
+    reader: PatientReader | None = None,
 ) -> tuple[Path, list[Problem]]:
     """Score models on the patients of a table and write the report.
 
@@ -41,6 +42,7 @@ def score_table(
         models: files, or ``shipped``; without any, and without ``folds``, the shipped model.
         folds: run folder of a training on this table: every patient is scored by the fold that did
             not train on it, and only those patients are. Those of unfinished folds are left out.
+        reader: of the patients; by default :func:`patient_reader`.
 
     Returns: the page, and what was wrong with rows that were left out.
 
@@ -53,7 +55,7 @@ def score_table(
     if out.exists():  # before an hour of work
         raise OutputError("the report folder is there already", "Choose another name")
     rows, problems, meaning = open_table(table, classes)
-    job = Job(rows, [*problems, *of_groups(rows)], meaning, patient_reader())
+    job = Job(rows, [*problems, *of_groups(rows)], meaning, reader or patient_reader())
     # Where nothing tells which end is the base, the first model is asked, or the shipped one.
     named = list(models) or ([] if folds else [SHIPPED])
     with model_files([*named, SHIPPED], job.reader) as (*files, shipped):

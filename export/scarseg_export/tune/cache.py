@@ -81,7 +81,10 @@ def _key(row: Row, classes: Classes, reader: PatientReader) -> str:
     if row.mask is None:
         return ""
     try:
-        settings = [FORMAT, mask_digest(row.mask), classes.settings(), row.gap_days, row.series]
+        settings = [
+            FORMAT, mask_digest(row.mask), classes.settings(), row.gap_days, row.series,
+            reader.allow_identity_mismatch,
+        ]  # fmt: skip
         return reader.digest(row.study, row.ecg, json.dumps(settings))
     except (ScarsegError, OSError):
         return ""

@@ -18,7 +18,7 @@ from scarseg_export.net.network import ScarNet
 from scarseg_export.patients.classes import Classes
 from scarseg_export.patients.load import OwnPatient
 from scarseg_export.patients.open import open_table
-from scarseg_export.patients.reader import patient_reader
+from scarseg_export.patients.reader import PatientReader, patient_reader
 from scarseg_export.train.device import training_device
 from scarseg_export.train.ecg import train_ecg
 from scarseg_export.train.fusion import Ablations
@@ -43,6 +43,7 @@ def tune(
     classes: Path | None = None,
     start: Path | None = None,
     device: str = "auto",
+    reader: PatientReader | None = None,
 ) -> Path:
     """Train on a table of patients and write ``run/model.pt`` and one a fold.
 
@@ -52,6 +53,7 @@ def tune(
     Args:
         start: model file or checkpoint to begin with; None trains from nothing.
         device: of the image network: ``auto``, ``cpu`` or ``cuda``.
+        reader: of the patients; by default :func:`patient_reader`.
 
     Raises:
         UsageError: the table has errors or too few groups, the folder belongs to another run, or
@@ -63,7 +65,7 @@ def tune(
     begun = None if start is None else start_from(start)
     torch.set_num_threads(settings.recipe.threads)
     cache = run / "patients"
-    patients, keys = read_patients(rows, problems, meaning, patient_reader(), cache)
+    patients, keys = read_patients(rows, problems, meaning, reader or patient_reader(), cache)
     folds = folds_of(patients, settings.folds, settings.validation_share, settings.seed)
     record = _record(patients, folds, settings, begun, meaning)
     _claim(run, record)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from scarseg_export.cli import main
+from scarseg_export.patients.reader import PatientReader
 
 Rows = Callable[[Path], list[dict[str, str]]]
 Write = Callable[..., Path]
@@ -116,6 +117,105 @@ def test_an_ecg_of_another_patient_by_identifier(
     assert code == 2
     assert list(errors(report)) == [4]
     assert "patient" in errors(report)[4]
+
+
+def test_files_that_were_pseudonymised_differently_may_be_allowed(
+    copied: Path, rows_of: Rows, write_rows: Write
+) -> None:
+    """The table says which files belong together, and the user that it is right."""
+    rows = rows_of(copied / "table.csv")[:2]
+    rows[0]["ecg"] = rows[0]["ecg"].replace("twin.hea", "twin.dcm")
+    (copied / "other.dcm").write_bytes((copied / rows[0]["ecg"]).read_bytes())
+    rename_patient(copied / "other.dcm")
+    rows[0]["ecg"] = "other.dcm"
+    table = write_rows(copied / "t.csv", rows)
+    assert check(table, "--files-only")[0] == 2
+    code, report = check(table, "--files-only", "--allow-identity-mismatch")
+    assert (code, report["readable"]) == (0, 2)
+    assert [p["row"] for p in report["problems"] if "identifiers" in p["what"]] == [1]
+
+
+def test_score_and_training_may_be_allowed_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    from scarseg_export.score import command
+    from scarseg_export.tune import run
+
+    allowed = []
+
+    def taken(*_: object, reader: PatientReader, **__: object) -> tuple[str, list[object]]:
+        allowed.append(reader.allow_identity_mismatch)
+        return "", []
+
+    monkeypatch.setattr(command, "score_table", taken)
+    monkeypatch.setattr(run, "tune", taken)
+    for words in (["score", "t.csv", "-o", "out"], ["train", "--data", "t.csv", "--out", "run"]):
+        assert main(words) == 0
+        assert main([*words, "--allow-identity-mismatch"]) == 0
+    assert allowed == [False, True, False, True]
+
+
+def rename_patient(path: Path) -> None:
+    from pydicom import dcmread
+
+    dataset = dcmread(path)
+    dataset.PatientID = "OTHER"
+    dataset.save_as(path)
+
+
+def test_what_the_product_says_of_a_study_is_said(
+    copied: Path, rows_of: Rows, write_rows: Write
+) -> None:
+    rows = rows_of(copied / "table.csv")
+    study = copied / rows[0]["study"]
+    (study / "thumbs.db").write_bytes(b"x" * 600)
+    code, report = check(write_rows(copied / "t.csv", rows), "--files-only")
+    said = [p["what"] for p in report["problems"] if p["row"] == 1 and not p["error"]]
+    assert code == 0
+    assert any("not DICOM" in what for what in said)
+
+
+def test_a_mask_cut_to_what_is_drawn_is_on_the_study_s_grid(copied: Path) -> None:
+    """As 3D Slicer exports segmentations."""
+    path = mask_of(copied, 1)
+    image = nibabel.load(path)
+    values = np.asarray(image.dataobj)
+    drawn = np.argwhere(values > 0)
+    low, high = drawn.min(0), drawn.max(0) + 1
+    affine = image.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ low
+    cut = values[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    assert cut.size < values.size / 2
+    nibabel.save(nibabel.Nifti1Image(cut, affine), path)
+    code, report = check(copied / "table.csv", "--files-only")
+    assert (code, errors(report)) == (0, {})
+    assert not any("another grid" in p["what"] for p in report["problems"])
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_a_finer_mask_is_on_another_grid(copied: Path, factor: int) -> None:
+    """With three times the resolution every voxel of the study has its centre in one of it."""
+    path = mask_of(copied, 1)
+    image = nibabel.load(path)
+    fine = np.asarray(image.dataobj).repeat(factor, 0).repeat(factor, 1)
+    affine = image.affine.copy()
+    affine[:3, :2] /= factor
+    affine[:3, 3] -= (affine[:3, 0] + affine[:3, 1]) * (factor - 1) / 2
+    nibabel.save(nibabel.Nifti1Image(fine, affine), path)
+    code, report = check(copied / "table.csv", "--files-only")
+    (said,) = (p["what"] for p in report["problems"] if "another grid" in p["what"])
+    assert code == 0
+    assert "Dice after the way back 1.000" in said
+
+
+def test_a_mask_of_a_class_a_volume_is_named_as_the_mask(copied: Path) -> None:
+    path = mask_of(copied, 1)
+    image = nibabel.load(path)
+    values = np.asarray(image.dataobj)
+    stacked = np.stack([values == 1, values == 3], -1).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(stacked, image.affine), path)
+    code, report = check(copied / "table.csv", "--files-only")
+    assert code == 2
+    assert "mask" in errors(report)[1]
+    assert "one volume" in errors(report)[1]
 
 
 def test_an_ecg_of_another_patient_by_its_date(
@@ -226,6 +326,7 @@ def test_scar_may_stand_in_a_row_that_makes_no_sense(
     rows[1]["gap_days"] = "soon"
     code, report = check(write_rows(copied / "t.csv", rows), "--files-only")
     assert (code, set(errors(report))) == (2, {2})
+    assert (report["rows"], report["readable"]) == (2, 1)
 
 
 def test_one_patient_in_two_groups(copied: Path, rows_of: Rows, write_rows: Write) -> None:

@@ -96,6 +96,21 @@ def test_what_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
         read_table(tmp_path / "t.csv")
 
 
+def test_columns_of_other_names_are_told_by_number(tmp_path: Path) -> None:
+    """Without a head its cells are a patient's."""
+    (tmp_path / "t.csv").write_text("id,study,age,mask,Anna\n1,s,60,m,x\n")
+    with pytest.raises(UsageError, match=r"by number: 3, 5") as caught:
+        read_table(tmp_path / "t.csv")
+    assert "anna" not in str(caught.value).casefold()
+
+
+def test_paths_in_the_quotes_of_windows(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('study,mask\n"""a\\b""",m\n')
+    rows, problems = read_table(tmp_path / "t.csv")
+    assert problems == []
+    assert rows[0].study == tmp_path / "a" / "b"
+
+
 def test_a_table_that_is_not_there_is_said_once(tmp_path: Path) -> None:
     for name in ("t.csv", "t.parquet"):
         with pytest.raises(UsageError) as caught:

@@ -145,7 +145,7 @@ def _gain(pairs: Sequence[PairEvidence], way: str, measure: str) -> tuple[float,
 
 
 def _loses(gain: tuple[float, float]) -> bool:
-    """Whether a mean is below 0 by more than its standard error, rounding aside."""
+    """Tell whether a mean is below 0 by more than its standard error, rounding aside."""
     mean, error = gain
     return -mean > error + 1e-9
 

@@ -21,7 +21,7 @@ Parquet. Paths are taken from its folder. Its columns:
   group      optional: rows of one group (patient, hospital) never fall into different folds
   split      optional: train, validation or test, in place of folds
   weight     optional: how often a patient is drawn in training (1)
-  series     optional: number or SeriesInstanceUID
+  series     optional: number of scarseg-infer STUDY --list-series, or SeriesInstanceUID
 
 What the masks mean stands in classes.toml beside the table, or in --classes:
 

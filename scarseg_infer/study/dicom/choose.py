@@ -14,7 +14,10 @@ from scarseg_infer.study.geometry.orientation import counted_from
 from scarseg_infer.study.series_verdict import PreferredKind
 from scarseg_runtime.errors import StudyError
 
-_SAY_WHICH: Final = "Say which with --series (--list-series numbers them), or pass a folder of one"
+_SAY_WHICH: Final = (
+    "Say which with --series, or in column series of a table (scarseg-infer STUDY --list-series "
+    "numbers them), or pass a folder of one"
+)
 _MOST_LISTED: Final = 8
 """A message is to be read, not searched; all of them are in the list of series."""
 
@@ -70,7 +73,9 @@ def _asked_for(candidates: Sequence[Candidate], series: str | int) -> list[Candi
     else:
         found = [c for c in candidates if wanted in {h.series_uid for h in c.group.slices}]
     if not found:
-        raise StudyError("the study has no such series", "List them with --list-series")
+        raise StudyError(
+            "the study has no such series", "List them with scarseg-infer STUDY --list-series"
+        )
     return found
 
 

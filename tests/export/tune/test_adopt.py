@@ -173,26 +173,50 @@ def specks_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_out, "_as_served", lambda _, called: called)
 
 
-def test_scar_is_counted_as_it_is_served() -> None:
-    """An island of 2 mL with a dark core, and one of 0.2 mL right of it, where there is scar."""
-    place = np.zeros((2, 12, 20), bool)
+def heart_with(scar: np.ndarray, truth: np.ndarray, gap_days: float | None = None) -> Heart:
+    """A heart of two slices by its scar logits and what was drawn, [2, 12, 20] each, with a wall
+    everywhere but at the edges and pixels of 0.04 mL."""
+    place = np.zeros(scar.shape, bool)
     place[:, 1:11, 1:19] = True
-    scar, truth = np.full(place.shape, -1.0), np.zeros(place.shape)
-    scar[:, 3:8, 3:8] = scar[0, 4, 15:17] = 0.2
-    scar[0, 5, 5] = -1.0
-    truth[:, 3:8, 3:8] = truth[0, 4, 15:17] = 1.0
     count = int(place.sum())
     patient = Patient(
         torch.zeros(count, 1), torch.from_numpy(scar[place]).float(),
         torch.zeros(count, dtype=torch.int64), torch.from_numpy(truth[place]).float(), 0.0,
         torch.zeros(17), torch.zeros(2), torch.zeros(2, 4, 17), torch.zeros(2, 4, 2),
     )  # fmt: skip
-    heart = Heart(patient, None, 1.0, place, np.full(2, 0.04))
+    return Heart(patient, gap_days, 1.0, place, np.full(2, 0.04))
+
+
+def test_scar_is_counted_as_it_is_served() -> None:
+    """An island of 2 mL with a dark core, and one of 0.2 mL right of it, where there is scar."""
+    scar, truth = np.full((2, 12, 20), -1.0), np.zeros((2, 12, 20))
+    scar[:, 3:8, 3:8] = scar[0, 4, 15:17] = 0.2
+    scar[0, 5, 5] = -1.0
+    truth[:, 3:8, 3:8] = truth[0, 4, 15:17] = 1.0
+    heart = heart_with(scar, truth)
     (found,) = image_evidence([heart], [heart])
     assert found.scar == 52
     assert (found.hit[ZERO], found.called[ZERO]) == (50, 50)
     assert (found.hit[0], found.called[0]) == (0, 0)
     assert found.before == (50, 50, 1.0)
+
+
+def test_every_copy_of_an_ecg_is_judged(net: ScarNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One copy of two takes away what the image calls: half a false alarm, half a scar lost."""
+    nothing, island = np.full((2, 12, 20), -1.0), np.zeros((2, 12, 20))
+    island[:, 3:8, 3:8] = 1.0
+    called = nothing + 2.0 * island
+    half_there = island.copy()
+    half_there[1] = 0.0
+    hearts = [heart_with(called, truth, 5.0) for truth in (np.zeros_like(island), half_there)]
+    hearts.append(heart_with(called, island))  # without an ECG
+    ways = np.stack([called, nothing])[:, hearts[0].place] > 0
+    monkeypatch.setattr(held_out, "_copies", lambda *_: ways)
+    healthy, ill = pair_evidence(hearts, {TRAINED: net})
+    assert (healthy.dice, healthy.right) == ({TRAINED: 0.5, IMAGE: 0.0}, {TRAINED: 0.5, IMAGE: 0.0})
+    assert ill.scar == 25.0
+    assert ill.right == {TRAINED: 0.5, IMAGE: 1.0}
+    assert ill.dice == pytest.approx({TRAINED: 1.0 / 3.0, IMAGE: 2.0 / 3.0})
 
 
 @pytest.mark.usefixtures("specks_count")

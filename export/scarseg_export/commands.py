@@ -56,9 +56,9 @@ def train(arguments: argparse.Namespace) -> None:
 
         commands.train(arguments)
         return
-    for option in ("classes", "start", "folds", "twin_share"):
-        if getattr(arguments, option) is not None:
-            name = {"start": "from", "twin_share": "twin-share"}.get(option, option)
+    for option in ("classes", "start", "folds", "twin_share", "allow_identity_mismatch"):
+        if getattr(arguments, option) not in (None, False):
+            name = "from" if option == "start" else option.replace("_", "-")
             raise UsageError(f"--{name} needs --data", "Pass a table of your own patients")
     from dataclasses import replace
 

@@ -214,3 +214,16 @@ def test_what_cannot_be_begun_with(table: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     assert train(table, tmp_path / "run", "--from", str(tmp_path / "bad.onnx")) == 5
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--classes", "c.toml"], ["--from", "shipped"], ["--folds", "3"], ["--twin-share", "0.5"],
+     ["--allow-identity-mismatch"]],
+)  # fmt: skip
+def test_options_for_own_patients_need_a_table(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["train", "--out", str(tmp_path / "out"), *words]) == 2
+    assert f"{words[0]} needs --data" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

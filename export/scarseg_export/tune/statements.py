@@ -72,6 +72,9 @@ def _tau(tau: Mapping[str, Any], fusion: Mapping[str, Any]) -> str:
     if tau["adopted"] and fusion["used"] == TRAINED:
         low, high = tau["low_days"], tau["high_days"]
         return f"τ: {tau['tau_days']:.0f} days ({low:.0f} to {high:.0f}) from the pairs"
+    told = tau["why"] or f"the pairs say {tau['tau_days']:.0f} days"
+    if fusion["used"] == IMAGE:
+        return f"τ: not used, as no ECG is heard ({told})"
     how = "learned from the twin" if tau.get("from_twin") else "kept"
     why = tau["why"] or f"the pairs say {tau['tau_days']:.0f}, with which fusion is no better"
     return f"τ: {tau['used_days']:.0f} days, {how} ({why})"

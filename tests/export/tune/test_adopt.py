@@ -371,5 +371,6 @@ def test_the_statements_say_what_is_used_and_why() -> None:
     ]
     said["fusion"] |= {"used": IMAGE}
     assert "not used" in statements(said)[2]
+    assert statements(said)[4] == "τ: not used, as no ECG is heard (the pairs say 30 days)"
     said["image"] |= {"adopted": False}
     assert statements(said)[0].startswith("image: trained, no better and not used")

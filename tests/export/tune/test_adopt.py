@@ -139,7 +139,7 @@ def test_two_hearts_that_lose_as_much_silence_the_ecg() -> None:
 
 
 def test_false_alarms_are_weighed_against_dice() -> None:
-    """What is lost of scar in many hearts must not exceed the false alarms that are spared."""
+    """Scar that is lost in many hearts must not exceed the false alarms that are spared."""
     ill = [pair_of(0.47, 0.50), pair_of(0.49, 0.51)] * 15
     silent, spared = pair_of(1.0, 1.0, scar=0.0), pair_of(1.0, 0.0, scar=0.0)
     raised = pair_of(0.0, 1.0, scar=0.0)
@@ -254,7 +254,8 @@ def test_image_alone_is_the_answer_of_the_image_whatever_the_ecg(
         take(taken, way, came)
         assert taken.taff.tau_days == came.taff.tau_days
         after = [pair.dice["x"] for pair in pair_evidence(seen, {"x": taken})]
-        assert after == [pair.dice[way] for pair in pairs]
+        # A logit just above 0 is a probability of one half: a pixel may change sides.
+        assert after == pytest.approx([pair.dice[way] for pair in pairs], rel=1e-3)
 
 
 @pytest.fixture

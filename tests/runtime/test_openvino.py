@@ -55,7 +55,9 @@ def load(provider: str = "openvino", precision: str = "fp32", threads: int = 1) 
 def run(model: Model, shape: tuple[int, int, int], seed: int = 0) -> NetworkOutput:
     y, x = np.mgrid[: shape[1], : shape[2]]
     radius = np.hypot(y - shape[1] / 2, x - shape[2] / 2) * 1.5
-    image = np.select([radius < 22, radius < 32], [300.0, 60.0], 200.0)
+    # With an RV on the left: a mere ring lies any way round, and rounding decides which.
+    right = np.hypot(y - shape[1] / 2, x - shape[2] / 2 + 20) * 1.5
+    image = np.select([radius < 22, radius < 32, right < 26], [300.0, 60.0, 290.0], 200.0)
     noise = np.random.default_rng(seed).normal(0, 9, shape)
     beat = np.linspace(-1, 1.5, 12)[:, None] * np.exp(
         -0.5 * ((np.arange(BEAT_SAMPLES) - 192) / 9) ** 2

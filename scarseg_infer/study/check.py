@@ -29,6 +29,12 @@ CHECK: Final = "Give geometry as DICOM does, in mm"
 _NOT_FINITE: Final = ("the pixels are not a finite array [slices, rows, columns]", CHECK)
 
 
+def check_picture(pixels: NDArray[np.float32]) -> None:
+    """Check that pixels [S, H, W], whoever gives them, are an image. Raises StudyError."""
+    check_no_label_map(pixels)
+    check_row_length(pixels)
+
+
 def check_stack(stack: LgeStack) -> None:
     """Check that a stack can be segmented and its results be placed.
 
@@ -37,9 +43,7 @@ def check_stack(stack: LgeStack) -> None:
             is unheard of, the slices are not in order along row × column direction, or, of arrays,
             it is no short axis.
     """
-    pixels = float_pixels(stack.pixels)
-    check_no_label_map(pixels)
-    check_row_length(pixels)
+    check_picture(float_pixels(stack.pixels))
     _check_geometry(stack)
     _check_order(stack)
     if stack.acquired is not None and not isinstance(stack.acquired, datetime):

@@ -9,7 +9,7 @@ from typing import Final
 
 from scarseg_infer.arguments import as_path, check_choice
 from scarseg_infer.study.archive import is_archive, open_archive
-from scarseg_infer.study.check import check_stack
+from scarseg_infer.study.check import check_picture, check_stack
 from scarseg_infer.study.files import (
     FolderFiles,
     KeptFiles,
@@ -18,8 +18,6 @@ from scarseg_infer.study.files import (
     Watch,
     WatchedFiles,
 )
-from scarseg_infer.study.label_map import check_no_label_map
-from scarseg_infer.study.pixel_order import check_row_length
 from scarseg_infer.study.series_verdict import PreferredKind, SeriesVerdict
 from scarseg_infer.study.stack import LgeStack
 from scarseg_runtime.errors import StudyError
@@ -70,20 +68,15 @@ def _read(
             files = KeptFiles(opened, look)
             watched = files if watch is None else WatchedFiles(files, watch)
             stack = read_dicom(watched, series, prefer)
-        _check_picture(stack)
+        check_picture(stack.pixels)
         return stack
     if series is not None:
         raise StudyError("a NIfTI file has no series to choose from", "Leave the series out")
     from scarseg_infer.study.nifti import read_nifti
 
     stack = read_nifti(path)
-    _check_picture(stack)
+    check_picture(stack.pixels)
     return stack
-
-
-def _check_picture(stack: LgeStack) -> None:
-    check_no_label_map(stack.pixels)
-    check_row_length(stack.pixels)
 
 
 def study_stack(

@@ -18,6 +18,7 @@ from scarseg_export.evaluation.metrics import score
 from scarseg_export.evaluation.testset import SetName, set_digest, stored_case
 from scarseg_export.train.checkpoint import Checkpoint, load_checkpoint
 from scarseg_export.train.workers import worker_pool
+from scarseg_runtime.whole import whole_file
 
 Row = dict[str, Any]
 """One patient: gap, truth, beliefs, disagreement, and scores by arm."""
@@ -48,10 +49,8 @@ def measure(
         done = pool.map(work, range(cases), chunksize=2)
         desc = f"evaluate {checkpoint.parent.name} {name}"
         rows = list(tqdm(done, total=cases, desc=desc, mininterval=10))
-    known.parent.mkdir(parents=True, exist_ok=True)
-    part = known.with_suffix(".part")
-    part.write_text(json.dumps(rows, allow_nan=False), encoding="utf-8")
-    part.replace(known)
+    with whole_file(known) as part:
+        part.write_text(json.dumps(rows, allow_nan=False), encoding="utf-8")
     return rows
 
 

@@ -3,7 +3,6 @@ and semi-real patients, whose ECGs are the real ones of the test fold."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from scarseg_export.train.real_ecgs import RealEcgs, load_real_ecgs, save_real_e
 from scarseg_export.train.semi_real import EcgClasses, pair
 from scarseg_export.twin.cohort import beats_of, is_stale, sample_case, sample_gaps
 from scarseg_export.twin.image import ImageStack
+from scarseg_runtime.whole import whole_file
 
 SetName = Literal["clinical", "spread", "semi-real"]
 SETS: tuple[SetName, ...] = ("clinical", "spread")
@@ -116,10 +116,8 @@ def stored_case(folder: Path, name: SetName, index: int) -> UnseenPatient:
     arrays = {key: np.asarray(value) for key, value in asdict(case.stack).items()}
     for key in ("gap_days", "stale", "fresh_beat", "stale_beat", "other_beat", "burden", "silent"):
         arrays[key] = np.asarray(getattr(case, key))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.npz")  # renamed when whole
-    np.savez(part, allow_pickle=False, **arrays)
-    part.replace(path)
+    with whole_file(path) as part, part.open("wb") as file:  # numpy would add .npz to a name
+        np.savez(file, allow_pickle=False, **arrays)
     return case
 
 

@@ -93,5 +93,10 @@ def _log_likelihood(logit: Tensor, scarred: Tensor) -> Tensor:
 
 def mix(weight: Tensor, fused: Tensor, image: Tensor) -> Tensor:
     """Mixture of two probability maps, w · fused + (1 − w) · image; the image map itself, bit for
-    bit, where the weight is 0."""
-    return torch.where(weight > 0, image + weight * (fused - image), image)
+    bit, where the weight is 0, also where ``fused`` is no number."""
+    return torch.where(weight > 0, mix_numbers(weight, fused, image), image)
+
+
+def mix_numbers(weight: Tensor, fused: Tensor, image: Tensor) -> Tensor:
+    """The same of a ``fused`` that holds numbers, as the ECG encoder gives for whatever beat."""
+    return image + weight * (fused - image)

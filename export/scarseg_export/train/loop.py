@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from scarseg_runtime.whole import whole_file
+
 SAVE_EVERY = 200
 CLIP_NORM = 5.0
 
@@ -72,7 +74,6 @@ def _resume(checkpoint: Path, *parts: nn.Module | torch.optim.Optimizer | object
 
 
 def _save(checkpoint: Path, step: int, *parts: object) -> None:
-    states = [part.state_dict() for part in parts]  # type: ignore[attr-defined]
-    partial = checkpoint.with_suffix(".partial")
-    torch.save({"step": step, "parts": states}, partial)
-    partial.replace(checkpoint)  # whole or not at all
+    states = [one.state_dict() for one in parts]  # type: ignore[attr-defined]
+    with whole_file(checkpoint) as part:
+        torch.save({"step": step, "parts": states}, part)

@@ -34,6 +34,7 @@ from scarseg_export.train.recipe import Recipe
 from scarseg_export.train.semi_real import EcgClasses, case_maker, pair
 from scarseg_export.twin.cohort import beats_of, sample_case
 from scarseg_runtime.contract import Label
+from scarseg_runtime.whole import whole_file
 
 OWN, STALE = 0, 1
 VARIANTS = 4
@@ -98,9 +99,8 @@ def load_patients(
         seed = patient_seed(recipe.seed, purpose, index)
         beats = twin_beats(seed) if ecgs is None else real_beats(ecgs, seed)
         patients.append(_patient(net, buffer, index, seed, share, beats))
-    partial = known.with_suffix(".partial")
-    torch.save([vars(patient) for patient in patients], partial)
-    partial.replace(known)
+    with whole_file(known) as part:
+        torch.save([vars(patient) for patient in patients], part)
     return patients
 
 

@@ -14,6 +14,7 @@ from scarseg_export.train.infarct_codes import Territory, territories_of
 from scarseg_export.train.ptbxl import Heard, content_digest, listen, read_entries
 from scarseg_export.train.workers import worker_pool
 from scarseg_runtime.errors import UsageError
+from scarseg_runtime.whole import whole_file
 
 TRAINING_FOLDS: Final = tuple(range(1, 9))
 CALIBRATION_FOLD: Final = 9
@@ -109,9 +110,8 @@ def stacked(heard: list[Heard]) -> RealEcgs:
 
 def save_real_ecgs(path: Path, ecgs: RealEcgs) -> None:
     """Write a table whole or not at all."""
-    partial = path.with_suffix(".partial.npz")
-    np.savez(partial, **{field.name: getattr(ecgs, field.name) for field in fields(ecgs)})
-    partial.replace(path)
+    with whole_file(path) as part, part.open("wb") as file:  # numpy would add .npz to a name
+        np.savez(file, **{field.name: getattr(ecgs, field.name) for field in fields(ecgs)})
 
 
 def load_real_ecgs(path: Path) -> RealEcgs:

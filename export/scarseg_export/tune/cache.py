@@ -17,6 +17,7 @@ from scarseg_export.patients.masks import mask_digest
 from scarseg_export.patients.reader import PatientReader
 from scarseg_export.patients.table import Problem, Row
 from scarseg_runtime.errors import ScarsegError, UsageError
+from scarseg_runtime.whole import whole_file
 
 FORMAT = "2"
 CHECKED = "checked.json"
@@ -98,9 +99,8 @@ def _save(path: Path, patient: OwnPatient) -> None:
     values = arrays_of(patient)
     arrays = {name: values.pop(name) for name in ARRAYS}
     arrays = {name: array for name, array in arrays.items() if array is not None}
-    partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial, facts=np.array(json.dumps(values)), **arrays)
-    partial.replace(path)
+    with whole_file(path) as part, part.open("wb") as file:  # numpy would add .npz to a name
+        np.savez_compressed(file, facts=np.array(json.dumps(values)), **arrays)
 
 
 def _load(path: Path, row: Row) -> OwnPatient:

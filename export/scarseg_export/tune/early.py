@@ -13,6 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from scarseg_export.train.loop import CLIP_NORM, StepLoss
+from scarseg_runtime.whole import whole_file
 
 WARM_UP = 0.1
 """Share of the steps in which the rate rises."""
@@ -85,8 +86,6 @@ def _stalled(history: list[float], patience: int) -> bool:
 def _save(
     path: Path, step: int, history: list[float], best: dict[str, Any], parts: tuple[Any, ...]
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    states = [part.state_dict() for part in parts]
-    torch.save({"step": step, "history": history, "best": best, "parts": states}, partial)
-    partial.replace(path)  # whole or not at all
+    states = [one.state_dict() for one in parts]
+    with whole_file(path) as part:
+        torch.save({"step": step, "history": history, "best": best, "parts": states}, part)

@@ -20,6 +20,7 @@ from scarseg_export.train.localiser import stack_turns
 from scarseg_export.tune.early import Plan, run_until_best
 from scarseg_export.tune.settings import TuneSettings
 from scarseg_export.tune.stacks import own_source
+from scarseg_runtime.whole import whole_file
 
 VALIDATION_BATCHES = 6
 FEWEST = 8
@@ -101,9 +102,8 @@ def _sources(
 def _turns(net: ScarNet, buffer: StackBuffer, path: Path) -> Tensor:
     """Turns of the simulated hearts, found once: all folds of a run have one localiser."""
     if not path.exists():
-        partial = path.with_suffix(".partial")
-        torch.save(stack_turns(net.localiser, buffer), partial)
-        partial.replace(path)
+        with whole_file(path) as part:
+            torch.save(stack_turns(net.localiser, buffer), part)
     turns: Tensor = torch.load(path, weights_only=True)
     return turns
 

@@ -38,6 +38,7 @@ from scarseg_export.tune.settings import TuneSettings
 from scarseg_export.tune.start import Start, checkpoint_of, unplaced_head
 from scarseg_export.tune.statements import statements
 from scarseg_runtime.version import __version__
+from scarseg_runtime.whole import whole_file
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -189,7 +190,5 @@ def _facts(record: Mapping[str, Any], fold: Fold, said: Mapping[str, Any]) -> di
 
 def write_json(path: Path, content: Any) -> None:
     """Write a record, whole or not at all."""
-    partial = path.with_suffix(".partial")
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with whole_file(path) as part:
+        part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -194,14 +194,13 @@ def read_headers(data: bytes, index: int, label: str) -> tuple[FileKind, list[Sl
         raise StudyError(
             f"{label} has no PixelData, or is cut short", "Export or copy the study again"
         )
+    digest = zlib.crc32(dataset.get_item("PixelData").value)
     if sop_class in ENHANCED_CLASSES:
         try:
             frames = enumerate(frame_headers(dataset, label), start=1)
         except TooManyPartsError:
             return FileKind.TOO_LARGE, []
-        digest = zlib.crc32(dataset.get_item("PixelData").value)
         return kind, [_slice_header(header, index, number, digest) for number, header in frames]
-    digest = zlib.crc32(dataset.get_item("PixelData").value)
     return kind, [_slice_header(dataset, index, None, digest)]
 
 

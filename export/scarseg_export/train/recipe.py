@@ -114,6 +114,5 @@ def network_config(values: dict[str, Any]) -> NetworkConfig:
     """Network configuration from plain values, as JSON and checkpoints hold them."""
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     if "delta_max" in plain and "delta_scarred" not in plain:
-        # Models of before: one bound for every heart, and every second pair a mix-up.
-        plain |= {"delta_scarred": plain["delta_max"], "mix_up_share": 0.5}
+        plain["delta_scarred"] = plain["delta_max"]  # models of before: one bound for every heart
     return NetworkConfig(**plain)

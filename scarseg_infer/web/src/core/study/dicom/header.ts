@@ -106,10 +106,11 @@ function sortedOut(header: Header, file: number, label: string): { kind: FileKin
   if (kind !== "slice") return { kind, found: [] };
   if (!header.has("PixelData"))
     throw new StudyError(`${label} has no PixelData, or is cut short`, "Export or copy the study again");
-  if (!ENHANCED.includes(sopClass)) return { kind, found: [sliceHeader(header, file, null, digestOf(header))] };
+  const digest = digestOf(header);
+  if (!ENHANCED.includes(sopClass)) return { kind, found: [sliceHeader(header, file, null, digest)] };
   const frames = frameHeaders(header, label);
   if (!frames) return { kind: "too large", found: [] };
-  return { kind, found: frames.map((frame, i) => sliceHeader(frame, file, i + 1, digestOf(header))) };
+  return { kind, found: frames.map((frame, i) => sliceHeader(frame, file, i + 1, digest)) };
 }
 
 const sopClassOf = (header: Header): string => header.text("MediaStorageSOPClassUID") || header.text("SOPClassUID");

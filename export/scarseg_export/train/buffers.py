@@ -17,6 +17,7 @@ from scarseg_export.train.cine_render import render_cine
 from scarseg_export.train.losses import MIMIC
 from scarseg_export.train.workers import worker_pool
 from scarseg_export.twin.cohort import Case, sample_case
+from scarseg_runtime.whole import whole_file
 
 # Patients of different purposes never share a seed, whatever the recipe's own seed.
 SEED_BLOCK = 10_000_000
@@ -91,7 +92,8 @@ def _render(folder: Path, paths: list[Path], work: Callable[[int], Any], spec: S
             pixels[index], labels[index], centres[index], spacing[index] = stack
     arrays: tuple[NDArray[Any], ...] = (pixels, labels, centres, spacing)
     for path, values in zip(paths, arrays, strict=True):
-        np.save(path, values)
+        with whole_file(path) as part, part.open("wb") as file:  # numpy would add .npy to a name
+            np.save(file, values)
 
 
 def _render_one(

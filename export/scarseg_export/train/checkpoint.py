@@ -14,6 +14,7 @@ from scarseg_export.net.network import ScarNet
 from scarseg_export.train.fusion import Ablations
 from scarseg_export.train.recipe import network_config
 from scarseg_runtime.errors import ModelError
+from scarseg_runtime.whole import whole_file
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "folded": checkpoint.folded,
         "facts": checkpoint.facts,
     }
-    torch.save(content, path)
+    with whole_file(path) as part:
+        torch.save(content, part)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

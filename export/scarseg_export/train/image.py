@@ -29,6 +29,7 @@ from scarseg_export.train.losses import (
     scar_loss,
 )
 from scarseg_export.train.recipe import Recipe
+from scarseg_runtime.whole import whole_file
 
 
 def train_image(
@@ -61,7 +62,8 @@ def train_image(
             rates = [Rate(model, recipe.image_rate / number)]
             checkpoint = folder / f"resume{number}.pt"
             run_steps(f"image {number}", rates, steps, recipe.seed + done, loss_of, checkpoint)
-            torch.save(model.state_dict(), known)
+            with whole_file(known) as part:
+                torch.save(model.state_dict(), part)
         model.load_state_dict(torch.load(known, map_location=device, weights_only=True))
         ends.append({name: value.clone() for name, value in model.state_dict().items()})
         done += steps

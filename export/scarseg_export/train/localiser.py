@@ -35,6 +35,7 @@ from scarseg_export.train.loop import Rate, run_steps
 from scarseg_export.train.losses import MIMIC, UNKNOWN_OUTSIDE, dice_loss
 from scarseg_export.train.recipe import Recipe
 from scarseg_runtime.contract import Label
+from scarseg_runtime.whole import whole_file
 
 LV_LABELS = (1, 2, 3, MIMIC)
 ODD_ANGLES = 0.5
@@ -62,7 +63,8 @@ def train_localiser(
     known = folder / "far.pt"
     if not known.exists():
         _train_far(folder, recipe, buffers, model, device)
-        torch.save(model.far.state_dict(), known)
+        with whole_file(known) as part:
+            torch.save(model.far.state_dict(), part)
     model.far.load_state_dict(torch.load(known, map_location=device, weights_only=True))
     _train_close(folder, recipe, buffers, model, device)
     return model.cpu()
@@ -237,7 +239,8 @@ def rv_told(localiser: Localiser, buffer: StackBuffer, path: Path) -> StackBuffe
             unknown = drawn == UNKNOWN_OUTSIDE
             drawn[unknown & (rv > SURELY_RV)] = Label.RV_CAVITY
             drawn[unknown & (rv < SURELY_NONE)] = Label.BACKGROUND
-        np.save(path, labels)
+        with whole_file(path) as part, part.open("wb") as file:  # numpy would add .npy to a name
+            np.save(file, labels)
     return replace(buffer, labels=np.load(path, mmap_mode="r"))
 
 

@@ -21,6 +21,7 @@ from scarseg_export.train.ptbxl import read_entries
 from scarseg_export.train.real_ecgs import real_ecgs
 from scarseg_export.train.recipe import Recipe
 from scarseg_runtime.errors import UsageError
+from scarseg_runtime.whole import whole_file
 
 
 def train(
@@ -94,6 +95,8 @@ def _claim(run: Path, recipe: Recipe) -> None:
 def _stage(path: Path, module: nn.Module, work: Callable[[], nn.Module]) -> None:
     """Load a stage's weights into ``module``, training them first where they are missing."""
     if not path.exists():
-        torch.save(work().state_dict(), path)
+        state = work().state_dict()
+        with whole_file(path) as part:
+            torch.save(state, part)
     module.load_state_dict(torch.load(path, weights_only=True))
     module.eval()

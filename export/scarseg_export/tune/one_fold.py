@@ -96,7 +96,8 @@ def train_fold(training: Training, fold: Fold) -> None:
     heads = {"unplaced": unplaced.state_dict(), "trained": said["fusion"]["trained"]} | {
         part: getattr(ways.get(TRAINED, own.net), part).state_dict() for part in PARTS
     }
-    torch.save(heads, folder / "heads.pt")
+    with whole_file(folder / "heads.pt") as part:
+        torch.save(heads, part)
     _save(training, fold, own, said, folder)
 
 

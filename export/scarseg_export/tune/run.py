@@ -30,6 +30,7 @@ from scarseg_export.tune.settings import TuneSettings
 from scarseg_export.tune.stacks import found_centres, heart_centres
 from scarseg_export.tune.start import Start, start_from
 from scarseg_runtime.errors import UsageError
+from scarseg_runtime.whole import whole_file
 
 RECORD = "run.json"
 SCRATCH = "the twin and own patients, from nothing"
@@ -153,7 +154,9 @@ def _from_nothing(run: Path, settings: TuneSettings, device: torch.device) -> St
 
 def _stage(path: Path, module: nn.Module, work: Any) -> None:
     if not path.exists():
-        torch.save(work().state_dict(), path)
+        state = work().state_dict()
+        with whole_file(path) as part:
+            torch.save(state, part)
     module.load_state_dict(torch.load(path, weights_only=True))
     module.eval()
 
